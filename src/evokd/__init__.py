@@ -1,0 +1,26 @@
+"""evokd: distil a large LLM translator into a small one, and tell honestly how well that went."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evokd.distil.objectives import difficulty, token_loss
+    from evokd.distil.trainer import DistillationTrainer
+
+__all__ = ["DistillationTrainer", "difficulty", "token_loss"]
+
+_HOMES = {
+    "DistillationTrainer": "evokd.distil.trainer",
+    "difficulty": "evokd.distil.objectives",
+    "token_loss": "evokd.distil.objectives",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for, so that scoring and reports work without torch.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'evokd' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

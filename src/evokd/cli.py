@@ -1,0 +1,270 @@
+"""The verbs. Each calls one function and prints what it returns."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from evokd.errors import InputError
+from evokd.recipe import OBJECTIVE_NAMES, check_recipe, load_recipe
+
+EXIT_BAD_INPUT = 2
+EXIT_FAILED = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb; 0 when it went well, 2 for bad input, 1 for a run that failed."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    try:
+        return int(args.verb(args) or 0)
+    except InputError as error:
+        print(f"evokd: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("evokd: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if os.environ.get("EVOKD_TRACEBACK"):
+            raise
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        print(
+            f"evokd: the run failed: {type(error).__name__}: {error}\n"
+            f"  at {Path(where.filename).name}:{where.lineno}; "
+            "EVOKD_TRACEBACK=1 shows all of it; the same command goes on from the last checkpoint",
+            file=sys.stderr,
+        )
+        return EXIT_FAILED
+
+
+def demo(args: argparse.Namespace) -> int:
+    """A whole study on the embedded phrasebook."""
+    return _study(load_recipe(shipped_recipe("demo.yaml"), args.override), args.output)
+
+
+def run(args: argparse.Namespace) -> int:
+    """A study from its recipe."""
+    recipe = load_recipe(args.recipe, args.override)
+    if args.check:
+        print(f"{args.recipe}: fine")
+        return 0
+    return _study(recipe, args.output or Path("runs") / recipe.name)
+
+
+def distil(args: argparse.Namespace) -> int:
+    """A study from flags; the recipe that it stands for is printed and saved."""
+    from evokd.recipe import dump_recipe
+
+    recipe = check_recipe(_recipe_of(args), args.override, origin="evokd distil")
+    text = dump_recipe(recipe)
+    print(f"# {args.output}/recipe.yaml, the recipe that this command stands for\n{text}")
+    return _study(recipe, args.output)
+
+
+def translate(args: argparse.Namespace) -> int:
+    """Lines of stdin to lines of stdout."""
+    from evokd.text.corpus import split_text
+    from evokd.text.languages import split_direction
+    from evokd.text.prompts import load_prompt
+
+    source, target = split_direction(args.direction)
+    prompt = load_prompt(args.prompt) if args.prompt else None
+    lines = split_text(sys.stdin.buffer.read(), "standard input")
+    _quiet()
+    from evokd.models.loading import load_translator, pick_device, pick_dtype
+    from evokd.recipe import DecodingSettings
+    from evokd.translate.decoding import translate as decode
+
+    device, _ = pick_device(args.device)
+    dtype, _ = pick_dtype(args.dtype, device)
+    translator = load_translator(args.model, device, dtype, prompt)
+    settings = DecodingSettings(beam=args.beam, batch_size=args.batch_size)
+    made = decode(translator, lines, source, target, settings, progress=sys.stderr.isatty())
+    sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
+    sys.stdout.writelines(line + "\n" for line in made.lines)
+    sys.stdout.flush()
+    print(
+        f"{len(made.lines)} lines, {made.words_per_s:.0f} source words/s "
+        f"({made.dtype} on {made.device}, beam {made.beam}, batches of {made.batch_size})",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def score(args: argparse.Namespace) -> int:
+    """Any systems' output files against references."""
+    from evokd.judge.files import as_table, score_files
+
+    found = score_files(
+        args.direction, args.src, args.ref, args.hyp, args.metrics, baseline=args.baseline
+    )
+    if args.format == "json":
+        print(json.dumps(found, ensure_ascii=False, indent=1))
+    else:
+        print(as_table(found))
+    return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    """Tables and page of a finished run, made anew."""
+    from evokd.report.page import build_report
+
+    print(build_report(args.run))
+    return 0
+
+
+def shipped_recipe(name: str) -> Path:
+    """A recipe that comes with the package, from a checkout or from an installed wheel."""
+    here = Path(__file__).parent
+    for folder in (here / "recipes", here.parent.parent / "recipes"):
+        if (folder / name).exists():
+            return folder / name
+    raise InputError(f"the recipe {name} is missing from this installation of evokd")
+
+
+def _study(recipe, folder: Path) -> int:  # type: ignore[no-untyped-def]
+    from evokd.report.tables import as_text, examples_text
+
+    _quiet()
+    from evokd.study import run as run_study
+
+    results = run_study(recipe, folder, note=lambda text: print(text, file=sys.stderr))
+    print(as_text(results))
+    print(examples_text(results))
+    print(f"report: {(folder / 'report.html').resolve()}")
+    return 0
+
+
+def _recipe_of(args: argparse.Namespace) -> dict:
+    def source(path: str) -> dict:
+        return {"path": path}
+
+    directions = [d for given in args.direction for d in given.split(",")]
+    tree: dict = {
+        "name": args.output.resolve().name,
+        "directions": directions,
+        "prompt": args.prompt,
+        "corpus": {
+            "train": [source(p) for p in args.train],
+            "valid": [source(p) for p in args.valid],
+            "test": [{"name": _test_name(p), **source(p)} for p in args.test],
+        },
+        "teacher": {"model": args.teacher, "sft": not args.teacher_as_is},
+        "student": {"model": args.student},
+        "methods": list(dict.fromkeys(["sft", *(args.method or ["self_evolution"])])),
+    }
+    if not args.test:
+        raise InputError(
+            "no test set; add --test PREFIX (or sacrebleu:wmt22) so that the loss can be told"
+        )
+    return tree
+
+
+def _test_name(path: str) -> str:
+    import re
+
+    stem = Path(path.split(":")[-1]).name
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", stem.removesuffix(".json")).strip("_-") or "test"
+
+
+def _quiet() -> None:
+    """Keep libraries from talking over the progress bars."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import logging
+    import warnings
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="evokd",
+        description="Distil a large LLM translator into a small one, and tell how well that went.",
+        epilog="example: evokd demo   |   evokd VERB --help shows an example of each",
+    )
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+
+    def verb(name: str, function, example: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
+        added = verbs.add_parser(
+            name,
+            help=function.__doc__.rstrip("."),
+            description=function.__doc__,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(verb=function)
+        return added
+
+    overrides = {
+        "nargs": "*",
+        "metavar": "key=value",
+        "help": "settings of the recipe that differ, e.g. training.epochs=1",
+    }
+    p = verb("demo", demo, "evokd demo -o runs/demo")
+    p.add_argument("-o", "--output", type=Path, default=Path("runs/demo"), metavar="DIR")
+    p.add_argument("override", **overrides)
+
+    p = verb("run", run, "evokd run recipes/multi30k.yaml -o runs/m30k training.epochs=1")
+    p.add_argument("recipe", metavar="RECIPE", help="a YAML file; recipes/reference.yaml has all keys")
+    p.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: runs/NAME")
+    p.add_argument("--check", action="store_true", help="check the recipe and stop")
+    p.add_argument("override", **overrides)
+
+    p = verb(
+        "distil",
+        distil,
+        "evokd distil --teacher ORG/BIG --student ORG/SMALL --train data/train -l en-de \\\n"
+        "      --test data/test -o runs/mine",
+    )
+    p.add_argument("--teacher", required=True, metavar="ID", help="hub id, folder, .gguf or 'fresh'")
+    p.add_argument("--student", required=True, metavar="ID", help="hub id, folder, .gguf or 'fresh'")
+    p.add_argument("--train", required=True, nargs="+", metavar="PREFIX",
+                   help="parallel text: a prefix (PREFIX.en + PREFIX.de) or any file evokd reads")
+    p.add_argument("-l", "--direction", required=True, action="append", metavar="en-de",
+                   help="direction; repeat it for more (-l en-de -l de-en)")
+    p.add_argument("--valid", nargs="*", default=[], metavar="PREFIX")
+    p.add_argument("--test", nargs="*", default=[], metavar="PREFIX")
+    p.add_argument("--method", nargs="+", choices=OBJECTIVE_NAMES, metavar="METHOD",
+                   help=f"default: self_evolution; of {', '.join(OBJECTIVE_NAMES)}")
+    p.add_argument("--prompt", default="parrot", help="parrot, alma, chat, compact or a file")
+    p.add_argument("--teacher-as-is", action="store_true", help="don't fine-tune the teacher first")
+    p.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    p.add_argument("override", **overrides)
+
+    p = verb("translate", translate,
+             "evokd translate runs/demo/students/noevo.seed1/model -l en-de < in.txt > out.txt")
+    p.add_argument("model", metavar="MODEL", help="a folder that evokd saved, or a hub id with --prompt")
+    p.add_argument("-l", "--direction", required=True, metavar="en-de")
+    p.add_argument("--beam", type=int, default=1)
+    p.add_argument("--batch-size", type=int, default=64)
+    p.add_argument("--prompt", help="parrot, alma, chat, compact or a file; default: the model's own")
+    p.add_argument("--device", default="auto")
+    p.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16", "float16"])
+
+    p = verb("score", score, "evokd score -l en-de --src test.en --ref test.de a.txt b.txt")
+    p.add_argument("hyp", nargs="+", metavar="HYP", help="a system's output, one segment a line")
+    p.add_argument("-l", "--direction", required=True, metavar="en-de")
+    p.add_argument("--src", metavar="F")
+    p.add_argument("--ref", required=True, action="append", metavar="F",
+                   help="references; repeat it for more than one")
+    p.add_argument("--metrics", nargs="+", default=["bleu", "chrf"])
+    p.add_argument("--baseline", metavar="HYP", help="default: the first system")
+    p.add_argument("--format", choices=["json", "table"], default="table")
+
+    p = verb("report", report, "evokd report runs/demo")
+    p.add_argument("run", type=Path, metavar="DIR", help="the folder of a run")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

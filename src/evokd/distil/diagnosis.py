@@ -1,0 +1,125 @@
+"""Difficulty looked at token by token: which words are hard for a student, and how hard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from evokd.distil.objectives import IGNORED, Tokens
+from evokd.distil.training import method_settings
+from evokd.models.batches import collate, encode_pair
+from evokd.models.heads import final_hidden, head_of
+from evokd.models.loading import Translator
+from evokd.recipe import MethodSettings
+from evokd.text.pairs import Pair
+
+EDGES = [round(0.1 * step, 1) for step in range(51)]
+"""Bins of the difficulty histogram, in nats; a last one takes all above."""
+SHOWN = 12
+"""Sentences of which each token is kept, for the report."""
+
+
+@torch.no_grad()
+def diagnose(
+    student: Translator,
+    teacher: nn.Module,
+    pairs: Sequence[Pair],
+    method: MethodSettings,
+    vocabulary_size: int,
+    batch_size: int = 32,
+) -> dict[str, Any]:
+    """Difficulty of every response token of some pairs, as histogram, means and sentences.
+
+    d is Eq. 5 with the method's λ; a token is hard where d > the method's Γ.
+    """
+    settings, _ = method_settings(method)
+    filler = student.tokenizer.pad_token_id or 0
+    device = next(student.model.parameters()).device
+    student.model.eval()
+    columns: list[Tensor] = []
+    lost = torch.zeros(2, dtype=torch.float64)
+    sentences: list[dict[str, Any]] = []
+    spread = {round(i * (len(pairs) - 1) / max(1, SHOWN - 1)) for i in range(SHOWN)}
+    for start in range(0, len(pairs), batch_size):
+        chosen = pairs[start : start + batch_size]
+        examples = [encode_pair(student.tokenizer, student.prompt, pair) for pair in chosen]
+        batch = collate([{"input_ids": e.input_ids, "labels": e.labels} for e in examples], filler)
+        labels = batch["labels"].to(device)
+        read = {k: batch[k].to(device) for k in ("input_ids", "attention_mask")}
+        predicts = torch.zeros_like(labels, dtype=torch.bool)
+        predicts[:, :-1] = labels[:, 1:] != IGNORED
+        targets = labels.roll(-1, dims=1)[predicts]
+        logits = [
+            head_of(model).logits(final_hidden(model, model, read)[predicts])
+            for model in (student.model, teacher)
+        ]
+        lost += torch.stack([_mass_beyond(one, vocabulary_size) for one in reversed(logits)])
+        tokens = Tokens(
+            logits[0][:, :vocabulary_size], logits[1][:, :vocabulary_size], targets, settings
+        )
+        found = torch.stack([tokens.difficulty, tokens.nll, tokens.teacher_nll], dim=1).cpu()
+        columns.append(found)
+        for row, values in enumerate(found.split(predicts.sum(1).tolist())):
+            if start + row in spread:
+                ids = [i for i in examples[row].labels if i != IGNORED]
+                sentences.append(
+                    _sentence(student.tokenizer, chosen[row], ids, values, settings.gamma)
+                )
+    everything = torch.cat(columns)
+    d, nll, teacher_nll = everything.double().unbind(1)
+    edges = torch.tensor(EDGES, dtype=torch.float64)
+    counts = torch.bincount(torch.bucketize(d, edges[1:], right=True), minlength=len(EDGES))
+    return {
+        "gamma": settings.gamma,
+        "tokens": len(d),
+        "hard_share": float((d > settings.gamma).double().mean()),
+        "mean_difficulty": float(d.mean()),
+        "student_nll": float(nll.mean()),
+        "teacher_nll": float(teacher_nll.mean()),
+        "lost_mass": dict(zip(("teacher", "student"), (lost / len(d)).tolist(), strict=True)),
+        "histogram": {"edges": [*EDGES, None], "counts": counts.tolist()},
+        "sentences": sentences,
+    }
+
+
+def _mass_beyond(logits: Tensor, size: int) -> Tensor:
+    """Summed probability of the vocabulary entries that are cut off."""
+    if logits.shape[1] == size:
+        return torch.zeros((), dtype=torch.float64)
+    return logits.float().softmax(-1)[:, size:].sum().double().cpu()
+
+
+def _sentence(
+    tokenizer: Any, pair: Pair, ids: list[int], values: Tensor, gamma: float
+) -> dict[str, Any]:
+    """One pair with its response tokens, the end token last."""
+    texts = _pieces(tokenizer, ids[:-1]) + ["⏎"]
+    return {
+        "direction": pair.direction,
+        "source": pair.source,
+        "reference": pair.target,
+        "tokens": [
+            {
+                "text": text,
+                "difficulty": round(float(d), 4),
+                "hard": bool(d > gamma),
+                "student_nll": round(float(nll), 4),
+                "teacher_nll": round(float(teacher), 4),
+            }
+            for text, (d, nll, teacher) in zip(texts, values, strict=True)
+        ],
+    }
+
+
+def _pieces(tokenizer: Any, ids: list[int]) -> list[str]:
+    """The text that each token adds; a byte of an unfinished character adds nothing yet."""
+    pieces, before = [], ""
+    for end in range(1, len(ids) + 1):
+        text = tokenizer.decode(ids[:end], skip_special_tokens=False)
+        whole = text if not text.endswith("\ufffd") else before
+        pieces.append(whole[len(before) :])
+        before = whole
+    return pieces

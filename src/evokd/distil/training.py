@@ -1,0 +1,336 @@
+"""One training from settings to weights: resumable, watched, and the same after a kill."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+from transformers import TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from evokd.distil.objectives import ObjectiveSettings, objective_settings
+from evokd.distil.schedules import BetaSchedule, linear
+from evokd.distil.teachers import TeacherSignal
+from evokd.distil.trainer import DistillationTrainer
+from evokd.models.batches import EncodedPairs, collate
+from evokd.recipe import BetaSchedule as BetaSettings
+from evokd.recipe import MethodSettings, TrainingSettings
+
+COMPLETE = "complete"
+"""File that marks a checkpoint as written to its end."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training is called and what it needs."""
+
+    label: str
+    """Shown beside the progress bar."""
+    folder: Path
+    """Gets checkpoints/, metrics.jsonl and tensorboard/."""
+    settings: TrainingSettings
+    method: MethodSettings
+    seed: int
+    device: torch.device
+
+
+def train(
+    work: Training,
+    student: nn.Module,
+    teacher: nn.Module | TeacherSignal | None,
+    train_set: EncodedPairs,
+    valid_set: EncodedPairs | None,
+    *,
+    vocabulary_size: int | None = None,
+    filler: int = 0,
+    note: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Train `student` in place, from its last complete checkpoint if there is one.
+
+    Returns:
+        Facts: steps, seconds of this sitting, hard share at start and end, which step was kept.
+    """
+    keeps_best = _keeps_best(work.settings, work.method) and valid_set is not None
+    settings, schedule = method_settings(work.method)
+    metrics = work.folder / "metrics.jsonl"
+    trainer = DistillationTrainer(
+        model=student,
+        teacher=teacher,
+        objective=work.method.objective,
+        args=arguments(work, len(train_set), keeps_best, validates=valid_set is not None),
+        train_dataset=train_set,
+        eval_dataset=valid_set,
+        data_collator=lambda examples: collate(examples, filler),
+        settings=settings,
+        beta_schedule=schedule,
+        reduction=work.settings.reduction,
+        vocabulary_size=vocabulary_size,
+        chunk_tokens=work.settings.chunk_tokens,
+        callbacks=[MetricsFile(metrics), CheckpointMark(), HardWarning(note), Bar(work.label)],
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    last = last_checkpoint(work.folder / "checkpoints")
+    if last is not None:
+        note(f"{work.label}: going on from step {last.name.rsplit('-', 1)[1]}")
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*pin_memory.*")
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    seconds = time.perf_counter() - start
+    if not all(torch.isfinite(p).all() for p in student.parameters()):
+        raise FloatingPointError(
+            f"{work.label}: weights are no longer finite; a smaller training.learning_rate may help"
+        )
+    return {
+        "steps": trainer.state.global_step,
+        "train_seconds": round(seconds, 1),
+        "kept_step": _kept_step(trainer, keeps_best),
+        **_ends(metrics),
+    }
+
+
+def finish(folder: Path) -> None:
+    """Remove the checkpoints of a training whose result is saved."""
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def method_settings(method: MethodSettings) -> tuple[ObjectiveSettings, BetaSchedule | None]:
+    """A method's settings and, for progressive β, its schedule."""
+    settings = objective_settings(
+        method.objective,
+        lam=method.lam,
+        beta=method.constant_beta(),
+        gamma=method.gamma,
+        top_percent=method.top_percent,
+    )
+    if isinstance(method.beta, BetaSettings):
+        return settings, linear(method.beta.start, method.beta.end, method.beta.of)
+    return settings, None
+
+
+def arguments(
+    work: Training, pairs: int, keeps_best: bool, validates: bool = True
+) -> TrainingArguments:
+    """What transformers' Trainer needs to know, from our settings."""
+    settings = work.settings
+    world = max(1, torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1)
+    micro, accumulation = micro_batches(settings, world)
+    per_epoch = max(1, math.ceil(pairs / settings.batch_size))
+    steps = settings.max_steps or math.ceil(settings.epochs * per_epoch)
+    eval_every = min(settings.eval_every or per_epoch, steps)
+    save_every = settings.save_every or max(1, math.ceil(steps / 10))
+    if keeps_best:  # the best step must be one that was saved
+        save_every = eval_every
+    cpu = work.device.type == "cpu"
+    return TrainingArguments(
+        output_dir=str(work.folder / "checkpoints"),
+        max_steps=steps,
+        per_device_train_batch_size=micro,
+        per_device_eval_batch_size=micro,
+        gradient_accumulation_steps=accumulation,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule
+        if settings.schedule != "constant"
+        else "constant_with_warmup",
+        warmup_steps=math.ceil(settings.warmup_ratio * steps),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        adam_beta2=0.999,
+        seed=work.seed,
+        data_seed=work.seed,
+        bf16=_bf16(settings, work.device),
+        gradient_checkpointing=settings.gradient_checkpointing,
+        use_cpu=cpu,
+        logging_steps=settings.log_every,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if validates else "no",
+        eval_steps=eval_every,
+        save_strategy="steps",
+        save_steps=save_every,
+        save_total_limit=2,
+        load_best_model_at_end=keeps_best,
+        metric_for_best_model="eval_loss" if keeps_best else None,
+        greater_is_better=False if keeps_best else None,
+        report_to=["tensorboard"],
+        dataloader_pin_memory=not cpu,
+        disable_tqdm=False,
+    )
+
+
+def micro_batches(settings: TrainingSettings, world: int) -> tuple[int, int]:
+    """Pairs per forward pass and how many passes make an optimizer step."""
+    per_device = max(1, settings.batch_size // world)
+    largest = min(settings.micro_batch_size or 64, per_device)
+    micro = next(size for size in range(largest, 0, -1) if per_device % size == 0)
+    return micro, per_device // micro
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; half-written ones are removed."""
+    found = None
+    for path in sorted(folder.glob("checkpoint-*"), key=_step):
+        if (path / COMPLETE).exists():
+            found = path
+        else:
+            shutil.rmtree(path)
+    return found
+
+
+class CheckpointMark(TrainerCallback):
+    """Marks each checkpoint once all of it is on disk."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+
+class MetricsFile(TrainerCallback):
+    """One JSON object a logged step; a resumed training takes back what it will log again."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not state.is_world_process_zero:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [line for line in read_metrics(self.path) if line["step"] <= state.global_step]
+        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kw: Any
+    ) -> None:
+        if not state.is_world_process_zero or not logs or "train_runtime" in logs:
+            return
+        line = {"step": state.global_step, **{k: _plain(v) for k, v in logs.items()}}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics file; a last line cut off by a kill is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").split("\n"):
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return lines
+
+
+class HardWarning(TrainerCallback):
+    """Says so when nearly every token stays hard: their gradients are damped, learning is slow."""
+
+    LIMIT = 0.8
+    PATIENCE = 5
+
+    def __init__(self, note: Callable[[str], None]):
+        self.note = note
+        self.seen = 0
+        self.said = False
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kw: Any
+    ) -> None:
+        share = (logs or {}).get("hard_share")
+        if share is None or not state.is_world_process_zero:
+            return
+        self.seen = self.seen + 1 if share > self.LIMIT else 0
+        if self.seen >= self.PATIENCE and not self.said:
+            self.said = True
+            self.note(
+                f"warning: {share:.0%} of the tokens are hard at step {state.global_step}; the loss "
+                "of a hard token is bounded and its gradient damped, so a student this weak learns "
+                "slowly: warm-start it (student.warm_start_steps) or raise gamma"
+            )
+
+
+class Bar(TrainerCallback):
+    """A progress bar with the time left."""
+
+    def __init__(self, label: str):
+        self.label = label
+        self.bar: tqdm | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self.bar = tqdm(
+                total=state.max_steps,
+                initial=state.global_step,
+                desc=f"{self.label:<24}",
+                unit="step",
+                file=sys.stderr,
+                dynamic_ncols=True,
+                leave=True,
+            )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kw: Any
+    ) -> None:
+        if self.bar is not None and logs and "student_nll" in logs:
+            shown = {"nll": f"{logs['student_nll']:.3f}"}
+            if "hard_share" in logs:
+                shown["hard"] = f"{logs['hard_share']:.0%}"
+            self.bar.set_postfix(shown)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _keeps_best(settings: TrainingSettings, method: MethodSettings) -> bool:
+    """The paper keeps SFT's best checkpoint on validation, and distillation's last (4.2)."""
+    if settings.select == "auto":
+        return method.objective == "sft"
+    return settings.select == "best"
+
+
+def _kept_step(trainer: DistillationTrainer, keeps_best: bool) -> int:
+    best = trainer.state.best_model_checkpoint if keeps_best else None
+    return int(best.rsplit("-", 1)[1]) if best else trainer.state.global_step
+
+
+def _ends(path: Path) -> dict[str, float]:
+    """First and last of what was logged of the teacher's side."""
+    lines = [line for line in read_metrics(path) if "hard_share" in line]
+    if not lines:
+        return {}
+    last = lines[-max(1, len(lines) // 10) :]
+    return {
+        "hard_share_start": lines[0]["hard_share"],
+        "hard_share_end": sum(line["hard_share"] for line in last) / len(last),
+        "noevo_loss_end": sum(line["noevo_loss"] for line in last) / len(last),
+    }
+
+
+def _bf16(settings: TrainingSettings, device: torch.device) -> bool:
+    if settings.precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return settings.precision == "bfloat16"
+
+
+def _step(path: Path) -> int:
+    return int(path.name.rsplit("-", 1)[1])
+
+
+def _plain(value: Any) -> Any:
+    return round(value, 6) if isinstance(value, float) else value

@@ -1,0 +1,121 @@
+"""From input ids to final hidden states, and from hidden states to logits, apart.
+
+Logits are the largest tensors of a distillation step (tokens × vocabulary, twice). Taken apart, the
+head can be applied where there is a response token only, a chunk at a time.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+
+@dataclass(frozen=True)
+class Head:
+    """A language model's last step: logits = cap(scale · (hidden Wᵀ + b))."""
+
+    weight: Tensor
+    """(V, H)"""
+    bias: Tensor | None = None
+    """(V,)"""
+    scale: float = 1.0
+    """Granite divides by logits_scaling, Cohere multiplies by logit_scale."""
+    cap: float | None = None
+    """Gemma: logits = cap · tanh(logits / cap)."""
+
+    def raw(self, hidden: Tensor, size: int) -> Tensor:
+        """(N, H) → (N, size), before scale and cap."""
+        bias = None if self.bias is None else self.bias[:size]
+        return linear(hidden.to(self.weight.dtype), self.weight[:size], bias)
+
+    def finish(self, raw: Tensor) -> Tensor:
+        """Scale and cap, in float32 or wider."""
+        logits = raw if raw.dtype == torch.float64 else raw.float()
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        if self.cap is not None:
+            logits = self.cap * torch.tanh(logits / self.cap)
+        return logits
+
+    def logits(self, hidden: Tensor, size: int | None = None) -> Tensor:
+        """(N, H) → (N, size): the logits of the first `size` tokens of the vocabulary."""
+        return self.finish(self.raw(hidden, self.weight.shape[0] if size is None else size))
+
+
+def head_of(model: nn.Module) -> Head:
+    """The head of a transformers causal language model."""
+    layer = model.get_output_embeddings()  # type: ignore[operator]
+    config: Any = model.config
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    scale = getattr(config, "logit_scale", None) or 1.0
+    scale = scale / (getattr(config, "logits_scaling", None) or 1.0)
+    return Head(
+        weight=layer.weight,
+        bias=getattr(layer, "bias", None),
+        scale=scale,
+        cap=getattr(config, "final_logit_softcapping", None),
+    )
+
+
+def final_hidden(model: nn.Module, wrapped: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    """(B, T, H): the last hidden states, after the final norm.
+
+    Args:
+        model: the causal language model.
+        wrapped: the module to call: the model itself, or what DDP made of it. It is the wrapper that
+            is called, so that its hooks run; the hidden states are read off the decoder inside.
+        inputs: input_ids and attention_mask, (B, T).
+    """
+    seen: list[Tensor] = []
+
+    def keep(_module: nn.Module, _args: Any, output: Any) -> None:
+        seen.append(output[0] if isinstance(output, tuple) else output.last_hidden_state)
+
+    handle = decoder_of(model).register_forward_hook(keep)
+    try:
+        wrapped(**inputs, use_cache=False, **_one_logit(model))
+    finally:
+        handle.remove()
+    return seen[-1]
+
+
+def decoder_of(model: nn.Module) -> nn.Module:
+    """The part of a causal language model below its head."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inner.get_decoder()  # type: ignore[operator]
+
+
+@torch.no_grad()
+def check_head(model: nn.Module) -> None:
+    """See that hidden states and head, taken apart, give the model's own logits.
+
+    Raises:
+        ValueError: they don't; the architecture does something at its head that isn't known here.
+    """
+    training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    ids = torch.arange(4, device=device)[None]
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    theirs = model(**inputs, use_cache=False).logits[0].float()
+    ours = head_of(model).logits(final_hidden(model, model, inputs)[0]).float()
+    model.train(training)
+    tolerance = 1e-3 if next(model.parameters()).dtype == torch.float32 else 0.1
+    if not torch.allclose(theirs, ours, atol=tolerance * (1 + theirs.abs().max().item())):
+        gap = (theirs - ours).abs().max().item()
+        raise ValueError(
+            f"{type(model).__name__} does more at its head than weight, bias, scale and soft cap: "
+            f"its logits differ by {gap:.3g} from those made of its hidden states"
+        )
+
+
+def _one_logit(model: nn.Module) -> dict[str, int]:
+    """Spare the model the logits that nobody looks at, where it knows how."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    known = inspect.signature(inner.forward).parameters  # type: ignore[arg-type]
+    return {"logits_to_keep": 1} if "logits_to_keep" in known else {}

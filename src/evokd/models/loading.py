@@ -1,0 +1,405 @@
+"""Models and tokenizers from wherever they are, and back to disk.
+
+A model comes from the hub, a folder, a GGUF file, or fresh from numbers. What comes out is always a
+plain causal language model with all its weights, to be trained and saved like any other.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
+from tokenizers.models import BPE
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils import logging as hub_logging
+
+from evokd.errors import InputError
+from evokd.models.batches import end_token_id, filler_id
+from evokd.recipe import FreshModel, ModelSettings
+from evokd.text.prompts import Prompt
+
+PAD, BEGIN, END = "<pad>", "<s>", "</s>"
+ACCEPTED = "a hub id (org/name), a folder, a .gguf file, gguf:PACKAGE or fresh"
+
+
+@dataclass(frozen=True)
+class Translator:
+    """Everything that turns a sentence into a translation."""
+
+    model: PreTrainedModel
+    tokenizer: Any
+    prompt: Prompt
+
+
+def pick_device(wanted: str = "auto") -> tuple[torch.device, str]:
+    """The device to work on, and why it is that one.
+
+    Raises:
+        InputError: not a device, or not one of this machine.
+    """
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda"), torch.cuda.get_device_name()
+        if torch.backends.mps.is_available():
+            return torch.device("mps"), "Apple GPU found"
+        return torch.device("cpu"), f"no GPU found; {torch.get_num_threads()} threads"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise InputError(
+            f"device {wanted!r} is unknown; auto, cpu, cuda, cuda:1 and mps are accepted"
+        ) from None
+    missing = {
+        "cuda": (device.index or 0) >= torch.cuda.device_count(),
+        "mps": not torch.backends.mps.is_available(),
+    }
+    if missing.get(device.type, False):
+        raise InputError(
+            f"device {wanted} isn't there ({torch.cuda.device_count()} CUDA devices found); "
+            "type device=auto or device=cpu"
+        )
+    return device, "as asked for"
+
+
+def pick_dtype(wanted: str, device: torch.device) -> tuple[torch.dtype, str]:
+    """The number format of a model that isn't trained, and why it is that one."""
+    if wanted == "auto":
+        if device.type == "cpu":
+            return torch.float32, "the exact one, on a CPU"
+        return torch.bfloat16, "half the memory, on a GPU"
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if wanted not in dtypes:
+        raise InputError(f"dtype {wanted!r} is unknown; auto, {', '.join(dtypes)} are accepted")
+    return dtypes[wanted], "as asked for"
+
+
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, tags: Sequence[str]
+) -> PreTrainedTokenizerFast:
+    """A byte-level BPE: every text comes back from its ids exactly as it went in.
+
+    Ids begin with padding, `<s>`, `</s>`, the tags and the 256 bytes. Tags (`<de>`) are special
+    tokens; a text gets `<s>` in front and nothing behind.
+    """
+    specials = [PAD, BEGIN, END, *dict.fromkeys(tags)]
+    backend = Tokenizer(BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=specials,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{BEGIN} $A",
+        pair=f"{BEGIN} $A $B",
+        special_tokens=[(BEGIN, specials.index(BEGIN))],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token=PAD,
+        bos_token=BEGIN,
+        eos_token=END,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def fresh_model(settings: FreshModel, tokenizer: Any, seed: int) -> LlamaForCausalLM:
+    """A Llama in float32 with random weights that depend on the seed alone."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.hidden_size,
+        intermediate_size=settings.intermediate_size or -(-settings.hidden_size * 8 // 96) * 32,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.kv_heads or settings.heads,
+        max_position_embeddings=settings.max_positions,
+        tie_word_embeddings=settings.tie_embeddings,
+        pad_token_id=filler_id(tokenizer),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=end_token_id(tokenizer),
+    )
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        return LlamaForCausalLM(config)
+    finally:
+        torch.set_rng_state(state)
+
+
+def load_tokenizer(settings: ModelSettings) -> Any:
+    """The tokenizer of a model, or the one that its section names.
+
+    Raises:
+        InputError: it isn't there or can't be read.
+    """
+    where = settings.tokenizer or settings.model
+    if where == "fresh":
+        raise InputError("a fresh model has no tokenizer of its own; train one (train_tokenizer)")
+    revision = settings.revision if settings.tokenizer is None else None
+    name, more = _locate(where, revision)
+    try:
+        return AutoTokenizer.from_pretrained(
+            name, trust_remote_code=settings.trust_remote_code, **more
+        )
+    except Exception as error:  # transformers raises many kinds; all mean: not here, or not this
+        raise _not_loaded("tokenizer", where, revision, error) from error
+
+
+def load_model(
+    settings: ModelSettings, device: torch.device, dtype: torch.dtype
+) -> PreTrainedModel:
+    """A causal language model with all its weights, in evaluation mode.
+
+    Raises:
+        InputError: it isn't there, can't be read, isn't a causal language model, or lacks weights.
+    """
+    if settings.model == "fresh":
+        raise InputError("model: fresh is built by fresh_model, from a tokenizer and a seed")
+    name, more = _locate(settings.model, settings.revision)
+    if "gguf_file" in more:
+        print(f"loading {more['gguf_file']} (about half a minute) …", file=sys.stderr, flush=True)
+        more |= _unpacked()
+    if settings.attention is not None:
+        more["attn_implementation"] = settings.attention
+    loader: Any = AutoModelForCausalLM  # its type hints leave out output_loading_info
+    try:
+        with _without_bars():
+            model, report = loader.from_pretrained(
+                name,
+                dtype=dtype,
+                trust_remote_code=settings.trust_remote_code,
+                output_loading_info=True,
+                **more,
+            )
+    except Exception as error:  # transformers raises many kinds; all mean: not here, or not this
+        raise _not_loaded("model", settings.model, settings.revision, error) from error
+    _check_causal(model, settings.model, report)
+    if "gguf_file" in more:
+        model = _plain(model)
+    model.to(device)
+    return model.eval()
+
+
+def save_translator(
+    model: PreTrainedModel, tokenizer: Any, prompt: Prompt, folder: str | Path
+) -> None:
+    """Write model, tokenizer, generation settings and prompt as one folder, whole or not at all."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    previous = model.generation_config
+    model.generation_config = _greedy(model, tokenizer, prompt)
+    try:
+        with _without_bars():
+            model.save_pretrained(draft)
+    finally:
+        model.generation_config = previous
+    tokenizer.save_pretrained(draft)
+    prompt.save(draft)
+    if folder.exists():
+        outdated = folder.with_name(f".{folder.name}.{os.getpid()}.outdated")
+        folder.rename(outdated)
+        draft.rename(folder)
+        shutil.rmtree(outdated)
+    else:
+        draft.rename(folder)
+
+
+def load_translator(
+    folder_or_id: str | Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    prompt: Prompt | None = None,
+) -> Translator:
+    """What `save_translator` wrote, or any model together with a prompt.
+
+    Raises:
+        InputError: it can't be loaded, or nothing says which prompt it was trained with.
+    """
+    settings = ModelSettings(model=str(folder_or_id))
+    folder = Path(folder_or_id)
+    if prompt is None and not (folder / "prompt.json").is_file():
+        found = "holds no prompt.json" if folder.is_dir() else "is no folder here"
+        raise InputError(
+            f"{folder_or_id} {found}, so nothing says how the model wants to be asked; "
+            "type --prompt parrot (or alma, chat, compact, a template file)"
+        )
+    prompt = prompt or Prompt.load(folder)
+    return Translator(load_model(settings, device, dtype), load_tokenizer(settings), prompt)
+
+
+def describe(model: PreTrainedModel) -> dict[str, Any]:
+    """Size and shape of a model; shared weights count once."""
+    config = model.config.get_text_config()
+    parameters = {id(p): p for p in model.parameters()}.values()
+    heads = [model.get_input_embeddings(), model.get_output_embeddings()]
+    embeddings = {id(h.weight): h.weight.numel() for h in heads if h is not None}
+    total = sum(p.numel() for p in parameters)
+    return {
+        "model_type": config.model_type,
+        "parameters": total,
+        "parameters_without_embeddings": total - sum(embeddings.values()),
+        "layers": config.num_hidden_layers,
+        "hidden_size": config.hidden_size,
+        "vocabulary": config.vocab_size,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "mib": round(sum(p.numel() * p.element_size() for p in parameters) / 2**20, 1),
+    }
+
+
+def _locate(where: str, revision: str | None) -> tuple[str, dict[str, Any]]:
+    """What from_pretrained wants to know: a name, and where inside it."""
+    if where.startswith("gguf:"):
+        where = str(_file_in_package(where.removeprefix("gguf:")))
+    path = Path(where).expanduser()
+    if path.suffix.lower() == ".gguf":
+        if not path.is_file():
+            raise InputError(f"model file {path} not found; accepted: {ACCEPTED}")
+        if importlib.util.find_spec("gguf") is None:
+            raise InputError(f"{path} needs the gguf package; type pip install 'evokd[gguf]'")
+        return str(path.parent), {"gguf_file": path.name}
+    if path.is_dir():
+        return str(path), {}
+    if path.is_file() or _is_path(where):
+        found = "is no folder and no .gguf file" if path.exists() else "not found"
+        raise InputError(f"model {where} {found}; accepted: {ACCEPTED}")
+    return where, {} if revision is None else {"revision": revision}
+
+
+def _is_path(where: str) -> bool:
+    """Whether a name can't be a hub id, which is NAME or ORG/NAME."""
+    return where.startswith((".", "/", "~")) or where.count("/") > 1 or where.endswith("/")
+
+
+def _file_in_package(package: str) -> Path:
+    """The one .gguf file inside an installed Python package, which isn't imported for it."""
+    module = package.replace("-", "_")
+    spec = importlib.util.find_spec(module) if module.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(f"no installed package {package!r}; type pip install {package}")
+    roots = [Path(root) for root in spec.submodule_search_locations]
+    files = sorted(file for root in roots for file in root.rglob("*.gguf"))
+    if len(files) != 1:
+        listing = "".join(f"\n  model: {file}" for file in files)
+        raise InputError(
+            f"the package {package} holds {len(files)} .gguf files; one is needed"
+            + (f". Name one of them:{listing}" if files else "")
+        )
+    return files[0]
+
+
+def _unpacked() -> dict[str, Any]:
+    """Ask for dense weights; older versions of transformers know no other ones."""
+    try:
+        from transformers import GgufConfig
+    except ImportError:
+        return {}
+    return {"quantization_config": GgufConfig(dequantize=True)}
+
+
+def _plain(model: PreTrainedModel) -> PreTrainedModel:
+    """The same weights in a model that doesn't think of itself as quantized.
+
+    transformers refuses to save and to train what came from a GGUF file, dense or not.
+    """
+    config = copy.deepcopy(model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    with torch.device("meta"):
+        plain = type(model)(config)
+    # Tensors that aren't in the state dict (rotary frequencies) have to come along, too.
+    for name, module in model.named_modules():
+        twin = plain.get_submodule(name)
+        for key, buffer in module.named_buffers(recurse=False):
+            persistent = key not in twin._non_persistent_buffers_set
+            twin.register_buffer(key, buffer, persistent=persistent)
+    plain.load_state_dict(model.state_dict(), assign=True)
+    plain.tie_weights()
+    plain.generation_config = model.generation_config
+    return plain
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Silence the bars over reading and writing weights: a moment's work, and many models."""
+    shown = hub_logging.is_progress_bar_enabled()
+    hub_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            hub_logging.enable_progress_bar()
+
+
+def _check_causal(model: PreTrainedModel, where: str, report: dict[str, Any]) -> None:
+    config = model.config
+    made_for = getattr(config, "architectures", None) or []
+    kinds = ("CausalLM", "LMHead", "ForConditionalGeneration")
+    if config.is_encoder_decoder or (
+        made_for and not any(kind in name for name in made_for for kind in kinds)
+    ):
+        raise InputError(
+            f"{where} is no causal language model ({', '.join(made_for) or config.model_type}); "
+            "accepted: decoder-only models such as Llama, Qwen, Gemma or Mistral"
+        )
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise InputError(
+            f"{where} lacks {len(missing)} of its weights ({', '.join(missing[:3])}, …); "
+            "it was saved as another kind of model or not in full"
+        )
+
+
+def _greedy(model: PreTrainedModel, tokenizer: Any, prompt: Prompt) -> GenerationConfig:
+    """Generation settings of a saved translator: greedy, and every token that ends an answer."""
+    own = model.generation_config.eos_token_id if model.generation_config else None
+    own_ends = own if isinstance(own, list) else [own]
+    ends = dict.fromkeys([end_token_id(tokenizer, prompt), *(i for i in own_ends if i is not None)])
+    return GenerationConfig(
+        do_sample=False,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=list(ends) if len(ends) > 1 else next(iter(ends)),
+        pad_token_id=filler_id(tokenizer),
+    )
+
+
+def _not_loaded(what: str, where: str, revision: str | None, error: Exception) -> InputError:
+    """What was tried, what came back in one line, and what may help."""
+    logging.getLogger(__name__).debug("%s %s", what, where, exc_info=error)
+    reason = " ".join(str(error).split()) or type(error).__name__
+    at = f" at revision {revision}" if revision else ""
+    if "trust_remote_code" in reason:
+        hint = "it comes with code of its own; read it, then type trust_remote_code: true"
+    elif "gated" in reason or "401" in reason or "403" in reason:
+        hint = "accept its licence on the hub, then type hf auth login"
+    elif Path(where).exists() or where.startswith("gguf:"):
+        hint = f"the {what} must be one that transformers can read"
+    else:
+        hint = (
+            "check the name, the network and HF_HUB_OFFLINE; a model from the cache or a folder "
+            f"works offline. Accepted: {ACCEPTED}"
+        )
+    return InputError(f"{what} {where}{at} can't be loaded: {reason[:400]}\n{hint}")

@@ -1,0 +1,146 @@
+"""The run folder: where things are, atomic writes, and what is done.
+
+A stage writes its files and, last of all, a manifest. A manifest holds a fingerprint of everything
+that the stage depended on: if it is there and the fingerprint is the same, the stage is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from evokd.errors import InputError
+
+MANIFEST = "manifest.json"
+STARTED = "started.json"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    with draft.open("w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def write_json(path: Path, tree: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_text(path, json.dumps(tree, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short hash of settings and of other fingerprints, the same on every machine."""
+    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on, as far as it is installed."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in ("evokd", "torch", "transformers", "accelerate", "tokenizers", "sacrebleu"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a study and the folder that it fills."""
+
+    name: str
+    folder: Path
+    fingerprint: str
+
+    def is_done(self) -> bool:
+        """Whether it finished under the same settings, on the same inputs."""
+        return _holds(self.folder / MANIFEST, self.fingerprint)
+
+    def facts(self) -> dict[str, Any]:
+        """What the finished stage noted down."""
+        return dict(read_json(self.folder / MANIFEST)["facts"])
+
+    def begin(self) -> bool:
+        """Make the folder ready; true if an unfinished attempt under the same settings is there."""
+        resumable = _holds(self.folder / STARTED, self.fingerprint)
+        if not resumable and self.folder.exists():
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / MANIFEST).unlink(missing_ok=True)
+        if not resumable:
+            write_json(
+                self.folder / STARTED, {"stage": self.name, "fingerprint": self.fingerprint}
+            )
+        return resumable
+
+    def finish(self, wall_s: float, facts: dict[str, Any], **more: Any) -> None:
+        """Write the manifest: from now on the stage is done."""
+        write_json(
+            self.folder / MANIFEST,
+            {
+                "stage": self.name,
+                "fingerprint": self.fingerprint,
+                "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "wall_s": round(wall_s, 2),
+                "versions": versions(),
+                **more,
+                "facts": facts,
+            },
+        )
+
+
+@contextlib.contextmanager
+def timed() -> Iterator[list[float]]:
+    """A stopwatch: after the block its only element is the seconds that it took."""
+    seconds = [0.0]
+    start = time.perf_counter()
+    yield seconds
+    seconds[0] = time.perf_counter() - start
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a second run out of a run folder; the lock falls with the process that holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                f"another run is at work in {folder}; wait for it, or choose another folder with -o"
+            ) from None
+        yield
+
+
+def _holds(path: Path, wanted: str) -> bool:
+    try:
+        return bool(read_json(path)["fingerprint"] == wanted)
+    except (OSError, ValueError, KeyError):
+        return False

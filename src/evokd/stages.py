@@ -1,0 +1,458 @@
+"""The stages of a study. Each takes what it needs, does it once, and says so in a manifest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from evokd.errors import InputError
+from evokd.recipe import MethodSettings, ModelSettings, Recipe, TrainingSettings
+from evokd.rundir import Stage, fingerprint, hash_file, read_json, write_json
+from evokd.text.corpus import Corpus, build_corpus, input_files
+from evokd.text.prompts import Prompt, prompt_tags
+from evokd.text.store import load_corpus, save_corpus
+
+DIAGNOSED_PAIRS = 400
+"""Validation pairs on which difficulty is looked at, token by token."""
+NEUTRAL = {"log_every", "save_every", "micro_batch_size", "chunk_tokens"}
+"""Training settings that don't change what is learned."""
+
+
+@dataclass
+class Study:
+    """What the stages share; models and text are loaded when somebody first asks for them."""
+
+    recipe: Recipe
+    folder: Path
+    prompt: Prompt
+    note: Callable[[str], None]
+    _encoded: dict[tuple[str, str, int], Any] = field(default_factory=dict)
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        return load_corpus(self.folder / "corpus")
+
+    @cached_property
+    def device(self) -> Any:
+        from evokd.models.loading import pick_device
+
+        device, reason = pick_device(self.recipe.device)
+        self.note(f"device: {device} ({reason})")
+        return device
+
+    @cached_property
+    def teacher(self) -> Any:
+        """The finished teacher, frozen."""
+        from evokd.models.loading import load_translator, pick_dtype
+
+        dtype, reason = pick_dtype(self.recipe.teacher.dtype, self.device)
+        self.note(f"teacher: {str(dtype).removeprefix('torch.')} ({reason})")
+        return load_translator(self.folder / "teacher/model", self.device, dtype, self.prompt)
+
+    def encoded(self, split: str, tokenizer: Any, max_length: int) -> Any:
+        """Training or validation text as token ids; what is too long is left out and counted."""
+        from evokd.models import vocabulary
+        from evokd.models.batches import encode_corpus
+
+        key = split, vocabulary.fingerprint(tokenizer), max_length
+        if key in self._encoded:
+            return self._encoded[key]
+        pairs = self.corpus.train if split == "train" else self.corpus.valid
+        data, too_long = encode_corpus(pairs, tokenizer, self.prompt, max_length)
+        if too_long:
+            self.note(
+                f"{split}: {too_long} of {len(pairs)} pairs are longer than {max_length} tokens "
+                "and left out (training.max_length)"
+            )
+        if pairs and not len(data):
+            raise InputError(f"no pair of {split} fits into training.max_length={max_length}")
+        self._encoded[key] = data
+        return data
+
+
+@dataclass(frozen=True)
+class System(Stage):
+    """A translator of the study and the stage that makes it."""
+
+    system: str = "teacher"
+    seed: int | None = None
+
+    @property
+    def label(self) -> str:
+        return self.system if self.seed is None else f"{self.system}.seed{self.seed}"
+
+
+def make_corpus(study: Study) -> Stage:
+    """Read, clean and split the text; write down what was dropped and why."""
+    settings, directions = study.recipe.corpus, study.recipe.directions
+    root = Path(settings.root).expanduser()
+    sources = (*settings.train, *settings.valid, *settings.test)
+    files = dict.fromkeys(f for s in sources for f in input_files(s, directions, root))
+    hashes = {str(path): hash_file(path) for path in files}
+    stage = Stage(
+        "corpus",
+        study.folder / "corpus",
+        fingerprint(settings.model_dump(mode="json"), directions, list(hashes.values())),
+    )
+    if _is_done(study, stage):
+        return stage
+    start = time.perf_counter()
+    stage.begin()
+    corpus = build_corpus(settings, directions, seed=1)
+    save_corpus(corpus, stage.folder)
+    facts = {
+        "train_pairs": len(corpus.train),
+        "valid_pairs": len(corpus.valid),
+        "test_pairs": {f"{n}.{d}": len(pairs) for (n, d), pairs in corpus.tests.items()},
+    }
+    stage.finish(time.perf_counter() - start, facts, inputs=hashes)
+    study.note(f"corpus: {facts['train_pairs']} training and {facts['valid_pairs']} validation pairs")
+    for text in corpus.report.get("notes", []):
+        study.note(f"corpus: {text}")
+    return stage
+
+
+def make_tokenizer(study: Study, corpus: Stage) -> Stage:
+    """The tokenizer of fresh models: that of the other model, or one trained on the corpus."""
+    recipe = study.recipe
+    given = next((m for m in (recipe.teacher, recipe.student) if m.model != "fresh"), None)
+    origin = _identity(given) if given else (recipe.tokenizer.model_dump(), corpus.fingerprint)
+    stage = Stage(
+        "tokenizer", study.folder / "tokenizer", fingerprint(origin, recipe.languages())
+    )
+    if _is_done(study, stage):
+        return stage
+    from evokd.models.loading import load_tokenizer, train_tokenizer
+
+    start = time.perf_counter()
+    stage.begin()
+    if given:
+        tokenizer = load_tokenizer(given)
+    else:
+        texts = dict.fromkeys(text for p in study.corpus.train for text in (p.source, p.target))
+        size = recipe.tokenizer.vocab_size
+        tokenizer = train_tokenizer(texts, size, prompt_tags(recipe.languages()))
+    tokenizer.save_pretrained(stage.folder)
+    stage.finish(time.perf_counter() - start, {"vocabulary": len(tokenizer)})
+    return stage
+
+
+def make_teacher(study: Study, corpus: Stage, tokenizer: Stage) -> System:
+    """The teacher: fine-tuned on the corpus, or taken as it is."""
+    settings, seed = study.recipe.teacher, study.recipe.seeds[0]
+    training = study.recipe.training_of(settings.training)
+    steps = None if settings.sft else 0
+    return _make_model(
+        study, corpus, tokenizer, "teacher", settings, training, seed, steps=steps
+    )
+
+
+def make_start(study: Study, corpus: Stage, tokenizer: Stage) -> System:
+    """Where every method starts: the student as given, warmed up by some steps of SFT."""
+    settings, seed = study.recipe.student, study.recipe.seeds[0]
+    steps = settings.warm_start_steps
+    training = study.recipe.training_of(settings.training, {"select": "last"})
+    if settings.model == "fresh" and not steps:
+        study.note(
+            "warning: the student starts from random weights, so nearly every token is hard for "
+            "long; student.warm_start_steps=N warms it up by N steps of SFT"
+        )
+    return _make_model(study, corpus, tokenizer, "start", settings, training, seed, steps=steps)
+
+
+def check_teacher(study: Study, corpus: Stage, teacher: System, start: System) -> Stage:
+    """Before any hour is spent: is the teacher better than the student on validation?"""
+    stage = Stage(
+        "gate",
+        study.folder / "gate",
+        fingerprint(corpus.fingerprint, teacher.fingerprint, start.fingerprint),
+    )
+    if _is_done(study, stage) or not study.corpus.valid:
+        return stage
+    began = time.perf_counter()
+    stage.begin()
+    student = _load(study, start)
+    found = _diagnose(study, student, MethodSettings(name="noevo", objective="noevo"))
+    write_json(stage.folder / "diagnostics.json", found)
+    facts = {k: found[k] for k in ("student_nll", "teacher_nll", "hard_share", "lost_mass")}
+    study.note(
+        f"validation, nats per reference token: teacher {found['teacher_nll']:.3f}, "
+        f"student at the start {found['student_nll']:.3f}; {found['hard_share']:.0%} of its tokens "
+        f"are hard (d > {found['gamma']})"
+    )
+    if found["teacher_nll"] >= found["student_nll"]:
+        study.note(
+            "warning: the teacher is no better than the student on validation, so there is little "
+            "to distil. Is it fine-tuned for this task (teacher.sft), with this prompt?"
+        )
+    stage.finish(time.perf_counter() - began, facts)
+    return stage
+
+
+def make_student(
+    study: Study,
+    corpus: Stage,
+    teacher: System,
+    start: System,
+    method: MethodSettings,
+    seed: int,
+) -> System:
+    """One student: the common start, trained by one method with one seed."""
+    training = study.recipe.training_of(study.recipe.student.training, method.training)
+    settings = method.model_dump(mode="json", exclude={"name", "training"})
+    stage = System(
+        f"student {method.name}, seed {seed}",
+        study.folder / "students" / f"{method.name}.seed{seed}",
+        fingerprint(
+            [s.fingerprint for s in (corpus, teacher, start)], settings, _learned(training), seed
+        ),
+        method.name,
+        seed,
+    )
+    if _is_done(study, stage):
+        return stage
+    from evokd.distil.training import finish
+    from evokd.models.loading import describe, save_translator
+
+    began = time.perf_counter()
+    stage.begin()
+    student = _load(study, start)
+    facts = _train(study, stage, student, training, method, seed, study.teacher)
+    if study.corpus.valid:
+        write_json(stage.folder / "diagnostics.json", _diagnose(study, student, method))
+    save_translator(student.model, student.tokenizer, study.prompt, stage.folder / "model")
+    _finish(study, stage, began, facts | describe(student.model), seed)
+    finish(stage.folder)
+    return stage
+
+
+def translate_tests(study: Study, corpus: Stage, system: System) -> None:
+    """Every test set of every direction through one system, a file each."""
+    wanted = []
+    for (test_set, direction), pairs in study.corpus.tests.items():
+        path = translation_path(study.folder, test_set, direction, system)
+        mark = fingerprint(
+            system.fingerprint,
+            [pair.source for pair in pairs],
+            study.recipe.decoding.model_dump(),
+        )
+        if not (path.exists() and _mark_of(path.with_suffix(".json")) == mark):
+            wanted.append((direction, pairs, path, mark))
+    if not wanted:
+        return
+    from evokd.translate.decoding import translate, write_lines
+
+    translator = study.teacher if system.system == "teacher" else _load(study, system, serving=True)
+    for direction, pairs, path, mark in wanted:
+        source, target = direction.split("-")
+        made = translate(
+            translator,
+            [pair.source for pair in pairs],
+            source,
+            target,
+            study.recipe.decoding,
+            progress=_bar(path.stem),
+        )
+        path.with_suffix(".json").unlink(missing_ok=True)
+        write_lines(path, made.lines)
+        write_json(path.with_suffix(".json"), {"fingerprint": mark, **made.facts()})
+
+
+def make_results(
+    study: Study, corpus: Stage, teacher: System, start: System, students: list[System]
+) -> dict[str, Any]:
+    """Scores, comparisons and everything else that the report shows, in results.json."""
+    from evokd.results import assemble
+
+    systems = [teacher, *students]
+    texts = {
+        (test_set, direction, system.system, system.seed): translation_path(
+            study.folder, test_set, direction, system
+        )
+        for (test_set, direction) in study.corpus.tests
+        for system in systems
+    }
+    mark = fingerprint(
+        study.recipe.scoring.model_dump(),
+        study.recipe.report.model_dump(),
+        [hash_file(path) for path in texts.values()],
+        [system.fingerprint for system in systems],
+    )
+    path = study.folder / "results.json"
+    if path.exists() and read_json(path).get("fingerprint") == mark:
+        return dict(read_json(path))
+    facts = {s.label: s.facts() for s in systems}
+    gate = study.folder / "gate/manifest.json"
+    found = assemble(
+        study.recipe,
+        study.corpus,
+        texts,
+        facts,
+        start=start.facts() | (read_json(gate)["facts"] if gate.exists() else {}),
+        note=study.note,
+    )
+    write_json(path, {"fingerprint": mark, **found})
+    return found
+
+
+def make_report(study: Study) -> Path:
+    """Tables and the page, made anew each time: they are a view of results.json."""
+    from evokd.report.page import build_report
+
+    return build_report(study.folder)
+
+
+def translation_path(folder: Path, test_set: str, direction: str, system: System) -> Path:
+    """Where a system's translations are, one line per segment."""
+    return folder / "translations" / f"{test_set}.{direction}.{system.label}.txt"
+
+
+def _make_model(
+    study: Study,
+    corpus: Stage,
+    tokenizer: Stage,
+    name: str,
+    settings: ModelSettings,
+    training: TrainingSettings,
+    seed: int,
+    *,
+    steps: int | None,
+) -> System:
+    """A model as given or fresh, fine-tuned for so many steps (None: as long as `training` says)."""
+    if steps:
+        training = training.model_copy(update={"max_steps": steps})
+    parts: list[Any] = [_identity(settings), tokenizer.fingerprint, vars(study.prompt), steps, seed]
+    if steps != 0:
+        parts += [corpus.fingerprint, _learned(training)]
+    stage = System(name, study.folder / name, fingerprint(name, *parts), name)
+    if _is_done(study, stage):
+        return stage
+    from evokd.distil.training import finish
+    from evokd.models import loading
+
+    began = time.perf_counter()
+    stage.begin()
+    if settings.model == "fresh":
+        words = loading.load_tokenizer(ModelSettings(model=str(tokenizer.folder)))
+        model = loading.fresh_model(settings.fresh, words, seed).to(study.device)
+    else:
+        import torch
+
+        words = loading.load_tokenizer(settings)
+        model = loading.load_model(settings, study.device, torch.float32)
+    described = loading.describe(model)
+    study.note(f"{name}: {described['parameters'] / 1e6:.2f}M parameters, {settings.model}")
+    translator = loading.Translator(model, words, study.prompt)
+    facts: dict[str, Any] = {"warm_start_steps": steps} if steps else {}
+    if steps != 0:
+        method = MethodSettings(name="sft", objective="sft")
+        facts |= _train(study, stage, translator, training, method, seed, None)
+    loading.save_translator(model, words, study.prompt, stage.folder / "model")
+    _finish(study, stage, began, facts | described, seed)
+    finish(stage.folder)
+    return stage
+
+
+def _train(
+    study: Study,
+    stage: System,
+    student: Any,
+    training: TrainingSettings,
+    method: MethodSettings,
+    seed: int,
+    teacher: Any,
+) -> dict[str, Any]:
+    from evokd.distil.training import Training, train
+
+    size = None
+    if teacher is not None:
+        shared = _shared_vocabulary(teacher, student)
+        size = shared.size
+        if shared.teacher_size != shared.student_size:
+            study.note(f"{stage.name}: {shared.note}")
+    words, longest = student.tokenizer, training.max_length
+    valid = study.encoded("valid", words, longest) if study.corpus.valid else None
+    return train(
+        Training(stage.name, stage.folder, training, method, seed, study.device),
+        student.model,
+        None if teacher is None else teacher.model,
+        study.encoded("train", words, longest),
+        valid,
+        vocabulary_size=size,
+        note=study.note,
+    )
+
+
+def _diagnose(study: Study, student: Any, method: MethodSettings) -> dict[str, Any]:
+    from evokd.distil.diagnosis import diagnose
+
+    pairs = study.corpus.valid
+    every = max(1, len(pairs) // DIAGNOSED_PAIRS)
+    size = _shared_vocabulary(study.teacher, student).size
+    return diagnose(student, study.teacher.model, pairs[::every], method, size)
+
+
+def _load(study: Study, system: System, serving: bool = False) -> Any:
+    """A stage's model: float32 to train, or as it will be used to translate."""
+    import torch
+
+    from evokd.models.loading import load_translator, pick_dtype
+
+    dtype = torch.float32
+    if serving:
+        dtype, _ = pick_dtype(study.recipe.student.dtype, study.device)
+    return load_translator(system.folder / "model", study.device, dtype, study.prompt)
+
+
+def _finish(study: Study, stage: Stage, began: float, facts: dict[str, Any], seed: int) -> None:
+    stage.finish(
+        time.perf_counter() - began, facts, seed=seed, device=str(study.device), dtype="float32"
+    )
+
+
+def _is_done(study: Study, stage: Stage) -> bool:
+    if stage.is_done():
+        study.note(f"{stage.name}: done before, kept")
+        return True
+    return False
+
+
+def _shared_vocabulary(teacher: Any, student: Any) -> Any:
+    from evokd.models.heads import head_of
+    from evokd.models.vocabulary import shared_vocabulary
+
+    sizes = [head_of(one.model).weight.shape[0] for one in (teacher, student)]
+    return shared_vocabulary(teacher.tokenizer, sizes[0], student.tokenizer, sizes[1])
+
+
+def _bar(label: str) -> Callable[[int, int], None]:
+    """A progress bar with the time left, for a job that says how far it is."""
+    import sys
+
+    from tqdm import tqdm
+
+    bar = tqdm(desc=f"{label:<32}", unit="line", file=sys.stderr, dynamic_ncols=True)
+
+    def show(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
+
+    return show
+
+
+def _identity(settings: ModelSettings) -> dict[str, Any]:
+    return settings.model_dump(mode="json", exclude={"training", "warm_start_steps", "sft"})
+
+
+def _learned(training: TrainingSettings) -> dict[str, Any]:
+    return training.model_dump(exclude=NEUTRAL)
+
+
+def _mark_of(path: Path) -> str | None:
+    return read_json(path).get("fingerprint") if path.exists() else None

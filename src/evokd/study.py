@@ -1,0 +1,47 @@
+"""A whole study on one page: the stages in order.
+
+    corpus → tokenizer → teacher → start → students → translations → results → report
+
+Each stage fills a folder of the run and writes its manifest last. Its fingerprint covers the
+settings it depends on and the fingerprints of the stages before it: running again skips what is
+done, and a changed setting redoes what depends on it and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from evokd import stages
+from evokd.recipe import Recipe, dump_recipe
+from evokd.rundir import locked, write_text
+from evokd.text.prompts import load_prompt
+
+
+def run(recipe: Recipe, folder: Path, note: Callable[[str], None] = print) -> dict[str, Any]:
+    """Run a study into a folder, from wherever it stands, and return its results.
+
+    Raises:
+        InputError: something about the recipe, the files or the models doesn't fit.
+    """
+    prompt = load_prompt(recipe.prompt)
+    with locked(folder):
+        write_text(folder / "recipe.yaml", dump_recipe(recipe))
+        study = stages.Study(recipe, folder, prompt, note)
+
+        corpus = stages.make_corpus(study)
+        tokenizer = stages.make_tokenizer(study, corpus)
+        teacher = stages.make_teacher(study, corpus, tokenizer)
+        start = stages.make_start(study, corpus, tokenizer)
+        stages.check_teacher(study, corpus, teacher, start)
+        students = [
+            stages.make_student(study, corpus, teacher, start, method, seed)
+            for seed in recipe.seeds
+            for method in recipe.methods
+        ]
+        for system in (teacher, *students):
+            stages.translate_tests(study, corpus, system)
+        found = stages.make_results(study, corpus, teacher, start, students)
+        stages.make_report(study)
+    return found

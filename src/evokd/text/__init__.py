@@ -1,0 +1,1 @@
+"""Sentences in: languages, corpus readers, cleaning, prompts, phrasebook. Imports no torch."""

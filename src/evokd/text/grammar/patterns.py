@@ -1,0 +1,14 @@
+"""All sentence patterns of the phrasebook, in their order."""
+
+from __future__ import annotations
+
+from evokd.text.grammar import eating, living, shopping, staying, travelling
+from evokd.text.grammar.words import Pattern
+
+PATTERNS: tuple[Pattern, ...] = (
+    *shopping.PATTERNS,
+    *travelling.PATTERNS,
+    *eating.PATTERNS,
+    *staying.PATTERNS,
+    *living.PATTERNS,
+)

@@ -1,0 +1,121 @@
+"""Text files as people bring them: UTF-8, perhaps compressed, perhaps from Windows."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import re
+import zlib
+from pathlib import Path
+from typing import IO, cast
+
+from evokd.errors import InputError
+
+COMPRESSIONS = (".gz", ".xz", ".zst")
+# What reading from `open_bytes` may raise. zlib's error is a class of its own.
+PACKING_ERRORS = (OSError, EOFError, lzma.LZMAError, zlib.error)
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open a file for reading, unpacked if its name ends in .gz, .xz or .zst.
+
+    Raises:
+        InputError: missing, a folder, or not readable.
+    """
+    try:
+        if path.suffix == ".gz":
+            return cast(IO[bytes], gzip.open(path, "rb"))
+        if path.suffix == ".xz":
+            return lzma.open(path, "rb")
+        if path.suffix == ".zst":
+            return io.BytesIO(_unpack_zstandard(path))
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise InputError(f"{path} not found{_neighbours(path)}") from None
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror or error}") from None
+
+
+def read_text(path: Path, may_be_empty: bool = False) -> str:
+    """The text of a UTF-8 file without its byte order mark.
+
+    Raises:
+        InputError: missing, empty, not UTF-8 (names line and byte) or broken compression.
+    """
+    data = read_bytes(path)
+    if not data and not may_be_empty:
+        raise InputError(f"{path} is empty; sentences are needed")
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
+        hint = " (it looks like UTF-16)" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        raise InputError(
+            f"{path}:{line} is no UTF-8{hint}: byte {data[error.start]:#04x} at byte {column} of "
+            f"the line (byte {error.start + 1} of the file); convert it, "
+            f"e.g. iconv -f latin1 -t utf-8"
+        ) from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """All bytes of a file, unpacked.
+
+    Raises:
+        InputError: missing, or packed data that is broken or cut off.
+    """
+    try:
+        with open_bytes(path) as file:
+            return file.read()
+    except PACKING_ERRORS as error:
+        raise InputError(f"{path} can't be unpacked: {error}") from None
+
+
+def _unpack_zstandard(path: Path) -> bytes:
+    """All frames of a .zst file; zstandard's own reader takes a cut-off frame for the file's end."""
+    import zstandard
+
+    packed, unpacked = path.read_bytes(), []
+    while packed:
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        try:
+            unpacked.append(frame.decompress(packed))
+        except zstandard.ZstdError as error:
+            raise InputError(f"{path} can't be unpacked: {error}") from None
+        if not frame.eof:
+            raise InputError(f"{path} can't be unpacked: it ends in the middle of a frame")
+        packed = frame.unused_data
+    return b"".join(unpacked)
+
+
+def read_lines(path: Path, may_be_empty: bool = False) -> list[str]:
+    """The lines of a UTF-8 file, split on `\\n` only, without a final `\\r`.
+
+    Other Unicode line ends stay inside their line: what looks like one line to a shell is one line
+    here. Empty lines are kept. Raises InputError as `read_text` does.
+    """
+    lines = read_text(path, may_be_empty).split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
+
+
+def one_line(text: str) -> str:
+    """A segment of a record format (JSON, TMX, …) as one line without tabs, which line files need;
+    half a surrogate pair, which no UTF-8 file can hold, becomes U+FFFD."""
+    text = re.sub(r"[\r\n\t]+", " ", text)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _neighbours(path: Path) -> str:
+    """What lies beside a file that isn't there."""
+    if not path.parent.is_dir():
+        return f"; the folder {path.parent} doesn't exist"
+    stem = path.name.split(".")[0]
+    found = sorted(p.name for p in path.parent.iterdir() if p.name.startswith(stem))
+    return f"; found beside it: {', '.join(found[:10])}" if found else ""

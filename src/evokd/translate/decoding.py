@@ -1,0 +1,349 @@
+"""Lines in, lines out: one translation for each line, in the order they came.
+
+Greedy in float32 gives the same lines for every batch size. In half precision the batch size
+shifts roundings and, now and then, a word; so batch size, dtype and device stand beside the result.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+from evokd.errors import InputError
+from evokd.models.batches import encode_prompts, end_token_id, filler_id
+from evokd.models.loading import Translator
+from evokd.recipe import DecodingSettings
+from evokd.rundir import write_text
+from evokd.text.prompts import answer_line
+
+Progress = bool | Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Translations:
+    """Translated lines and how they came about.
+
+    Attributes:
+        lines: one line for each input line, in its order.
+        cut_off: whether a line hit its cap of tokens before it ended by itself.
+        stopped_by: how many lines ended by "eos", by "newline" and by "cap"; empty lines are none
+            of these.
+        output_tokens: tokens generated, end tokens included, padding not.
+        source_words: words of the input, split at spaces.
+        seconds: wall time, tokenization included.
+        shortened: inputs that were cut because they exceed the model's positions.
+    """
+
+    lines: list[str]
+    cut_off: list[bool]
+    stopped_by: dict[str, int]
+    output_tokens: int
+    source_words: int
+    seconds: float
+    batch_size: int
+    beam: int
+    dtype: str
+    device: str
+    shortened: int = 0
+
+    @property
+    def words_per_s(self) -> float:
+        """Source words translated in a second."""
+        return self.source_words / self.seconds if self.seconds else 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """All but the lines, for the JSON file beside them; `cut_off` as line numbers from 1."""
+        return {
+            "seconds": round(self.seconds, 3),
+            "source_words": self.source_words,
+            "words_per_s": round(self.words_per_s, 2),
+            "output_tokens": self.output_tokens,
+            "batch_size": self.batch_size,
+            "beam": self.beam,
+            "dtype": self.dtype,
+            "device": self.device,
+            "shortened": self.shortened,
+            "cut_off": [number for number, cut in enumerate(self.cut_off, start=1) if cut],
+            "stopped_by": self.stopped_by,
+        }
+
+
+def translate(
+    translator: Translator,
+    lines: Sequence[str],
+    source_code: str,
+    target_code: str,
+    settings: DecodingSettings | None = None,
+    progress: Progress = False,
+) -> Translations:
+    """Translate lines of one direction.
+
+    A line ends at an end token or at the first newline after some text; it is cut at
+    extra_tokens + tokens_per_source_token × (tokens of its source). A blank line stays blank and
+    never reaches the model.
+
+    Args:
+        progress: true draws a bar on stderr; a function is called with lines done and lines in all.
+
+    Raises:
+        InputError: unknown language, a chat prompt without a chat template.
+    """
+    settings = settings or DecodingSettings()
+    start = time.perf_counter()
+    model = translator.model
+    jobs = _jobs(translator, lines, source_code, target_code, settings)
+    ends = Ends.of(translator)
+    done: dict[int, Answer] = {}
+    blank = len(lines) - len(jobs)
+    with _plain_settings(model), _report(progress) as report:
+        report(blank, len(lines))
+        for at in range(0, len(jobs), settings.batch_size):
+            batch = jobs[at : at + settings.batch_size]
+            for job, answer in zip(batch, _answers(translator, batch, ends, settings), strict=True):
+                done[job.line] = answer
+            report(blank + len(done), len(lines))
+    translated = [done[i].text if i in done else "" for i in range(len(lines))]
+    _check_lines(translated, len(lines))
+    reasons = Counter(answer.stopped_by for answer in done.values())
+    return Translations(
+        lines=translated,
+        cut_off=[i in done and done[i].stopped_by == "cap" for i in range(len(lines))],
+        stopped_by={reason: reasons[reason] for reason in ("eos", "newline", "cap")},
+        output_tokens=sum(answer.tokens for answer in done.values()),
+        source_words=sum(len(line.split()) for line in lines),
+        seconds=time.perf_counter() - start,
+        batch_size=settings.batch_size,
+        beam=settings.beam,
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(model.device),
+        shortened=sum(job.shortened for job in jobs),
+    )
+
+
+def write_lines(path: str | Path, lines: Sequence[str]) -> None:
+    """Write lines, each of them exactly one line, all of the file or none."""
+    _check_lines(lines, len(lines))
+    write_text(Path(path), "".join(line + "\n" for line in lines))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One line for the model."""
+
+    line: int
+    prompt_ids: list[int]
+    cap: int
+    shortened: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model made of a job."""
+
+    text: str
+    stopped_by: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Which tokens end an answer.
+
+    Attributes:
+        ids: the end tokens.
+        newline: (vocabulary,) tokens whose text holds a newline.
+        text: (vocabulary,) tokens whose text holds anything but spaces.
+        text_first: (vocabulary,) tokens with such text in front of their first newline.
+    """
+
+    ids: tuple[int, ...]
+    newline: Tensor
+    text: Tensor
+    text_first: Tensor
+
+    @classmethod
+    def of(cls, translator: Translator) -> Ends:
+        model, tokenizer = translator.model, translator.tokenizer
+        own = model.generation_config.eos_token_id if model.generation_config else None
+        own_ends = own if isinstance(own, list) else [own]
+        ids = [tokenizer.eos_token_id, end_token_id(tokenizer, translator.prompt), *own_ends]
+        width = model.config.get_text_config().vocab_size
+        tokens = tokenizer.batch_decode(
+            [[i] for i in range(min(width, len(tokenizer)))], skip_special_tokens=True
+        )
+        tokens += [""] * (width - len(tokens))
+        heads = [token.partition("\n")[0].strip() for token in tokens]
+        return cls(
+            ids=tuple(dict.fromkeys(int(i) for i in ids if i is not None)),
+            newline=torch.tensor(["\n" in token for token in tokens], device=model.device),
+            text=torch.tensor([bool(token.strip()) for token in tokens], device=model.device),
+            text_first=torch.tensor([bool(head) for head in heads], device=model.device),
+        )
+
+    def after_newline(self, generated: Tensor) -> Tensor:
+        """Which rows end here: (rows, tokens so far) → (rows,) bool.
+
+        A newline ends an answer only after some text: models like to begin with one.
+        """
+        last = generated[:, -1]
+        has_text = self.text[generated[:, :-1]].any(dim=1) | self.text_first[last]
+        return self.newline[last] & has_text
+
+
+class EndOfAnswer(StoppingCriteria):
+    """Rows stop at a newline, or at a cap of their own."""
+
+    def __init__(self, ends: Ends, prompt_width: int, caps: Tensor):
+        self.ends = ends
+        self.prompt_width = prompt_width
+        self.caps = caps
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        generated = input_ids[:, self.prompt_width :]
+        # Beam search asks about several candidates of each row at once.
+        caps = self.caps.repeat_interleave(len(input_ids) // len(self.caps))
+        return self.ends.after_newline(generated) | (generated.shape[1] >= caps)
+
+
+def _jobs(
+    translator: Translator,
+    lines: Sequence[str],
+    source_code: str,
+    target_code: str,
+    settings: DecodingSettings,
+) -> list[Job]:
+    """The lines that aren't blank, longest prompt first: what doesn't fit fails at once."""
+    tokenizer, prompt = translator.tokenizer, translator.prompt
+    places = [i for i, line in enumerate(lines) if line.strip()]
+    sources = [lines[i].strip() for i in places]
+    prompts = encode_prompts(tokenizer, prompt, sources, source_code, target_code)
+    limit = getattr(translator.model.config.get_text_config(), "max_position_embeddings", None)
+    jobs = []
+    for place, source, ids in zip(places, sources, prompts, strict=True):
+        words = _source_ids(tokenizer, source)
+        cap = _cap(len(words), settings)
+        room = limit - min(cap, limit // 2) if limit else math.inf
+        shortened = len(ids) > room
+        while len(ids) > room and words:
+            words = words[: len(words) - max(1, len(ids) - int(room))]
+            shorter = tokenizer.decode(words, skip_special_tokens=True)
+            ids = encode_prompts(tokenizer, prompt, [shorter], source_code, target_code)[0]
+        if limit and len(ids) >= limit:
+            raise InputError(
+                f"the prompt alone has {len(ids)} tokens, the model {limit} positions; "
+                "take a shorter prompt, e.g. prompt: compact"
+            )
+        jobs.append(Job(place, ids, min(cap, limit - len(ids)) if limit else cap, shortened))
+    cut = sum(job.shortened for job in jobs)
+    if cut:
+        tqdm.write(
+            f"warning: {cut} of {len(lines)} lines are longer than the model's {limit} positions "
+            "and are translated in part",
+            file=sys.stderr,
+        )
+    return sorted(jobs, key=lambda job: (-len(job.prompt_ids), job.line))
+
+
+def _cap(source_tokens: int, settings: DecodingSettings) -> int:
+    return settings.extra_tokens + math.ceil(settings.tokens_per_source_token * source_tokens)
+
+
+def _answers(
+    translator: Translator, jobs: Sequence[Job], ends: Ends, settings: DecodingSettings
+) -> list[Answer]:
+    model = translator.model
+    filler = filler_id(translator.tokenizer)
+    width = max(len(job.prompt_ids) for job in jobs)
+    input_ids = torch.full((len(jobs), width), filler, dtype=torch.long)
+    attention_mask = torch.zeros_like(input_ids)
+    for row, job in enumerate(jobs):
+        input_ids[row, width - len(job.prompt_ids) :] = torch.tensor(job.prompt_ids)
+        attention_mask[row, width - len(job.prompt_ids) :] = 1
+    caps = torch.tensor([job.cap for job in jobs], device=model.device)
+    generate: Any = model.generate
+    generated = generate(
+        input_ids.to(model.device),
+        attention_mask=attention_mask.to(model.device),
+        generation_config=GenerationConfig(
+            do_sample=False,
+            num_beams=settings.beam,
+            length_penalty=settings.length_penalty,
+            max_new_tokens=int(caps.max()),
+            eos_token_id=list(ends.ids),
+            pad_token_id=filler,
+        ),
+        stopping_criteria=StoppingCriteriaList([EndOfAnswer(ends, width, caps)]),
+    )[:, width:].cpu()
+    return [
+        _answer(translator.tokenizer, ids, job.cap, ends)
+        for ids, job in zip(generated.tolist(), jobs, strict=True)
+    ]
+
+
+def _answer(tokenizer: Any, ids: list[int], cap: int, ends: Ends) -> Answer:
+    """A row of the batch, up to where it ended by itself or hit its cap."""
+    ids = ids[:cap]
+    stopped_by, length, has_text = "cap", len(ids), False
+    for place, token in enumerate(ids):
+        if token in ends.ids:
+            stopped_by, length = "eos", place
+            break
+        if ends.newline[token] and (has_text or ends.text_first[token]):
+            stopped_by, length = "newline", place + 1
+            break
+        has_text = has_text or bool(ends.text[token])
+    text = answer_line(tokenizer.decode(ids[:length], skip_special_tokens=True))
+    return Answer(text, stopped_by, length + (stopped_by == "eos"))
+
+
+def _source_ids(tokenizer: Any, source: str) -> list[int]:
+    ids = tokenizer(source, add_special_tokens=False, split_special_tokens=True, verbose=False)[
+        "input_ids"
+    ]
+    return list(ids)
+
+
+def _check_lines(lines: Sequence[str], expected: int) -> None:
+    assert len(lines) == expected, f"{len(lines)} lines for {expected}"
+    for number, line in enumerate(lines, start=1):
+        assert len((line + "x").splitlines()) == 1, f"line {number} is more than one: {line!r}"
+
+
+@contextmanager
+def _plain_settings(model: Any) -> Iterator[None]:
+    """Set aside the model's own generation settings (sampling, penalties), which generate() would
+    lay under ours."""
+    own, training = model.generation_config, model.training
+    model.generation_config = GenerationConfig()
+    model.eval()
+    try:
+        yield
+    finally:
+        model.generation_config = own
+        model.train(training)
+
+
+@contextmanager
+def _report(progress: Progress) -> Iterator[Callable[[int, int], None]]:
+    if callable(progress):
+        yield progress
+        return
+    with tqdm(unit=" lines", disable=not progress, leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show

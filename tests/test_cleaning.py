@@ -1,0 +1,137 @@
+import json
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evokd.recipe import CleaningSettings
+from evokd.text.cleaning import as_table, clean, letter_share, repair, word_count
+from evokd.text.pairs import Pair
+
+DEFAULTS = CleaningSettings()
+
+
+def pair(source, target, direction="en-de", origin="file:1"):
+    return Pair(source, target, *direction.split("-"), origin)
+
+
+def reason_of(source, target, direction="en-de", **settings):
+    kept, report = clean([pair(source, target, direction)], CleaningSettings(**settings))
+    assert len(kept) + sum(d.count for d in report.reasons.values()) == 1
+    return next(iter(report.reasons), None)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "reason"),
+    [
+        ("A dog.", "Ein Hund.", None),
+        ("", "Ein Hund.", "empty"),
+        ("A dog.", " \u200b\t ", "empty"),
+        ("word " * 251, "Wort " * 250, "too_long"),
+        ("word " * 250, "Wort " * 250, None),
+        ("a " + "x" * 101, "ein " + "y" * 90, "long_word"),
+        ("a " + "x" * 100, "ein " + "y" * 90, None),
+        ("four", "x" * 4 + " " + "y" * 12, None),  # 17 characters: too short to judge
+        ("four", "a b c d e f g h i j k", "length_ratio"),  # 21 characters > 4 · 4
+        ("fives", "abcde " * 4, "length_ratio"),  # 23 > 4 · 5
+        ("fivers", "abcde " * 4, None),  # 23 < 4 · 6
+        ("Berlin", "Berlin", "copy"),
+        ("Berlin", "Berlin!", None),
+        ("12 34 56 abc", "12 34 56 abd", None),  # 3 of 9: see the next
+        ("1 2 3 4 - = +", "eins zwei", "few_letters"),
+    ],
+)
+def test_reasons_by_hand(source, target, reason):
+    if source.startswith("12 34"):
+        assert letter_share(source) == pytest.approx(3 / 9)
+        reason = "few_letters"
+    assert reason_of(source, target) == reason
+
+
+def test_min_words():
+    assert reason_of("One", "Eins zwei", min_words=2) == "too_short"
+    assert reason_of("One two", "Eins zwei", min_words=2) is None
+
+
+def test_filters_are_the_same_in_both_directions():
+    for source, target in [("four", "a b c d e f g h i j k"), ("", "x"), ("x", "x")]:
+        assert reason_of(source, target) == reason_of(target, source, "de-en")
+
+
+def test_languages_without_spaces():
+    assert word_count("我喜欢吃苹果", "zh") == 3  # six characters, two a word
+    assert word_count("I like apples", "en") == 3
+    sentence = "世界" * 60  # no "word" of 120 characters, and 360 Latin ones wide
+    assert reason_of("world " * 60, sentence, "en-zh") is None
+    assert reason_of("world " * 10, sentence, "en-zh") == "length_ratio"
+
+
+def test_vowel_signs_are_letters():
+    assert letter_share("नमस्ते दुनिया") == 1.0
+    assert letter_share("don't") == pytest.approx(4 / 5)
+    assert letter_share("") == 0.0
+
+
+def test_duplicates_are_dropped_per_direction():
+    both = [pair("A", "B"), pair("B", "A", "de-en")]
+    kept, report = clean([*both, *both], DEFAULTS)
+    assert kept == both
+    assert report.reasons["duplicate"].count == 2
+    kept, _ = clean([*both, *both], CleaningSettings(drop_duplicates=False))
+    assert kept == [*both, *both]
+
+
+def test_repairs_are_counted_and_nothing_is_dropped():
+    kept, report = clean(
+        [pair("A\u00a0 dog\u200b\x07.", "Ein Hu\u0308ndchen.")], DEFAULTS
+    )
+    assert (kept[0].source, kept[0].target) == ("A dog.", "Ein Hündchen.")
+    assert (report.read, report.kept, report.repaired, report.reasons) == (1, 1, 1, {})
+
+
+def test_joiners_that_spelling_needs_stay():
+    assert repair("می\u200cخواهم") == "می\u200cخواهم"
+    assert repair("👩\u200d🔬") == "👩\u200d🔬"
+
+
+@given(st.text())
+def test_repair_is_idempotent_and_normal(text):
+    repaired = repair(text)
+    assert repair(repaired) == repaired
+    assert unicodedata.is_normalized("NFC", repaired)
+    assert len(repaired.splitlines()) <= 1
+    assert "  " not in repaired
+
+
+def test_number_mismatch_is_only_a_warning():
+    pairs = [
+        pair("It cost 1,000.50 euros", "Es kostete 1.000,50 Euro"),
+        pair("It cost 15 euros", "Es kostete 51 Cent"),  # same digits
+        pair("It cost 15 euros", "Es kostete 16 Euro"),
+    ]
+    kept, report = clean(pairs, DEFAULTS)
+    assert kept == pairs
+    assert report.warnings["number_mismatch"].count == 1
+    assert report.warnings["number_mismatch"].examples[0]["target"] == "Es kostete 16 Euro"
+
+
+def test_five_examples_from_five_sentences():
+    pairs = []
+    for i in range(7):
+        pairs += [pair("", "x", origin=f"f:{i}"), pair("x", "", "de-en", origin=f"f:{i}")]
+    _, report = clean(pairs, DEFAULTS)
+    assert report.reasons["empty"].count == 14
+    assert [e["origin"] for e in report.reasons["empty"].examples] == [f"f:{i}" for i in range(5)]
+
+
+def test_table_shows_every_number():
+    pairs = [pair("A dog.", "Ein Hund."), pair("", "x"), pair("Berlin", "Berlin", origin="f:9")]
+    _, report = clean(pairs, DEFAULTS)
+    table = as_table(report)
+    assert table == as_table(json.loads(json.dumps(report.as_dict())))
+    lines = {line.split("  ")[0]: line for line in table.splitlines()}
+    assert "33.3 %" in lines["- empty"]
+    assert "f:9: Berlin ||| Berlin" in lines["- copy"]
+    assert " 3" in lines["read"]
+    assert "33.3 %" in lines["kept"]

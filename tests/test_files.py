@@ -1,0 +1,154 @@
+"""Scores of plain files: unrounded in JSON, readable as a table, errors that name the files."""
+
+import hashlib
+import json
+
+import pytest
+import sacrebleu
+
+from evokd.errors import InputError
+from evokd.judge.files import as_table, score_files, system_names
+
+SOURCES = ["a dog runs across the meadow", "two children play at the sea", "a man sings a song"]
+REFERENCES = ["ein Hund rennt über die Wiese", "zwei Kinder spielen am Meer", "ein Mann singt laut"]
+GOOD = ["ein Hund läuft über die Wiese", "zwei Kinder spielen am Meer", "ein Mann singt"]
+BAD = ["ein Hund", "two children play at the sea", ""]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, lines in {
+        "src.en": SOURCES, "ref.de": REFERENCES, "good.en-de.de": GOOD, "bad.en-de.de": BAD,
+    }.items():  # fmt: skip
+        (tmp_path / name).write_bytes("".join(line + "\n" for line in lines).encode())
+    return tmp_path
+
+
+def run(**changes):
+    arguments = {
+        "direction": "en-de",
+        "source_path": "src.en",
+        "reference_paths": ["ref.de"],
+        "hypothesis_paths": ["bad.en-de.de", "good.en-de.de"],
+        "n_samples": 100,
+    }
+    return score_files(**(arguments | changes))
+
+
+def test_numbers_survive_json_unrounded(folder):
+    result = json.loads(json.dumps(run()))
+    assert [(r["system"], r["metric"], r["score"]) for r in result["scores"]] == [
+        ("bad", "bleu", sacrebleu.corpus_bleu(BAD, [REFERENCES]).score),
+        ("bad", "chrf", sacrebleu.corpus_chrf(BAD, [REFERENCES]).score),
+        ("good", "bleu", sacrebleu.corpus_bleu(GOOD, [REFERENCES]).score),
+        ("good", "chrf", sacrebleu.corpus_chrf(GOOD, [REFERENCES]).score),
+    ]
+    assert {(r["test_set"], r["direction"], r["seed"]) for r in result["scores"]} == {
+        ("ref.de", "en-de", None)
+    }
+    assert [(r["system"], r["baseline"]) for r in result["comparisons"]] == [("good", "bad")] * 2
+    assert [(r["empty"], r["copied"], r["cut_off"]) for r in result["behaviour"]] == [
+        (1, 1, None),
+        (0, 0, None),
+    ]
+    assert result["significance"] == {
+        "test": "bootstrap", "baseline": "bad", "n_samples": 100, "seed": 12345,
+    }  # fmt: skip
+    assert result["versions"]["sacrebleu"] == sacrebleu.__version__
+
+
+def test_files_are_named_by_content(folder):
+    files = run()["files"]
+    assert [(f["role"], f["path"], f["lines"]) for f in files] == [
+        ("source", "src.en", 3),
+        ("reference", "ref.de", 3),
+        ("bad", "bad.en-de.de", 3),
+        ("good", "good.en-de.de", 3),
+    ]
+    content = (folder / "ref.de").read_bytes()
+    assert files[1]["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_one_system_without_source(folder):
+    result = run(source_path=None, hypothesis_paths=["good.en-de.de"])
+    assert result["comparisons"] == []
+    assert result["significance"] is None
+    assert result["behaviour"][0]["copied"] is None
+    table = as_table(result)
+    assert "copied" not in table
+    assert "Δ" not in table
+
+
+def test_two_references(folder):
+    (folder / "ref2.de").write_text("\n".join(GOOD), encoding="utf-8")
+    result = run(reference_paths=["ref.de", "ref2.de"])
+    assert result["scores"][2]["score"] == pytest.approx(100)
+    assert "nrefs:2" in result["scores"][2]["signature"]
+
+
+@pytest.mark.parametrize("baseline", ["good", "good.en-de.de"])
+def test_the_baseline_can_be_chosen_by_name_or_path(folder, baseline):
+    forth, back = run(), run(baseline=baseline)
+    for one, other in zip(forth["comparisons"], back["comparisons"], strict=True):
+        assert (other["system"], other["baseline"]) == ("bad", "good")
+        assert other["delta"] == -one["delta"]
+        assert other["p_value"] == one["p_value"]
+
+
+def test_the_table_says_what_makes_it_repeatable(folder):
+    result = run(metrics=["bleu", "ter"])
+    table = as_table(result)
+    lines = table.splitlines()
+    assert lines[0].split() == ["system", "BLEU", "Δ", "p", "TER", "↓", "Δ", "p"]
+    assert lines[2].split()[:2] == ["bad", f"{result['scores'][0]['score']:.2f}"]
+    assert f"BLEU|{result['scores'][0]['signature']}" in lines
+    assert f"TER|{result['scores'][1]['signature']}" in lines
+    assert "against bad, paired bootstrap, 100 samples, seed 12345" in table
+    assert "bad, copied: line 2" in lines
+
+
+def test_significant_differences_are_marked(folder):
+    result = run()
+    for row, p_value in zip(result["comparisons"], (0.0499, 0.05), strict=True):
+        row["p_value"], row["significant"] = p_value, p_value < 0.05
+    line = as_table(result).splitlines()[3]
+    assert "0.0499*" in line
+    assert "0.0500*" not in line
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["x/a.en-de.de", "y/b.en-de.de"], ["a", "b"]),
+        (["model-1.txt", "model-2.txt"], ["model-1", "model-2"]),
+        (["a.de", "b.txt"], ["a.de", "b.txt"]),
+        (["x/en-de.de", "y/en-de.de"], ["x", "y"]),
+        (["x/1/en-de.de", "y/1/en-de.de"], ["x/1/en-de.de", "y/1/en-de.de"]),
+        (["x/a.de", "y/a.de", "y/b.de"], ["x/a.de", "y/a.de", "y/b.de"]),
+        (["out/hyp.de"], ["hyp"]),
+        (["hyp"], ["hyp"]),
+    ],
+)
+def test_systems_have_short_names_that_differ(paths, names):
+    assert system_names(paths) == names
+
+
+def test_errors_name_files_and_counts(folder):
+    (folder / "short.de").write_text("eins\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"short\.de has 1 lines and ref\.de has 3"):
+        run(hypothesis_paths=["good.en-de.de", "short.de"])
+    with pytest.raises(InputError, match=r"short\.de has 1 lines and ref\.de has 3"):
+        run(source_path="short.de")
+    with pytest.raises(InputError, match=r"src\.en has 3 lines and short\.de has 1"):
+        run(reference_paths=["short.de"])
+    with pytest.raises(InputError, match="given twice"):
+        run(hypothesis_paths=["good.en-de.de", "good.en-de.de"])
+    with pytest.raises(InputError, match=r"baseline 'best' isn't.*accepted: bad, good"):
+        run(baseline="best")
+    with pytest.raises(InputError, match="no translations given"):
+        run(hypothesis_paths=[])
+    with pytest.raises(InputError, match="no reference given"):
+        run(reference_paths=[])
+    with pytest.raises(InputError, match="deutsch"):
+        run(direction="deutsch")

@@ -1,0 +1,273 @@
+"""The paper's equations against a naive float64 twin, hand arithmetic, and their own algebra."""
+
+import math
+
+import pytest
+import torch
+
+import evokd
+from evokd.distil.objectives import OBJECTIVES, most_difficult, objective_settings, token_loss
+
+NAMES = sorted(OBJECTIVES)
+
+
+@pytest.fixture
+def logits():
+    generator = torch.Generator().manual_seed(0)
+    student = 2 * torch.randn(40, 11, generator=generator, dtype=torch.float64)
+    teacher = 2 * torch.randn(40, 11, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 11, (40,), generator=generator)
+    return student, teacher, labels
+
+
+def twin(name, z, t, y, lam=0.5, beta=None, gamma=0.4, top_percent=50.0):
+    """Loops and math.log over one token at a time; nothing of the package is used."""
+    beta = (0.9 if name == "skew_teacher" else 0.5) if beta is None else beta
+
+    def softmax(row):
+        top = max(row)
+        exps = [math.exp(v - top) for v in row]
+        return [e / sum(exps) for e in exps]
+
+    def kl(a, b):
+        return sum(x * (math.log(x) - math.log(w)) for x, w in zip(a, b, strict=True) if x > 0)
+
+    def mix(a, b, weight):
+        return [weight * x + (1 - weight) * w for x, w in zip(a, b, strict=True)]
+
+    rows = []
+    for q, p, label in zip(map(softmax, z.tolist()), map(softmax, t.tolist()), y.tolist(), strict=True):
+        one_hot = [float(i == label) for i in range(len(q))]
+        rows.append((q, p, mix(p, one_hot, lam), -math.log(q[label])))
+    d = [kl(target, q) for q, p, target, nll in rows]
+    count = math.ceil(top_percent / 100 * len(d))
+    top = sorted(range(len(d)), key=lambda i: -d[i])[:count]
+    losses = []
+    for i, (q, p, target, nll) in enumerate(rows):
+        hard_loss = kl(target, mix(q, target, beta))
+        losses.append(
+            {
+                "sft": nll,
+                "forward_kd": (1 - lam) * nll + lam * kl(p, q),
+                "reverse_kd": (1 - lam) * nll + lam * kl(q, p),
+                "noevo": d[i],
+                "skew": hard_loss,
+                "skew_teacher": (1 - lam) * nll + lam * kl(p, mix(q, p, beta)),
+                "self_evolution": hard_loss if d[i] > gamma else d[i],
+                "self_evolution_topk": hard_loss if i in top else d[i],
+            }[name]
+        )
+    return torch.tensor(losses, dtype=torch.float64)
+
+
+def gradient(name, student, teacher, labels, **settings):
+    z = student.clone().requires_grad_()
+    token_loss(name, z, teacher, labels, **settings).sum().backward()
+    return z.grad
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "settings", [{}, {"lam": 0.3}, {"beta": 0.8}, {"gamma": 1.5}, {"top_percent": 20.0}]
+)
+def test_values_equal_a_naive_twin(name, settings, logits):
+    expected = twin(name, *logits, **settings)
+    torch.testing.assert_close(token_loss(name, *logits, **settings), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_equal_finite_differences(name, logits):
+    student, teacher, labels = (part[:4] for part in logits)
+    found = gradient(name, student, teacher, labels)
+    step = 1e-6
+    for row, column in [(0, 0), (1, 3), (2, 10), (3, int(labels[3]))]:
+        nudge = torch.zeros_like(student)
+        nudge[row, column] = step
+        up = twin(name, student + nudge, teacher, labels).sum()
+        down = twin(name, student - nudge, teacher, labels).sum()
+        assert found[row, column].item() == pytest.approx((up - down).item() / (2 * step), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float32_is_close_to_float64(name, logits):
+    student, teacher, labels = logits
+    narrow = token_loss(name, student.float(), teacher.float(), labels)
+    assert narrow.dtype == torch.float32
+    torch.testing.assert_close(narrow.double(), token_loss(name, *logits), rtol=1e-4, atol=1e-5)
+
+
+def test_a_case_by_hand():
+    # q = (1/2, 1/4, 1/4), p = (1/4, 1/2, 1/4), reference 0, λ = β = 1/2.
+    z = torch.tensor([[math.log(2), 0.0, 0.0]], dtype=torch.float64)
+    t = torch.tensor([[0.0, math.log(2), 0.0]], dtype=torch.float64)
+    y = torch.tensor([0])
+    # ỹ = (5/8, 1/4, 1/8); d = 5/8 ln(5/4) + 1/4 ln 1 + 1/8 ln(1/2)
+    d = 5 / 8 * math.log(5 / 4) + 1 / 8 * math.log(1 / 2)
+    # q̂ = (9/16, 1/4, 3/16)
+    hard = 5 / 8 * math.log(10 / 9) + 1 / 8 * math.log(2 / 3)
+    assert evokd.difficulty(z, t, y).item() == pytest.approx(d)
+    assert token_loss("skew", z, t, y).item() == pytest.approx(hard)
+    assert token_loss("self_evolution", z, t, y, gamma=d - 1e-9).item() == pytest.approx(hard)
+    assert token_loss("self_evolution", z, t, y, gamma=d + 1e-9).item() == pytest.approx(d)
+    kl_pq = 1 / 4 * math.log(1 / 2) + 1 / 2 * math.log(2)
+    forward = 0.5 * math.log(2) + 0.5 * kl_pq
+    assert token_loss("forward_kd", z, t, y).item() == pytest.approx(forward)
+
+
+def test_a_token_at_the_threshold_is_easy(logits):
+    d = evokd.difficulty(*logits)
+    one = tuple(part[:1] for part in logits)
+    at = token_loss("self_evolution", *one, gamma=d[0].item())
+    torch.testing.assert_close(at, d[:1])
+
+
+def test_forward_kd_and_noevo_have_the_same_gradient(logits):
+    for lam in (0.0, 0.3, 0.5, 1.0):
+        torch.testing.assert_close(
+            gradient("forward_kd", *logits, lam=lam), gradient("noevo", *logits, lam=lam)
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "same_as", "its_settings"),
+    [
+        ("self_evolution", {"gamma": math.inf}, "noevo", {}),
+        ("self_evolution", {"gamma": -1.0}, "skew", {}),
+        ("self_evolution", {"beta": 1.0}, "noevo", {}),
+        ("self_evolution_topk", {"top_percent": 0.0}, "noevo", {}),
+        ("self_evolution_topk", {"top_percent": 100.0}, "skew", {}),
+        ("skew", {"beta": 1.0}, "noevo", {}),
+        ("skew_teacher", {"beta": 1.0}, "forward_kd", {}),
+        ("skew_teacher", {"lam": 1.0, "beta": 0.7}, "skew", {"lam": 1.0, "beta": 0.7}),
+        ("noevo", {"lam": 0.0}, "sft", {}),
+        ("forward_kd", {"lam": 0.0}, "sft", {}),
+        ("reverse_kd", {"lam": 0.0}, "sft", {}),
+    ],
+)
+def test_limits(name, settings, same_as, its_settings, logits):
+    torch.testing.assert_close(
+        token_loss(name, *logits, **settings), token_loss(same_as, *logits, **its_settings)
+    )
+    torch.testing.assert_close(
+        gradient(name, *logits, **settings), gradient(same_as, *logits, **its_settings)
+    )
+
+
+def test_hard_tokens_count_nothing_at_beta_0(logits):
+    loss = token_loss("skew", *logits, beta=0.0)
+    torch.testing.assert_close(loss, torch.zeros_like(loss))
+    assert gradient("skew", *logits, beta=0.0).abs().max() == 0
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.5, 0.9])
+def test_the_loss_of_a_hard_token_is_bounded(beta, logits):
+    student, teacher, labels = logits
+    loss = token_loss("skew", 30 * student, teacher, labels, beta=beta)
+    assert loss.max() <= -math.log(1 - beta)
+    assert loss.max() > -math.log(1 - beta) / 2
+    assert (loss <= beta * evokd.difficulty(30 * student, teacher, labels) + 1e-12).all()
+
+
+def test_the_gradient_of_a_hard_token_is_the_closed_form(logits):
+    student, teacher, labels = logits
+    q, p = student.softmax(-1), teacher.softmax(-1)
+    target = 0.5 * torch.nn.functional.one_hot(labels, 11) + 0.5 * p
+    ratio = target / (0.5 * q + 0.5 * target)
+    closed = -0.5 * q * (ratio - (q * ratio).sum(-1, keepdim=True))
+    torch.testing.assert_close(gradient("skew", *logits), closed)
+
+
+@pytest.mark.parametrize(("q_y", "damped"), [(0.001, 0.001), (0.05, 0.048), (0.2, 0.167), (0.5, 0.333)])
+def test_hard_tokens_are_damped_the_more_the_worse_they_are(q_y, damped):
+    z = torch.log(torch.tensor([[q_y, (1 - q_y) / 2, (1 - q_y) / 2]], dtype=torch.float64))
+    label = torch.tensor([0])
+    settings = {"lam": 0.0}
+    easy = gradient("noevo", z, torch.zeros_like(z), label, **settings).norm()
+    hard = gradient("skew", z, torch.zeros_like(z), label, **settings).norm()
+    assert (hard / easy).item() == pytest.approx(damped, abs=1e-3)
+
+
+def test_difficulty_is_0_exactly_where_the_student_equals_the_target(logits):
+    _, teacher, labels = logits
+    target = 0.5 * torch.nn.functional.one_hot(labels, 11) + 0.5 * teacher.softmax(-1)
+    d = evokd.difficulty(target.log(), teacher, labels)
+    torch.testing.assert_close(d, torch.zeros_like(d))
+    assert (evokd.difficulty(*logits) > 0).all()
+
+
+def test_a_perfect_mimic_keeps_hard_tokens():
+    # q = p and p(y) = a: d = (1+a)/2 ln((1+a)/2a) − (1−a)/2 ln 2, above 0.4 for a < 0.189.
+    for a, is_hard in [(0.18, True), (0.20, False)]:
+        p = torch.tensor([[a, 1 - a]], dtype=torch.float64).log()
+        d = evokd.difficulty(p, p, torch.tensor([0])).item()
+        expected = (1 + a) / 2 * math.log((1 + a) / (2 * a)) - (1 - a) / 2 * math.log(2)
+        assert d == pytest.approx(expected)
+        assert (d > 0.4) is is_hard
+
+
+def test_the_share_of_hard_tokens_rounds_up_and_ties_go_to_the_first():
+    d = torch.tensor([1.0, 3.0, 3.0, 2.0, 0.5])
+    assert most_difficult(d, 50).tolist() == [False, True, True, True, False]
+    assert most_difficult(d, 20).tolist() == [False, True, False, False, False]
+    assert most_difficult(d, 1).tolist() == [False, True, False, False, False]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ignored_positions_give_exactly_nothing(name, logits):
+    student, teacher, labels = logits
+    labels = labels.clone()
+    labels[::3] = -100
+    loss = token_loss(name, student, teacher, labels)
+    assert (loss[::3] == 0).all()
+    kept = labels != -100
+    torch.testing.assert_close(
+        loss[kept], token_loss(name, student[kept], teacher[kept], labels[kept])
+    )
+    assert (gradient(name, student, teacher, labels)[::3] == 0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_extreme_logits_stay_finite(name):
+    z = torch.tensor([[200.0, -200.0, 0.0], [-300.0, 300.0, 0.0]])
+    t = torch.tensor([[-200.0, 200.0, 0.0], [300.0, -300.0, 0.0]])
+    labels = torch.tensor([1, 0])
+    assert token_loss(name, z, t, labels).isfinite().all()
+    assert gradient(name, z, t, labels).isfinite().all()
+
+
+def test_bfloat16_logits_are_widened(logits):
+    student, teacher, labels = logits
+    loss = token_loss("self_evolution", student.bfloat16(), teacher.bfloat16(), labels)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(
+        loss,
+        token_loss("self_evolution", student.bfloat16().float(), teacher.bfloat16().float(), labels),
+    )
+
+
+def test_no_gradient_reaches_the_teacher(logits):
+    student, teacher, labels = logits
+    teacher = teacher.clone().requires_grad_()
+    token_loss("self_evolution", student.clone().requires_grad_(), teacher, labels).sum().backward()
+    assert teacher.grad is None
+
+
+def test_defaults_are_the_papers():
+    assert vars(objective_settings("self_evolution")) == {
+        "lam": 0.5, "beta": 0.5, "gamma": 0.4, "top_percent": 50.0,
+    }
+    assert objective_settings("skew_teacher").beta == 0.9
+
+
+def test_bad_calls_say_what_is_accepted(logits):
+    student, teacher, labels = logits
+    with pytest.raises(ValueError, match=r"unknown objective 'kd'; known: sft, forward_kd"):
+        token_loss("kd", *logits)
+    with pytest.raises(ValueError, match="unknown setting betta; known: beta"):
+        token_loss("noevo", *logits, betta=1.0)
+    with pytest.raises(ValueError, match="beta is 1.5; 0 to 1"):
+        token_loss("noevo", *logits, beta=1.5)
+    with pytest.raises(ValueError, match="slice both to the vocabulary they share"):
+        token_loss("noevo", student, teacher[:, :5], labels)
+    with pytest.raises(ValueError, match="needs the teacher's logits"):
+        token_loss("noevo", student, None, labels)
