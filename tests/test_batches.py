@@ -1,3 +1,4 @@
+import itertools
 import random
 import time
 
@@ -38,13 +39,12 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def chatty():
     """A chat tokenizer without a padding token."""
-    backend = Tokenizer(BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
     specials = ["<s>", "<|end|>", "<|user|>", "<|assistant|>"]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(BPE({t: i for i, t in enumerate(specials + alphabet)}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens(specials)
-    backend.add_tokens(alphabet)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<s>", eos_token="<|end|>"
     )
@@ -94,7 +94,8 @@ def test_special_tokens_in_text_stay_text(tokenizer, style, hostile):
     if style == "compact":
         codes = [t for t in tokenizer.convert_ids_to_tokens(ids) if t in ("<de>", "<en>")]
         assert codes == ["<en>", "<de>"]
-    assert tokenizer.decode(ids).count(hostile) == 2
+    text = tokenizer.decode(ids, skip_special_tokens=True)
+    assert text.count(hostile) == 2
 
 
 def test_guarding_a_source_changes_nothing_but_its_special_tokens(tokenizer):
@@ -145,7 +146,7 @@ def test_a_chat_ends_with_the_token_of_its_template_even_if_the_tokenizer_names_
 
 
 def test_a_chat_prompt_without_a_template_is_refused(tokenizer):
-    with pytest.raises(InputError, match="no chat template.*prompt: parrot"):
+    with pytest.raises(InputError, match=r"no chat template.*prompt: parrot"):
         encode_prompt(tokenizer, load_prompt("chat"), "x", "en", "de")
 
 
@@ -226,7 +227,8 @@ def test_encoded_pairs_survive_a_worker_process():
     ]
 
 
-LENGTHS = [random.Random(7).randint(5, 60) for _ in range(1003)]
+_random = random.Random(7)
+LENGTHS = [_random.randint(5, 60) for _ in range(1003)]
 
 
 def test_every_index_comes_once_and_the_order_depends_on_seed_and_epoch_alone():
@@ -251,7 +253,7 @@ def test_batches_hold_like_lengths_and_come_in_mixed_order():
     assert sum(spread) / len(spread) < 5  # of 55 at random
     means = [sum(LENGTHS[i] for i in b) / 8 for b in batches]
     assert means != sorted(means)
-    assert sum(a < b for a, b in zip(means, means[1:], strict=False)) > 40
+    assert sum(a < b for a, b in itertools.pairwise(means)) > 40
 
 
 def test_fewer_sequences_than_a_batch():

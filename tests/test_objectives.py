@@ -36,7 +36,9 @@ def twin(name, z, t, y, lam=0.5, beta=None, gamma=0.4, top_percent=50.0):
         return [weight * x + (1 - weight) * w for x, w in zip(a, b, strict=True)]
 
     rows = []
-    for q, p, label in zip(map(softmax, z.tolist()), map(softmax, t.tolist()), y.tolist(), strict=True):
+    for q, p, label in zip(
+        map(softmax, z.tolist()), map(softmax, t.tolist()), y.tolist(), strict=True
+    ):
         one_hot = [float(i == label) for i in range(len(q))]
         rows.append((q, p, mix(p, one_hot, lam), -math.log(q[label])))
     d = [kl(target, q) for q, p, target, nll in rows]
@@ -177,7 +179,9 @@ def test_the_gradient_of_a_hard_token_is_the_closed_form(logits):
     torch.testing.assert_close(gradient("skew", *logits), closed)
 
 
-@pytest.mark.parametrize(("q_y", "damped"), [(0.001, 0.001), (0.05, 0.048), (0.2, 0.167), (0.5, 0.333)])
+@pytest.mark.parametrize(
+    ("q_y", "damped"), [(0.001, 0.001), (0.05, 0.048), (0.2, 0.167), (0.5, 0.333)]
+)
 def test_hard_tokens_are_damped_the_more_the_worse_they_are(q_y, damped):
     z = torch.log(torch.tensor([[q_y, (1 - q_y) / 2, (1 - q_y) / 2]], dtype=torch.float64))
     label = torch.tensor([0])
@@ -241,7 +245,9 @@ def test_bfloat16_logits_are_widened(logits):
     assert loss.dtype == torch.float32
     torch.testing.assert_close(
         loss,
-        token_loss("self_evolution", student.bfloat16().float(), teacher.bfloat16().float(), labels),
+        token_loss(
+            "self_evolution", student.bfloat16().float(), teacher.bfloat16().float(), labels
+        ),
     )
 
 
@@ -254,7 +260,10 @@ def test_no_gradient_reaches_the_teacher(logits):
 
 def test_defaults_are_the_papers():
     assert vars(objective_settings("self_evolution")) == {
-        "lam": 0.5, "beta": 0.5, "gamma": 0.4, "top_percent": 50.0,
+        "lam": 0.5,
+        "beta": 0.5,
+        "gamma": 0.4,
+        "top_percent": 50.0,
     }
     assert objective_settings("skew_teacher").beta == 0.9
 

@@ -81,7 +81,7 @@ def test_template_errors(tmp_path):
     path.write_text("Translate:", encoding="utf-8")
     with pytest.raises(InputError, match=r"has no \{source\}"):
         load_prompt(path)
-    with pytest.raises(InputError, match="'parot' is neither a style nor a file.*parrot, alma"):
+    with pytest.raises(InputError, match=r"'parot' is neither a style nor a file.*parrot, alma"):
         load_prompt("parot")
     with pytest.raises(InputError, match="unknown language"):
         load_prompt("alma").render("x", "xx", "en")

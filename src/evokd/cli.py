@@ -215,7 +215,9 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("override", **overrides)
 
     p = verb("run", run, "evokd run recipes/multi30k.yaml -o runs/m30k training.epochs=1")
-    p.add_argument("recipe", metavar="RECIPE", help="a YAML file; recipes/reference.yaml has all keys")
+    p.add_argument(
+        "recipe", metavar="RECIPE", help="a YAML file; recipes/reference.yaml has all keys"
+    )
     p.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: runs/NAME")
     p.add_argument("--check", action="store_true", help="check the recipe and stop")
     p.add_argument("override", **overrides)
@@ -226,28 +228,55 @@ def _parser() -> argparse.ArgumentParser:
         "evokd distil --teacher ORG/BIG --student ORG/SMALL --train data/train -l en-de \\\n"
         "      --test data/test -o runs/mine",
     )
-    p.add_argument("--teacher", required=True, metavar="ID", help="hub id, folder, .gguf or 'fresh'")
-    p.add_argument("--student", required=True, metavar="ID", help="hub id, folder, .gguf or 'fresh'")
-    p.add_argument("--train", required=True, nargs="+", metavar="PREFIX",
-                   help="parallel text: a prefix (PREFIX.en + PREFIX.de) or any file evokd reads")
-    p.add_argument("-l", "--direction", required=True, action="append", metavar="en-de",
-                   help="direction; repeat it for more (-l en-de -l de-en)")
+    p.add_argument(
+        "--teacher", required=True, metavar="ID", help="hub id, folder, .gguf or 'fresh'"
+    )
+    p.add_argument(
+        "--student", required=True, metavar="ID", help="hub id, folder, .gguf or 'fresh'"
+    )
+    p.add_argument(
+        "--train",
+        required=True,
+        nargs="+",
+        metavar="PREFIX",
+        help="parallel text: a prefix (PREFIX.en + PREFIX.de) or any file evokd reads",
+    )
+    p.add_argument(
+        "-l",
+        "--direction",
+        required=True,
+        action="append",
+        metavar="en-de",
+        help="direction; repeat it for more (-l en-de -l de-en)",
+    )
     p.add_argument("--valid", nargs="*", default=[], metavar="PREFIX")
     p.add_argument("--test", nargs="*", default=[], metavar="PREFIX")
-    p.add_argument("--method", nargs="+", choices=OBJECTIVE_NAMES, metavar="METHOD",
-                   help=f"default: self_evolution; of {', '.join(OBJECTIVE_NAMES)}")
+    p.add_argument(
+        "--method",
+        nargs="+",
+        choices=OBJECTIVE_NAMES,
+        metavar="METHOD",
+        help=f"default: self_evolution; of {', '.join(OBJECTIVE_NAMES)}",
+    )
     p.add_argument("--prompt", default="parrot", help="parrot, alma, chat, compact or a file")
     p.add_argument("--teacher-as-is", action="store_true", help="don't fine-tune the teacher first")
     p.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     p.add_argument("override", **overrides)
 
-    p = verb("translate", translate,
-             "evokd translate runs/demo/students/noevo.seed1/model -l en-de < in.txt > out.txt")
-    p.add_argument("model", metavar="MODEL", help="a folder that evokd saved, or a hub id with --prompt")
+    p = verb(
+        "translate",
+        translate,
+        "evokd translate runs/demo/students/noevo.seed1/model -l en-de < in.txt > out.txt",
+    )
+    p.add_argument(
+        "model", metavar="MODEL", help="a folder that evokd saved, or a hub id with --prompt"
+    )
     p.add_argument("-l", "--direction", required=True, metavar="en-de")
     p.add_argument("--beam", type=int, default=1)
     p.add_argument("--batch-size", type=int, default=64)
-    p.add_argument("--prompt", help="parrot, alma, chat, compact or a file; default: the model's own")
+    p.add_argument(
+        "--prompt", help="parrot, alma, chat, compact or a file; default: the model's own"
+    )
     p.add_argument("--device", default="auto")
     p.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16", "float16"])
 
@@ -255,8 +284,13 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("hyp", nargs="+", metavar="HYP", help="a system's output, one segment a line")
     p.add_argument("-l", "--direction", required=True, metavar="en-de")
     p.add_argument("--src", metavar="F")
-    p.add_argument("--ref", required=True, action="append", metavar="F",
-                   help="references; repeat it for more than one")
+    p.add_argument(
+        "--ref",
+        required=True,
+        action="append",
+        metavar="F",
+        help="references; repeat it for more than one",
+    )
     p.add_argument("--metrics", nargs="+", default=["bleu", "chrf"])
     p.add_argument("--baseline", metavar="HYP", help="default: the first system")
     p.add_argument("--format", choices=["json", "table"], default="table")

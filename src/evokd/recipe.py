@@ -60,6 +60,11 @@ class CorpusSource(Section):
     limit: int | None = Field(default=None, ge=1)
     """Take the first so many pairs."""
 
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _numbers_are_columns(cls, value: Any) -> Any:
+        return [str(column) for column in value] if isinstance(value, list) else value
+
 
 class TestSource(CorpusSource):
     """Parallel text that students are judged on, under a name of its own."""
@@ -478,7 +483,9 @@ def _explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -
             lines.append(f"  {where}: this key is needed and isn't there")
         elif problem["type"] == "value_error":
             text = problem["msg"].removeprefix("Value error, ")
-            lines.append(text if text.startswith("  ") else f"  {where}: {text}".replace(" : ", " "))
+            lines.append(
+                text if text.startswith("  ") else f"  {where}: {text}".replace(" : ", " ")
+            )
         else:
             message = problem["msg"][0].lower() + problem["msg"][1:]
             lines.append(f"  {where}: found {problem['input']!r}; {message}")

@@ -58,7 +58,9 @@ def assemble(
     baseline = recipe.baseline()
     note("scoring …")
     scores = score_all(outputs, tests, metrics)
-    note(f"comparing with {baseline}: paired bootstrap, {recipe.scoring.bootstrap_samples} samples …")
+    note(
+        f"comparing with {baseline}: paired bootstrap, {recipe.scoring.bootstrap_samples} samples …"
+    )
     comparisons = compare_all(
         outputs, tests, baseline, metrics, n_samples=recipe.scoring.bootstrap_samples
     )
@@ -89,7 +91,9 @@ def assemble(
 
 
 def _systems(recipe: Recipe, facts: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    rows = [_system("teacher", None, "sft" if recipe.teacher.sft else "given", {}, facts["teacher"])]
+    rows = [
+        _system("teacher", None, "sft" if recipe.teacher.sft else "given", {}, facts["teacher"])
+    ]
     for seed in recipe.seeds:
         for method in recipe.methods:
             settings = method.model_dump(mode="json", exclude={"name", "objective", "training"})

@@ -95,9 +95,7 @@ class Stage:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / MANIFEST).unlink(missing_ok=True)
         if not resumable:
-            write_json(
-                self.folder / STARTED, {"stage": self.name, "fingerprint": self.fingerprint}
-            )
+            write_json(self.folder / STARTED, {"stage": self.name, "fingerprint": self.fingerprint})
         return resumable
 
     def finish(self, wall_s: float, facts: dict[str, Any], **more: Any) -> None:

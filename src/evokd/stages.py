@@ -110,7 +110,9 @@ def make_corpus(study: Study) -> Stage:
         "test_pairs": {f"{n}.{d}": len(pairs) for (n, d), pairs in corpus.tests.items()},
     }
     stage.finish(time.perf_counter() - start, facts, inputs=hashes)
-    study.note(f"corpus: {facts['train_pairs']} training and {facts['valid_pairs']} validation pairs")
+    study.note(
+        f"corpus: {facts['train_pairs']} training and {facts['valid_pairs']} validation pairs"
+    )
     for text in corpus.report.get("notes", []):
         study.note(f"corpus: {text}")
     return stage
@@ -121,9 +123,7 @@ def make_tokenizer(study: Study, corpus: Stage) -> Stage:
     recipe = study.recipe
     given = next((m for m in (recipe.teacher, recipe.student) if m.model != "fresh"), None)
     origin = _identity(given) if given else (recipe.tokenizer.model_dump(), corpus.fingerprint)
-    stage = Stage(
-        "tokenizer", study.folder / "tokenizer", fingerprint(origin, recipe.languages())
-    )
+    stage = Stage("tokenizer", study.folder / "tokenizer", fingerprint(origin, recipe.languages()))
     if _is_done(study, stage):
         return stage
     from evokd.models.loading import load_tokenizer, train_tokenizer
@@ -146,9 +146,7 @@ def make_teacher(study: Study, corpus: Stage, tokenizer: Stage) -> System:
     settings, seed = study.recipe.teacher, study.recipe.seeds[0]
     training = study.recipe.training_of(settings.training)
     steps = None if settings.sft else 0
-    return _make_model(
-        study, corpus, tokenizer, "teacher", settings, training, seed, steps=steps
-    )
+    return _make_model(study, corpus, tokenizer, "teacher", settings, training, seed, steps=steps)
 
 
 def make_start(study: Study, corpus: Stage, tokenizer: Stage) -> System:

@@ -162,7 +162,9 @@ class _ChunkedLoss(torch.autograd.Function):
         grad_hidden = torch.zeros_like(hidden) if wanted[0] else None
         grad_weight = torch.zeros_like(weight) if wanted[1] else None
         grad_bias = torch.zeros_like(bias) if wanted[2] else None  # type: ignore[arg-type]
-        head = replace(work.head, weight=weight.detach(), bias=None if bias is None else bias.detach())
+        head = replace(
+            work.head, weight=weight.detach(), bias=None if bias is None else bias.detach()
+        )
         total = torch.zeros((), dtype=_wide(hidden), device=hidden.device)
         for rows in work.chunks():
             raw = head.raw(hidden[rows].detach(), work.size)
@@ -204,9 +206,7 @@ def _difficulties(work: _Work, hidden: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _count(
-    statistics: Statistics, tokens: Tokens, losses: Tensor, gradient: Tensor | None
-) -> None:
+def _count(statistics: Statistics, tokens: Tokens, losses: Tensor, gradient: Tensor | None) -> None:
     statistics.add(
         tokens=torch.tensor(float(len(losses)), device=losses.device),
         loss=losses.sum(),

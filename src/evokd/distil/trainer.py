@@ -284,5 +284,3 @@ def _collator(model: nn.Module) -> Callable[[list[dict[str, Any]]], dict[str, Te
         return collate(examples, filler)
 
     return padded
-
-

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -162,9 +163,7 @@ class EncodedPairs(Dataset):
             length - before for length, before in zip(self.lengths, prompt_lengths, strict=True)
         ]
         self._ends = np.cumsum(self.lengths, dtype=np.int64)
-        self._ids = np.fromiter(
-            (i for sequence in sequences for i in sequence), np.int32, sum(self.lengths)
-        )
+        self._ids = np.fromiter(chain.from_iterable(sequences), np.int32, sum(self.lengths))
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -34,7 +34,7 @@ Curves = Mapping[str, Sequence[Run]]
 Paint = Mapping[str, str] | None
 """System → colour; default: `colours` of the systems drawn."""
 
-WIDTH = 4.9
+WIDTH = 4.6
 """Inches; narrow, so that ten-point text is still legible where the page is 400 pixels wide."""
 INK, FAINT, GRID = "#23272e", "#6b7280", "#e6e8eb"
 PALETTE = {
@@ -157,6 +157,7 @@ def difficulty_histogram(
                 va="top",
             )
         _label_overflow(axes, edges)
+        axes.locator_params(axis="y", nbins=6, integer=True)
         axes.set_xlabel("difficulty d, nats")
         axes.set_ylabel("tokens, %")
         _tidy(axes, len(filled))
@@ -202,6 +203,7 @@ def score_dots(results: Results, test_set: str | None = None, metric: str = "ble
             axes.grid(axis="x", color=GRID, linewidth=0.8)
             axes.spines["left"].set_visible(False)
             axes.tick_params(axis="y", length=0)
+            axes.locator_params(axis="x", nbins=4)
         for axes in list(figure.axes)[len(directions) :]:
             axes.set_visible(False)
 
@@ -223,6 +225,8 @@ def _draw_dot(axes: Axes, y: int, point: tuple[float, float | None], colour: str
         ha="center",
         fontsize=9,
         color=INK,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+        zorder=1.5,
     )
 
 
@@ -285,12 +289,13 @@ def _series(run: Run, key: str) -> tuple[list[float], list[float]]:
 
 
 def _smoothed(values: Sequence[float]) -> Any:
-    """Centred running mean over 5 % of the points; shorter windows towards both ends."""
+    """Running mean over 5 % of the points, centred; at the ends, over those that are there."""
     import numpy as np
 
     reach = int(SMOOTHING * len(values) / 2)
-    halves = [min(reach, i, len(values) - 1 - i) for i in range(len(values))]
-    return np.array([np.mean(values[i - h : i + h + 1]) for i, h in enumerate(halves)])
+    return np.array(
+        [np.mean(values[max(0, i - reach) : i + reach + 1]) for i in range(len(values))]
+    )
 
 
 def _has(curves: Curves, key: str) -> bool:
@@ -351,6 +356,7 @@ def _svg(name: str, label: str, draw: Callable[[Figure], None], height: float = 
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     style: dict[Any, Any] = {
         "svg.fonttype": "none",
@@ -365,12 +371,14 @@ def _svg(name: str, label: str, draw: Callable[[Figure], None], height: float = 
         "text.parse_math": False,
     }
     with mpl.rc_context(style):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(wspace=0.08))
         FigureCanvasSVG(figure)
         figure.patch.set_alpha(0)
         draw(figure)
         for axes in figure.axes:
             axes.patch.set_alpha(0)
+        # the first layout chooses the ticks, whose labels the second one makes room for
+        figure.draw_without_rendering()
         page = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(page, format="svg", metadata=nothing)

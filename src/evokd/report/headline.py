@@ -153,7 +153,7 @@ def _noise(results: Results, focus: str, test_set: str) -> str | None:
             f"{fact}: what separates {focus} from {results['baseline']} is no larger than the "
             "noise of this setup."
         )
-    return f"{fact}: differences of that size are noise."
+    return f"{fact}: smaller differences mean nothing here."
 
 
 def _delta(results: Results, focus: str, test_set: str) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from importlib import resources
@@ -16,7 +17,7 @@ from evokd import rundir
 from evokd.errors import InputError
 from evokd.report import figures, sections
 from evokd.report.headline import headline
-from evokd.report.reading import Results, focus_system, names_of_test_sets, systems
+from evokd.report.reading import Results, focus_system, names_of_test_sets, plain_student, systems
 from evokd.report.tables import METRIC_LABELS, as_latex, as_markdown
 
 
@@ -88,7 +89,7 @@ def _contents(results: Results, run_dir: Path | None, recipe_yaml: str) -> dict[
         "directions": [sections.arrow(d) for d in results.get("directions") or []],
         "seeds": results.get("seeds") or [],
         "device": versions.get("device"),
-        "headline": headline(results),
+        "headline": [_unbroken(line) for line in headline(results)],
         "notes": results.get("notes") or [],
         "paint": {"start": figures.PALETTE["start"], **paint},
         "tables": sections.score_tables(results),
@@ -117,7 +118,8 @@ def _figures(
     spread = (
         "Bars: ± one standard deviation over seeds." if len(results.get("seeds") or []) > 1 else ""
     )
-    lines = "Dotted lines: teacher and the student without one."
+    guides = [name for name in ("teacher", plain_student(results)) if name in systems(results)]
+    lines = f"Dotted lines: {' and '.join(guides)}." if guides else ""
     for test_set in names_of_test_sets(results):
         for metric in ("bleu", "bleu_vs_teacher"):
             title = f"{METRIC_LABELS[metric]} by direction"
@@ -229,6 +231,12 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
         if isinstance(line, dict):
             lines.append(line)
     return lines
+
+
+def _unbroken(line: str) -> str:
+    """Numbers stay on one line with their units and signs."""
+    line = re.sub(r"\bp ([<=]) (?=\d)", "p\u00a0\\1\u00a0", line)
+    return re.sub(r"(?<=\d) (?=%|BLEU|seeds)", "\u00a0", line)
 
 
 def _date(created: str | None) -> str:

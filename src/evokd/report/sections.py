@@ -37,7 +37,7 @@ SENTENCES_PER_DIRECTION = 2
 OPEN_EXAMPLES = 2
 MISBEHAVIOUR = {
     "empty": "empty",
-    "copied": "copies of the source",
+    "copied": "copied",
     "over_long": "over-long",
     "cut_off": "cut off",
     "repeated": "looping",
@@ -129,11 +129,12 @@ def differing_words(text: str, reference: str) -> list[tuple[str, bool]]:
     matcher = difflib.SequenceMatcher(
         a=[word.strip() for word in wanted], b=[word.strip() for word in words], autojunk=False
     )
-    runs = []
+    runs: list[tuple[str, bool]] = []
     for kind, _, _, start, end in matcher.get_opcodes():
         if start < end:
-            runs.append(("".join(words[start:end]), kind != "equal"))
-    return runs
+            run = "".join(words[start:end])
+            runs += [(run.rstrip(), kind != "equal"), (run[len(run.rstrip()) :], False)]
+    return [(run, differs) for run, differs in runs if run]
 
 
 def token_sentences(results: Results, diagnostics: Diagnostics) -> dict[str, Any] | None:
@@ -367,9 +368,12 @@ def _token(token: Mapping[str, Any]) -> dict[str, Any]:
     for key, label in (("student_nll", "student"), ("teacher_nll", "teacher")):
         if token.get(key) is not None:
             told += f" · −ln {label} {token[key]:.2f}"
+    # an end token or a newline has no face of its own
+    text = token["text"].replace("\n", "⏎") or "∎"
+    word = text.lstrip(" ") or text
     return {
-        # an end token or a newline has no face of its own
-        "text": token["text"].replace("\n", "⏎") or "∎",
+        "space": text.removesuffix(word),
+        "text": word,
         "shade": shade(token["difficulty"]),
         "hard": bool(token["hard"]),
         "title": f"{told} (nats){' · hard' if token['hard'] else ''}",

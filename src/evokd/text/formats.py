@@ -87,7 +87,7 @@ def read_tsv(path: Path, wanted: Wanted, notes: list[str]) -> Iterator[Unit]:
     if _is_header(header, wanted):
         yield from _headered(path, header, lines, wanted)
         return
-    numbers = [_column_number(c, header, path) for c in wanted.columns or ("1", "2")]
+    numbers = _column_numbers(wanted.columns or ("1", "2"), header, path)
     codes = wanted.column_languages("no header that names languages")
     needed = max(numbers)
     for number, line in enumerate(lines, start=1):
@@ -123,12 +123,13 @@ def _is_header(cells: list[str], wanted: Wanted) -> bool:
     return any(k in cells for k in SOURCE_KEYS) and any(k in cells for k in TARGET_KEYS)
 
 
-def _column_number(column: str, first_line: list[str], path: Path) -> int:
-    if column.isdigit() and int(column) >= 1:
-        return int(column)
+def _column_numbers(columns: tuple[str, str], first_line: list[str], path: Path) -> list[int]:
+    if all(column.isdecimal() and int(column) >= 1 for column in columns):
+        return [int(column) for column in columns]
+    missing = [column for column in columns if column not in first_line]
     raise InputError(
-        f"{path}:1 has no column {column!r}; found: {', '.join(first_line)}; a name from the "
-        "first line or a number counted from 1 is accepted"
+        f"{path}:1 has no column {missing[0]!r}; found: {', '.join(first_line)}; two names from "
+        "the first line or two numbers counted from 1 are accepted"
     )
 
 

@@ -76,6 +76,7 @@ kn|kan|Kannada|Knda
 ko|kor|Korean|Hang
 ky|kir|Kyrgyz|Cyrl
 lb|ltz|Luxembourgish|Latn
+liv||Livonian|Latn
 lo|lao|Lao|Laoo
 lt|lit|Lithuanian|Latn
 lv|lav lvs|Latvian|Latn
@@ -97,6 +98,7 @@ ps|pus pbt|Pashto|Arab
 pt|por|Portuguese|Latn
 ro|ron rum mo|Romanian|Latn
 ru|rus|Russian|Cyrl
+sah||Yakut|Cyrl
 si|sin|Sinhala|Sinh
 sk|slk slo|Slovak|Latn
 sl|slv|Slovenian|Latn

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import zlib
 from bisect import bisect
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate, combinations
@@ -24,6 +25,9 @@ PATTERNS = tuple(pattern.name for pattern in grammar.PATTERNS)
 
 # Of 1000 combinations of two content words, how many are kept out of training.
 HELD_OUT_PER_MILLE = 40
+# Only of words that occur so often without each other among so many sampled fillings.
+WITHOUT_THE_OTHER = 6
+SAMPLE_SIZE = 10_000
 # The share of test sentences that contain a combination never seen in training.
 UNSEEN_SHARE = 0.4
 # A pattern that gave nothing new in so many draws is taken as exhausted.
@@ -65,13 +69,12 @@ def phrasebook(
             raise InputError(f"phrasebook: {name} is {size}, it must be 0 or more")
     drawing = _Drawing(seed)
     unseen = round(test * UNSEEN_SHARE)
-    splits = {
-        "test": _take(drawing, test - unseen, False, sizes) + _take(drawing, unseen, True, sizes)
-    }
+    splits: dict[str, list[Triple]] = {}
+    splits["test"] = _take(drawing, test - unseen, False, sizes)
+    splits["test"] += _take(drawing, unseen, True, sizes)
+    drawing.shuffle(splits["test"])  # or all unseen sentences would stand at the end
     splits["valid"] = _take(drawing, valid, False, sizes)
     splits["train"] = _take(drawing, train, False, sizes)
-    for name in ("test",):
-        drawing.shuffle(splits[name])
     return {name: splits[name] for name in ("train", "valid", "test")}
 
 
@@ -119,6 +122,9 @@ class _Drawing:
         self._random = random.Random(seed)
         self._seen: tuple[set[str], ...] = (set(), set(), set())
         self._held_out: dict[tuple[str, str], bool] = {}
+        self._alone: Counter[str] = Counter()
+        self._together: Counter[tuple[str, str]] = Counter()
+        self._count_words()
         self._slots = [
             [(name, values, _falling_weights(len(values))) for name, values in p.slots.items()]
             for p in grammar.PATTERNS
@@ -180,8 +186,30 @@ class _Drawing:
         """A lot drawn per pair from its spelling, so it needs no list of all pairs."""
         if pair not in self._held_out:
             lot = zlib.crc32(f"{self.seed}:{pair[0]}+{pair[1]}".encode()) % 1000
-            self._held_out[pair] = lot < HELD_OUT_PER_MILLE
+            self._held_out[pair] = lot < HELD_OUT_PER_MILLE and self._can_be_held_out(pair)
         return self._held_out[pair]
+
+    def _can_be_held_out(self, pair: tuple[str, str]) -> bool:
+        """Each word must often occur without the other, or it would not be trained at all.
+
+        "parcel" occurs only with "send": holding that pair out would test an unknown word.
+        """
+        together = self._together[pair]
+        return all(self._alone[word] - together >= WITHOUT_THE_OTHER for word in pair)
+
+    def _count_words(self) -> None:
+        """Count words and pairs in a sample of fillings that is the same for every seed."""
+        counting = random.Random(0)
+        for _ in range(SAMPLE_SIZE):
+            pattern = grammar.PATTERNS[int(counting.random() * len(grammar.PATTERNS))]
+            filling = {
+                name: values[int(counting.random() * len(values))]
+                for name, values in pattern.slots.items()
+            }
+            if pattern.accepts is None or pattern.accepts(**filling):
+                words = sorted(content_words(pattern, filling))
+                self._alone.update(words)
+                self._together.update(combinations(words, 2))
 
 
 def _falling_weights(count: int) -> list[float]:

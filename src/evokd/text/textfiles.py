@@ -73,7 +73,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _unpack_zstandard(path: Path) -> bytes:
-    """All frames of a .zst file; zstandard's own reader takes a cut-off frame for the file's end."""
+    """All frames of a .zst file; zstandard's reader takes a cut-off frame for the file's end."""
     import zstandard
 
     packed, unpacked = path.read_bytes(), []

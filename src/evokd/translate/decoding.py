@@ -107,7 +107,7 @@ def translate(
     ends = Ends.of(translator)
     done: dict[int, Answer] = {}
     blank = len(lines) - len(jobs)
-    with _plain_settings(model), _report(progress) as report:
+    with _plain_settings(model), _report(progress, len(lines)) as report:
         report(blank, len(lines))
         for at in range(0, len(jobs), settings.batch_size):
             batch = jobs[at : at + settings.batch_size]
@@ -336,14 +336,13 @@ def _plain_settings(model: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _report(progress: Progress) -> Iterator[Callable[[int, int], None]]:
+def _report(progress: Progress, total: int) -> Iterator[Callable[[int, int], None]]:
     if callable(progress):
         yield progress
         return
-    with tqdm(unit=" lines", disable=not progress, leave=False) as bar:
+    with tqdm(total=total, unit=" lines", disable=not progress, leave=False) as bar:
 
         def show(done: int, total: int) -> None:
-            bar.total = total
             bar.update(done - bar.n)
 
         yield show

@@ -1,5 +1,7 @@
 """Days, hours, spans of time and numbers."""
 
+# A list of numerals reads best on one line.
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ DAYS = (
     Phrase("on Tuesday", "am Dienstag", "v úterý"),
     Phrase("on Thursday", "am Donnerstag", "ve čtvrtek"),
 )
+WEEKDAYS = tuple(day for day in DAYS if day.en not in ("on Saturday", "on Sunday"))
 FOR_DAY = (
     Phrase("for Friday", "für Freitag", "na pátek"),
     Phrase("for Saturday", "für Samstag", "na sobotu"),
@@ -80,14 +83,77 @@ FUTURE = (
     Phrase("on Friday", "am Freitag", "v pátek"),
 )
 
-ENGLISH = "one two three four five six seven eight nine ten eleven twelve".split()
-GERMAN = "ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf".split()
-_CZECH = "jeden dva tři čtyři pět šest sedm osm devět deset jedenáct dvanáct".split()
+ENGLISH = [
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+]
+GERMAN = [
+    "ein",
+    "zwei",
+    "drei",
+    "vier",
+    "fünf",
+    "sechs",
+    "sieben",
+    "acht",
+    "neun",
+    "zehn",
+    "elf",
+    "zwölf",
+]
+CZECH = [
+    "jeden",
+    "dva",
+    "tři",
+    "čtyři",
+    "pět",
+    "šest",
+    "sedm",
+    "osm",
+    "devět",
+    "deset",
+    "jedenáct",
+    "dvanáct",
+]
 # "half past seven" is named after the coming hour: v půl osmé.
-_CZECH_HALF = (
-    "jedné druhé třetí čtvrté páté šesté sedmé osmé deváté desáté jedenácté dvanácté".split()
-)
-_CZECH_TO = "jednu dvě tři čtyři pět šest sedm osm devět deset jedenáct dvanáct".split()
+_CZECH_HALF = [
+    "jedné",
+    "druhé",
+    "třetí",
+    "čtvrté",
+    "páté",
+    "šesté",
+    "sedmé",
+    "osmé",
+    "deváté",
+    "desáté",
+    "jedenácté",
+    "dvanácté",
+]
+_CZECH_TO = [
+    "jednu",
+    "dvě",
+    "tři",
+    "čtyři",
+    "pět",
+    "šest",
+    "sedm",
+    "osm",
+    "devět",
+    "deset",
+    "jedenáct",
+    "dvanáct",
+]
 
 
 def _czech_hour(hour: int) -> str:
@@ -118,16 +184,15 @@ def _times() -> tuple[Phrase, ...]:
 
 
 TIMES = _times()
-FULL_HOURS = TIMES[::4]
+# Hours at which offices are open: from eight to eleven, from two to four.
+OFFICE_TIMES = (*TIMES[:4], *TIMES[8:16], *TIMES[24:40])
 
 
 def _counts() -> tuple[Count, ...]:
     found = []
     for value in (2, 1, 3, 4, 5, 6, 8, 7, 10, 9, 12):
         case = "sg" if value == 1 else "few" if value < 5 else "many"
-        found.append(
-            Count(value, ENGLISH[value - 1], GERMAN[value - 1], _CZECH[value - 1], case)
-        )
+        found.append(Count(value, ENGLISH[value - 1], GERMAN[value - 1], CZECH[value - 1], case))
     return tuple(found)
 
 
@@ -189,7 +254,6 @@ STAYS = (
     Phrase("for five days", "für fünf Tage", "na pět dní"),
     Phrase("for two weeks", "für zwei Wochen", "na dva týdny"),
     Phrase("for four days", "für vier Tage", "na čtyři dny"),
-    Phrase("for one day", "für einen Tag", "na jeden den"),
 )
 NIGHTS = (
     Phrase("for two nights", "für zwei Nächte", "na dvě noci"),

@@ -1,5 +1,8 @@
 """Sentence patterns: restaurants, food and drink."""
 
+# A paradigm or a sentence reads best on one line.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 from evokd.text.grammar import calendar, people, things
@@ -24,7 +27,7 @@ def czech_count(count: Count, what: things.Countable) -> str:
 
 
 def with_czech(instrumental: str) -> str:
-    """"s rýží" but "se salátem"."""
+    """ "s rýží" but "se salátem"."""
     return f"{'se' if instrumental[0] in 'szšž' else 's'} {instrumental}"
 
 
@@ -71,10 +74,6 @@ TAKE_DISH = Pattern(
 )  # fmt: skip
 
 
-
-
-
-
 _TABLEWARE = (
     *things.ORDERED[:4],
     things.countable("fork, forks", "eine Gabel, Gabeln", "f, vidličku, vidličky, vidliček"),
@@ -105,11 +104,14 @@ BRING = Pattern(
     {"whom": _FOR_WHOM, "count": _FEW, "what": _TABLEWARE},
     en=lambda whom, count, what: f"Could you bring {whom.en} {_more(count, what)}, please?",
     de=lambda whom, count, what: (
-        f"Könnten Sie {whom.de} bitte noch {german_count(count, what)} bringen?"),
+        f"Könnten Sie {whom.de} bitte noch {german_count(count, what)} bringen?"
+    ),
     cs=lambda whom, count, what: (
-        f"Můžete {whom.cs} prosím přinést ještě {czech_count(count, what)}?"),
+        f"Můžete {whom.cs} prosím přinést ještě {czech_count(count, what)}?"
+    ),
     accepts=lambda whom, count, what: (
-        whom.en != "the children" or what.word not in ("coffee", "beer", "glass of wine", "knife")),
+        whom.en != "the children" or what.word not in ("coffee", "beer", "glass of wine", "knife")
+    ),
     about=("bring",),
 )
 
@@ -120,15 +122,19 @@ LIKE_FOOD = Pattern(
     {"who": people.OTHERS, "liked": _LIKED, "other": _LIKED},
     en=lambda who, liked, other: (
         f"{who.en} {who.en_verb('like', 'likes')} {liked.en} but {who.en_verb('do', 'does')} "
-        f"not like {other.en}."),
+        f"not like {other.en}."
+    ),
     de=lambda who, liked, other: (
         f"{who.de[0]} {who.de_verb('mag mag mögen')} {liked.de}, aber "
-        f"{de.determiner_form('kein', 'acc', other.de_gender)} {other.de}."),
+        f"{de.determiner_form('kein', 'acc', other.de_gender)} {other.de}."
+    ),
     cs=lambda who, liked, other: (
         f"{who.cs[0]} {who.cs_verb('mám má máme mají')} {who.cs_glad()} {liked.cs_acc}, ale "
-        f"{who.cs_verb('nemám nemá nemáme nemají')} {who.cs_glad()} {other.cs_acc}."),
+        f"{who.cs_verb('nemám nemá nemáme nemají')} {who.cs_glad()} {other.cs_acc}."
+    ),
     accepts=lambda who, liked, other: (
-        liked is not other and ("d" in liked.kinds) == ("d" in other.kinds)),
+        liked is not other and ("d" in liked.kinds) == ("d" in other.kinds)
+    ),
     about=("like",),
 )
 
@@ -141,6 +147,17 @@ _AMOUNTS = (
     Phrase("five hundred grams", "fünfhundert Gramm", "pět set gramů"),
 )
 
+_LIGHT = ("cheese", "ham", "meat", "mushrooms", "strawberries")
+_HEAVY = ("three kilos",)
+
+
+def _is_sensible(amount: Phrase, what: things.Food) -> bool:
+    """Cheese by the gram, potatoes by the kilo."""
+    if amount.en.endswith("grams"):
+        return what.en in _LIGHT
+    return amount.en not in _HEAVY or what.en not in _LIGHT
+
+
 BY_WEIGHT = Pattern(
     "buy by weight",
     {"amount": _AMOUNTS, "what": things.food("w"), "second": _AMOUNTS, "other": things.food("w")},
@@ -150,8 +167,9 @@ BY_WEIGHT = Pattern(
         f"{amount.de} {what.de} und {second.de} {other.de}, bitte."),
     cs=lambda amount, what, second, other: (
         f"{amount.cs} {what.cs_gen} a {second.cs} {other.cs_gen}, prosím."),
-    accepts=lambda amount, what, second, other: what is not other,
-)
+    accepts=lambda amount, what, second, other: (
+        what is not other and _is_sensible(amount, what) and _is_sensible(second, other)),
+)  # fmt: skip
 
 _DISHES = (
     noun("soup", "die Suppe", "f polévka polévky polévce polévku polévce polévkou"),
@@ -170,7 +188,7 @@ _DISHES = (
 )  # fmt: skip
 _COMPLAINTS = (
     (things.adjective("cold", "kalt", "studený"), "soup meat coffee fish potatoes tea sauce rice dumplings"),
-    (things.adjective("salty", "salzig", "slaný"), "soup meat fish potatoes sauce rice bread"),
+    (things.adjective("salty", "salzig", "slaný"), "soup meat fish potatoes sauce rice bread salad"),
     (things.adjective("hot", "heiß", "horký"), "soup coffee potatoes tea sauce"),
     (things.adjective("sweet", "süß", "sladký"), "coffee tea sauce wine cake"),
     (things.adjective("strong", "stark", "silný"), "coffee tea wine"),
@@ -183,14 +201,17 @@ COMPLAIN = Pattern(
     {"who": people.OTHERS, "what": _DISHES, "how": _COMPLAINTS},
     en=lambda who, what, how: (
         f"{who.en} {who.en_verb('think', 'thinks')} that the {what.en} "
-        f"{'are' if what.en_many else 'is'} too {how[0].en}."),
+        f"{'are' if what.en_many else 'is'} too {how[0].en}."
+    ),
     de=lambda who, what, how: (
         f"{who.de[0]} {who.de_verb('finde findet finden')}, dass {de.phrase(what, 'nom', 'der')} "
-        f"zu {how[0].de_plain} {de.verb(what, 'ist', 'sind')}."),
+        f"zu {how[0].de_plain} {de.verb(what, 'ist', 'sind')}."
+    ),
     cs=lambda who, what, how: (
         f"{who.cs[0]} si {who.cs_verb('myslím myslí myslíme myslí')}, že "
-        f"{cs.phrase(what, 'nom', 'ten')} {cs.verb(what, 'je', 'jsou')} moc "
-        f"{cs.adjective_form(how[0].cs, 'nom', what.cs_gender)}."),
+        f"{cs.verb(what, 'je', 'jsou')} {cs.phrase(what, 'nom', 'ten')} moc "
+        f"{cs.adjective_form(how[0].cs, 'nom', what.cs_gender)}."
+    ),
     accepts=lambda who, what, how: what.word in how[1].split(),
 )
 
@@ -209,11 +230,14 @@ TABLE = Pattern(
     "reserve a table",
     {"count": _PERSONS, "day": calendar.FOR_DAY, "time": calendar.TIMES[:20]},
     en=lambda count, day, time: (
-        f"We would like to reserve a table for {count.en} people {day.en} {time.en}."),
+        f"We would like to reserve a table for {count.en} people {day.en} {time.en}."
+    ),
     de=lambda count, day, time: (
-        f"Wir möchten {day.de} {time.de} einen Tisch für {count.de} Personen reservieren."),
+        f"Wir möchten {day.de} {time.de} einen Tisch für {count.de} Personen reservieren."
+    ),
     cs=lambda count, day, time: (
-        f"Chtěli bychom zarezervovat stůl pro {count.cs} {day.cs} {time.cs}."),
+        f"Chtěli bychom zarezervovat stůl pro {count.cs} {day.cs} {time.cs}."
+    ),
     share=0.8,
 )
 
@@ -237,13 +261,16 @@ BREAKFAST = Pattern(
     {"who": people.SPEAKERS, "base": _BASES, "spread": _SPREADS, "drink": _MORNING_DRINKS},
     en=lambda who, base, spread, drink: (
         f"For breakfast, {who.en} usually {who.en_verb('eat', 'eats')} {base.en} with {spread.en} "
-        f"and {who.en_verb('drink', 'drinks')} {drink.en}."),
+        f"and {who.en_verb('drink', 'drinks')} {drink.en}."
+    ),
     de=lambda who, base, spread, drink: (
         f"Zum Frühstück {who.de_verb('esse isst essen')} {who.de[0]} meistens {base.de} mit "
-        f"{spread.de} und {who.de_verb('trinke trinkt trinken')} {drink.de}."),
+        f"{spread.de} und {who.de_verb('trinke trinkt trinken')} {drink.de}."
+    ),
     cs=lambda who, base, spread, drink: (
         f"K snídani {who.cs[0]} obvykle {who.cs_verb('jím jí jíme jedí')} {base.cs} {spread.cs} a "
-        f"{who.cs_verb('piji pije pijeme pijí')} {drink.cs_acc}."),
+        f"{who.cs_verb('piji pije pijeme pijí')} {drink.cs_acc}."
+    ),
     about=("eat", "drink"),
 )
 
@@ -253,11 +280,14 @@ ON_THE_WAY_HOME = Pattern(
     "buy on the way home",
     {"name": people.NAMES, "what": _BOUGHT, "other": _BOUGHT},
     en=lambda name, what, other: (
-        f"{name.en}, can you buy {what.en} and {other.en} on the way home?"),
+        f"{name.en}, can you buy {what.en} and {other.en} on the way home?"
+    ),
     de=lambda name, what, other: (
-        f"{name.en}, kannst du auf dem Heimweg {what.de} und {other.de} kaufen?"),
+        f"{name.en}, kannst du auf dem Heimweg {what.de} und {other.de} kaufen?"
+    ),
     cs=lambda name, what, other: (
-        f"{name.cs_vocative}, můžeš cestou domů koupit {what.cs_acc} a {other.cs_acc}?"),
+        f"{name.cs_vocative}, můžeš cestou domů koupit {what.cs_acc} a {other.cs_acc}?"
+    ),
     accepts=lambda name, what, other: what is not other,
     about=("buy",),
 )

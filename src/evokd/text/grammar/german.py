@@ -33,7 +33,7 @@ _CONTRACTIONS = {
 
 
 def determiner_form(determiner: str, case: str, gender: str) -> str:
-    """The article or possessive: ("mein", "dat", "f") is "meiner"; "" and plural "ein" are empty."""
+    """The article or possessive: ("mein", "dat", "f") is "meiner"; plural "ein" is empty."""
     if not determiner or (determiner == "ein" and gender == "p"):
         return ""
     if determiner == "der":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evokd.text.grammar import eating, living, shopping, staying, travelling
+from evokd.text.grammar import describing, eating, living, shopping, staying, travelling, weather
 from evokd.text.grammar.words import Pattern
 
 PATTERNS: tuple[Pattern, ...] = (
@@ -11,4 +11,6 @@ PATTERNS: tuple[Pattern, ...] = (
     *eating.PATTERNS,
     *staying.PATTERNS,
     *living.PATTERNS,
+    *weather.PATTERNS,
+    *describing.PATTERNS,
 )

@@ -1,5 +1,7 @@
 """People: subjects and objects of sentences."""
 
+# A paradigm or a sentence reads best on one line.
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -141,6 +143,12 @@ def _mixed() -> tuple[Person, ...]:
 OTHERS = _mixed()  # third persons
 EVERYBODY = (WE, *OTHERS)  # not "I": a Czech speaker's past tense would tell the sex
 SPEAKERS = (I, WE, *OTHERS)
+# Who may be said to work somewhere as if it were news.
+WORKERS = tuple(
+    person
+    for person in SPEAKERS
+    if person not in (MY_GRANDMOTHER, MY_GRANDFATHER, TEACHER, COLLEAGUE)
+)
 SINGLE_OTHERS = tuple(person for person in OTHERS if person.agreement == 1)
 
 

@@ -1,17 +1,22 @@
 """Places in town and out of it, and the names of towns."""
 
+# A paradigm or a sentence reads best on one line.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 from evokd.text.grammar import german
 from evokd.text.grammar.things import noun
 from evokd.text.grammar.words import CZECH_CASES, Noun, Place, Town
 
+_CZECH_TO_CASE = {"na": "acc", "do": "gen", "k": "dat"}
+
 
 def _place(forms: Noun, de: str, cs: str, en: str = "at") -> Place:
     """`de` holds the prepositions of where, where to, where from; `cs` likewise.
 
     German "in" and "auf" take the dative for where and the accusative for where to; Czech "na"
-    takes the locative and the accusative, "v" the locative, "do", "z" and "od" the genitive.
+    takes the locative and the accusative, "v" the locative, "u", "do", "z" and "od" the genitive, "k" the dative.
     """
     de_at, de_to, de_from = de.split()
     cs_at, cs_to, cs_from = cs.split()
@@ -25,8 +30,8 @@ def _place(forms: Noun, de: str, cs: str, en: str = "at") -> Place:
         de_at=german.after(de_at, german.phrase(forms, "dat", "der")),
         de_to=german.after(de_to, german.phrase(forms, to_case, "der")),
         de_from=german.after(de_from, german.phrase(forms, "dat", "der")),
-        cs_at=f"{cs_at} {czech['loc']}",
-        cs_to=f"{cs_to} {czech['acc'] if cs_to == 'na' else czech['gen']}",
+        cs_at=f"{cs_at} {czech['gen' if cs_at == 'u' else 'loc']}",
+        cs_to=f"{cs_to} {czech[_CZECH_TO_CASE[cs_to]]}",
         cs_from=f"{cs_from} {czech['gen']}",
     )
 
@@ -80,7 +85,7 @@ SCHOOL = _place(
     noun("school", "die Schule", "f škola školy škole školu škole školou"), "in in von", "ve do ze")  # fmt: skip
 HOSPITAL = _place(
     noun("hospital", "das Krankenhaus", "f nemocnice nemocnice nemocnici nemocnici nemocnici nemocnicí"),
-    "in in von", "v do z", "in")  # fmt: skip
+    "in in von", "v do z", "at")  # fmt: skip
 BAKERY = _place(
     noun("bakery", "die Bäckerei", "n pekařství pekařství pekařství pekařství pekařství pekařstvím"),
     "in in von", "v do z")  # fmt: skip

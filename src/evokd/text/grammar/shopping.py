@@ -1,8 +1,11 @@
 """Sentence patterns: clothes, presents, shops and prices."""
 
+# A paradigm or a sentence reads best on one line.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
-from evokd.text.grammar import calendar, people, places, things
+from evokd.text.grammar import calendar, people, things
 from evokd.text.grammar import czech as cs
 from evokd.text.grammar import english as en
 from evokd.text.grammar import german as de
@@ -52,7 +55,7 @@ ASK_COLOUR = Pattern(
         f"Haben Sie {de.phrase(what, 'acc', 'dies')} in {_german_colour(colour)}"
         + (f" und etwas {size.de_more}?" if size else "?")),
     cs=lambda what, colour, size: (
-        f"Máte {cs.phrase(what, 'acc', 'tento')} v {cs.adjective_form(colour.cs, 'loc', 'f')} barvě"
+        f"Máte {cs.phrase(what, 'acc', 'tento')} {_czech_in_colour(colour)} barvě"
         + (f" a o něco {cs.adjective_form(size.cs_more, 'acc', what.cs_gender)}?" if size else "?")),
 )  # fmt: skip
 
@@ -67,16 +70,19 @@ def _czech_in_colour(colour: things.Adjective) -> str:
     return f"{'ve' if form.startswith('ž') else 'v'} {form}"
 
 
+_PRICED = tuple(how for how in things.CLOTHES_ADJECTIVES if how is not things.CHEAP)
+
 ASK_PRICE = Pattern(
     "ask the price",
-    {"how": things.CLOTHES_ADJECTIVES, "what": (*things.CLOTHES, *things.BELONGINGS)},
+    {"how": _PRICED, "what": (*things.CLOTHES, *things.CARRIED)},
     en=lambda how, what: f"How much {en.does(what)} {en.phrase(what, 'this', how)} cost?",
     de=lambda how, what: (
         f"Wie viel {de.verb(what, 'kostet', 'kosten')} {de.phrase(what, 'nom', 'dies', how)}?"),
     cs=lambda how, what: (
         f"Kolik {cs.verb(what, 'stojí', 'stojí')} {cs.phrase(what, 'nom', 'tento', how)}?"),
     accepts=lambda how, what: (
-        how in (*things.COLOURS, things.NEW) or (what in things.CLOTHES and things.can_be(what, how))),
+        how in (*things.COLOURS, things.NEW)
+        or (what in things.CLOTHES and things.can_be(what, how))),
     about=("cost",),
 )  # fmt: skip
 
@@ -123,14 +129,16 @@ COMPARE = Pattern(
         and things.can_be(what, than) and things.can_be(other, than)),
 )  # fmt: skip
 
+_WEARERS = tuple(person for person in people.RELATIVES if person.agreement == 1)
+
 LOOK_FOR = Pattern(
     "look for clothes",
-    {"how": things.CLOTHES_ADJECTIVES, "what": things.CLOTHES, "who": people.RELATIVES},
+    {"how": things.CLOTHES_ADJECTIVES, "what": things.CLOTHES, "who": _WEARERS},
     en=lambda how, what, who: f"I am looking for {en.phrase(what, 'a', how)} for {who.en}.",
     de=lambda how, what, who: f"Ich suche {de.phrase(what, 'acc', 'ein', how)} für {who.de[1]}.",
     cs=lambda how, what, who: f"Hledám {cs.phrase(what, 'acc', '', how)} pro {who.cs[3]}.",
     accepts=lambda how, what, who: (
-        who.agreement == 1 and things.can_be(what, how) and things.suits(what, who.cs_gender)),
+        things.can_be(what, how) and things.suits(what, who.cs_gender)),
     about=("look for",),
 )  # fmt: skip
 

@@ -1,5 +1,8 @@
 """Sentence patterns: hotel, doctor, telephone and appointments."""
 
+# A paradigm or a sentence reads best on one line.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 from evokd.text.grammar import calendar, people, places, things
@@ -39,6 +42,7 @@ NEED_ROOM = Pattern(
         f"Potřebujeme {day.cs} {nights.cs} {room.cs} {feature.cs}."),
     accepts=lambda room, feature, nights, day: (
         (feature.word != "kitchen" or room.word == "flat")
+        and (feature.word != "bed" or room.word != "single room")
         and (room.word != "flat" or feature.word != "breakfast")),
     about=("need",),
 )  # fmt: skip
@@ -92,7 +96,6 @@ _RENTED = (
     things.countable("boat, boats", "ein Boot, Boote", "f, loďku, loďky, loděk"),
     things.countable("car, cars", "ein Auto, Autos", "n, auto, auta, aut"),
     things.countable("tent, tents", "ein Zelt, Zelte", "I, stan, stany, stanů"),
-    things.countable("room, rooms", "ein Zimmer, Zimmer", "I, pokoj, pokoje, pokojů"),
     things.countable("scooter, scooters", "einen Roller, Roller", "f, koloběžku, koloběžky, koloběžek"),
     things.countable("sleeping bag, sleeping bags", "einen Schlafsack, Schlafsäcke", "I, spacák, spacáky, spacáků"),
 )  # fmt: skip
@@ -101,17 +104,20 @@ RENT = Pattern(
     "rent something",
     {"count": calendar.MANY[:5], "what": _RENTED, "stay": calendar.STAYS, "day": calendar.FROM_DAY},
     en=lambda count, what, stay, day: (
-        f"We would like to rent {english_count(count, what)} {stay.en} {day.en}."),
+        f"We would like to rent {english_count(count, what)} {stay.en} {day.en}."
+    ),
     de=lambda count, what, stay, day: (
-        f"Wir möchten {day.de} {stay.de} {german_count(count, what)} mieten."),
+        f"Wir möchten {day.de} {stay.de} {german_count(count, what)} mieten."
+    ),
     cs=lambda count, what, stay, day: (
-        f"Chtěli bychom si {day.cs} {stay.cs} pronajmout {czech_count(count, what)}."),
+        f"Chtěli bychom si {day.cs} {stay.cs} půjčit {czech_count(count, what)}."
+    ),
     about=("rent",),
 )
 
 
 def _body(en: str, de: str, cs: str) -> Phrase:
-    """A part of the body in the nominative with its verb forms."""
+    """A part of the body in the nominative, with the verb form it asks for."""
     return Phrase(en, de, cs, en.split(",")[0])
 
 
@@ -135,7 +141,7 @@ def _german_pain(who: Person, part: Phrase, since: Phrase) -> str:
 
 
 def _czech_pain(who: Person, part: Phrase, since: Phrase) -> str:
-    """"mě" is unstressed and stands second; a noun follows the verb."""
+    """ "mě" is unstressed and stands second; a noun follows the verb."""
     body = part.cs.split(", ")[1]
     if who is people.I:
         return f"{since.cs} mě bolí {body}."
@@ -146,7 +152,8 @@ PAIN = Pattern(
     "something hurts",
     {"who": (people.I, *people.SINGLE_OTHERS), "part": _PARTS, "since": calendar.SINCE},
     en=lambda who, part, since: (
-        f"{who.en_genitive} {part.en.replace(',', '')} been hurting {since.en}."),
+        f"{who.en_genitive} {part.en.replace(',', '')} been hurting {since.en}."
+    ),
     de=lambda who, part, since: _german_pain(who, part, since),
     cs=lambda who, part, since: _czech_pain(who, part, since),
     about=("hurt",),
@@ -168,7 +175,7 @@ _OFTEN = (
 _WHEN_TAKEN = (
     Phrase("before meals", "vor dem Essen", "před jídlem"),
     Phrase("after meals", "nach dem Essen", "po jídle"),
-    Phrase("with water", "mit Wasser", "s vodou"),
+    Phrase("before going to bed", "vor dem Schlafengehen", "před spaním"),
     Phrase("with meals", "zum Essen", "při jídle"),
 )
 _TREATMENT = (
@@ -192,6 +199,8 @@ MEDICINE = Pattern(
     cs=lambda what, often, when, long, must: (
         f"Musíte {long.cs} brát {what.cs} {often.cs} {when.cs}." if must
         else f"Berte {what.cs} {long.cs} {often.cs} {when.cs}."),
+    accepts=lambda what, often, when, long, must: (
+        when.en != "before going to bed" or often.en == "once a day"),
     about=("take",), share=0.6,
 )  # fmt: skip
 
@@ -208,15 +217,23 @@ _OFFICES = (
 
 APPOINTMENT = Pattern(
     "have an appointment",
-    {"who": people.SPEAKERS, "day": calendar.DAYS, "time": calendar.TIMES, "where": _OFFICES},
+    {
+        "who": people.SPEAKERS,
+        "day": calendar.WEEKDAYS,
+        "time": calendar.OFFICE_TIMES,
+        "where": _OFFICES,
+    },
     en=lambda who, day, time, where: (
-        f"{who.en} {who.en_verb('have', 'has')} an appointment {where.en} {day.en} {time.en}."),
+        f"{who.en} {who.en_verb('have', 'has')} an appointment {where.en} {day.en} {time.en}."
+    ),
     de=lambda who, day, time, where: (
-        f"{who.de[0]} {who.de_verb('habe hat haben')} {day.de} {time.de} einen Termin {where.de}."),
+        f"{who.de[0]} {who.de_verb('habe hat haben')} {day.de} {time.de} einen Termin {where.de}."
+    ),
     cs=lambda who, day, time, where: (
-        f"{day.cs} {time.cs} {who.cs_verb('mám má máme mají')} {who.cs[0]} {where.cs} schůzku."
+        f"{day.cs} {time.cs} {who.cs_verb('mám má máme mají')} {who.cs[0]} schůzku {where.cs}."
         if where.en in ("at the bank", "at the embassy", "at the town hall")
-        else f"{day.cs} {time.cs} {who.cs_verb('mám má máme mají')} {who.cs[0]} termín {where.cs}."),
+        else f"{day.cs} {time.cs} {who.cs_verb('mám má máme mají')} {who.cs[0]} termín {where.cs}."
+    ),
     about=("appointment",),
 )
 
@@ -224,11 +241,14 @@ CALL_BACK = Pattern(
     "call back",
     {"who": people.SURNAMES, "time": calendar.TIMES, "day": calendar.FUTURE[:1] + calendar.DAYS},
     en=lambda who, time, day: (
-        f"Please tell {who.en} that I will call {who.en_object} {day.en} {time.en}."),
+        f"Please tell {who.en} that I will call {who.en_object} {day.en} {time.en}."
+    ),
     de=lambda who, time, day: (
-        f"Bitte sagen Sie {who.de_object}, dass ich {who.de_pronoun[0]} {day.de} {time.de} anrufe."),
+        f"Bitte sagen Sie {who.de_object}, dass ich {who.de_pronoun[0]} {day.de} {time.de} anrufe."
+    ),
     cs=lambda who, time, day: (
-        f"Řekněte prosím {who.cs_dat}, že {who.cs_pronoun_dat} {day.cs} {time.cs} zavolám."),
+        f"Řekněte prosím {who.cs_dat}, že {who.cs_pronoun_dat} {day.cs} {time.cs} zavolám."
+    ),
     about=("call",),
 )
 
@@ -243,12 +263,13 @@ AWAY = Pattern(
     {"who": people.SURNAMES, "where": _NOT_HERE, "time": calendar.TIMES},
     en=lambda who, where, time: (
         f"{who.en} is not {where.en} at the moment, "
-        f"but {'she' if who.en_object == 'her' else 'he'} will be back {time.en}."),
+        f"but {'she' if who.en_object == 'her' else 'he'} will be back {time.en}."
+    ),
     de=lambda who, where, time: (
         f"{who.de} ist im Moment nicht {where.de}, aber "
-        f"{'sie' if who.en_object == 'her' else 'er'} kommt {time.de} zurück."),
-    cs=lambda who, where, time: (
-        f"{who.cs_nom} teď není {where.cs}, ale vrátí se {time.cs}."),
+        f"{'sie' if who.en_object == 'her' else 'er'} kommt {time.de} zurück."
+    ),
+    cs=lambda who, where, time: f"{who.cs_nom} teď není {where.cs}, ale vrátí se {time.cs}.",
     about=("come back",),
 )
 
@@ -259,14 +280,21 @@ _BEFORE = (
 
 MEET = Pattern(
     "arrange to meet",
-    {"day": calendar.FUTURE[:1] + calendar.DAYS, "time": calendar.TIMES, "where": places.MEETING,
-     "side": _BEFORE},
+    {
+        "day": calendar.FUTURE[:1] + calendar.DAYS,
+        "time": calendar.TIMES,
+        "where": places.MEETING,
+        "side": _BEFORE,
+    },
     en=lambda day, time, where, side: (
-        f"Let's meet {day.en} {time.en} {side[0]} the {where.noun.en}."),
+        f"Let's meet {day.en} {time.en} {side[0]} the {where.noun.en}."
+    ),
     de=lambda day, time, where, side: (
-        f"Treffen wir uns {day.de} {time.de} {side[1]} {de.phrase(where, 'dat', 'der')}."),
+        f"Treffen wir uns {day.de} {time.de} {side[1]} {de.phrase(where, 'dat', 'der')}."
+    ),
     cs=lambda day, time, where, side: (
-        f"Sejdeme se {day.cs} {time.cs} {side[2]} {where.noun.cs[side[3]]}."),
+        f"Sejdeme se {day.cs} {time.cs} {side[2]} {where.noun.cs[side[3]]}."
+    ),
     about=("meet",),
 )
 
@@ -274,28 +302,43 @@ WAIT = Pattern(
     "wait for somebody",
     {"who": people.EVERYBODY, "whom": people.KIN, "where": places.MEETING},
     en=lambda who, whom, where: (
-        f"{who.en} {who.be()} waiting for {who.en_possessive} {whom.en} in front of the {where.noun.en}."),
+        f"{who.en} {who.be()} waiting for {who.en_possessive} {whom.en} in front of the {where.noun.en}."
+    ),
     de=lambda who, whom, where: (
         f"{who.de[0]} {who.de_verb('warte wartet warten')} vor {de.phrase(where, 'dat', 'der')} auf "
-        f"{whom.german(who, 'acc')}."),
+        f"{whom.german(who, 'acc')}."
+    ),
     cs=lambda who, whom, where: (
         f"{who.cs[0]} {who.cs_verb('čekám čeká čekáme čekají')} před {where.noun.cs[5]} na "
-        f"{whom.czech('acc')}."),
+        f"{whom.czech('acc')}."
+    ),
     accepts=lambda who, whom, where: people.can_have(who, whom),
     about=("wait",),
 )
 
+_LENT = tuple(
+    thing
+    for thing in things.BELONGINGS
+    if thing.word not in ("glasses", "wallet", "bottle", "phone")
+)
+
 LEND = Pattern(
     "ask to lend",
-    {"name": people.NAMES, "how": things.BELONGINGS_ADJECTIVES, "what": things.BELONGINGS,
-     "until": calendar.UNTIL},
+    {
+        "name": people.NAMES,
+        "how": things.BELONGINGS_ADJECTIVES,
+        "what": _LENT,
+        "until": calendar.UNTIL,
+    },
     en=lambda name, how, what, until: (
-        f"{name.en}, can you lend me {en.phrase(what, 'your', how)} {until.en}?"),
+        f"{name.en}, can you lend me {en.phrase(what, 'your', how)} {until.en}?"
+    ),
     de=lambda name, how, what, until: (
-        f"{name.de[0]}, kannst du mir {until.de} {de.phrase(what, 'acc', 'dein', how)} leihen?"),
+        f"{name.de[0]}, kannst du mir {until.de} {de.phrase(what, 'acc', 'dein', how)} leihen?"
+    ),
     cs=lambda name, how, what, until: (
-        f"{name.cs_vocative}, můžeš mi {until.cs} půjčit {cs.phrase(what, 'acc', 'svůj', how)}?"),
-    accepts=lambda name, how, what, until: what.word not in ("glasses", "wallet", "bottle", "phone"),
+        f"{name.cs_vocative}, můžeš mi {until.cs} půjčit {cs.phrase(what, 'acc', 'svůj', how)}?"
+    ),
     about=("lend",),
 )
 

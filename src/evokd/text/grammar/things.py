@@ -3,6 +3,9 @@
 Czech forms are written out in full, case by case: rules for them would be wrong too often.
 """
 
+# A paradigm or a sentence reads best on one line.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -156,7 +159,22 @@ def suits(what: Noun, gender: str) -> bool:
 
 def can_be(what: Noun, how: Adjective) -> bool:
     """Is it sensible to call this piece of clothing so?"""
-    return how is not WARM or what in WARMING
+    if how is WARM:
+        return what in WARMING
+    if how is LIGHT:
+        return what.word in ("coat", "jacket", "shirt", "dress", "blouse", "sweater", "trousers")
+    if how is MODERN or how is COMFORTABLE:
+        return what.word in (
+            "coat",
+            "jacket",
+            "shirt",
+            "dress",
+            "suit",
+            "shoes",
+            "trousers",
+            "skirt",
+        )
+    return True
 
 
 CLOTHES_ADJECTIVES = (*COLOURS[:4], NEW, WARM, NICE, *COLOURS[4:], LIGHT, CHEAP, MODERN)

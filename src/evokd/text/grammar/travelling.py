@@ -1,5 +1,8 @@
 """Sentence patterns: finding the way, trains, journeys and lost things."""
 
+# A paradigm or a sentence reads best on one line.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 from evokd.text.grammar import calendar, people, places, things
@@ -62,11 +65,14 @@ TRAIN_TIME = Pattern(
     "train departs",
     {"town": places.NEARBY_TOWNS, "time": calendar.TIMES, "platform": _PLATFORMS},
     en=lambda town, time, platform: (
-        f"The train to {town.en} leaves {time.en} from platform {platform.en}."),
+        f"The train to {town.en} leaves {time.en} from platform {platform.en}."
+    ),
     de=lambda town, time, platform: (
-        f"Der Zug {town.de_to} fährt {time.de} von Gleis {platform.de} ab."),
+        f"Der Zug {town.de_to} fährt {time.de} von Gleis {platform.de} ab."
+    ),
     cs=lambda town, time, platform: (
-        f"Vlak {town.cs_to} odjíždí {time.cs} {platform.cs} nástupiště."),
+        f"Vlak {town.cs_to} odjíždí {time.cs} {platform.cs} nástupiště."
+    ),
     share=0.8,
 )
 
@@ -74,11 +80,12 @@ DELAY = Pattern(
     "train is late",
     {"reason": _REASONS, "town": places.NEARBY_TOWNS, "minutes": _MINUTES},
     en=lambda reason, town, minutes: (
-        f"Because of {reason.en}, the train from {town.en} is {minutes.en} late."),
+        f"Because of {reason.en}, the train from {town.en} is {minutes.en} late."
+    ),
     de=lambda reason, town, minutes: (
-        f"{reason.de} hat der Zug {town.de_from} {minutes.de} Verspätung."),
-    cs=lambda reason, town, minutes: (
-        f"{reason.cs} má vlak {town.cs_from} {minutes.cs} zpoždění."),
+        f"{reason.de} hat der Zug {town.de_from} {minutes.de} Verspätung."
+    ),
+    cs=lambda reason, town, minutes: f"{reason.cs} má vlak {town.cs_from} {minutes.cs} zpoždění.",
 )
 
 WENT = Pattern(
@@ -86,9 +93,11 @@ WENT = Pattern(
     {"time": calendar.LONG_PAST, "who": people.EVERYBODY, "town": places.NEARBY_TOWNS, "by": _BY},
     en=lambda time, who, town, by: f"{time.en}, {who.en} went to {town.en} {by.en}.",
     de=lambda time, who, town, by: (
-        f"{time.de} {who.de_verb('bin ist sind')} {who.de[0]} {by.de} {town.de_to} gefahren."),
+        f"{time.de} {who.de_verb('bin ist sind')} {who.de[0]} {by.de} {town.de_to} gefahren."
+    ),
     cs=lambda time, who, town, by: (
-        f"{time.cs} {who.cs_aux()} {who.cs_past('jel')} {who.cs[0]} {by.cs} {town.cs_to}."),
+        f"{time.cs} {who.cs_aux()} {who.cs_past('jel')} {who.cs[0]} {by.cs} {town.cs_to}."
+    ),
 )
 
 LOST = Pattern(
@@ -146,7 +155,8 @@ WHERE_BUILDING = Pattern(
     {"what": places.BUILDINGS, "side": _SIDES, "near": places.LANDMARKS},
     en=lambda what, side, near: f"The {what.noun.en} is {side[0]} the {near.noun.en}.",
     de=lambda what, side, near: (
-        f"{de.phrase(what, 'nom', 'der')} ist {side[1]} {de.phrase(near, 'dat', 'der')}."),
+        f"{de.phrase(what, 'nom', 'der')} ist {side[1]} {de.phrase(near, 'dat', 'der')}."
+    ),
     cs=lambda what, side, near: f"{what.noun.cs[0]} je {side[2]} {near.noun.cs[side[3]]}.",
     accepts=lambda what, side, near: what is not near,
 )
@@ -157,12 +167,15 @@ TURN = Pattern(
     "tell the way",
     {"until": places.LANDMARKS, "turn": _TURNS, "at": places.LANDMARKS},
     en=lambda until, turn, at: (
-        f"Go straight ahead to the {until.noun.en} and turn {turn[0]} at the {at.noun.en}."),
+        f"Go straight ahead to the {until.noun.en} and turn {turn[0]} at the {at.noun.en}."
+    ),
     de=lambda until, turn, at: (
         f"Gehen Sie geradeaus bis {de.after('zu', de.phrase(until, 'dat', 'der'))} und biegen Sie "
-        f"{de.after('an', de.phrase(at, 'dat', 'der'))} {turn[1]} ab."),
+        f"{de.after('an', de.phrase(at, 'dat', 'der'))} {turn[1]} ab."
+    ),
     cs=lambda until, turn, at: (
-        f"Jděte rovně {cs_towards(until)} a u {at.noun.cs[1]} zahněte {turn[2]}."),
+        f"Jděte rovně {cs_towards(until)} a u {at.noun.cs[1]} zahněte {turn[2]}."
+    ),
     accepts=lambda until, turn, at: until is not at,
 )
 
@@ -170,9 +183,108 @@ TURN = Pattern(
 def cs_towards(place: places.Place) -> str:
     """Up to a landmark: až k mostu, ke kostelu."""
     form = place.noun.cs[2]
-    return f"až {'ke' if form[0] in 'kgšsz' and form[:2] not in ('su', 'se') else 'k'} {form}"
+    hard = form[0] in "kg" or (form[0] in "szš" and form[1] not in "aeiouáéíóúůy")
+    return f"až {'ke' if hard else 'k'} {form}"
+
+
+_TICKETS = (
+    things.countable("return ticket, return tickets", "eine Rückfahrkarte, Rückfahrkarten",
+                      "f, zpáteční jízdenku, zpáteční jízdenky, zpátečních jízdenek"),
+    things.countable("ticket, tickets", "eine Fahrkarte, Fahrkarten",
+                      "f, jízdenku, jízdenky, jízdenek"),
+    things.countable("single ticket, single tickets", "eine einfache Fahrkarte, einfache Fahrkarten",
+                      "f, jednosměrnou jízdenku, jednosměrné jízdenky, jednosměrných jízdenek"),
+    things.countable("seat reservation, seat reservations", "eine Platzreservierung, Platzreservierungen",
+                      "f, místenku, místenky, místenek"),
+)  # fmt: skip
+
+TICKETS = Pattern(
+    "buy tickets",
+    {"count": calendar.COUNTS[:6], "what": _TICKETS, "town": places.NEARBY_TOWNS,
+     "day": calendar.FOR_DAY},
+    en=lambda count, what, town, day: (
+        f"{count.en} {what.en[count.value > 1]} to {town.en} {day.en}, please."),
+    de=lambda count, what, town, day: (
+        f"{what.de[0] if count.value == 1 else count.de + ' ' + what.de[1]} {town.de_to} {day.de}, bitte."),
+    cs=lambda count, what, town, day: (
+        f"{calendar.czech_number(count, what.cs_gender)} {cs.counted(count, *what.cs)} "
+        f"{town.cs_to} {day.cs}, prosím."),
+    share=0.8,
+)  # fmt: skip
+
+
+def _three_towns(**towns: places.Town) -> bool:
+    return len({town.en for town in towns.values()}) == len(towns)
+
+
+def de_von(town: places.Town) -> str:
+    return town.de_from.replace("aus ", "von ", 1)
+
+
+_JUNCTIONS = tuple(
+    town
+    for town in places.NEARBY_TOWNS
+    if town.en
+    in ("Prague", "Vienna", "Berlin", "Munich", "Dresden", "Nuremberg", "Linz", "Frankfurt")
+)
+
+CHANGE = Pattern(
+    "change trains",
+    {"at": _JUNCTIONS, "origin": places.NEARBY_TOWNS, "goal": places.NEARBY_TOWNS},
+    en=lambda at, origin, goal: (
+        f"Do we have to change in {at.en} if we go from {origin.en} to {goal.en}?"
+    ),
+    de=lambda at, origin, goal: (
+        f"Müssen wir {at.de_in} umsteigen, wenn wir {de_von(origin)} {goal.de_to} fahren?"
+    ),
+    cs=lambda at, origin, goal: (
+        f"Musíme {at.cs_in} přestupovat, když pojedeme {origin.cs_from} {goal.cs_to}?"
+    ),
+    accepts=_three_towns,
+    share=0.8,
+)
+
+HOW_LONG = Pattern(
+    "how long it takes",
+    {"origin": places.NEARBY_TOWNS, "goal": places.NEARBY_TOWNS, "by": _BY},
+    en=lambda origin, goal, by: (
+        f"How long does the journey from {origin.en} to {goal.en} take {by.en}?"
+    ),
+    de=lambda origin, goal, by: (
+        f"Wie lange dauert die Fahrt {by.de} {de_von(origin)} {goal.de_to}?"
+    ),
+    cs=lambda origin, goal, by: f"Jak dlouho trvá cesta {by.cs} {origin.cs_from} {goal.cs_to}?",
+    accepts=lambda origin, goal, by: origin is not goal,
+    share=0.8,
+)
+
+_LINES = tuple(
+    Phrase(f"{english} number {calendar.ENGLISH[number - 1]}",
+           f"{german} Nummer {'eins' if number == 1 else calendar.GERMAN[number - 1]}",
+           f"{czech} číslo {'jedna' if number == 1 else calendar.CZECH[number - 1]}", word)
+    for number in (5, 2, 3, 8, 4, 6, 7, 10, 9, 12, 11)
+    for english, german, czech, word in (
+        ("tram", "die Straßenbahn", "tramvaj", "tram"), ("bus", "der Bus", "autobus", "bus"))
+)  # fmt: skip
+_STOPS = (*places.SIGHTS_AND_SERVICES[:8], places.AIRPORT, places.UNIVERSITY, places.STADIUM,
+          places.ZOO, places.TOWN_HALL, places.THEATRE, places.LAKE)  # fmt: skip
+
+LINE = Pattern(
+    "tram and bus lines",
+    {"line": _LINES, "origin": _STOPS, "goal": _STOPS},
+    en=lambda line, origin, goal: f"{line.en} goes from the {origin.noun.en} {goal.en_to}.",
+    de=lambda line, origin, goal: f"{line.de} fährt {origin.de_from} {de_towards(goal)}.",
+    cs=lambda line, origin, goal: f"{line.cs} jezdí {cs_from(origin)} {cs_as_goal(goal)}.",
+    accepts=lambda line, origin, goal: origin is not goal,
+)
+
+
+def cs_as_goal(place: places.Place) -> str:
+    """Where a line goes: na letiště and na nádraží, but k muzeu."""
+    return place.cs_to if place.cs_to.startswith("na ") else cs_towards(place)[3:]
 
 
 PATTERNS = (
-    ASK_WAY, TRAIN_TIME, DELAY, WENT, LOST, FOUND, IS_THERE, WHERE_BUILDING, TURN,
+    ASK_WAY, TRAIN_TIME, DELAY, WENT, LOST, FOUND, IS_THERE, WHERE_BUILDING, TURN, TICKETS, CHANGE,
+    HOW_LONG, LINE,
 )  # fmt: skip

@@ -1,0 +1,309 @@
+"""The whole corpus: division, leaks, weights and the pair file, on small files made by hand."""
+
+import json
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evokd.errors import InputError
+from evokd.recipe import CorpusSettings
+from evokd.text.corpus import build_corpus
+from evokd.text.leaks import normalised
+from evokd.text.pairs import Pair, by_sentence, read_pairs, write_pairs
+
+BOTH = ["en-de", "de-en"]
+NUMBERS = [f"{a}{b}" for a in "ABCDEFGHIJKLMNOPQRST" for b in "abcdefghijklmnopqrst"]  # 400 words
+
+
+def lines(path, texts):
+    path.write_text("".join(text + "\n" for text in texts), encoding="utf-8")
+
+
+def bitext(folder, prefix, words, codes=("en", "de")):
+    """Every word as a sentence of its own in each language."""
+    for code in codes:
+        lines(folder / f"{prefix}.{code}", [f"{word} in {code}." for word in words])
+
+
+def build(folder, directions=BOTH, seed=1, **keys):
+    keys = {"train": ["train"], "valid": ["valid"], "test": [{"name": "t", "path": "test"}], **keys}
+    return build_corpus(CorpusSettings(root=str(folder), **keys), directions, seed)
+
+
+def words_of(pairs):
+    return [pair.source.split()[0] for pair in pairs]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    bitext(tmp_path, "train", NUMBERS[:200])
+    bitext(tmp_path, "valid", NUMBERS[200:210])
+    bitext(tmp_path, "test", NUMBERS[210:230])
+    return tmp_path
+
+
+def test_everything_in_its_place(folder):
+    corpus = build(folder)
+    assert len(corpus.train) == 400
+    assert words_of(corpus.train) == [word for word in NUMBERS[:200] for _ in BOTH]
+    assert len(corpus.valid) == 20
+    assert list(corpus.tests) == [("t", "en-de"), ("t", "de-en")]
+    assert corpus.tests["t", "de-en"][3] == Pair(
+        f"{NUMBERS[213]} in de.", f"{NUMBERS[213]} in en.", "de", "en", "test:4"
+    )
+    report = corpus.report
+    assert (report["read"], report["kept"], report["reasons"], report["notes"]) == (
+        400,
+        400,
+        {},
+        [],
+    )
+    assert report["directions"]["en-de"] == {
+        "cleaned": 200,
+        "train": 200,
+        "weighted": 200,
+        "valid": 10,
+    }
+    assert [(s["part"], s["pairs"]) for s in report["sources"]] == [
+        ("test t", 40),
+        ("valid", 20),
+        ("train", 400),
+    ]
+
+
+def test_three_directions_of_three_languages(folder):
+    for prefix, words in [("train", 200), ("valid", 10), ("test", 20)]:
+        lines(folder / f"{prefix}.cs", [f"{prefix}{i} po česku." for i in range(words)])
+    corpus = build(folder, ["en-de", "cs-de", "de-en"])
+    assert Counter(pair.direction for pair in corpus.train) == {
+        "en-de": 200,
+        "cs-de": 200,
+        "de-en": 200,
+    }
+    assert [pair.direction for pair in corpus.train[:3]] == ["en-de", "de-en", "cs-de"]
+    assert set(corpus.tests) == {("t", "en-de"), ("t", "cs-de"), ("t", "de-en")}
+
+
+# Leaks
+
+
+@pytest.mark.parametrize(
+    ("english", "german"),
+    [
+        ("{test} in en.", "Etwas ganz anderes."),  # the source of en-de
+        ("Something else entirely.", "{test} in de."),  # the target of en-de
+        ("{test}  IN EN", "Nur Satzzeichen und Schreibung."),
+        ("{valid} in en!", "Etwas anderes."),
+    ],
+)
+def test_a_sentence_of_a_test_set_leaves_train_both_ways(folder, english, german):
+    names = {"test": NUMBERS[215], "valid": NUMBERS[203]}
+    for code, text in (("en", english), ("de", german)):
+        with open(folder / f"train.{code}", "a", encoding="utf-8") as file:
+            file.write(text.format(**names) + "\n")
+    part = "valid" if "{valid}" in english else "test"
+    corpus = build(folder)
+    assert len(corpus.train) == 400
+    assert corpus.report["reasons"][f"{part}_leak"]["count"] == 2
+    (example,) = corpus.report["reasons"][f"{part}_leak"]["examples"]
+    assert example["origin"] == "train:201"
+    leaks = corpus.report["leaks"]["train_pairs"]
+    assert leaks == {"test t": 2 * (part == "test"), "valid": 2 * (part == "valid")}
+
+    kept = build(folder, cleaning={"drop_test_leaks": False})
+    assert len(kept.train) == 402
+    assert kept.report["leaks"]["train_pairs"] == leaks
+    assert any("were kept" in note for note in kept.report["notes"])
+
+
+def test_the_same_string_in_another_language_is_no_leak(folder):
+    """An English sentence that equals a German test sentence has been translated from nothing."""
+    for code, text in (("en", f"{NUMBERS[215]} in de."), ("de", "Etwas anderes.")):
+        with open(folder / f"train.{code}", "a", encoding="utf-8") as file:
+            file.write(text + "\n")
+    assert len(build(folder).train) == 402
+
+
+def test_a_test_set_of_one_direction_protects_the_other(folder):
+    lines(folder / "only.jsonl", [json.dumps({"en": f"{NUMBERS[7]} in en.", "de": "Eins."})])
+    test = [{"name": "o", "path": "only.jsonl", "directions": ["en-de"]}]
+    corpus = build(folder, test=test)
+    assert NUMBERS[7] not in words_of(corpus.train)
+    assert len(corpus.train) == 398
+    assert "de-en has no test set; it will have no scores" in corpus.report["notes"]
+
+
+def test_leaks_between_validation_and_test_are_told(folder):
+    bitext(folder, "valid", NUMBERS[208:212])  # two of the test set's
+    corpus = build(folder)
+    assert len(corpus.valid) == 8
+    assert corpus.report["leaks"]["valid_pairs"] == {"test t": 4}
+    assert "4 of 8 validation pairs share a sentence with test t" in corpus.report["notes"]
+
+
+def test_punctuation_alone_is_no_sentence(folder):
+    with open(folder / "test.en", "a") as en, open(folder / "test.de", "a") as de:
+        en.write("?!\n")
+        de.write("?!\n")
+    corpus = build(folder, cleaning={"min_letter_share": 0, "drop_copies": False})
+    assert corpus.report["leaks"]["train_pairs"]["test t"] == 0
+    assert normalised("Ａ “Dog”, it's…\u00a0ⅷ") == "adogitsviii"
+
+
+def test_training_on_the_test_set_is_refused(folder):
+    with pytest.raises(InputError, match=r"no training pairs for en-de, de-en: 40 pairs.*leak 40"):
+        build(folder, train=["test"])
+
+
+# Validation text set aside, limits
+
+
+def test_validation_is_set_aside(folder):
+    corpus = build(folder, valid=[])
+    assert len(corpus.valid) == 2 * 4  # 2 % of 200 sentence pairs, both directions
+    assert len(by_sentence(corpus.valid)) == 4
+    assert len(corpus.train) == 2 * 196
+    assert not set(words_of(corpus.valid)) & set(words_of(corpus.train))
+    assert words_of(corpus.train) == sorted(words_of(corpus.train))  # old order
+    assert corpus.report["set_aside_for_valid"] == 8
+    assert build(folder, valid=[]) == corpus
+    assert build(folder, valid=[], seed=2).valid != corpus.valid
+
+
+def test_validation_set_aside_takes_its_twins_along(folder):
+    """Each English sentence twice, with different translations: no half of a twin may stay."""
+    lines(folder / "train.en", [f"{word} in en." for word in NUMBERS[:100] for _ in range(2)])
+    corpus = build(folder, valid=[])
+    valid = {pair.source for pair in corpus.valid if pair.source_language == "en"}
+    assert not valid & {pair.source for pair in corpus.train}
+    assert corpus.report["reasons"]["valid_leak"]["count"] == 2 * len(valid)
+    left = corpus.report["kept"] - corpus.report["set_aside_for_valid"]
+    assert len(corpus.train) == left
+
+
+def test_at_most_500_sentence_pairs_are_set_aside(folder):
+    bitext(folder, "train", [f"{a}{b}" for a in NUMBERS for b in NUMBERS[:75]])  # 30,000
+    corpus = build(folder, ["en-de"], valid=[])
+    assert len(corpus.valid) == 500
+    assert len(corpus.train) == 29_500
+
+
+def test_limit_counts_sentence_pairs(folder):
+    corpus = build(folder, limit=50)
+    assert len(corpus.train) == 100
+    groups = by_sentence(corpus.train)
+    assert [len(group) for group in groups] == [2] * 50
+    assert words_of(corpus.train) == sorted(words_of(corpus.train))
+    assert words_of(corpus.train)[::2] != NUMBERS[:50]  # random, not the first
+    assert corpus.report["left_out_by_limit"] == 300
+    assert build(folder, limit=50) == corpus
+    assert len(build(folder, limit=1000).train) == 400
+
+
+# Weights
+
+
+@pytest.mark.parametrize(
+    ("weights", "en_de", "de_en"),
+    [
+        ({"en-de": 2}, 400, 200),
+        ({"en-de": 0.5, "de-en": 1}, 100, 200),
+        ({"en-de": 2.25, "de-en": 0}, 450, 0),
+        ({"en-de": 1.75, "de-en": 1.005}, 350, 201),
+        ({}, 200, 200),
+    ],
+)
+def test_weights_by_hand(folder, weights, en_de, de_en):
+    corpus = build(folder, weights=weights)
+    counts = Counter(pair.direction for pair in corpus.train)
+    assert (counts["en-de"], counts["de-en"]) == (en_de, de_en)
+    assert corpus.report["directions"]["en-de"]["train"] == 200
+    assert corpus.report["directions"]["en-de"]["weighted"] == en_de
+    copies = Counter(word for word in words_of(p for p in corpus.train if p.direction == "en-de"))
+    weight = weights.get("en-de", 1)
+    assert set(copies.values()) <= {int(weight), int(weight) + (weight % 1 > 0)}
+    assert words_of(corpus.train) == sorted(words_of(corpus.train))
+
+
+# Tests and notes
+
+
+def test_one_test_set_from_a_file_per_direction(folder):
+    lines(folder / "x.jsonl", ['{"en": "dog", "de": "Hund"}'])
+    lines(folder / "y.jsonl", ['{"en": "mouse", "de": "Maus"}', '{"en": "", "de": ""}'])
+    test = [
+        {"name": "w", "path": "x.jsonl", "directions": ["en-de"]},
+        {"name": "w", "path": "y.jsonl", "directions": ["de-en"]},
+    ]
+    tests = build(folder, test=test).tests
+    assert [p.source for p in tests["w", "en-de"]] == ["dog"]
+    assert [p.source for p in tests["w", "de-en"]] == ["Maus", ""]  # never cleaned
+    del test[1]["directions"]
+    with pytest.raises(InputError, match=r"w has en-de twice: from x\.jsonl and from y\.jsonl"):
+        build(folder, test=test)
+
+
+def test_a_direction_without_training_text(folder):
+    bitext(folder, "valid", NUMBERS[200:210], ("cs",))
+    train = [{"path": "train", "languages": ["en", "de"]}]
+    test = [{"name": "t", "path": "test", "languages": ["en", "de"]}]
+    with pytest.raises(InputError, match="no training pairs for cs-en: 200 pairs were read"):
+        build(folder, ["en-de", "cs-en"], train=train, test=test)
+
+
+def test_lines_that_do_not_belong_together_are_noticed(folder):
+    long_and_short = [word + " x" * (i * 7 % 40) for i, word in enumerate(NUMBERS)]
+    lines(folder / "train.en", long_and_short)
+    lines(folder / "train.de", long_and_short)
+    relaxed = {"drop_copies": False}
+    assert build(folder, cleaning=relaxed).report["notes"] == []
+    lines(folder / "train.de", long_and_short[3:] + long_and_short[:3])
+    (note,) = build(folder, cleaning=relaxed).report["notes"]
+    assert "hardly go together" in note
+
+
+def test_training_text_is_cleaned_and_tests_are_not(folder):
+    for part in ("train", "test"):
+        with open(folder / f"{part}.en", "a") as en, open(folder / f"{part}.de", "a") as de:
+            en.write("Berlin\n\n a  b \n")
+            de.write("Berlin\nleer\n c\td \n")
+    corpus = build(folder, cleaning={"drop_test_leaks": False})
+    assert corpus.train[-2:] == [
+        Pair("a b", "c d", "en", "de", "train:203"),
+        Pair("c d", "a b", "de", "en", "train:203"),
+    ]
+    assert corpus.tests["t", "en-de"][-1] == Pair(" a  b ", " c\td ", "en", "de", "test:23")
+    counts = {reason: facts["count"] for reason, facts in corpus.report["reasons"].items()}
+    assert counts == {"copy": 2, "empty": 2}
+
+
+# The pair file
+
+
+PAIRS = st.builds(Pair, st.text(), st.text(), st.just("en"), st.just("de"), st.text())
+
+
+@settings(max_examples=50)
+@given(st.lists(PAIRS))
+def test_pairs_survive_the_file(tmp_path_factory, pairs):
+    path = tmp_path_factory.mktemp("pairs") / "new" / "train.jsonl"
+    write_pairs(path, pairs)
+    assert read_pairs(path) == pairs
+    assert len(path.read_text(encoding="utf-8").splitlines()) == len(pairs)
+    assert [p.name for p in path.parent.iterdir()] == ["train.jsonl"]
+
+
+def test_every_line_end_survives_the_file(tmp_path):
+    pair = Pair("".join(map(chr, range(0x300))), "\u2028\u2029\ufeff", "en", "de", "f:1")
+    write_pairs(tmp_path / "p", [pair, pair])
+    assert read_pairs(tmp_path / "p") == [pair, pair]
+    assert len((tmp_path / "p").read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_damaged_pair_file(tmp_path):
+    for text in ('{"source": "a"}', "nonsense", "[]"):
+        (tmp_path / "p").write_text(text + "\n")
+        with pytest.raises(InputError, match="p:1 is no"):
+            read_pairs(tmp_path / "p")

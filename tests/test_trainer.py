@@ -1,0 +1,349 @@
+"""DistillationTrainer: the same weights however a batch is cut, resumed or spread."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import copy_task, tiny_llama
+from transformers import TrainingArguments
+
+from evokd import DistillationTrainer, token_loss
+from evokd.distil.objectives import IGNORED, objective_settings
+from evokd.distil.schedules import linear
+
+HERE = Path(__file__).parent
+
+
+def trained(
+    folder,
+    *,
+    objective="self_evolution",
+    batch=8,
+    accumulation=1,
+    steps=4,
+    student=None,
+    teacher=None,
+    trainer=None,
+    **more,
+):
+    """A tiny student after some steps of plain SGD, so that a wrong loss scale would show."""
+    known = {"learning_rate": 0.5, "optim": "sgd", "max_grad_norm": 100.0}
+    known |= {k: more.pop(k) for k in list(more) if k in known or k in ("seed", "save_steps")}
+    args = TrainingArguments(
+        str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=accumulation,
+        lr_scheduler_type="constant",
+        use_cpu=True,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+        logging_steps=1,
+        **known,
+    )
+    student = student or tiny_llama(1)
+    made = DistillationTrainer(
+        model=student,
+        teacher=None if objective == "sft" else teacher or tiny_llama(2, hidden_size=24),
+        objective=objective,
+        args=args,
+        train_dataset=copy_task(64),
+        **more,
+    )
+    made.train()
+    return student, made
+
+
+def assert_same_weights(one, other, **tolerance):
+    for (name, a), b in zip(one.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, msg=lambda m, name=name: f"{name}: {m}", **tolerance)
+
+
+@pytest.mark.parametrize("objective", ["sft", "noevo", "self_evolution"])
+@pytest.mark.parametrize("reduction", ["token", "sequence"])
+def test_one_step_is_the_gradient_of_the_mean_loss(tmp_path, objective, reduction):
+    """Against autograd on full logits, batch of all pairs, plain SGD."""
+    student, teacher = tiny_llama(1), tiny_llama(2, hidden_size=24)
+    examples = copy_task(64)
+    losses = []
+    for example in examples:
+        ids = torch.tensor([example["input_ids"]])
+        labels = torch.tensor(example["labels"])[1:]
+        said = teacher(ids).logits[0, :-1].detach()
+        per_token = token_loss(objective, student(ids).logits[0, :-1], said, labels)
+        losses.append(per_token[labels != IGNORED])
+    if reduction == "token":
+        loss = torch.cat(losses).mean()
+    else:
+        loss = torch.stack([one.mean() for one in losses]).mean()
+    expected = [
+        p.detach() - 0.5 * g
+        for p, g in zip(
+            student.parameters(), torch.autograd.grad(loss, list(student.parameters())), strict=True
+        )
+    ]
+    found, trainer = trained(
+        tmp_path, objective=objective, batch=64, steps=1, reduction=reduction, chunk_tokens=50
+    )
+    for parameter, wanted in zip(found.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter, wanted)
+    logged = next(line for line in trainer.state.log_history if "loss" in line)
+    assert logged["loss"] == pytest.approx(loss.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("reduction", ["token", "sequence"])
+@pytest.mark.parametrize("objective", ["sft", "self_evolution"])
+def test_1_by_8_equals_8_by_1(tmp_path, objective, reduction):
+    more = {"objective": objective, "reduction": reduction}
+    one, a = trained(tmp_path / "a", batch=8, accumulation=1, **more)
+    other, b = trained(tmp_path / "b", batch=1, accumulation=8, **more)
+    assert_same_weights(one, other, rtol=1e-4, atol=1e-6)
+    ends = [[line["loss"] for line in t.state.log_history if "loss" in line] for t in (a, b)]
+    assert ends[0] == pytest.approx(ends[1], rel=1e-4)
+
+
+def test_the_wrong_scale_would_have_shown(tmp_path):
+    """The test above can fail: a mean of micro-batch means trains to other weights."""
+    from transformers import Trainer
+
+    class Unscaled(DistillationTrainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            mean = super().compute_loss(model, inputs, return_outputs, None)
+            return mean / self.args.gradient_accumulation_steps
+
+    assert issubclass(Unscaled, Trainer)
+    students = []
+    for batch, accumulation in [(8, 1), (1, 8)]:
+        students.append(tiny_llama(1))
+        args = TrainingArguments(
+            str(tmp_path),
+            max_steps=4,
+            per_device_train_batch_size=batch,
+            use_cpu=True,
+            gradient_accumulation_steps=accumulation,
+            lr_scheduler_type="constant",
+            optim="sgd",
+            learning_rate=0.5,
+            report_to=[],
+            save_strategy="no",
+            disable_tqdm=True,
+        )
+        Unscaled(
+            model=students[-1], objective="sft", args=args, train_dataset=copy_task(64)
+        ).train()
+    with pytest.raises(AssertionError):
+        assert_same_weights(*students, rtol=1e-4, atol=1e-6)
+
+
+def test_padding_changes_nothing(tmp_path):
+    """A pair alone and the same pair beside longer ones: the same loss, to rounding."""
+    trainer = trained(tmp_path, steps=1)[1]
+    trainer.model.eval()
+    examples = copy_task(16, seed=5)
+    together = trainer.statistics_on(examples).sums
+    apart = [trainer.statistics_on([example]).sums for example in examples]
+    for name, total in together.items():
+        assert sum(one[name] for one in apart).item() == pytest.approx(total.item(), rel=1e-5)
+
+
+def test_end_token_counts_and_prompt_does_not(tmp_path):
+    trainer = trained(tmp_path, steps=1)[1]
+    example = copy_task(1, seed=9)[0]
+    tokens = trainer.statistics_on([example]).sums["tokens"]
+    assert tokens.item() == sum(label != IGNORED for label in example["labels"])
+    without_end = {**example, "labels": [*example["labels"][:-1], IGNORED]}
+    assert trainer.statistics_on([without_end]).sums["tokens"].item() == tokens.item() - 1
+
+
+def test_forward_kd_and_noevo_train_to_the_same_student(tmp_path):
+    one, _ = trained(tmp_path / "a", objective="forward_kd")
+    other, _ = trained(tmp_path / "b", objective="noevo")
+    assert_same_weights(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_the_teacher_is_left_alone(tmp_path):
+    teacher = tiny_llama(2, hidden_size=24)
+    before = [p.clone() for p in teacher.parameters()]
+    trained(tmp_path, teacher=teacher)
+    for parameter, old in zip(teacher.parameters(), before, strict=True):
+        assert torch.equal(parameter, old)
+        assert parameter.grad is None
+
+
+def test_progressive_beta_follows_the_steps(tmp_path):
+    seen = []
+
+    class Watch(DistillationTrainer):
+        def _settings_now(self):
+            seen.append(super()._settings_now().beta)
+            return super()._settings_now()
+
+    args = TrainingArguments(
+        str(tmp_path),
+        max_steps=4,
+        per_device_train_batch_size=8,
+        use_cpu=True,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    Watch(
+        model=tiny_llama(1),
+        teacher=tiny_llama(2),
+        objective="skew",
+        args=args,
+        train_dataset=copy_task(64),
+        beta_schedule=linear(0.5, 0.0),
+    ).train()
+    assert seen == pytest.approx([0.5, 0.375, 0.25, 0.125])
+
+
+def test_both_readings_of_progressive_beta():
+    assert [linear(0.5, 0.0, "student")(t) for t in (0, 0.5, 1)] == [0.5, 0.25, 0.0]
+    assert [linear(0.5, 0.0, "target")(t) for t in (0, 0.5, 1)] == [0.5, 0.75, 1.0]
+
+
+def test_logs_what_a_distiller_watches(tmp_path):
+    lines = [x for x in trained(tmp_path, steps=2)[1].state.log_history if "loss" in x]
+    for line in lines:
+        assert {
+            "noevo_loss",
+            "student_nll",
+            "teacher_nll",
+            "hard_share",
+            "mean_difficulty",
+            "loss_share_hard",
+            "loss_share_easy",
+            "grad_share_hard",
+            "grad_share_easy",
+            "tokens_per_s",
+        } <= line.keys()
+        assert 0 <= line["hard_share"] <= 1
+
+
+def test_sft_logs_the_common_curve_where_there_is_a_teacher(tmp_path):
+    args = TrainingArguments(
+        str(tmp_path),
+        max_steps=4,
+        per_device_train_batch_size=8,
+        use_cpu=True,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+        logging_steps=2,
+    )
+    made = DistillationTrainer(
+        model=tiny_llama(1),
+        teacher=tiny_llama(2),
+        objective="sft",
+        args=args,
+        train_dataset=copy_task(64),
+    )
+    made.train()
+    assert all("noevo_loss" in x for x in made.state.log_history if "loss" in x)
+
+
+def test_evaluation_is_a_mean_over_tokens(tmp_path):
+    examples = copy_task(10, seed=3)
+    made = trained(tmp_path, steps=1, eval_dataset=examples)[1]
+    total, count = 0.0, 0
+    for example in examples:
+        ids, labels = torch.tensor([example["input_ids"]]), torch.tensor(example["labels"])[1:]
+        total += token_loss("sft", made.model(ids).logits[0, :-1], None, labels).sum().item()
+        count += int((labels != IGNORED).sum())
+    assert made.evaluate()["eval_loss"] == pytest.approx(total / count, rel=1e-5)
+
+
+def test_a_wider_teacher_is_refused_without_a_shared_vocabulary(tmp_path):
+    args = TrainingArguments(str(tmp_path), use_cpu=True, report_to=[])
+    with pytest.raises(ValueError, match="vocabulary has 40 entries, the teacher's 48"):
+        DistillationTrainer(
+            model=tiny_llama(1),
+            teacher=tiny_llama(2, vocab_size=48),
+            args=args,
+            train_dataset=copy_task(8),
+        )
+    with pytest.raises(ValueError, match="needs a teacher; only sft"):
+        DistillationTrainer(
+            model=tiny_llama(1), objective="noevo", args=args, train_dataset=copy_task(8)
+        )
+
+
+def test_a_padded_teacher_is_cut_to_the_shared_vocabulary(tmp_path):
+    wide = tiny_llama(2, vocab_size=48)
+    narrow = tiny_llama(3)
+    narrow.load_state_dict(
+        {k: v[:40] if v.shape[0] == 48 else v for k, v in wide.state_dict().items()}
+    )
+    one, _ = trained(tmp_path / "a", teacher=wide, vocabulary_size=40)
+    other, _ = trained(tmp_path / "b", teacher=narrow)
+    assert_same_weights(one, other)
+
+
+@pytest.mark.parametrize("processes", [2])
+def test_1_process_equals_2(tmp_path, processes):
+    script = tmp_path / "work.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import sys
+        sys.path.insert(0, {str(HERE)!r})
+        import torch
+        from test_trainer import trained
+        torch.set_num_threads(1)
+        per_device, folder, reduction = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+        for objective in ("sft", "self_evolution"):
+            student, made = trained(folder, objective=objective, batch=per_device,
+                                    reduction=reduction)
+            if made.args.process_index == 0:
+                line = [x for x in made.state.log_history if "loss" in x][-1]
+                torch.save((student.state_dict(), line), f"{{folder}}/{{objective}}.pt")
+    """)
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    for reduction in ("token", "sequence"):
+        for name, launcher, per_device in [
+            ("one", [sys.executable], 8),
+            (
+                "two",
+                [
+                    sys.executable,
+                    "-m",
+                    "torch.distributed.run",
+                    f"--nproc-per-node={processes}",
+                    "--master-port=0",
+                    "--rdzv-backend=c10d",
+                    "--rdzv-endpoint=localhost:0",
+                ],
+                4,
+            ),
+        ]:
+            folder = tmp_path / f"{name}.{reduction}"
+            folder.mkdir()
+            command = [*launcher, str(script), str(per_device), str(folder), reduction]
+            subprocess.run(command, check=True, env=environment, capture_output=True, timeout=180)
+        for objective in ("sft", "self_evolution"):
+            (a, line_a), (b, line_b) = (
+                torch.load(tmp_path / f"{n}.{reduction}" / f"{objective}.pt")
+                for n in ("one", "two")
+            )
+            for name in a:
+                torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6)
+            for key in {"loss", "student_nll"} & line_a.keys():
+                assert line_a[key] == pytest.approx(line_b[key], rel=1e-4)
+
+
+def test_metrics_are_json(tmp_path):
+    _, made = trained(tmp_path, steps=1)
+    json.dumps(made.state.log_history, allow_nan=False)
+
+
+def test_settings_reach_the_objective(tmp_path):
+    one, _ = trained(tmp_path / "a", settings=objective_settings("self_evolution", gamma=1e9))
+    other, _ = trained(tmp_path / "b", objective="noevo")
+    assert_same_weights(one, other)
