@@ -202,7 +202,7 @@ def make_results(
     }
 
 
-def make_metrics(system: str, seed: int, steps: int = 900) -> list[dict[str, Any]]:
+def make_metrics(system: str, seed: int, steps: int = 600) -> list[dict[str, Any]]:
     """Lines of metrics.jsonl: a falling loss with noise, and a validation every 150 steps."""
     draw = random.Random(f"{system}.{seed}")
     floor = {"sft": 1.28, "forward_kd": 1.1, "noevo": 1.09, "skew": 1.17}.get(system, 1.13)

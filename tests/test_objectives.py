@@ -274,7 +274,7 @@ def test_bad_calls_say_what_is_accepted(logits):
         token_loss("kd", *logits)
     with pytest.raises(ValueError, match="unknown setting betta; known: beta"):
         token_loss("noevo", *logits, betta=1.0)
-    with pytest.raises(ValueError, match="beta is 1.5; 0 to 1"):
+    with pytest.raises(ValueError, match=r"beta is 1\.5; 0 to 1"):
         token_loss("noevo", *logits, beta=1.5)
     with pytest.raises(ValueError, match="slice both to the vocabulary they share"):
         token_loss("noevo", student, teacher[:, :5], labels)

@@ -292,9 +292,9 @@ GOLDEN = (
     ("buy tickets", "Five single tickets to Bratislava for Wednesday, please.",
      "Fünf einfache Fahrkarten nach Bratislava für Mittwoch, bitte.",
      "Pět jednosměrných jízdenek do Bratislavy na středu, prosím."),
-    ("change trains", "Do we have to change in Nuremberg if we go from Bratislava to Budapest?",
-     "Müssen wir in Nürnberg umsteigen, wenn wir von Bratislava nach Budapest fahren?",
-     "Musíme v Norimberku přestupovat, když pojedeme z Bratislavy do Budapešti?"),
+    ("change trains", "Do we have to change trains if we go from Bratislava to Budapest on Wednesday?",
+     "Müssen wir umsteigen, wenn wir am Mittwoch von Bratislava nach Budapest fahren?",
+     "Musíme přestupovat, když pojedeme ve středu z Bratislavy do Budapešti?"),
     ("how long it takes", "How long does the journey from Bratislava to Budapest take by bus?",
      "Wie lange dauert die Fahrt mit dem Bus von Bratislava nach Budapest?",
      "Jak dlouho trvá cesta autobusem z Bratislavy do Budapešti?"),
@@ -606,7 +606,7 @@ def test_the_same_in_another_process_with_other_hashes():
 
 
 # Changes with the grammar; a change of it must be meant, for it changes every study made on it.
-PINNED = "8aa8d9a6324b29ec"
+PINNED = "c3799fe68f6830f3"
 
 
 def test_seeds_differ_and_the_test_split_does_not_depend_on_the_size_of_train():

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import copy_task, tiny_llama
 from transformers import TrainingArguments
 
 from evokd import DistillationTrainer, token_loss
 from evokd.distil.objectives import IGNORED, objective_settings
 from evokd.distil.schedules import linear
+from tiny import copy_task, tiny_llama
 
 HERE = Path(__file__).parent
 

@@ -9,9 +9,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from evokd.errors import InputError
-from evokd.recipe import OBJECTIVE_NAMES, check_recipe, load_recipe
+from evokd.recipe import OBJECTIVE_NAMES, Recipe, check_recipe, load_recipe
 
 EXIT_BAD_INPUT = 2
 EXIT_FAILED = 1
@@ -71,23 +72,24 @@ def distil(args: argparse.Namespace) -> int:
 
 def translate(args: argparse.Namespace) -> int:
     """Lines of stdin to lines of stdout."""
-    from evokd.text.corpus import split_text
     from evokd.text.languages import split_direction
     from evokd.text.prompts import load_prompt
 
     source, target = split_direction(args.direction)
     prompt = load_prompt(args.prompt) if args.prompt else None
-    lines = split_text(sys.stdin.buffer.read(), "standard input")
+    lines = split_lines(decode(sys.stdin.buffer.read(), "standard input", may_be_empty=True))
     _quiet()
     from evokd.models.loading import load_translator, pick_device, pick_dtype
     from evokd.recipe import DecodingSettings
-    from evokd.translate.decoding import translate as decode
+    from evokd.translate.decoding import translate as translate_lines
 
     device, _ = pick_device(args.device)
     dtype, _ = pick_dtype(args.dtype, device)
     translator = load_translator(args.model, device, dtype, prompt)
     settings = DecodingSettings(beam=args.beam, batch_size=args.batch_size)
-    made = decode(translator, lines, source, target, settings, progress=sys.stderr.isatty())
+    made = translate_lines(
+        translator, lines, source, target, settings, progress=sys.stderr.isatty()
+    )
     sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
     sys.stdout.writelines(line + "\n" for line in made.lines)
     sys.stdout.flush()
@@ -130,7 +132,7 @@ def shipped_recipe(name: str) -> Path:
     raise InputError(f"the recipe {name} is missing from this installation of evokd")
 
 
-def _study(recipe, folder: Path) -> int:  # type: ignore[no-untyped-def]
+def _study(recipe: Recipe, folder: Path) -> int:
     from evokd.report.tables import as_text, examples_text
 
     _quiet()
@@ -194,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
-    def verb(name: str, function, example: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
+    def verb(name: str, function, example: str) -> argparse.ArgumentParser:
         added = verbs.add_parser(
             name,
             help=function.__doc__.rstrip("."),
@@ -205,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(verb=function)
         return added
 
-    overrides = {
+    overrides: Any = {
         "nargs": "*",
         "metavar": "key=value",
         "help": "settings of the recipe that differ, e.g. training.epochs=1",

@@ -1,8 +1,8 @@
 """The recipe: one YAML file that describes a whole study, as typed settings.
 
-Nothing heavy is imported here, so a recipe is checked in a blink, before torch is even loaded. Every
-section is frozen; a function of another room takes the section that it needs, never the recipe.
-`recipes/reference.yaml` holds every key with a comment.
+Nothing heavy is imported here, so a recipe is checked in a blink, before torch is even loaded.
+Every section is frozen; a function of another room takes the section that it needs, never the
+recipe. `recipes/reference.yaml` holds every key with a comment.
 """
 
 from __future__ import annotations

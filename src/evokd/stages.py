@@ -320,7 +320,7 @@ def _make_model(
     *,
     steps: int | None,
 ) -> System:
-    """A model as given or fresh, fine-tuned for so many steps (None: as long as `training` says)."""
+    """A model as given or fresh, fine-tuned for `steps` (None: as long as `training` says)."""
     if steps:
         training = training.model_copy(update={"max_steps": steps})
     parts: list[Any] = [_identity(settings), tokenizer.fingerprint, vars(study.prompt), steps, seed]

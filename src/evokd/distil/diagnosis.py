@@ -96,7 +96,7 @@ def _sentence(
     tokenizer: Any, pair: Pair, ids: list[int], values: Tensor, gamma: float
 ) -> dict[str, Any]:
     """One pair with its response tokens, the end token last."""
-    texts = _pieces(tokenizer, ids[:-1]) + ["⏎"]
+    texts = [*_pieces(tokenizer, ids[:-1]), "⏎"]
     return {
         "direction": pair.direction,
         "source": pair.source,

@@ -1,9 +1,9 @@
 """An objective applied to hidden states: the full logits of a batch never exist.
 
-The tokens of a batch pass through the two heads a chunk at a time. A chunk's gradient is taken while
-its logits are at hand, so that nothing of size tokens × vocabulary outlives its chunk and nothing is
-computed twice: what is kept is the gradient of the hidden states and of the head. Any function of
-`objectives.OBJECTIVES` runs here unchanged, through autograd on the chunk.
+The tokens of a batch pass through the two heads a chunk at a time. A chunk's gradient is taken
+while its logits are at hand, so that nothing of size tokens × vocabulary outlives its chunk and
+nothing is computed twice: what is kept is the gradient of the hidden states and of the head. Any
+function of `objectives.OBJECTIVES` runs here unchanged, through autograd on the chunk.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def objective_on_hidden(
         work.hard = most_difficult(
             _difficulties(work, student_hidden.detach()), settings.top_percent
         )
-    loss: Tensor = _ChunkedLoss.apply(student_hidden, student_head.weight, student_head.bias, work)  # type: ignore[no-untyped-call]
+    loss: Tensor = _ChunkedLoss.apply(student_hidden, student_head.weight, student_head.bias, work)
     return loss
 
 

@@ -104,7 +104,7 @@ class Tokens:
 
 
 def kl(log_a: Tensor, log_b: Tensor) -> Tensor:
-    """(N,), KL(a‖b) = Σ_v a (ln a − ln b) over the vocabulary, entropy of a included; 0 ln 0 = 0."""
+    """(N,), KL(a‖b) = Σ_v a (ln a − ln b) over the vocabulary, entropy included; 0 ln 0 = 0."""
     gap = torch.where(log_a == -math.inf, 0.0, log_a - log_b)
     return (log_a.exp() * gap).sum(-1)
 

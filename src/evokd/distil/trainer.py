@@ -58,11 +58,6 @@ class DistillationTrainer(Trainer):
         group_by_length: batches of like length; false leaves the order to Trainer.
     """
 
-    _paper = {
-        "title": "Self-Evolution Knowledge Distillation for LLM-based Machine Translation",
-        "id": "2412.15303",
-    }
-
     def __init__(
         self,
         model: nn.Module,
@@ -96,7 +91,8 @@ class DistillationTrainer(Trainer):
             raise ValueError(f"objective {objective!r} needs a teacher; only sft does without")
         # compute_loss returns a loss that is normalised already; Trainer must not divide it again.
         self.model_accepts_loss_kwargs = True
-        self.objective = objective
+        self.student: nn.Module = model
+        self.objective: str | Callable[[Tokens], Tensor] = objective
         self.settings = settings or objective_settings(
             objective if isinstance(objective, str) else "noevo"
         )
@@ -105,8 +101,8 @@ class DistillationTrainer(Trainer):
         self.chunk_tokens = chunk_tokens
         self.group_by_length = group_by_length
         self.teacher = self._place(teacher)
-        self.vocabulary_size = vocabulary_size or _equal_widths(self.model, teacher)
-        check_head(self.model)
+        self.vocabulary_size = vocabulary_size or _equal_widths(model, teacher)
+        check_head(model)
         self.statistics = Statistics.empty()
         self._tokens_seen = 0
         self._log_time = time.perf_counter()
@@ -138,14 +134,14 @@ class DistillationTrainer(Trainer):
         amount = sum(self._amount(batch["labels"]) for batch in batches)
         total = torch.as_tensor(amount, device=device)
         if self.args.world_size > 1:
-            total = self.accelerator.gather(total.reshape(1)).sum()  # type: ignore[union-attr]
+            total = self.accelerator.gather(total.reshape(1)).sum()
         return batches, total
 
     def _amount(self, labels: Tensor) -> Tensor:
         predicted = labels[:, 1:] != IGNORED
         return predicted.sum() if self.reduction == "token" else predicted.any(1).sum()
 
-    def compute_loss(  # type: ignore[override]
+    def compute_loss(
         self,
         model: nn.Module,
         inputs: dict[str, Tensor],
@@ -153,7 +149,7 @@ class DistillationTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The batch's share of the loss of its optimizer step."""
-        if not self.model.training:
+        if not self.student.training:
             raise RuntimeError("validation goes through evaluate(), which counts tokens")
         if num_items_in_batch is None:
             num_items_in_batch = self._amount(inputs["labels"])
@@ -177,7 +173,7 @@ class DistillationTrainer(Trainer):
         predicts = torch.zeros_like(labels, dtype=torch.bool)
         predicts[:, :-1] = labels[:, 1:] != IGNORED
         said: TeacherLogits | None = None if teacher is None else teacher.on(read, predicts)
-        hidden = final_hidden(self.model, model, read)
+        hidden = final_hidden(self.student, model, read)
         weights = None
         if self.reduction == "sequence":
             lengths = predicts.sum(1, keepdim=True)
@@ -186,7 +182,7 @@ class DistillationTrainer(Trainer):
             self.objective,
             self._settings_now(),
             hidden[predicts],
-            head_of(self.model),
+            head_of(self.student),
             said,
             labels.roll(-1, dims=1)[predicts],
             weights=weights,
@@ -228,14 +224,14 @@ class DistillationTrainer(Trainer):
     def statistics_on(self, dataset: Any = None) -> Statistics:
         """Sums over the response tokens of a data set, all devices together."""
         loader = self.get_eval_dataloader(dataset)
-        training = self.model.training
-        self.model.eval()
+        training = self.student.training
+        self.student.eval()
         statistics = Statistics.empty()
         for inputs in loader:
             inputs = self._prepare_inputs(inputs)
             with self.compute_loss_context_manager():
-                self._summed_loss(self.model, inputs, self.teacher, statistics)
-        self.model.train(training)
+                self._summed_loss(self.student, inputs, self.teacher, statistics)
+        self.student.train(training)
         return self._over_devices(statistics)
 
     def _over_devices(self, statistics: Statistics) -> Statistics:

@@ -254,9 +254,9 @@ class HardWarning(TrainerCallback):
         if self.seen >= self.PATIENCE and not self.said:
             self.said = True
             self.note(
-                f"warning: {share:.0%} of the tokens are hard at step {state.global_step}; the loss "
-                "of a hard token is bounded and its gradient damped, so a student this weak learns "
-                "slowly: warm-start it (student.warm_start_steps) or raise gamma"
+                f"warning: {share:.0%} of the tokens are hard at step {state.global_step}; the "
+                "loss of a hard token is bounded and its gradient damped, so a student this weak "
+                "learns slowly: warm-start it (student.warm_start_steps) or raise gamma"
             )
 
 

@@ -67,8 +67,8 @@ def final_hidden(model: nn.Module, wrapped: nn.Module, inputs: dict[str, Tensor]
 
     Args:
         model: the causal language model.
-        wrapped: the module to call: the model itself, or what DDP made of it. It is the wrapper that
-            is called, so that its hooks run; the hidden states are read off the decoder inside.
+        wrapped: the module to call: the model itself, or what DDP made of it. The wrapper is called
+            so that its hooks run; the hidden states are read off the decoder inside.
         inputs: input_ids and attention_mask, (B, T).
     """
     seen: list[Tensor] = []
@@ -84,10 +84,10 @@ def final_hidden(model: nn.Module, wrapped: nn.Module, inputs: dict[str, Tensor]
     return seen[-1]
 
 
-def decoder_of(model: nn.Module) -> nn.Module:
+def decoder_of(model: Any) -> nn.Module:
     """The part of a causal language model below its head."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return inner.get_decoder()  # type: ignore[operator]
+    decoder: nn.Module = _without_adapter(model).get_decoder()
+    return decoder
 
 
 @torch.no_grad()
@@ -114,8 +114,12 @@ def check_head(model: nn.Module) -> None:
         )
 
 
+def _without_adapter(model: Any) -> Any:
+    """The causal language model inside a PEFT model, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def _one_logit(model: nn.Module) -> dict[str, int]:
     """Spare the model the logits that nobody looks at, where it knows how."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    known = inspect.signature(inner.forward).parameters  # type: ignore[arg-type]
+    known = inspect.signature(_without_adapter(model).forward).parameters
     return {"logits_to_keep": 1} if "logits_to_keep" in known else {}

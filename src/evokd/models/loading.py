@@ -38,6 +38,7 @@ from evokd.recipe import FreshModel, ModelSettings
 from evokd.text.prompts import Prompt
 
 PAD, BEGIN, END = "<pad>", "<s>", "</s>"
+FEWEST_TOKENS = 16
 ACCEPTED = "a hub id (org/name), a folder, a .gguf file, gguf:PACKAGE or fresh"
 
 
@@ -160,11 +161,14 @@ def load_tokenizer(settings: ModelSettings) -> Any:
     revision = settings.revision if settings.tokenizer is None else None
     name, more = _locate(where, revision)
     try:
-        return AutoTokenizer.from_pretrained(
+        tokenizer = AutoTokenizer.from_pretrained(
             name, trust_remote_code=settings.trust_remote_code, **more
         )
+        if len(tokenizer) < FEWEST_TOKENS:  # some versions make an empty one up if files are absent
+            raise ValueError(f"it has {len(tokenizer)} tokens; its files aren't there")
     except Exception as error:  # transformers raises many kinds; all mean: not here, or not this
         raise _not_loaded("tokenizer", where, revision, error) from error
+    return tokenizer
 
 
 def load_model(

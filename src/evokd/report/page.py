@@ -16,6 +16,7 @@ from markupsafe import Markup
 from evokd import rundir
 from evokd.errors import InputError
 from evokd.report import figures, sections
+from evokd.report.formatting import arrow
 from evokd.report.headline import headline
 from evokd.report.reading import Results, focus_system, names_of_test_sets, plain_student, systems
 from evokd.report.tables import METRIC_LABELS, as_latex, as_markdown
@@ -86,7 +87,7 @@ def _contents(results: Results, run_dir: Path | None, recipe_yaml: str) -> dict[
         "name": results.get("name") or "",
         "evokd": results.get("evokd") or "",
         "created": _date(results.get("created")),
-        "directions": [sections.arrow(d) for d in results.get("directions") or []],
+        "directions": [arrow(d) for d in results.get("directions") or []],
         "seeds": results.get("seeds") or [],
         "device": versions.get("device"),
         "headline": [_unbroken(line) for line in headline(results)],

@@ -6,9 +6,12 @@ import difflib
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from evokd.report.formatting import arrow, count, decimal, duration, percent, whole
 from evokd.report.reading import (
+    Cell,
     Results,
     columns,
     focus_system,
@@ -201,7 +204,7 @@ def training(results: Results) -> list[dict[str, str]]:
                 else f"{percent(hard[0])} → {percent(hard[1])}"
                 if hard[0] is not None
                 else percent(hard[1]),
-                "loss": _decimal(_mean(run.get("noevo_loss_end") for run in runs), 3),
+                "loss": decimal(_mean(run.get("noevo_loss_end") for run in runs), 3),
             }
         )
     return rows
@@ -221,7 +224,7 @@ def behaviour(results: Results) -> list[dict[str, Any]]:
                     "system": name,
                     "counts": [_count_of(own[name], key) for key in MISBEHAVIOUR],
                     "segments": whole(sum(row["segments"] for row in own[name])),
-                    "length_ratio": _decimal(_mean(r.get("length_ratio") for r in own[name]), 2),
+                    "length_ratio": decimal(_mean(r.get("length_ratio") for r in own[name]), 2),
                 }
                 for name in systems(results)
                 if name in own
@@ -280,56 +283,19 @@ def facts_of(manifest: Mapping[str, Any], start: Mapping[str, Any]) -> list[tupl
     return [(key, value) for key, value in pairs if value]
 
 
-def arrow(direction: str) -> str:
-    """en-de as en → de."""
-    return direction.replace("-", " → ")
-
-
-def count(number: float | None) -> str:
-    """920 k, 4.1 M, 7.0 B."""
-    if number is None:
-        return DASH
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            value = number / size
-            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"
-    return f"{number:.0f}"
-
-
-def duration(seconds: float | None) -> str:
-    """48 s, 27 min, 5 h 12 min."""
-    if seconds is None:
-        return DASH
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def percent(share: float | None) -> str:
-    """A fraction in per cent; small ones with a decimal."""
-    if share is None:
-        return DASH
-    return f"{100 * share:.1f} %" if 0 < share < 0.1 or 0.95 < share < 1 else f"{100 * share:.0f} %"
-
-
-def whole(number: float | None) -> str:
-    """Rounded, with a narrow space between thousands."""
-    return DASH if number is None else f"{number:,.0f}".replace(",", "\u202f")
-
-
 def _gloss(results: Results, system: str) -> str:
     if system == "teacher":
         return ""
     if system == plain_student(results):
-        return "student without a teacher"
+        return "no teacher"
     objective = objectives_of(results).get(system)
     return str(objective) if objective and objective != system else ""
 
 
-def _score(cell: Any) -> dict[str, Any]:
-    text = format_cell(cell)
-    return {"text": text.removesuffix(cell.mark), "mark": cell.mark, "best": cell.best}
+def _score(cell: Cell) -> dict[str, Any]:
+    mean = format_cell(replace(cell, std=None, mark=""))
+    spread = "" if cell.std is None else f"± {cell.std:.2f}"
+    return {"mean": mean, "spread": spread, "mark": cell.mark, "best": cell.best}
 
 
 def _token_sentence(
@@ -430,7 +396,3 @@ def _value(value: Any) -> str:
 def _mean(values: Iterable[float | None]) -> float | None:
     found = [value for value in values if value is not None]
     return statistics.fmean(found) if found else None
-
-
-def _decimal(number: float | None, places: int) -> str:
-    return DASH if number is None else f"{number:.{places}f}"

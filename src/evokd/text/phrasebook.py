@@ -157,8 +157,8 @@ class _Drawing:
             triples[last], triples[other] = triples[other], triples[last]
 
     def _pick(self, accumulated: list[float]) -> int:
-        place = bisect(accumulated, self._random.random() * accumulated[-1])
-        return min(place, len(accumulated) - 1)
+        last = len(accumulated) - 1
+        return bisect(accumulated, self._random.random() * accumulated[last], 0, last)
 
     def _draw(self, index: int, unseen: bool) -> Triple | None:
         """One filling of a pattern, or None where it is refused, unfit or known already."""

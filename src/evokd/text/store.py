@@ -9,7 +9,7 @@ from evokd.text.corpus import Corpus, read_pairs, write_pairs
 
 
 def save_corpus(corpus: Corpus, folder: Path) -> None:
-    """train.jsonl, valid.jsonl, test/*.jsonl with plain .src and .ref beside them, cleaning.json."""
+    """train.jsonl, valid.jsonl, test/*.jsonl with plain .src and .ref beside, cleaning.json."""
     (folder / "test").mkdir(parents=True, exist_ok=True)
     write_pairs(folder / "train.jsonl", corpus.train)
     write_pairs(folder / "valid.jsonl", corpus.valid)

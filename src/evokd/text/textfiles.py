@@ -43,9 +43,13 @@ def read_text(path: Path, may_be_empty: bool = False) -> str:
     Raises:
         InputError: missing, empty, not UTF-8 (names line and byte) or broken compression.
     """
-    data = read_bytes(path)
+    return decode(read_bytes(path), str(path), may_be_empty)
+
+
+def decode(data: bytes, name: str, may_be_empty: bool = False) -> str:
+    """UTF-8 bytes of something called `name`, as text; see `read_text`."""
     if not data and not may_be_empty:
-        raise InputError(f"{path} is empty; sentences are needed")
+        raise InputError(f"{name} is empty; sentences are needed")
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -53,7 +57,7 @@ def read_text(path: Path, may_be_empty: bool = False) -> str:
         column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
         hint = " (it looks like UTF-16)" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
         raise InputError(
-            f"{path}:{line} is no UTF-8{hint}: byte {data[error.start]:#04x} at byte {column} of "
+            f"{name}:{line} is no UTF-8{hint}: byte {data[error.start]:#04x} at byte {column} of "
             f"the line (byte {error.start + 1} of the file); convert it, "
             f"e.g. iconv -f latin1 -t utf-8"
         ) from None
@@ -95,7 +99,12 @@ def read_lines(path: Path, may_be_empty: bool = False) -> list[str]:
     Other Unicode line ends stay inside their line: what looks like one line to a shell is one line
     here. Empty lines are kept. Raises InputError as `read_text` does.
     """
-    lines = read_text(path, may_be_empty).split("\n")
+    return split_lines(read_text(path, may_be_empty))
+
+
+def split_lines(text: str) -> list[str]:
+    """Lines of a text; see `read_lines`."""
+    lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()
     return [line.removesuffix("\r") for line in lines]

@@ -156,7 +156,8 @@ GIVE = Pattern(
         f"{who.cs[0]} {who.cs_past('dal')} {who.cs_aux()} {whom.czech('dat')} {occasion.cs} "
         f"{cs.phrase(what, 'acc', '', how)}."),
     accepts=lambda who, whom, how, what, occasion: (
-        people.can_have(who, whom) and things.can_be_given(what, how)),
+        people.can_have(who, whom) and things.can_be_given(what, how)
+        and (what.word != "ring" or whom.gender == "f")),
     about=("give",),
 )  # fmt: skip
 

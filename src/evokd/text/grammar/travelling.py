@@ -213,34 +213,23 @@ TICKETS = Pattern(
 )  # fmt: skip
 
 
-def _three_towns(**towns: places.Town) -> bool:
-    return len({town.en for town in towns.values()}) == len(towns)
-
-
 def de_von(town: places.Town) -> str:
     return town.de_from.replace("aus ", "von ", 1)
 
 
-_JUNCTIONS = tuple(
-    town
-    for town in places.NEARBY_TOWNS
-    if town.en
-    in ("Prague", "Vienna", "Berlin", "Munich", "Dresden", "Nuremberg", "Linz", "Frankfurt")
-)
-
 CHANGE = Pattern(
     "change trains",
-    {"at": _JUNCTIONS, "origin": places.NEARBY_TOWNS, "goal": places.NEARBY_TOWNS},
-    en=lambda at, origin, goal: (
-        f"Do we have to change in {at.en} if we go from {origin.en} to {goal.en}?"
+    {"day": calendar.DAYS, "origin": places.NEARBY_TOWNS, "goal": places.NEARBY_TOWNS},
+    en=lambda day, origin, goal: (
+        f"Do we have to change trains if we go from {origin.en} to {goal.en} {day.en}?"
     ),
-    de=lambda at, origin, goal: (
-        f"Müssen wir {at.de_in} umsteigen, wenn wir {de_von(origin)} {goal.de_to} fahren?"
+    de=lambda day, origin, goal: (
+        f"Müssen wir umsteigen, wenn wir {day.de} {de_von(origin)} {goal.de_to} fahren?"
     ),
-    cs=lambda at, origin, goal: (
-        f"Musíme {at.cs_in} přestupovat, když pojedeme {origin.cs_from} {goal.cs_to}?"
+    cs=lambda day, origin, goal: (
+        f"Musíme přestupovat, když pojedeme {day.cs} {origin.cs_from} {goal.cs_to}?"
     ),
-    accepts=_three_towns,
+    accepts=lambda day, origin, goal: origin is not goal,
     share=0.8,
 )
 

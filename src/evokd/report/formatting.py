@@ -1,0 +1,48 @@
+"""Numbers as people write them; None is a dash."""
+
+from __future__ import annotations
+
+from evokd.report.tables import DASH
+
+
+def arrow(direction: str) -> str:
+    """en-de as en → de."""
+    return direction.replace("-", " → ")
+
+
+def count(number: float | None) -> str:
+    """920 k, 4.1 M, 7.0 B."""
+    if number is None:
+        return DASH
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            value = number / size
+            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"
+    return f"{number:.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """48 s, 27 min, 5 h 12 min."""
+    if seconds is None:
+        return DASH
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def percent(share: float | None) -> str:
+    """A fraction in per cent; small ones with a decimal."""
+    if share is None:
+        return DASH
+    return f"{100 * share:.1f} %" if 0 < share < 0.1 or 0.95 < share < 1 else f"{100 * share:.0f} %"
+
+
+def whole(number: float | None) -> str:
+    """Rounded, with a narrow space between thousands."""
+    return DASH if number is None else f"{number:,.0f}".replace(",", "\u202f")
+
+
+def decimal(number: float | None, places: int) -> str:
+    """A number with so many decimals."""
+    return DASH if number is None else f"{number:.{places}f}"
