@@ -223,6 +223,15 @@ def test_the_models_own_generation_settings_are_set_aside(copier):
         copier.model.eval()
 
 
+def test_spaces_before_signs_stay(untrained):
+    untrained.tokenizer.clean_up_tokenization_spaces = True
+    try:
+        with Script(untrained, "Ça va ? n't Oui !</s>"):
+            assert translate(untrained, ["rot"], "en", "de").lines == ["Ça va ? n't Oui !"]
+    finally:
+        untrained.tokenizer.clean_up_tokenization_spaces = False
+
+
 def test_all_end_tokens_of_the_model_count(untrained):
     extra = untrained.tokenizer.convert_tokens_to_ids("<pad>")
     before = untrained.model.generation_config

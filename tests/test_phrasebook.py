@@ -606,7 +606,7 @@ def test_the_same_in_another_process_with_other_hashes():
 
 
 # Changes with the grammar; a change of it must be meant, for it changes every study made on it.
-PINNED = "c3799fe68f6830f3"
+PINNED = "044e0f8865f0d9d5"
 
 
 def test_seeds_differ_and_the_test_split_does_not_depend_on_the_size_of_train():

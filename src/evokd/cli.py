@@ -20,10 +20,11 @@ EXIT_FAILED = 1
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; 0 when it went well, 2 for bad input, 1 for a run that failed."""
-    parser = _parser()
-    args = parser.parse_args(argv)
+    args = _arguments(argv)
     try:
-        return int(args.verb(args) or 0)
+        status = int(args.verb(args) or 0)
+        sys.stdout.flush()  # here, where a closed pipe can still be told from a failure
+        return status
     except InputError as error:
         print(f"evokd: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -74,6 +75,7 @@ def translate(args: argparse.Namespace) -> int:
     """Lines of stdin to lines of stdout."""
     from evokd.text.languages import split_direction
     from evokd.text.prompts import load_prompt
+    from evokd.text.textfiles import decode, split_lines
 
     source, target = split_direction(args.direction)
     prompt = load_prompt(args.prompt) if args.prompt else None
@@ -188,6 +190,26 @@ def _quiet() -> None:
     logging.getLogger("accelerate").setLevel(logging.ERROR)
 
 
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parsed flags; overrides may stand anywhere, which argparse alone wouldn't take after -o."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    overrides = [text for text in rest if "=" in text and not text.startswith("-")]
+    unknown = [text for text in rest if text not in overrides]
+    if unknown or (overrides and not hasattr(args, "override")):
+        parser.error(f"unrecognized arguments: {' '.join(unknown or overrides)}")
+    if overrides:
+        args.override = [*args.override, *overrides]
+    return args
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is given; 1 or more is accepted")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="evokd",
@@ -274,8 +296,8 @@ def _parser() -> argparse.ArgumentParser:
         "model", metavar="MODEL", help="a folder that evokd saved, or a hub id with --prompt"
     )
     p.add_argument("-l", "--direction", required=True, metavar="en-de")
-    p.add_argument("--beam", type=int, default=1)
-    p.add_argument("--batch-size", type=int, default=64)
+    p.add_argument("--beam", type=_positive, default=1)
+    p.add_argument("--batch-size", type=_positive, default=64)
     p.add_argument(
         "--prompt", help="parrot, alma, chat, compact or a file; default: the model's own"
     )

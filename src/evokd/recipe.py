@@ -7,6 +7,7 @@ recipe. `recipes/reference.yaml` holds every key with a comment.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from evokd.errors import InputError
 
@@ -32,6 +41,14 @@ OBJECTIVE_NAMES: tuple[str, ...] = get_args(ObjectiveName)
 PROMPT_STYLES = ("parrot", "alma", "chat", "compact")
 CORPUS_FORMATS = ("auto", "moses", "tsv", "json", "tmx", "po", "hub", "sacrebleu", "phrasebook")
 
+UNION_PARTS = ("float", "BetaSchedule")
+"""What pydantic calls the two kinds of `beta` in the place of an error."""
+SHAPES = {
+    "model_type": "a mapping of keys is accepted",
+    "dict_type": "a mapping of keys is accepted",
+    "tuple_type": "a list is accepted",
+}
+"""What is accepted, by pydantic's kind of error."""
 DIRECTION = re.compile(r"^[A-Za-z]{2,3}([_@.][A-Za-z0-9]+)?-[A-Za-z]{2,3}([_@.][A-Za-z0-9]+)?$")
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_+]*$")
 
@@ -39,7 +56,7 @@ NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_+]*$")
 class Section(BaseModel):
     """A frozen part of the recipe that refuses keys it doesn't know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CorpusSource(Section):
@@ -101,11 +118,11 @@ class CleaningSettings(Section):
 class CorpusSettings(Section):
     root: str = "."
     """Folder that relative paths start from."""
-    train: tuple[CorpusSource, ...]
+    train: tuple[CorpusSource, ...] = Field(min_length=1)
     valid: tuple[CorpusSource, ...] = ()
     """Held-out text for checkpoints and the sanity gate; without it, 2 % of train (at most 500
     pairs) is set aside."""
-    test: tuple[TestSource, ...]
+    test: tuple[TestSource, ...] = Field(min_length=1)
     cleaning: CleaningSettings = CleaningSettings()
     weights: dict[str, float] = Field(default_factory=dict)
     """How often a direction's pairs are seen per epoch: 2 twice, 0.5 every second one."""
@@ -286,7 +303,9 @@ class DecodingSettings(Section):
 
 
 class ScoringSettings(Section):
-    metrics: tuple[Literal["bleu", "chrf", "chrf++", "ter"], ...] = ("bleu", "chrf")
+    metrics: tuple[Literal["bleu", "chrf", "chrf++", "ter"], ...] = Field(
+        default=("bleu", "chrf"), min_length=1
+    )
     baseline: str | None = None
     """System that all others are compared with; default: forward_kd, else sft, else the first."""
     bootstrap_samples: int = Field(default=1000, ge=10)
@@ -301,7 +320,7 @@ class ReportSettings(Section):
 class Recipe(Section):
     """A whole study."""
 
-    name: str
+    name: str = Field(min_length=1)
     directions: tuple[str, ...] = Field(min_length=1)
     corpus: CorpusSettings
     prompt: str = "parrot"
@@ -310,7 +329,7 @@ class Recipe(Section):
     teacher: TeacherSettings
     student: StudentSettings
     methods: tuple[MethodSettings, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = (1,)
+    seeds: tuple[NonNegativeInt, ...] = Field(default=(1,), min_length=1)
     training: TrainingSettings = TrainingSettings()
     decoding: DecodingSettings = DecodingSettings()
     scoring: ScoringSettings = ScoringSettings()
@@ -322,20 +341,16 @@ class Recipe(Section):
     @classmethod
     def _directions_are_pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for direction in value:
-            if not DIRECTION.match(direction):
+            source, _, target = direction.partition("-")
+            if not DIRECTION.match(direction) or source == target:
                 raise ValueError(
                     f"{direction!r} is no direction; SOURCE-TARGET such as en-de is accepted"
                 )
         return _distinct("direction", value)
 
-    @field_validator("methods", mode="before")
+    @field_validator("directions", "methods", "seeds", mode="before")
     @classmethod
-    def _methods_are_listed(cls, value: Any) -> Any:
-        return _as_list(value)
-
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _seeds_are_listed(cls, value: Any) -> Any:
+    def _one_is_a_list_too(cls, value: Any) -> Any:
         return _as_list(value)
 
     @model_validator(mode="after")
@@ -418,6 +433,7 @@ def check_recipe(
     tree: dict[str, Any], overrides: Sequence[str] = (), origin: str = "recipe"
 ) -> Recipe:
     """A recipe from plain dicts and lists; see `load_recipe`."""
+    tree = _spelled_out(tree)
     for override in overrides:
         _apply_override(tree, override)
     tree.setdefault("name", Path(origin).stem)
@@ -434,6 +450,21 @@ def dump_recipe(recipe: Recipe) -> str:
     )
 
 
+def _spelled_out(tree: dict[str, Any]) -> dict[str, Any]:
+    """A copy in which every short form is a mapping, so that overrides find its keys."""
+    tree = copy.deepcopy(tree)
+    if "methods" in tree:
+        tree["methods"] = [
+            {"objective": m} if isinstance(m, str) else m for m in _as_list(tree["methods"])
+        ]
+    corpus = tree.get("corpus")
+    for part in ("train", "valid", "test"):
+        if isinstance(corpus, dict) and part in corpus:
+            sources = _as_list(corpus[part])
+            corpus[part] = [{"path": s} if isinstance(s, str) else s for s in sources]
+    return tree
+
+
 def _apply_override(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
@@ -448,7 +479,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         if isinstance(node, list):
             node = node[_index(node, part, override)]
         else:
-            if not isinstance(node.get(part), (dict, list)):
+            if node.get(part) is None:
                 node[part] = {}
             node = node[part]
         if not isinstance(node, (dict, list)):
@@ -462,7 +493,10 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
 
 def _index(items: list[Any], part: str, override: str) -> int:
     """Position of a list's element, by number or by the element's name."""
-    names = [item.get("name") if isinstance(item, dict) else item for item in items]
+    names = [
+        item.get("name", item.get("objective")) if isinstance(item, dict) else item
+        for item in items
+    ]
     if part in names:
         return names.index(part)
     if part.isdigit() and int(part) < len(items):
@@ -474,13 +508,24 @@ def _index(items: list[Any], part: str, override: str) -> int:
 def _explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
     """Pydantic's complaints as one line each: where, what was found, what is accepted."""
     lines = []
-    for problem in error.errors():
-        where = prefix + ".".join(str(part) for part in problem["loc"])
+    problems = error.errors()
+    # A list whose only element is wrong counts as empty as well: that says nothing new.
+    parents = {p["loc"][:depth] for p in problems for depth in range(len(p["loc"]))}
+    for problem in problems:
+        where = prefix + ".".join(str(part) for part in problem["loc"] if part not in UNION_PARTS)
+        kind = "BetaSchedule" if isinstance(problem["input"], dict) else "float"
+        if problem["loc"] and problem["loc"][-1] in UNION_PARTS and problem["loc"][-1] != kind:
+            continue  # the other kind was meant
         if problem["type"] == "extra_forbidden":
             known = _keys_at(model, problem["loc"][:-1])
             lines.append(f"  {where}: " + _unknown("key", str(problem["loc"][-1]), known))
         elif problem["type"] == "missing":
             lines.append(f"  {where}: this key is needed and isn't there")
+        elif problem["type"] == "too_short":
+            if problem["loc"] not in parents:
+                lines.append(f"  {where}: found nothing; at least one is needed")
+        elif problem["type"] in SHAPES:
+            lines.append(f"  {where}: found {problem['input']!r}; {SHAPES[problem['type']]}")
         elif problem["type"] == "value_error":
             text = problem["msg"].removeprefix("Value error, ")
             lines.append(
@@ -488,6 +533,8 @@ def _explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -
             )
         else:
             message = problem["msg"][0].lower() + problem["msg"][1:]
+            if isinstance(problem["input"], bool):
+                message += "; put it in quotes: YAML takes a bare no, yes, on or off for a truth"
             lines.append(f"  {where}: found {problem['input']!r}; {message}")
     return "\n".join(dict.fromkeys(lines))
 

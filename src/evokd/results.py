@@ -97,7 +97,8 @@ def _systems(recipe: Recipe, facts: Mapping[str, dict[str, Any]]) -> list[dict[s
     for seed in recipe.seeds:
         for method in recipe.methods:
             settings = method.model_dump(mode="json", exclude={"name", "objective", "training"})
-            settings["beta"] = settings["beta"] or method.constant_beta()
+            if settings["beta"] is None:
+                settings["beta"] = method.constant_beta()
             found = facts[f"{method.name}.seed{seed}"]
             rows.append(_system(method.name, seed, method.objective, settings, found))
     return rows
@@ -157,8 +158,9 @@ def _notes(
             "The teacher was no better than the student on validation before training: "
             f"{start['teacher_nll']:.3f} against {start['student_nll']:.3f} nats per token."
         )
+    damped = {m.name for m in recipe.methods if m.objective == "self_evolution"}
     for label, found in facts.items():
-        if found.get("hard_share_end", 0) > 0.5 and "self_evolution" in label:
+        if found.get("hard_share_end", 0) > 0.5 and label.rpartition(".seed")[0] in damped:
             notes.append(
                 f"{label}: {found['hard_share_end']:.0%} of the tokens were still hard at the end; "
                 "the method damps the gradient of hard tokens, so it learned from few."

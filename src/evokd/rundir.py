@@ -14,7 +14,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -31,11 +31,15 @@ def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    with draft.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        with draft.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, tree: Any) -> None:
@@ -90,11 +94,14 @@ class Stage:
     def begin(self) -> bool:
         """Make the folder ready; true if an unfinished attempt under the same settings is there."""
         resumable = _holds(self.folder / STARTED, self.fingerprint)
-        if not resumable and self.folder.exists():
-            shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        # First of all, or a kill in the middle leaves a manifest over half a folder.
         (self.folder / MANIFEST).unlink(missing_ok=True)
-        if not resumable:
+        if resumable:
+            _remove(self.folder.glob(".*.draft"))
+        else:
+            (self.folder / STARTED).unlink(missing_ok=True)
+            _remove(self.folder.iterdir())
             write_json(self.folder / STARTED, {"stage": self.name, "fingerprint": self.fingerprint})
         return resumable
 
@@ -126,8 +133,14 @@ def timed() -> Iterator[list[float]]:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep a second run out of a run folder; the lock falls with the process that holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise InputError(
+            f"{folder} can't be used as a run folder ({error.strerror}); choose another with -o"
+        ) from None
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -137,8 +150,16 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def _remove(paths: Iterable[Path]) -> None:
+    for path in list(paths):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def _holds(path: Path, wanted: str) -> bool:
     try:
         return bool(read_json(path)["fingerprint"] == wanted)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False

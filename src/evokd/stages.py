@@ -11,13 +11,15 @@ from typing import Any
 
 from evokd.errors import InputError
 from evokd.recipe import MethodSettings, ModelSettings, Recipe, TrainingSettings
-from evokd.rundir import Stage, fingerprint, hash_file, read_json, write_json
+from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file, read_json, write_json
 from evokd.text.corpus import Corpus, build_corpus, input_files
 from evokd.text.prompts import Prompt, prompt_tags
 from evokd.text.store import load_corpus, save_corpus
 
 DIAGNOSED_PAIRS = 400
 """Validation pairs on which difficulty is looked at, token by token."""
+LEARNED_TEXT = ("train.jsonl", "valid.jsonl")
+"""Files of the corpus that training depends on; a new test set needs no new models."""
 NEUTRAL = {"log_every", "save_every", "micro_batch_size", "chunk_tokens"}
 """Training settings that don't change what is learned."""
 
@@ -101,15 +103,16 @@ def make_corpus(study: Study) -> Stage:
     if _is_done(study, stage):
         return stage
     start = time.perf_counter()
+    corpus = build_corpus(settings, directions, seed=1)  # before begin: bad text leaves the old
     stage.begin()
-    corpus = build_corpus(settings, directions, seed=1)
     save_corpus(corpus, stage.folder)
     facts = {
         "train_pairs": len(corpus.train),
         "valid_pairs": len(corpus.valid),
         "test_pairs": {f"{n}.{d}": len(pairs) for (n, d), pairs in corpus.tests.items()},
     }
-    stage.finish(time.perf_counter() - start, facts, inputs=hashes)
+    outputs = {name: hash_file(stage.folder / name) for name in LEARNED_TEXT}
+    stage.finish(time.perf_counter() - start, facts, inputs=hashes, outputs=outputs)
     study.note(
         f"corpus: {facts['train_pairs']} training and {facts['valid_pairs']} validation pairs"
     )
@@ -122,7 +125,7 @@ def make_tokenizer(study: Study, corpus: Stage) -> Stage:
     """The tokenizer of fresh models: that of the other model, or one trained on the corpus."""
     recipe = study.recipe
     given = next((m for m in (recipe.teacher, recipe.student) if m.model != "fresh"), None)
-    origin = _identity(given) if given else (recipe.tokenizer.model_dump(), corpus.fingerprint)
+    origin = _identity(given) if given else (recipe.tokenizer.model_dump(), _text_of(corpus))
     stage = Stage("tokenizer", study.folder / "tokenizer", fingerprint(origin, recipe.languages()))
     if _is_done(study, stage):
         return stage
@@ -167,7 +170,7 @@ def check_teacher(study: Study, corpus: Stage, teacher: System, start: System) -
     stage = Stage(
         "gate",
         study.folder / "gate",
-        fingerprint(corpus.fingerprint, teacher.fingerprint, start.fingerprint),
+        fingerprint(_text_of(corpus), teacher.fingerprint, start.fingerprint),
     )
     if _is_done(study, stage) or not study.corpus.valid:
         return stage
@@ -206,7 +209,11 @@ def make_student(
         f"student {method.name}, seed {seed}",
         study.folder / "students" / f"{method.name}.seed{seed}",
         fingerprint(
-            [s.fingerprint for s in (corpus, teacher, start)], settings, _learned(training), seed
+            _text_of(corpus),
+            [s.fingerprint for s in (teacher, start)],
+            settings,
+            _learned(training),
+            seed,
         ),
         method.name,
         seed,
@@ -275,10 +282,12 @@ def make_results(
         for system in systems
     }
     mark = fingerprint(
+        study.recipe.name,
         study.recipe.scoring.model_dump(),
         study.recipe.report.model_dump(),
-        [hash_file(path) for path in texts.values()],
-        [system.fingerprint for system in systems],
+        corpus.fingerprint,
+        [(*cell, hash_file(path)) for cell, path in texts.items()],
+        [(system.label, system.fingerprint) for system in systems],
     )
     path = study.folder / "results.json"
     if path.exists() and read_json(path).get("fingerprint") == mark:
@@ -325,7 +334,7 @@ def _make_model(
         training = training.model_copy(update={"max_steps": steps})
     parts: list[Any] = [_identity(settings), tokenizer.fingerprint, vars(study.prompt), steps, seed]
     if steps != 0:
-        parts += [corpus.fingerprint, _learned(training)]
+        parts += [_text_of(corpus), _learned(training)]
     stage = System(name, study.folder / name, fingerprint(name, *parts), name)
     if _is_done(study, stage):
         return stage
@@ -445,7 +454,17 @@ def _bar(label: str) -> Callable[[int, int], None]:
 
 
 def _identity(settings: ModelSettings) -> dict[str, Any]:
-    return settings.model_dump(mode="json", exclude={"training", "warm_start_steps", "sft"})
+    """What a model is; one on disk by sizes and times of its files, too big to hash each time."""
+    named = settings.model_dump(mode="json", exclude={"training", "warm_start_steps", "sft"})
+    path = Path(settings.model).expanduser()
+    if settings.model == "fresh" or not path.exists():
+        return named
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return named | {"files": [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]}
+
+
+def _text_of(corpus: Stage) -> Any:
+    return read_json(corpus.folder / MANIFEST)["outputs"]
 
 
 def _learned(training: TrainingSettings) -> dict[str, Any]:

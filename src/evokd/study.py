@@ -27,10 +27,11 @@ def run(recipe: Recipe, folder: Path, note: Callable[[str], None] = print) -> di
     """
     prompt = load_prompt(recipe.prompt)
     with locked(folder):
-        write_text(folder / "recipe.yaml", dump_recipe(recipe))
         study = stages.Study(recipe, folder, prompt, note)
 
         corpus = stages.make_corpus(study)
+        # Not before: a recipe that names a missing file leaves the folder as it was.
+        write_text(folder / "recipe.yaml", dump_recipe(recipe))
         tokenizer = stages.make_tokenizer(study, corpus)
         teacher = stages.make_teacher(study, corpus, tokenizer)
         start = stages.make_start(study, corpus, tokenizer)

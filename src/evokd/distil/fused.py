@@ -212,7 +212,7 @@ def _count(statistics: Statistics, tokens: Tokens, losses: Tensor, gradient: Ten
         loss=losses.sum(),
         nll=tokens.nll.sum(),
     )
-    if tokens.log_p is None:
+    if not tokens.has_teacher:
         return
     hard = tokens.hard()
     statistics.add(

@@ -24,6 +24,8 @@ from torch import Tensor
 
 IGNORED = -100
 """Label of a position that has no loss (prompt, padding)."""
+_LEAST_LOG = -1e9
+"""Stands for ln 0 where it is multiplied by 0."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +65,19 @@ class Tokens:
         self.settings = settings
         self.labels = labels
         self.log_q = _log_softmax(student_logits)
-        self.log_p = None if teacher_logits is None else _log_softmax(teacher_logits.detach())
+        self._p = None if teacher_logits is None else Known(_log_softmax(teacher_logits.detach()))
         self._hard = hard
 
     @property
-    def teacher(self) -> Tensor:
-        """(N, V), log p."""
-        if self.log_p is None:
+    def has_teacher(self) -> bool:
+        return self._p is not None
+
+    @property
+    def p(self) -> Known:
+        """The teacher, (N, V)."""
+        if self._p is None:
             raise ValueError("this objective needs the teacher's logits, and there are none")
-        return self.log_p
+        return self._p
 
     @cached_property
     def nll(self) -> Tensor:
@@ -81,32 +87,52 @@ class Tokens:
     @cached_property
     def teacher_nll(self) -> Tensor:
         """(N,), −ln p(y)."""
-        return -_at(self.teacher, self.labels)
+        return -_at(self.p.log, self.labels)
 
     @cached_property
-    def log_target(self) -> Tensor:
-        """(N, V), ln ỹ with ỹ = (1 − λ) y + λ p. Eq. 4."""
+    def target(self) -> Known:
+        """ỹ = (1 − λ) y + λ p, (N, V). Eq. 4."""
         lam = self.settings.lam
-        log_y = self.teacher + _log(lam)
+        log_y = self.p.log + _log(lam)
         on_label = torch.logaddexp(
             _at(log_y, self.labels), torch.full_like(log_y[:, 0], _log(1 - lam))
         )
-        return log_y.scatter(1, self.labels[:, None], on_label[:, None])
+        return Known(log_y.scatter_(1, self.labels[:, None], on_label[:, None]))
 
     @cached_property
     def difficulty(self) -> Tensor:
         """(N,), d = KL(ỹ‖q), differentiable. Eq. 5, and the loss of an easy token, Eq. 8."""
-        return kl(self.log_target, self.log_q)
+        return self.target.kl_to(self.log_q)
 
     def hard(self) -> Tensor:
         """(N,) bool, d > Γ, strictly; or the set given from outside."""
         return self.difficulty.detach() > self.settings.gamma if self._hard is None else self._hard
 
 
+class Known:
+    """A distribution without gradient, (N, V), from its logarithm."""
+
+    def __init__(self, log: Tensor):
+        self.log = log
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """(N, V)"""
+        return self.log.exp()
+
+    @cached_property
+    def entropy(self) -> Tensor:
+        """(N,), −Σ_v a ln a, with 0 ln 0 = 0."""
+        return -torch.linalg.vecdot(self.probabilities, self.log.clamp(min=_LEAST_LOG))
+
+    def kl_to(self, log_b: Tensor) -> Tensor:
+        """(N,), KL(a‖b) = Σ_v a (ln a − ln b) over the vocabulary, entropy of a included."""
+        return -torch.linalg.vecdot(self.probabilities, log_b) - self.entropy
+
+
 def kl(log_a: Tensor, log_b: Tensor) -> Tensor:
-    """(N,), KL(a‖b) = Σ_v a (ln a − ln b) over the vocabulary, entropy included; 0 ln 0 = 0."""
-    gap = torch.where(log_a == -math.inf, 0.0, log_a - log_b)
-    return (log_a.exp() * gap).sum(-1)
+    """(N,), KL(a‖b) where a has a gradient as well."""
+    return torch.linalg.vecdot(log_a.exp(), log_a - log_b)
 
 
 def mixture(log_a: Tensor, log_b: Tensor, weight: float) -> Tensor:
@@ -129,13 +155,13 @@ def sft(t: Tokens) -> Tensor:
 def forward_kd(t: Tokens) -> Tensor:
     """(1 − λ) (−ln q(y)) + λ KL(p‖q). Eq. 3."""
     lam = t.settings.lam
-    return (1 - lam) * t.nll + lam * kl(t.teacher, t.log_q)
+    return (1 - lam) * t.nll + lam * t.p.kl_to(t.log_q)
 
 
 def reverse_kd(t: Tokens) -> Tensor:
     """(1 − λ) (−ln q(y)) + λ KL(q‖p). Section 4.3, Baselines."""
     lam = t.settings.lam
-    return (1 - lam) * t.nll + lam * kl(t.log_q, t.teacher)
+    return (1 - lam) * t.nll + lam * kl(t.log_q, t.p.log)
 
 
 def noevo(t: Tokens) -> Tensor:
@@ -145,13 +171,13 @@ def noevo(t: Tokens) -> Tensor:
 
 def skew(t: Tokens) -> Tensor:
     """KL(ỹ‖q̂), every token hard, q̂ = β q + (1 − β) ỹ. Eq. 6 and 7; section 4.3."""
-    return kl(t.log_target, mixture(t.log_q, t.log_target, t.settings.beta))
+    return t.target.kl_to(mixture(t.log_q, t.target.log, t.settings.beta))
 
 
 def skew_teacher(t: Tokens) -> Tensor:
     """(1 − λ) (−ln q(y)) + λ KL(p‖β q + (1 − β) p). Eq. 10."""
     lam, beta = t.settings.lam, t.settings.beta
-    return (1 - lam) * t.nll + lam * kl(t.teacher, mixture(t.log_q, t.teacher, beta))
+    return (1 - lam) * t.nll + lam * t.p.kl_to(mixture(t.log_q, t.p.log, beta))
 
 
 def self_evolution(t: Tokens) -> Tensor:

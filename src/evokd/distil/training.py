@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 from tqdm import tqdm
-from transformers import TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainerState, TrainingArguments
+from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from evokd.distil.objectives import ObjectiveSettings, objective_settings
@@ -26,9 +27,12 @@ from evokd.distil.trainer import DistillationTrainer
 from evokd.models.batches import EncodedPairs, collate
 from evokd.recipe import BetaSchedule as BetaSettings
 from evokd.recipe import MethodSettings, TrainingSettings
+from evokd.rundir import read_json, write_json, write_text
 
 COMPLETE = "complete"
-"""File that marks a checkpoint as written to its end."""
+"""File that marks a checkpoint as written to its end; holds the sizes of its files."""
+STATE = "trainer_state.json"
+"""What Trainer writes into a checkpoint to go on from."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,16 @@ def train(
     """Train `student` in place, from its last complete checkpoint if there is one.
 
     Returns:
-        Facts: steps, seconds of this sitting, hard share at start and end, which step was kept.
+        Facts: steps, seconds over all sittings, hard share at start and end, which step was kept.
     """
     keeps_best = _keeps_best(work.settings, work.method) and valid_set is not None
     settings, schedule = method_settings(work.method)
     metrics = work.folder / "metrics.jsonl"
+    last = last_checkpoint(work.folder / "checkpoints")
+    mark = CheckpointMark(0.0 if last is None else read_json(last / COMPLETE)["seconds"])
+    callbacks = [MetricsFile(metrics), mark, Bar(work.label), _tensorboard(work.folder)]
+    if work.method.objective == "self_evolution":
+        callbacks.append(HardWarning(note))
     trainer = DistillationTrainer(
         model=student,
         teacher=teacher,
@@ -77,26 +86,29 @@ def train(
         reduction=work.settings.reduction,
         vocabulary_size=vocabulary_size,
         chunk_tokens=work.settings.chunk_tokens,
-        callbacks=[MetricsFile(metrics), CheckpointMark(), HardWarning(note), Bar(work.label)],
+        callbacks=callbacks,
     )
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
-    last = last_checkpoint(work.folder / "checkpoints")
     if last is not None:
-        note(f"{work.label}: going on from step {last.name.rsplit('-', 1)[1]}")
-    start = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*pin_memory.*")
-        trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    seconds = time.perf_counter() - start
+        note(f"{work.label}: going on from step {_step(last)}")
+    if last is not None and _step(last) >= trainer.args.max_steps:
+        # Trainer would take one more step wherever the last one isn't the end of an epoch.
+        state = TrainerState.load_from_json(str(last / STATE))
+        _take_weights(student, last.with_name(f"checkpoint-{_kept_step(state, keeps_best)}"))
+    else:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*pin_memory.*")
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        state = trainer.state
     if not all(torch.isfinite(p).all() for p in student.parameters()):
         raise FloatingPointError(
             f"{work.label}: weights are no longer finite; a smaller training.learning_rate may help"
         )
     return {
-        "steps": trainer.state.global_step,
-        "train_seconds": round(seconds, 1),
-        "kept_step": _kept_step(trainer, keeps_best),
+        "steps": state.global_step,
+        "train_seconds": round(mark.seconds(), 1),
+        "kept_step": _kept_step(state, keeps_best),
         **_ends(metrics),
     }
 
@@ -164,7 +176,7 @@ def arguments(
         load_best_model_at_end=keeps_best,
         metric_for_best_model="eval_loss" if keeps_best else None,
         greater_is_better=False if keeps_best else None,
-        report_to=["tensorboard"],
+        report_to="none",
         dataloader_pin_memory=not cpu,
         disable_tqdm=False,
     )
@@ -182,19 +194,56 @@ def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end; half-written ones are removed."""
     found = None
     for path in sorted(folder.glob("checkpoint-*"), key=_step):
-        if (path / COMPLETE).exists():
+        if _is_whole(path):
             found = path
         else:
             shutil.rmtree(path)
+    if found is not None:
+        _point_to_best(found)
     return found
 
 
+def _is_whole(checkpoint: Path) -> bool:
+    """Neither cut off while it was written nor while it was removed."""
+    try:
+        files = read_json(checkpoint / COMPLETE)["files"]
+        read_json(checkpoint / STATE)
+        # At least: another process may still have been writing its own file.
+        return all((checkpoint / name).stat().st_size >= size for name, size in files.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _point_to_best(checkpoint: Path) -> None:
+    """Trainer notes the best checkpoint's path; the run folder may have moved since."""
+    state = read_json(checkpoint / STATE)
+    best = state.get("best_model_checkpoint")
+    if best is not None:
+        here = str(checkpoint.with_name(Path(best).name))
+        write_json(checkpoint / STATE, {**state, "best_model_checkpoint": here})
+
+
 class CheckpointMark(TrainerCallback):
-    """Marks each checkpoint once all of it is on disk."""
+    """Marks each checkpoint once all of it is on disk, and keeps the time that training took."""
+
+    def __init__(self, seconds_before: float = 0.0):
+        self.start = time.perf_counter() - seconds_before
+
+    def seconds(self) -> float:
+        """Since the training began, without the time between a kill and the next sitting."""
+        return time.perf_counter() - self.start
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+        if not state.is_world_process_zero:
+            return
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        files = {
+            str(path.relative_to(folder)): path.stat().st_size
+            for path in sorted(folder.rglob("*"))
+            # The state's size changes where _point_to_best writes it anew.
+            if path.is_file() and path.name != STATE
+        }
+        write_json(folder / COMPLETE, {"seconds": round(self.seconds(), 2), "files": files})
 
 
 class MetricsFile(TrainerCallback):
@@ -208,7 +257,7 @@ class MetricsFile(TrainerCallback):
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_metrics(self.path) if line["step"] <= state.global_step]
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kw: Any
@@ -304,9 +353,22 @@ def _keeps_best(settings: TrainingSettings, method: MethodSettings) -> bool:
     return settings.select == "best"
 
 
-def _kept_step(trainer: DistillationTrainer, keeps_best: bool) -> int:
-    best = trainer.state.best_model_checkpoint if keeps_best else None
-    return int(best.rsplit("-", 1)[1]) if best else trainer.state.global_step
+def _kept_step(state: TrainerState, keeps_best: bool) -> int:
+    best = state.best_model_checkpoint if keeps_best else None
+    return _step(Path(best)) if best else state.global_step
+
+
+def _take_weights(student: nn.Module, checkpoint: Path) -> None:
+    model: Any = type(student)
+    saved = model.from_pretrained(checkpoint, dtype=torch.float32)
+    student.load_state_dict(saved.state_dict())
+
+
+def _tensorboard(folder: Path) -> TensorBoardCallback:
+    """Curves beside metrics.jsonl; Trainer's own place is thrown away with the checkpoints."""
+    callback = TensorBoardCallback()
+    callback.logging_dir = str(folder / "tensorboard")
+    return callback
 
 
 def _ends(path: Path) -> dict[str, float]:
@@ -333,4 +395,7 @@ def _step(path: Path) -> int:
 
 
 def _plain(value: Any) -> Any:
-    return round(value, 6) if isinstance(value, float) else value
+    """Six digits that count; JSON knows no infinity."""
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.6g}") if math.isfinite(value) else None

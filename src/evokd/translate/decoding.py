@@ -132,6 +132,15 @@ def translate(
     )
 
 
+def text_of(tokenizer: Any, ids: Sequence[int]) -> str:
+    """The text of ids, special tokens left out and spaces left alone.
+
+    Many tokenizers come with a clean-up for English that turns "Salut !" into "Salut!".
+    """
+    text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return str(text)
+
+
 def write_lines(path: str | Path, lines: Sequence[str]) -> None:
     """Write lines, each of them exactly one line, all of the file or none."""
     _check_lines(lines, len(lines))
@@ -238,7 +247,7 @@ def _jobs(
         shortened = len(ids) > room
         while len(ids) > room and words:
             words = words[: len(words) - max(1, len(ids) - int(room))]
-            shorter = tokenizer.decode(words, skip_special_tokens=True)
+            shorter = text_of(tokenizer, words)
             ids = encode_prompts(tokenizer, prompt, [shorter], source_code, target_code)[0]
         if limit and len(ids) >= limit:
             raise InputError(
@@ -304,7 +313,7 @@ def _answer(tokenizer: Any, ids: list[int], cap: int, ends: Ends) -> Answer:
             stopped_by, length = "newline", place + 1
             break
         has_text = has_text or bool(ends.text[token])
-    text = answer_line(tokenizer.decode(ids[:length], skip_special_tokens=True))
+    text = answer_line(text_of(tokenizer, ids[:length]))
     return Answer(text, stopped_by, length + (stopped_by == "eos"))
 
 

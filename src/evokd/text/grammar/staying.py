@@ -364,7 +364,9 @@ DO_NOT_FORGET = Pattern(
     cs=lambda name, what, where: (
         f"{name.cs_vocative}, nezapomeň si {what.cs[3]}, až půjdeš {where.cs_to}."),
     accepts=lambda name, what, where: (
-        where.word not in ("cinema", "theatre") if what.word == "camera" else what.word != "ticket" or where.word in ("cinema", "theatre", "museum", "stadium", "zoo")),
+        (what.word != "camera" or where.word not in ("cinema", "theatre"))
+        and (what.word != "ticket"
+             or where.word in ("cinema", "theatre", "museum", "stadium", "zoo"))),
     about=("forget",),
 )  # fmt: skip
 

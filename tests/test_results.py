@@ -1,0 +1,140 @@
+"""results.json put together from files: what stands in it, and the notes for its reader."""
+
+from __future__ import annotations
+
+import pytest
+from small_study import recipe
+
+from evokd.judge.scores import check_counts  # noqa: F401 - the room that assemble stands on
+from evokd.recipe import check_recipe
+from evokd.results import assemble
+from evokd.rundir import write_json, write_text
+from evokd.text.corpus import Corpus, Pair
+
+SOURCES = [f"The train number {n} leaves at noon." for n in range(10)]
+REFERENCES = [f"Der Zug Nummer {n} fährt am Mittag ab." for n in range(10)]
+
+def decoded(**changes):
+    return {
+        "cut_off": [2],
+        "words_per_s": 100.0,
+        "seconds": 0.7,
+        "batch_size": 64,
+        "beam": 1,
+        "dtype": "float32",
+        "device": "cpu",
+        **changes,
+    }
+
+@pytest.fixture
+def assembled(tmp_path):
+    """A function that assembles the results of some systems with one test set, en-de."""
+
+    def make(outputs, facts=None, start=None, **changes):
+        tree = recipe(directions=["en-de"], methods=["sft", "noevo"], **changes)
+        made = check_recipe(tree)
+        pairs = [Pair(s, r, "en", "de", "own") for s, r in zip(SOURCES, REFERENCES, strict=True)]
+        corpus = Corpus([], [], {("own", "en-de"): pairs}, {"notes": ["one line was odd"]})
+        texts = {}
+        for (system, seed), lines in outputs.items():
+            path = tmp_path / f"own.en-de.{system}.{seed}.txt"
+            write_text(path, "".join(line + "\n" for line in lines))
+            write_json(path.with_suffix(".json"), decoded())
+            texts["own", "en-de", system, seed] = path
+        known = {s if seed is None else f"{s}.seed{seed}": {} for s, seed in outputs}
+        said = []
+        found = assemble(made, corpus, texts, known | (facts or {}), start or {}, said.append)
+        return found
+
+    return make
+
+def outputs(seeds=(1,)):
+    half = REFERENCES[:5] + [""] * 5
+    made = {("teacher", None): REFERENCES}
+    for seed in seeds:
+        made["sft", seed] = half
+        made["noevo", seed] = REFERENCES[: 7 + seed - 1] + ["Nein."] * (4 - seed)
+    return made
+
+def test_scores_comparisons_gap_and_behaviour_are_there(assembled):
+    found = assembled(outputs())
+    bleu = {r["system"]: r["score"] for r in found["scores"] if r["metric"] == "bleu"}
+    assert bleu["teacher"] == pytest.approx(100)
+    assert bleu["sft"] < bleu["noevo"] < 100
+    assert found["baseline"] == "sft"
+    gap = next(
+        r
+        for r in found["gap_closed"]
+        if r["metric"] == "bleu" and r["system"] == "noevo" and r["seed"] == 1
+    )
+    assert gap["value"] == pytest.approx(
+        (bleu["noevo"] - bleu["sft"]) / (bleu["teacher"] - bleu["sft"])
+    )
+    empty = {r["system"]: r["empty"] for r in found["behaviour"]}
+    assert (empty["teacher"], empty["sft"], empty["noevo"]) == (0, 5, 0)
+    assert all(r["cut_off"] == 1 for r in found["behaviour"])
+    assert {r["words_per_s"] for r in found["speed"]} == {100.0}
+
+def test_examples_stand_beside_what_every_system_made_of_them(assembled):
+    found = assembled(outputs(), report={"examples": 4})
+    assert [row["line"] for row in found["examples"]] == [2, 4, 7, 9]
+    for row in found["examples"]:
+        assert row["source"] == SOURCES[row["line"] - 1]
+        assert row["reference"] == REFERENCES[row["line"] - 1]
+        assert row["translations"]["teacher"] == row["reference"]
+        assert set(row["translations"]) == {"teacher", "sft", "noevo"}
+    assert len(assembled(outputs(), report={"examples": 50})["examples"]) == 10
+    assert assembled(outputs(), report={"examples": 0})["examples"] == []
+
+def test_several_seeds_have_mean_and_spread(assembled):
+    found = assembled(outputs((1, 2)), seeds=[1, 2])
+    scores = [
+        r["score"] for r in found["scores"] if (r["system"], r["metric"]) == ("noevo", "bleu")
+    ]
+    row = next(r for r in found["summary"] if (r["system"], r["metric"]) == ("noevo", "bleu"))
+    assert row["seeds"] == 2
+    assert row["mean"] == pytest.approx(sum(scores) / 2)
+    assert row["std"] == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
+    assert not any("One seed" in note for note in found["notes"])
+
+def systems_with(assembled, *overrides):
+    tree = recipe(directions=["en-de"])
+    made = check_recipe(tree, overrides)
+    from evokd.results import _systems
+
+    facts = {"teacher": {}} | {f"{m.name}.seed1": {"steps": 3} for m in made.methods}
+    return {row["system"]: row for row in _systems(made, facts)}
+
+def test_settings_are_those_in_force(assembled):
+    rows = systems_with(assembled, "methods=[sft, skew_teacher, self_evolution]")
+    assert rows["skew_teacher"]["settings"]["beta"] == 0.9
+    assert rows["self_evolution"]["settings"]["beta"] == 0.5
+    assert rows["self_evolution"]["train_steps"] == 3
+    assert rows["teacher"]["objective"] == "sft"
+    rows = systems_with(assembled, "methods.self_evolution.beta=0.0", "teacher.sft=false")
+    assert rows["self_evolution"]["settings"]["beta"] == 0.0
+    assert rows["teacher"]["objective"] == "given"
+    rows = systems_with(assembled, "methods.self_evolution.beta.start=0.9")
+    assert rows["self_evolution"]["settings"]["beta"]["start"] == 0.9
+
+def test_notes_tell_what_a_reader_should_know(assembled):
+    notes = assembled(outputs())["notes"]
+    assert "one line was odd" in notes
+    assert any(note.startswith("One seed") for note in notes)
+    assert not any("no better" in note for note in notes)
+
+    notes = assembled(outputs(), start={"teacher_nll": 3.5, "student_nll": 3.0})["notes"]
+    assert any("no better than the student" in note and "3.500 against 3.000" in note for note in notes)
+
+def test_damped_tokens_are_noted_whatever_the_method_is_called():
+    from evokd.results import _notes
+
+    methods = [{"name": "ours", "objective": "self_evolution"}, "noevo"]
+    made = check_recipe(recipe(methods=methods))
+    corpus = Corpus([], [], {}, {})
+    facts = {"ours.seed1": {"hard_share_end": 0.7}, "noevo.seed1": {"hard_share_end": 0.9}}
+    notes = [note for note in _notes(made, corpus, {}, facts) if "hard" in note]
+    assert len(notes) == 1
+    assert notes[0].startswith("ours.seed1: 70%")
+    facts["ours.seed1"]["hard_share_end"] = 0.3
+    assert not [note for note in _notes(made, corpus, {}, facts) if "hard" in note]

@@ -1,0 +1,150 @@
+"""The run folder: atomic writes, stages that are done or not, and one run at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import pytest
+
+from evokd import rundir
+from evokd.errors import InputError
+from evokd.rundir import Stage, fingerprint, hash_file, locked, write_json, write_text
+
+
+def test_a_text_is_written_byte_for_byte(tmp_path):
+    path = tmp_path / "deep" / "er" / "a.txt"
+    write_text(path, "ä\r\nb\u2028\n")
+    assert path.read_bytes() == "ä\r\nb\u2028\n".encode()
+    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("text", ["\ud800 is no character", None])
+def test_a_failing_write_leaves_the_old_file_and_no_litter(tmp_path, text):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises((UnicodeEncodeError, TypeError)):
+        write_text(path, text)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_write_that_cant_be_put_in_place_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(rundir.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_json_that_others_couldnt_read_isnt_written(tmp_path):
+    with pytest.raises(ValueError, match="nan"):
+        write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_fingerprints_depend_on_content_and_not_on_the_order_of_keys():
+    assert fingerprint({"a": 1, "b": 2}, [3]) == fingerprint({"b": 2, "a": 1}, [3])
+    marks = {fingerprint(*parts) for parts in [(1, 2), (2, 1), ([1, 2],), ("1", 2), (1,), ()]}
+    assert len(marks) == 6
+
+
+def test_files_are_hashed_whole(tmp_path):
+    path = tmp_path / "big"
+    path.write_bytes(b"a" * (1 << 20) + b"b")
+    assert hash_file(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_stage_is_done_when_its_manifest_says_so(tmp_path):
+    stage = Stage("teacher", tmp_path / "teacher", "abc")
+    assert not stage.is_done()
+    assert stage.begin() is False
+    assert not stage.is_done()
+    stage.finish(1.234, {"steps": 3}, seed=1)
+    assert stage.is_done()
+    assert stage.facts() == {"steps": 3}
+    manifest = json.loads((stage.folder / "manifest.json").read_text())
+    assert (manifest["seed"], manifest["wall_s"], manifest["stage"]) == (1, 1.23, "teacher")
+    assert {"python", "platform", "torch"} <= set(manifest["versions"])
+    assert not Stage("teacher", tmp_path / "teacher", "other").is_done()
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[]", "null", "{}"])
+def test_a_damaged_manifest_counts_as_not_done(tmp_path, damaged):
+    stage = Stage("teacher", tmp_path, "abc")
+    (tmp_path / "manifest.json").write_text(damaged)
+    assert not stage.is_done()
+
+
+def test_an_unfinished_attempt_is_kept_under_the_same_settings(tmp_path):
+    stage = Stage("teacher", tmp_path / "teacher", "abc")
+    stage.begin()
+    (stage.folder / "checkpoints").mkdir()
+    (stage.folder / ".model.77.draft").mkdir()
+    (stage.folder / ".a.json.77.draft").write_text("half")
+    assert stage.begin() is True
+    assert {p.name for p in stage.folder.iterdir()} == {"started.json", "checkpoints"}
+
+
+def test_an_attempt_under_other_settings_is_wiped(tmp_path):
+    Stage("teacher", tmp_path / "teacher", "abc").begin()
+    (tmp_path / "teacher" / "checkpoints").mkdir()
+    (tmp_path / "teacher" / "metrics.jsonl").write_text("{}\n")
+    assert Stage("teacher", tmp_path / "teacher", "other").begin() is False
+    assert [p.name for p in (tmp_path / "teacher").iterdir()] == ["started.json"]
+
+
+def test_a_kill_while_a_folder_is_wiped_leaves_no_manifest(tmp_path, monkeypatch):
+    """Or going back to the old settings would find a stage that is done and has no model."""
+    old = Stage("teacher", tmp_path / "teacher", "old")
+    old.begin()
+    (old.folder / "model").mkdir()
+    old.finish(1.0, {})
+
+    def killed(path, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rundir.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Stage("teacher", tmp_path / "teacher", "new").begin()
+    assert not old.is_done()
+    monkeypatch.undo()
+    assert old.begin() is False
+    assert not (old.folder / "model").exists()
+
+
+def test_a_second_process_is_kept_out_of_a_run_folder(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from evokd.rundir import locked\n"
+        "with locked(Path(sys.argv[1])):\n    print('in')\n"
+    )
+
+    def other():
+        return subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True
+        )
+
+    with locked(tmp_path):
+        refused = other()
+        with pytest.raises(InputError, match=r"another run is at work.*-o"), locked(tmp_path):
+            pass
+    assert refused.returncode == 1
+    assert "InputError: another run is at work" in refused.stderr
+    assert other().stdout == "in\n"
+
+
+def test_a_file_is_no_run_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(InputError, match=r"file can't be used as a run folder.*-o"),
+        locked(tmp_path / "file"),
+    ):
+        pass

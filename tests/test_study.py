@@ -1,0 +1,430 @@
+"""The whole study, from a recipe to a report: what it leaves, what it redoes, what it survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import sacrebleu
+import yaml
+from small_study import (
+    DIRECTIONS,
+    changed,
+    evokd,
+    recipe,
+    sentences,
+    snapshot,
+    write_moses,
+    write_recipe,
+)
+
+METHODS = ("sft", "forward_kd", "self_evolution")
+SEEDS = (1, 2)
+VIEWS = {"recipe.yaml", "table.md", "table.tex", "report.html"}
+"""Written anew by each run, whatever it finds done."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished study: its folder, its recipe and what it printed."""
+    folder = tmp_path_factory.mktemp("study")
+    path = write_recipe(folder / "tiny.yaml", recipe(seeds=list(SEEDS)))
+    start = time.perf_counter()
+    code, out, err = evokd("run", path, "-o", folder / "run")
+    assert code == 0, err
+    assert time.perf_counter() - start < 120  # under a minute where nothing else is running
+    return folder / "run", path, out
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy that a test may change; also a run folder that has moved."""
+    shutil.copytree(finished[0], tmp_path / "moved")
+    return tmp_path / "moved"
+
+
+def again(finished, folder, *overrides):
+    """Run the recipe again with overrides; returns the files that were written."""
+    before = snapshot(folder)
+    code, _, err = evokd("run", finished[1], "-o", folder, *overrides)
+    assert code == 0, err
+    return changed(before, snapshot(folder))
+
+
+def results_of(folder):
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+def lines_of(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.endswith("\n")
+    return text.split("\n")[:-1]
+
+
+def test_results_keep_the_contract(finished):
+    found = results_of(finished[0])
+    systems = {("teacher", None), *((m, s) for m in METHODS for s in SEEDS)}
+    cells = {(s, d) for s in systems for d in DIRECTIONS}
+
+    for row in found["scores"]:
+        assert {"system", "seed", "test_set", "direction", "metric", "score", "signature"} <= set(
+            row
+        )
+    for metric in ("bleu", "chrf"):
+        of_metric = [row for row in found["scores"] if row["metric"] == metric]
+        assert {((r["system"], r["seed"]), r["direction"]) for r in of_metric} == cells
+    likeness = [row for row in found["scores"] if row["metric"] == "bleu_vs_teacher"]
+    assert {r["system"] for r in likeness} == set(METHODS)
+
+    keys = {"system", "baseline", "test_set", "direction", "metric", "delta", "p_value"}
+    assert found["comparisons"]
+    for row in found["comparisons"]:
+        assert keys <= set(row)
+        assert row["baseline"] == "forward_kd"
+        assert 0 <= row["p_value"] <= 1
+    assert found["baseline"] == "forward_kd"
+    assert {row["system"] for row in found["comparisons"]} == {"teacher", "sft", "self_evolution"}
+    assert {"summary", "gap_closed", "behaviour", "speed", "examples", "cleaning", "versions"} <= set(
+        found
+    )
+
+
+def test_two_seeds_give_mean_and_spread(finished):
+    found = results_of(finished[0])
+    for row in found["summary"]:
+        of_system = [
+            r["score"]
+            for r in found["scores"]
+            if all(r[k] == row[k] for k in ("system", "test_set", "direction", "metric"))
+        ]
+        if row["direction"] == "average":
+            continue
+        if row["system"] == "teacher":
+            assert (row["seeds"], row["std"]) == (1, None)
+        else:
+            assert row["seeds"] == 2
+            assert row["mean"] == pytest.approx(sum(of_system) / 2)
+            assert row["std"] == pytest.approx(abs(of_system[0] - of_system[1]) / 2**0.5)
+
+
+def test_translations_have_one_line_per_segment(finished):
+    folder = finished[0]
+    wanted = {
+        *(f"phrases.{d}.teacher.txt" for d in DIRECTIONS),
+        *(f"phrases.{d}.{m}.seed{s}.txt" for d in DIRECTIONS for m in METHODS for s in SEEDS),
+    }
+    assert {path.name for path in (folder / "translations").glob("*.txt")} == wanted
+    for name in wanted:
+        assert len(lines_of(folder / "translations" / name)) == 20
+        facts = json.loads((folder / "translations" / name).with_suffix(".json").read_text())
+        assert facts["words_per_s"] > 0
+        assert {"batch_size", "dtype", "device", "beam", "cut_off", "stopped_by"} <= set(facts)
+
+
+def test_scores_are_those_of_sacrebleu(finished):
+    folder = finished[0]
+    metrics = {"bleu": sacrebleu.BLEU(), "chrf": sacrebleu.CHRF()}
+    for row in results_of(folder)["scores"]:
+        seed = "" if row["seed"] is None else f".seed{row['seed']}"
+        stem = f"phrases.{row['direction']}"
+        hypotheses = lines_of(folder / "translations" / f"{stem}.{row['system']}{seed}.txt")
+        if row["metric"] == "bleu_vs_teacher":
+            references = lines_of(folder / "translations" / f"{stem}.teacher.txt")
+        else:
+            references = lines_of(folder / "corpus/test" / f"{stem}.ref")
+        scorer = metrics[row["metric"].split("_")[0]]
+        assert row["score"] == scorer.corpus_score(hypotheses, [references]).score
+    assert any(row["score"] > 0 for row in results_of(folder)["scores"])
+
+
+def test_manifests_say_what_a_stage_stood_on(finished):
+    folder = finished[0]
+    students = [folder / "students" / f"{m}.seed{s}" for m in METHODS for s in SEEDS]
+    for stage in (folder / "corpus", folder / "tokenizer", folder / "teacher", *students):
+        manifest = json.loads((stage / "manifest.json").read_text())
+        assert {"stage", "fingerprint", "finished", "wall_s", "facts"} <= set(manifest)
+        assert {"evokd", "python", "torch", "transformers", "sacrebleu"} <= set(
+            manifest["versions"]
+        )
+    for stage in (folder / "teacher", *students):
+        manifest = json.loads((stage / "manifest.json").read_text())
+        assert manifest["seed"] == (2 if stage.name.endswith("seed2") else 1)
+        assert (manifest["device"], manifest["dtype"]) == ("cpu", "float32")
+        assert manifest["wall_s"] > 0
+        assert not (stage / "checkpoints").exists()
+        assert list((stage / "tensorboard").glob("events*"))
+
+
+def test_hashes_of_input_files_stand_in_the_corpus_manifest(tmp_path):
+    import hashlib
+
+    from evokd.recipe import check_recipe
+    from evokd.stages import Study, make_corpus
+    from evokd.text.prompts import load_prompt
+
+    train = write_moses(tmp_path, "train", sentences(20))
+    test = write_moses(tmp_path, "test", sentences(3, start=500))
+    tree = recipe(
+        corpus={"train": str(train), "test": [{"name": "own", "path": str(test)}]},
+    )
+    study = Study(check_recipe(tree), tmp_path / "run", load_prompt("compact"), lambda text: None)
+    stage = make_corpus(study)
+    inputs = json.loads((stage.folder / "manifest.json").read_text())["inputs"]
+    english = tmp_path / "train.en"
+    assert inputs[str(english)] == hashlib.sha256(english.read_bytes()).hexdigest()
+    assert len(inputs) == 4
+
+    english.write_text(english.read_text().replace("The", "Our"))
+    assert make_corpus(study).fingerprint != stage.fingerprint
+
+
+def test_metrics_hold_the_common_curve_of_every_method(finished):
+    for method in METHODS:
+        path = finished[0] / "students" / f"{method}.seed1" / "metrics.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        logged = [line for line in lines if "loss" in line]
+        assert [line["step"] for line in logged] == [1, 2, 4, 6, 8]
+        for line in logged:
+            assert line["noevo_loss"] > 0
+            assert line["learning_rate"] >= 0
+            assert {"student_nll", "teacher_nll", "hard_share", "mean_difficulty"} <= set(line)
+        assert [line["step"] for line in lines if "eval_loss" in line]
+
+
+def test_every_method_starts_from_the_same_weights_and_ends_elsewhere(finished):
+    """Step 1's statistics come before any update: the same batch, the same student."""
+    first = {}
+    for method in METHODS:
+        path = finished[0] / "students" / f"{method}.seed1" / "metrics.jsonl"
+        first[method] = json.loads(path.read_text().splitlines()[0])["student_nll"]
+    assert len(set(first.values())) == 1
+    weights = {
+        (finished[0] / "students" / f"{m}.seed{s}/model/model.safetensors").read_bytes()
+        for m in METHODS
+        for s in SEEDS
+    }
+    assert len(weights) == len(METHODS) * len(SEEDS)
+
+
+def test_the_saved_recipe_is_the_resolved_one(finished):
+    folder, path, _ = finished
+    saved = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    assert saved["training"]["warmup_ratio"] == 0.03
+    assert [m["name"] for m in saved["methods"]] == list(METHODS)
+    from evokd.recipe import load_recipe
+
+    assert load_recipe(folder / "recipe.yaml") == load_recipe(path)
+
+
+def test_tables_and_report_are_there_and_said(finished):
+    folder, _, out = finished
+    for name in ("table.md", "table.tex", "report.html"):
+        assert "self" in (folder / name).read_text(encoding="utf-8").lower()
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "src=\"http" not in page
+    assert "href=\"http" not in page.replace('href="https://arxiv', "")
+    assert str((folder / "report.html").resolve()) in out
+    assert "teacher" in out
+    assert "reference" in out  # the example sentences
+
+
+def test_a_second_run_redoes_nothing(finished, copied):
+    assert again(finished, copied) <= VIEWS
+
+
+def test_another_gamma_redoes_its_own_student_only(finished, copied):
+    written = again(finished, copied, "methods.self_evolution.gamma=2.5")
+    models = {name for name in written if name.endswith(".safetensors")}
+    assert models == {f"students/self_evolution.seed{s}/model/model.safetensors" for s in SEEDS}
+    texts = {name for name in written if name.startswith("translations/")}
+    assert texts == {
+        f"translations/phrases.{d}.self_evolution.seed{s}.{kind}"
+        for d in DIRECTIONS
+        for s in SEEDS
+        for kind in ("txt", "json")
+    }
+    rest = written - models - texts
+    assert {name for name in rest if not name.startswith("students/self_evolution")} <= {
+        "results.json",
+        *VIEWS,
+    }
+    systems = {s["system"]: s for s in results_of(copied)["systems"]}
+    assert systems["self_evolution"]["settings"]["gamma"] == 2.5
+
+
+def test_another_decoding_redoes_all_translations_and_no_model(finished, copied):
+    written = again(finished, copied, "decoding.extra_tokens=2")
+    assert "results.json" in written
+    assert {name.split("/")[0] for name in written} <= {"results.json", "translations", *VIEWS}
+    assert len({n for n in written if n.endswith(".txt")}) == 2 * (1 + len(METHODS) * len(SEEDS))
+
+
+def test_another_scoring_redoes_scores_only(finished, copied):
+    written = again(finished, copied, "scoring.baseline=sft", "name=other")
+    assert written <= {"results.json", *VIEWS}
+    found = results_of(copied)
+    assert found["name"] == "other"
+    assert {row["baseline"] for row in found["comparisons"]} == {"sft"}
+
+
+def test_another_test_set_needs_no_other_models(finished, copied):
+    more = "{name: more, path: 'phrasebook:test:5'}"
+    old = "{name: phrases, path: 'phrasebook:test:20'}"
+    written = again(finished, copied, f"corpus.test=[{old}, {more}]")
+    assert not [name for name in written if name.endswith(".safetensors")]
+    assert "translations/more.en-de.teacher.txt" in written
+    assert "translations/phrases.en-de.teacher.txt" not in written
+    assert {row["test_set"] for row in results_of(copied)["scores"]} == {"phrases", "more"}
+
+
+def test_a_method_taken_out_and_renamed_leaves_no_stale_results(finished, copied):
+    again(finished, copied, "methods=[sft, forward_kd]", "seeds=1")
+    found = results_of(copied)
+    assert {row["system"] for row in found["scores"]} == {"teacher", "sft", "forward_kd"}
+    assert {row["seed"] for row in found["scores"]} == {None, 1}
+
+
+def test_a_translation_cut_off_by_a_kill_is_made_again_alone(finished, copied):
+    name = "phrases.en-de.forward_kd.seed2"
+    path = copied / "translations" / f"{name}.txt"
+    whole = path.read_text(encoding="utf-8")
+    path.write_text("half a li", encoding="utf-8")
+    path.with_suffix(".json").unlink()
+    written = again(finished, copied)
+    assert written - VIEWS <= {f"translations/{name}.txt", f"translations/{name}.json"}
+    assert path.read_text(encoding="utf-8") == whole
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("corpus.train=/nowhere/train", "/nowhere/train"),
+        ("prompt=/nowhere/prompt.txt", "/nowhere/prompt.txt"),
+        ("scoring.metrics=[blue]", "blue"),
+    ],
+)
+def test_bad_input_leaves_what_was_made(finished, copied, override, said):
+    before = snapshot(copied)
+    code, _, err = evokd("run", finished[1], "-o", copied, override)
+    assert code == 2
+    assert said in err
+    assert changed(before, snapshot(copied)) == set()
+
+
+def test_bad_text_leaves_what_was_made(finished, copied, tmp_path):
+    write_moses(tmp_path, "bad", sentences(30))
+    (tmp_path / "bad.de").write_bytes(b"gut\n\xff\xfe schlecht\n" + b"gut\n" * 28)
+    before = snapshot(copied)
+    code, _, err = evokd("run", finished[1], "-o", copied, f"corpus.train={tmp_path / 'bad'}")
+    assert code == 2
+    assert "bad.de" in err
+    assert changed(before, snapshot(copied)) == set()
+
+
+CHILD = """
+import os, signal, sys
+from evokd.cli import main
+from evokd.distil import training
+
+stage, step, moment = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+mark = training.CheckpointMark.on_save
+
+def on_save(self, args, state, control, **more):
+    now = stage in args.output_dir and state.global_step == step
+    if now and moment == "unmarked":
+        os.kill(os.getpid(), signal.SIGKILL)
+    mark(self, args, state, control, **more)
+    if now:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+training.CheckpointMark.on_save = on_save
+main(sys.argv[4:])
+"""
+
+
+def run_and_be_killed(path, folder, stage, step, moment):
+    command = [sys.executable, "-c", CHILD, stage, str(step), moment, "run", path, "-o", folder]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def test_a_killed_run_ends_with_the_same_weights(tmp_path):
+    """SIGKILL in the teacher, SIGKILL in a student while it writes a checkpoint; then to the end.
+
+    120 pairs in batches of 16 are 8 steps an epoch: both trainings end, and are killed, within one.
+    """
+    train = write_moses(tmp_path, "train", sentences(60))
+    valid = write_moses(tmp_path, "valid", sentences(8, start=300))
+    test = write_moses(tmp_path, "test", sentences(4, start=500))
+    tree = recipe(
+        corpus={
+            "train": str(train),
+            "valid": str(valid),
+            "test": [{"name": "own", "path": str(test)}],
+        },
+        methods=["self_evolution", "sft"],
+    )
+    tree["training"] |= {"max_steps": 13, "save_every": 3, "eval_every": 5, "log_every": 1}
+    tree["teacher"]["training"] = {"max_steps": 11}
+    path = write_recipe(tmp_path / "study.yaml", tree)
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert evokd("run", path, "-o", whole)[0] == 0
+
+    run_and_be_killed(path, killed, "teacher", 5, "marked")
+    assert (killed / "teacher/checkpoints/checkpoint-5/complete").exists()
+    assert not (killed / "teacher/manifest.json").exists()
+    run_and_be_killed(path, killed, "self_evolution", 9, "unmarked")
+    assert (killed / "teacher/manifest.json").exists()
+    half = killed / "students/self_evolution.seed1/checkpoints/checkpoint-9"
+    assert half.exists()
+    (half / "optimizer.pt").write_bytes(b"half")
+    (half / "trainer_state.json").unlink()
+    code, _, err = evokd("run", path, "-o", killed)
+    assert code == 0
+    assert "going on from step 6" in err
+
+    for model in sorted(whole.rglob("model.safetensors")):
+        twin = killed / model.relative_to(whole)
+        assert model.read_bytes() == twin.read_bytes(), twin
+    for log in sorted(whole.rglob("metrics.jsonl")):
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        twins = [
+            json.loads(line)
+            for line in (killed / log.relative_to(whole)).read_text().splitlines()
+        ]
+        assert [(t["step"], sorted(t)) for t in twins] == [(t["step"], sorted(t)) for t in lines]
+        for kind in ("loss", "eval_loss"):
+            assert [t[kind] for t in twins if kind in t] == [t[kind] for t in lines if kind in t]
+    for text in sorted((whole / "translations").glob("*.txt")):
+        assert text.read_bytes() == (killed / "translations" / text.name).read_bytes()
+    assert not list(killed.rglob("*.draft"))
+    first, second = results_of(whole)["scores"], results_of(killed)["scores"]
+    assert first == second
+
+
+def test_a_failed_run_says_so_without_a_traceback(finished, copied, monkeypatch):
+    code, _, err = evokd("run", finished[1], "-o", copied, "teacher.training.learning_rate=1e30")
+    assert code == 1
+    assert "the run failed" in err
+    assert "learning_rate" in err
+    assert "Traceback" not in err
+    monkeypatch.setenv("EVOKD_TRACEBACK", "1")
+    with pytest.raises(FloatingPointError):
+        evokd("run", finished[1], "-o", copied, "teacher.training.learning_rate=1e30")
+
+
+def test_reports_are_made_anew_from_files(finished, copied):
+    for name in ("table.md", "table.tex", "report.html"):
+        (copied / name).unlink()
+    code, out, _ = evokd("report", copied)
+    assert code == 0
+    assert Path(out.strip()) == copied / "report.html"
+    assert (copied / "table.md").read_text() == (finished[0] / "table.md").read_text()

@@ -1,0 +1,178 @@
+"""The walls between rooms: who may import whom, and what works where torch isn't installed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+from fake_run import make_run
+from small_study import recipe, write_recipe
+
+import evokd
+
+PACKAGE = Path(evokd.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+ROOMS_BELOW = {
+    "errors": set(),
+    "recipe": {"errors"},
+    "rundir": {"errors"},
+    "text": {"errors", "recipe", "rundir"},
+    "models": {"errors", "recipe", "rundir", "text"},
+}
+for room in ("distil", "translate", "judge", "report"):
+    ROOMS_BELOW[room] = {*ROOMS_BELOW["models"], "models"}
+ROOMS_BELOW["results"] = {*ROOMS_BELOW["judge"], "judge", "report"}
+ROOMS_BELOW["stages"] = {*ROOMS_BELOW["results"], "results", "distil", "translate"}
+ROOMS_BELOW["study"] = {*ROOMS_BELOW["stages"], "stages"}
+ROOMS_BELOW["cli"] = {*ROOMS_BELOW["study"], "study"}
+ROOMS_BELOW["__main__"] = {"cli"}
+WITHOUT_TORCH = ("errors", "recipe", "rundir", "text", "judge", "report", "results")
+TORCH = {"torch", "transformers", "accelerate", "tokenizers", "safetensors"}
+
+
+def name_of(path: Path) -> str:
+    """evokd/text/corpus.py → text.corpus; evokd/text/__init__.py → text"""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+@cache
+def imports_of(path: Path) -> frozenset[str]:
+    """Full names of all modules that a file imports, inside functions as well."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute in this house"
+            assert node.module is not None
+            found.add(node.module)
+            if node.module == "evokd":  # from evokd import rundir
+                found |= {f"evokd.{alias.name}" for alias in node.names}
+    return frozenset(found)
+
+
+def rooms_used(path: Path) -> set[str]:
+    names = (name.split(".") for name in imports_of(path))
+    return {parts[1] for parts in names if parts[0] == "evokd" and len(parts) > 1}
+
+
+def test_every_module_has_a_room():
+    rooms = {name_of(path).split(".")[0] for path in MODULES} - {""}
+    assert rooms <= set(ROOMS_BELOW)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_downward_only(path):
+    room = name_of(path).split(".")[0]
+    if not room:
+        return  # evokd/__init__.py hands out names of every room, when asked
+    assert rooms_used(path) - {room} <= ROOMS_BELOW[room]
+
+
+def test_the_paper_imports_torch_and_nothing_else():
+    used = {name.split(".")[0] for name in imports_of(PACKAGE / "distil/objectives.py")}
+    assert "torch" in used
+    assert used - {"torch"} <= set(sys.stdlib_module_names)
+
+
+def test_the_trainer_knows_no_language_and_the_report_no_model():
+    assert "text" not in rooms_used(PACKAGE / "distil/trainer.py")
+    for path in (PACKAGE / "report").glob("*.py"):
+        assert not rooms_used(path) & {"models", "distil", "translate"}
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if name_of(p).split(".")[0] in WITHOUT_TORCH], ids=name_of
+)
+def test_rooms_without_torch_name_it_nowhere(path):
+    assert not {name.split(".")[0] for name in imports_of(path)} & TORCH
+
+
+def test_nothing_has_a_name_that_says_nothing():
+    words = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
+    for path in MODULES:
+        assert not words & set(path.stem.lower().split("_")), path
+        assert not words & {part.lower() for part in path.relative_to(PACKAGE).parent.parts}, path
+
+
+BLOCKER = """
+import sys
+
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ImportError(f"{{name}} isn't installed here")
+
+sys.meta_path.insert(0, Wall())
+"""
+
+
+def run_without_torch(script: str, *argv: object) -> str:
+    code = BLOCKER.format(blocked=TORCH) + script
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, argv)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "EVOKD_TRACEBACK": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_half_the_house_imports_where_torch_isnt_installed():
+    light = [
+        "evokd." + name_of(path)
+        for path in MODULES
+        if name_of(path).split(".")[0] in (*WITHOUT_TORCH, "stages", "study", "cli")
+    ]
+    said = run_without_torch(
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n    importlib.import_module(name)\n"
+        "try:\n    import torch\nexcept ImportError:\n    print('all', len(sys.argv) - 1)\n",
+        *light,
+    )
+    assert said == f"all {len(light)}\n"
+    assert len(light) > 30
+
+
+def test_score_report_and_check_work_where_torch_isnt_installed(tmp_path):
+    for name, text in (("ref", "Ein Zug.\nEin Bus.\n"), ("hyp", "Ein Zug.\nEin Auto.\n")):
+        (tmp_path / name).write_text(text)
+    make_run(tmp_path / "run")
+    (tmp_path / "run" / "report.html").unlink(missing_ok=True)
+    path = write_recipe(tmp_path / "recipe.yaml", recipe())
+    said = run_without_torch(
+        "import sys\nfrom evokd.cli import main\n"
+        "folder = sys.argv[1]\n"
+        "codes = [\n"
+        "    main(['score', '-l', 'en-de', '--ref', f'{folder}/ref', f'{folder}/hyp',\n"
+        "          '--format', 'json']),\n"
+        "    main(['report', f'{folder}/run']),\n"
+        "    main(['run', f'{folder}/recipe.yaml', '--check']),\n"
+        "]\n"
+        "assert codes == [0, 0, 0], codes\n",
+        tmp_path,
+    )
+    scores, _ = json.JSONDecoder().raw_decode(said)
+    assert {row["metric"] for row in scores["scores"]} == {"bleu", "chrf"}
+    assert f"{path}: fine" in said
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_the_public_names_are_loaded_when_asked_for():
+    script = (
+        "import sys, evokd\nassert 'torch' not in sys.modules\n"
+        "print(evokd.__all__)\n"
+        "try:\n    evokd.token_loss\nexcept ImportError as error:\n    print(error)\n"
+    )
+    assert "torch isn't installed here" in run_without_torch(script)
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = evokd.nonsense
