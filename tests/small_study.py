@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import yaml
 
@@ -29,7 +31,7 @@ def recipe(**changes: Any) -> dict[str, Any]:
         "teacher": {
             "model": "fresh",
             "fresh": {"hidden_size": 32, "layers": 1, "heads": 2},
-            "training": {"max_steps": 30},
+            "training": {"max_steps": 20},
         },
         "student": {
             "model": "fresh",
@@ -37,7 +39,7 @@ def recipe(**changes: Any) -> dict[str, Any]:
             "warm_start_steps": 3,
         },
         "training": {
-            "max_steps": 8,
+            "max_steps": 6,
             "batch_size": 16,
             "learning_rate": 3e-3,
             "max_length": 128,
@@ -65,7 +67,13 @@ def write_moses(folder: Path, name: str, pairs: list[tuple[str, str]]) -> Path:
 def sentences(count: int, start: int = 0) -> list[tuple[str, str]]:
     """Distinct sentence pairs; a made-up town tells them apart."""
     things = [("train", "Zug"), ("bus", "Bus"), ("friend", "Freund"), ("brother", "Bruder")]
-    hours = [("one", "eins"), ("two", "zwei"), ("three", "drei"), ("four", "vier"), ("six", "sechs")]
+    hours = [
+        ("one", "eins"),
+        ("two", "zwei"),
+        ("three", "drei"),
+        ("four", "vier"),
+        ("six", "sechs"),
+    ]
     made = []
     for number in range(start, start + count):
         thing, hour = things[number % 4], hours[number // 4 % 5]
@@ -79,15 +87,22 @@ def sentences(count: int, start: int = 0) -> list[tuple[str, str]]:
     return made
 
 
-def evokd(*argv: Any) -> tuple[int, str, str]:
+def evokd(*argv: Any, stdin: bytes = b"") -> tuple[int, str, str]:
     """The command line in this process: exit code, stdout and stderr."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n")
+    err = io.StringIO()
+    typed = io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "stdin", typed),
+    ):
         try:
             code = main([str(arg) for arg in argv])
         except SystemExit as stop:
             code = int(stop.code or 0)
-    return code, out.getvalue(), err.getvalue()
+    out.flush()
+    return code, out.buffer.getvalue().decode("utf-8"), err.getvalue()  # type: ignore[attr-defined]
 
 
 def snapshot(folder: Path) -> dict[str, int]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_study import recipe, write_recipe
 
 from evokd.errors import InputError
 from evokd.recipe import BetaSchedule, check_recipe, dump_recipe, load_recipe
+from small_study import recipe, write_recipe
 
 SHIPPED = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from small_study import recipe
 
-from evokd.judge.scores import check_counts  # noqa: F401 - the room that assemble stands on
 from evokd.recipe import check_recipe
-from evokd.results import assemble
+from evokd.results import _notes, _systems, assemble
 from evokd.rundir import write_json, write_text
 from evokd.text.corpus import Corpus, Pair
+from small_study import recipe
 
 SOURCES = [f"The train number {n} leaves at noon." for n in range(10)]
 REFERENCES = [f"Der Zug Nummer {n} fährt am Mittag ab." for n in range(10)]
+
 
 def decoded(**changes):
     return {
@@ -25,6 +25,7 @@ def decoded(**changes):
         "device": "cpu",
         **changes,
     }
+
 
 @pytest.fixture
 def assembled(tmp_path):
@@ -48,6 +49,7 @@ def assembled(tmp_path):
 
     return make
 
+
 def outputs(seeds=(1,)):
     half = REFERENCES[:5] + [""] * 5
     made = {("teacher", None): REFERENCES}
@@ -55,6 +57,7 @@ def outputs(seeds=(1,)):
         made["sft", seed] = half
         made["noevo", seed] = REFERENCES[: 7 + seed - 1] + ["Nein."] * (4 - seed)
     return made
+
 
 def test_scores_comparisons_gap_and_behaviour_are_there(assembled):
     found = assembled(outputs())
@@ -75,6 +78,7 @@ def test_scores_comparisons_gap_and_behaviour_are_there(assembled):
     assert all(r["cut_off"] == 1 for r in found["behaviour"])
     assert {r["words_per_s"] for r in found["speed"]} == {100.0}
 
+
 def test_examples_stand_beside_what_every_system_made_of_them(assembled):
     found = assembled(outputs(), report={"examples": 4})
     assert [row["line"] for row in found["examples"]] == [2, 4, 7, 9]
@@ -85,6 +89,7 @@ def test_examples_stand_beside_what_every_system_made_of_them(assembled):
         assert set(row["translations"]) == {"teacher", "sft", "noevo"}
     assert len(assembled(outputs(), report={"examples": 50})["examples"]) == 10
     assert assembled(outputs(), report={"examples": 0})["examples"] == []
+
 
 def test_several_seeds_have_mean_and_spread(assembled):
     found = assembled(outputs((1, 2)), seeds=[1, 2])
@@ -97,25 +102,26 @@ def test_several_seeds_have_mean_and_spread(assembled):
     assert row["std"] == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
     assert not any("One seed" in note for note in found["notes"])
 
-def systems_with(assembled, *overrides):
+
+def systems_with(*overrides):
     tree = recipe(directions=["en-de"])
     made = check_recipe(tree, overrides)
-    from evokd.results import _systems
-
     facts = {"teacher": {}} | {f"{m.name}.seed1": {"steps": 3} for m in made.methods}
     return {row["system"]: row for row in _systems(made, facts)}
 
-def test_settings_are_those_in_force(assembled):
-    rows = systems_with(assembled, "methods=[sft, skew_teacher, self_evolution]")
+
+def test_settings_are_those_in_force():
+    rows = systems_with("methods=[sft, skew_teacher, self_evolution]")
     assert rows["skew_teacher"]["settings"]["beta"] == 0.9
     assert rows["self_evolution"]["settings"]["beta"] == 0.5
     assert rows["self_evolution"]["train_steps"] == 3
     assert rows["teacher"]["objective"] == "sft"
-    rows = systems_with(assembled, "methods.self_evolution.beta=0.0", "teacher.sft=false")
+    rows = systems_with("methods.self_evolution.beta=0.0", "teacher.sft=false")
     assert rows["self_evolution"]["settings"]["beta"] == 0.0
     assert rows["teacher"]["objective"] == "given"
-    rows = systems_with(assembled, "methods.self_evolution.beta.start=0.9")
+    rows = systems_with("methods.self_evolution.beta.start=0.9")
     assert rows["self_evolution"]["settings"]["beta"]["start"] == 0.9
+
 
 def test_notes_tell_what_a_reader_should_know(assembled):
     notes = assembled(outputs())["notes"]
@@ -124,11 +130,12 @@ def test_notes_tell_what_a_reader_should_know(assembled):
     assert not any("no better" in note for note in notes)
 
     notes = assembled(outputs(), start={"teacher_nll": 3.5, "student_nll": 3.0})["notes"]
-    assert any("no better than the student" in note and "3.500 against 3.000" in note for note in notes)
+    assert any(
+        "no better than the student" in note and "3.500 against 3.000" in note for note in notes
+    )
+
 
 def test_damped_tokens_are_noted_whatever_the_method_is_called():
-    from evokd.results import _notes
-
     methods = [{"name": "ours", "objective": "self_evolution"}, "noevo"]
     made = check_recipe(recipe(methods=methods))
     corpus = Corpus([], [], {}, {})

@@ -11,10 +11,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from fake_run import make_run
-from small_study import recipe, write_recipe
 
 import evokd
+from fake_run import make_run
+from small_study import recipe, write_recipe
 
 PACKAGE = Path(evokd.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -194,12 +194,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parsed flags; overrides may stand anywhere, which argparse alone wouldn't take after -o."""
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
-    overrides = [text for text in rest if "=" in text and not text.startswith("-")]
-    unknown = [text for text in rest if text not in overrides]
-    if unknown or (overrides and not hasattr(args, "override")):
-        parser.error(f"unrecognized arguments: {' '.join(unknown or overrides)}")
-    if overrides:
-        args.override = [*args.override, *overrides]
+    takes_more = hasattr(args, "override")
+    unknown = [text for text in rest if text.startswith("-") or not takes_more]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if rest:
+        args.override = [*args.override, *rest]
     return args
 
 

@@ -1,0 +1,326 @@
+"""The command line: help, exit codes, one-line messages, and each verb on small input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import sacrebleu
+
+from evokd import cli
+from small_study import evokd, recipe, sentences, write_moses, write_recipe
+
+VERBS = ("demo", "run", "distil", "translate", "score", "report")
+REFERENCES = ["Der Zug kommt um acht.", "Sie trinkt einen Tee.", "Das Wetter ist heute schön."]
+FIRST = ["Der Zug kommt um acht Uhr.", "Sie trinkt Tee.", "Das Wetter ist heute schön."]
+SECOND = ["Ein Zug kommt.", "Er trinkt einen Kaffee.", "Heute ist das Wetter schön."]
+
+
+@pytest.fixture
+def texts(tmp_path):
+    """src, ref, first and second as files of three lines."""
+    for name, lines in {
+        "src": ["The train comes at eight.", "She drinks tea.", "The weather is fine today."],
+        "ref": REFERENCES,
+        "first": FIRST,
+        "second": SECOND,
+    }.items():
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def distilled(tmp_path_factory):
+    """`evokd distil` on two small files: where, and what it printed."""
+    folder = tmp_path_factory.mktemp("distil")
+    train = write_moses(folder, "train", sentences(80))
+    test = write_moses(folder, "newstest", sentences(5, start=500))
+    small = "{hidden_size: 16, layers: 1, heads: 2}"
+    code, out, err = evokd(
+        *("distil", "--teacher", "fresh", "--student", "fresh", "--train", train, "-l", "en-de"),
+        *("--test", test, "--prompt", "compact", "--method", "noevo", "-o", folder / "run"),
+        *(f"teacher.fresh={small}", f"student.fresh={small}", "tokenizer.vocab_size=300"),
+        *("training.max_steps=4", "training.batch_size=8", "training.learning_rate=2e-3"),
+        *("scoring.bootstrap_samples=20", "student.warm_start_steps=2"),
+    )
+    assert code == 0, err
+    return folder / "run", out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_shows_an_example(verb):
+    code, out, _ = evokd(verb, "--help")
+    assert code == 0
+    assert f"example:\n  evokd {verb} " in out
+
+
+def test_help_names_all_verbs():
+    code, out, _ = evokd("--help")
+    assert code == 0
+    for verb in VERBS:
+        assert f"\n    {verb}" in out
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "evokd", "--help"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "usage: evokd" in done.stdout) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "VERB"),
+        (["dance"], "dance"),
+        (["report", "DIR", "--loudly"], "unrecognized arguments: --loudly"),
+        (["report", "DIR", "a=1"], "unrecognized arguments: a=1"),
+        (["run", "r.yaml", "-o", "DIR", "--loudly"], "unrecognized arguments: --loudly"),
+        (["translate", "DIR", "-l", "en-de", "--beam", "0"], "1 or more"),
+        (["score", "-l", "en-de", "hyp"], "--ref"),
+    ],
+)
+def test_bad_flags_are_refused(argv, said):
+    code, out, err = evokd(*argv)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["-o", "DIR", "training.epochs=1", "seeds=[2]"],
+        ["training.epochs=1", "-o", "DIR", "seeds=[2]"],
+        ["training.epochs=1", "seeds=[2]", "-o", "DIR"],
+    ],
+)
+def test_overrides_may_stand_before_and_behind_flags(argv, tmp_path, monkeypatch):
+    path = write_recipe(tmp_path / "r.yaml", recipe())
+    got = []
+    monkeypatch.setattr(cli, "_study", lambda made, folder: got.append((made, str(folder))) or 0)
+    assert evokd("run", path, *argv)[0] == 0
+    made, folder = got[0]
+    assert (made.training.epochs, made.seeds, folder) == (1, (2,), "DIR")
+
+
+def refused(*argv, stdin: bytes = b""):
+    """The message of a command that has bad input: one line, no traceback."""
+    code, out, err = evokd(*argv, stdin=stdin)
+    assert code == 2, err
+    assert out == ""
+    assert err.startswith("evokd: ")
+    assert "Traceback" not in err
+    return err
+
+
+def test_a_bad_recipe_is_refused(tmp_path):
+    path = write_recipe(tmp_path / "r.yaml", recipe())
+    assert "none.yaml not found" in refused("run", tmp_path / "none.yaml")
+    said = refused("run", path, "--check", "training.epoch=1")
+    assert "r.yaml" in said
+    assert "did you mean 'epochs'?" in said
+    assert "no override" in refused("run", path, "--check", "training.epochs")
+    assert "no override" in refused("run", path, "training.epochs", "--check")
+
+
+def test_check_stops_after_checking(tmp_path):
+    path = write_recipe(tmp_path / "r.yaml", recipe())
+    code, out, _ = evokd("run", path, "--check", "-o", tmp_path / "run")
+    assert (code, out) == (0, f"{path}: fine\n")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "parts"),
+    [
+        ("missing", ["train", "not found"]),
+        ("unequal", ["train.en", "train.de", "20", "19"]),
+        ("bytes", ["train.de:3", "UTF-8"]),
+        ("empty", ["train.", "empty"]),
+    ],
+)
+def test_bad_corpora_are_refused_by_name(tmp_path, damage, parts):
+    prefix = write_moses(tmp_path, "train", sentences(20))
+    german = tmp_path / "train.de"
+    lines = german.read_bytes().splitlines(keepends=True)
+    if damage == "missing":
+        german.unlink()
+    elif damage == "unequal":
+        german.write_bytes(b"".join(lines[:-1]))
+    elif damage == "bytes":
+        german.write_bytes(b"".join([*lines[:2], b"Gr\xfc\xdfe\n", *lines[3:]]))
+    else:
+        german.write_bytes(b"")
+        (tmp_path / "train.en").write_bytes(b"")
+    test = write_moses(tmp_path, "test", sentences(3, start=500))
+    corpus = {"train": str(prefix), "test": [{"name": "t", "path": str(test)}]}
+    path = write_recipe(tmp_path / "r.yaml", recipe(corpus=corpus))
+    said = refused("run", path, "-o", tmp_path / "run")
+    for part in parts:
+        assert part in said
+
+
+def test_a_run_folder_that_is_a_file_is_refused(tmp_path):
+    path = write_recipe(tmp_path / "r.yaml", recipe())
+    assert "can't be used as a run folder" in refused("run", path, "-o", path)
+
+
+def test_score_is_sacrebleu_to_the_last_digit(texts):
+    code, out, _ = evokd(
+        *("score", "-l", "en-de", "--src", texts / "src", "--ref", texts / "ref"),
+        *(texts / "first", texts / "second", "--format", "json"),
+    )
+    assert code == 0
+    found = {(r["system"], r["metric"]): r for r in json.loads(out)["scores"]}
+    for system, lines in (("first", FIRST), ("second", SECOND)):
+        for metric, scorer in (("bleu", sacrebleu.BLEU()), ("chrf", sacrebleu.CHRF())):
+            row = found[system, metric]
+            assert row["score"] == scorer.corpus_score(lines, [REFERENCES]).score
+            assert row["signature"].split("|version")[0] in str(scorer.get_signature())
+
+
+def test_score_prints_a_table(texts):
+    code, out, _ = evokd("score", "-l", "en-de", "--ref", texts / "ref", texts / "first")
+    assert code == 0
+    assert f"{sacrebleu.corpus_bleu(FIRST, [REFERENCES]).score:.2f}" in out
+    assert "nrefs:1" in out
+
+
+def test_score_refuses_what_doesnt_fit(texts):
+    (texts / "short").write_text("Nur eine Zeile.\n")
+    (texts / "latin").write_bytes("Grüße\n".encode("latin-1") * 3)
+    ref = ("--ref", texts / "ref")
+    said = refused("score", "-l", "en-de", *ref, texts / "short")
+    assert all(part in said for part in ("short", "1", "ref", "3"))
+    assert "src" in refused(
+        "score", "-l", "en-de", *ref, texts / "first", "--src", texts / "src-none"
+    )
+    assert "none" in refused("score", "-l", "en-de", *ref, texts / "none")
+    assert "latin" in refused("score", "-l", "en-de", *ref, texts / "latin")
+    assert "xx" in refused("score", "-l", "en-xx", *ref, texts / "first")
+    assert "blue" in refused("score", "-l", "en-de", *ref, texts / "first", "--metrics", "blue")
+    assert "third" in refused("score", "-l", "en-de", *ref, texts / "first", "--baseline", "third")
+
+
+def test_report_refuses_a_folder_without_results(tmp_path):
+    assert "results.json not found" in refused("report", tmp_path)
+    assert "results.json not found" in refused("report", tmp_path / "none")
+
+
+def test_a_closed_pipe_is_quiet(texts):
+    """As `evokd score … | true`: no traceback, whenever the reader goes away."""
+    command = [sys.executable, "-m", "evokd", "score", "-l", "en-de", "--ref", str(texts / "ref")]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [*command, str(texts / "first")], stdout=write, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write)
+    assert done.stderr == b""
+    assert done.returncode == 1
+
+
+def test_distil_prints_and_saves_the_recipe_it_stands_for(distilled):
+    folder, out = distilled
+    text = (folder / "recipe.yaml").read_text(encoding="utf-8")
+    assert text in out
+    assert "recipe that this command stands for" in out
+    found = json.loads((folder / "results.json").read_text())
+    assert {row["system"] for row in found["scores"]} == {"teacher", "sft", "noevo"}
+    assert {row["test_set"] for row in found["scores"]} == {"newstest"}
+
+
+def test_the_recipe_that_distil_saved_gives_the_same_scores(distilled, tmp_path):
+    folder, _ = distilled
+    code, _, err = evokd("run", folder / "recipe.yaml", "-o", tmp_path / "twin")
+    assert code == 0, err
+    first, second = (
+        json.loads((run / "results.json").read_text())["scores"]
+        for run in (folder, tmp_path / "twin")
+    )
+    assert first == second
+    for path in (folder / "translations").glob("*.txt"):
+        assert path.read_bytes() == (tmp_path / "twin/translations" / path.name).read_bytes()
+
+
+def test_distil_wants_a_test_set(tmp_path):
+    common = ("distil", "--teacher", "fresh", "--student", "fresh", "-l", "en-de")
+    said = refused(*common, "--train", tmp_path / "train", "-o", tmp_path / "run")
+    assert "--test" in said
+
+
+def test_distil_refuses_a_model_that_isnt_there(tmp_path):
+    train = write_moses(tmp_path, "train", sentences(20))
+    code, _, err = evokd(
+        *("distil", "--teacher", tmp_path / "none", "--student", "fresh", "--train", train),
+        *("-l", "en-de", "--test", train, "-o", tmp_path / "run", "tokenizer.vocab_size=300"),
+        "corpus.cleaning.drop_test_leaks=false",
+    )
+    assert code == 2
+    assert "none" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["The train comes at one."],
+        ["One.", "", "Three, after an empty one.", ""],
+        ["a\u2028b", "c\x0bd\x85e", "\ufeffbom", "\U0001f600 ", "e\u0301", "\t", "x\x00y"],
+    ],
+)
+def test_translate_gives_a_line_for_a_line(distilled, lines):
+    model = distilled[0] / "students/noevo.seed1/model"
+    typed = "".join(f"{line}\n" for line in lines).encode()
+    code, out, err = evokd("translate", model, "-l", "en-de", stdin=typed)
+    assert code == 0, err
+    assert out.count("\n") == len(lines)
+    assert out.endswith("\n")
+    assert len(out.splitlines()) == len(lines)
+    for line, made in zip(lines, out.split("\n"), strict=False):
+        assert made == "" or line.strip()
+    assert f"{len(lines)} lines" in err
+
+
+def test_translate_gives_what_the_study_wrote(distilled):
+    folder, _ = distilled
+    source = (folder / "corpus/test/newstest.en-de.src").read_bytes()
+    model = folder / "students/sft.seed1/model"
+    code, out, _ = evokd("translate", model, "-l", "en-de", stdin=source)
+    assert code == 0
+    assert out == (folder / "translations/newstest.en-de.sft.seed1.txt").read_text()
+    unended = source.removesuffix(b"\n")
+    assert evokd("translate", model, "-l", "en-de", stdin=unended)[1] == out
+    assert evokd("translate", model, "-l", "en-de", stdin=b"")[:2] == (0, "")
+
+
+def test_translate_refuses_what_doesnt_fit(distilled, tmp_path):
+    model = distilled[0] / "students/noevo.seed1/model"
+    assert "none" in refused("translate", tmp_path / "none", "-l", "en-de", stdin=b"a\n")
+    assert "prompt.json" in refused("translate", tmp_path, "-l", "en-de", stdin=b"a\n")
+    assert str(tmp_path) in refused(
+        "translate", tmp_path, "-l", "en-de", "--prompt", "alma", stdin=b"a\n"
+    )
+    assert "standard input" in refused("translate", model, "-l", "en-de", stdin=b"a\nGr\xfc\n")
+    assert "xx" in refused("translate", model, "-l", "en-xx", stdin=b"a\n")
+    assert "sing" in refused("translate", model, "-l", "en-de", "--prompt", "sing", stdin=b"a\n")
+    assert "tpu9" in refused("translate", model, "-l", "en-de", "--device", "tpu9", stdin=b"a\n")
+
+
+def test_a_failure_is_told_in_short_or_in_full(tmp_path, monkeypatch):
+    def fail(args):
+        raise RuntimeError("the disk is on fire")
+
+    monkeypatch.setattr(cli, "load_recipe", lambda *args: fail(args))
+    code, out, err = evokd("run", "r.yaml")
+    assert (code, out) == (1, "")
+    assert "the run failed: RuntimeError: the disk is on fire" in err
+    assert "EVOKD_TRACEBACK=1" in err
+    assert "Traceback" not in err
+    monkeypatch.setenv("EVOKD_TRACEBACK", "1")
+    with pytest.raises(RuntimeError, match="on fire"):
+        evokd("run", "r.yaml")
