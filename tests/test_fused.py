@@ -197,3 +197,8 @@ def test_logits_of_a_batch_never_stand_in_memory_at_once():
             chunk_tokens=64,
         ).backward()
     assert largest == 64 * v
+
+
+def test_an_objective_that_sums_is_refused():
+    with pytest.raises(ValueError, match=r"one loss per token, \(8,\) here; found \(\)"):
+        Case().chunked(lambda t: t.nll.sum())

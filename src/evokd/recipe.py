@@ -214,6 +214,7 @@ class TrainingSettings(Section):
     schedule: Literal["linear", "cosine", "constant"] = "cosine"
     warmup_ratio: float = Field(default=0.03, ge=0, le=1)
     weight_decay: float = Field(default=0.0, ge=0)
+    adam_beta2: float = Field(default=0.999, gt=0, lt=1)
     max_grad_norm: float = Field(default=1.0, gt=0)
     max_length: int = Field(default=512, ge=8)
     """Longest prompt + response, in tokens; longer pairs are left out and counted."""

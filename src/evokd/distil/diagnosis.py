@@ -68,8 +68,7 @@ def diagnose(
                 sentences.append(
                     _sentence(student.tokenizer, chosen[row], ids, values, settings.gamma)
                 )
-    everything = torch.cat(columns)
-    d, nll, teacher_nll = everything.double().unbind(1)
+    d, nll, teacher_nll = torch.cat(columns).double().T.contiguous()
     edges = torch.tensor(EDGES, dtype=torch.float64)
     counts = torch.bincount(torch.bucketize(d, edges[1:], right=True), minlength=len(EDGES))
     return {

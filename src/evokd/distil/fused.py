@@ -33,13 +33,20 @@ class TeacherLogits(Protocol):
         ...
 
 
+SUMS = (
+    *("tokens", "loss", "nll", "compared", "difficulty", "teacher_nll", "hard"),
+    *("loss_hard", "loss_all", "gradient_hard", "gradient_all"),
+)
+"""All that statistics may hold; one device may have seen less than another."""
+
+
 @dataclass
 class Statistics:
     """Sums over response tokens, kept on their device until somebody asks.
 
-    `sums` holds, each as a scalar tensor: tokens, loss, nll; with a teacher also difficulty, nats
-    the teacher spends on the reference (teacher_nll), hard tokens, and loss and gradient
-    (L2 norm over a token's logits) of hard tokens and of all.
+    `sums` holds, each as a scalar tensor: tokens, loss, nll; of the tokens on which there was a
+    teacher (compared) also difficulty, nats the teacher spends on the reference (teacher_nll), hard
+    tokens, and loss and gradient (L2 norm over a token's logits) of hard tokens and of all.
     """
 
     sums: dict[str, Tensor]
@@ -60,13 +67,14 @@ class Statistics:
         if not tokens:
             return {}
         means = {"student_nll": sums["nll"] / tokens}
-        if "difficulty" not in sums:
+        compared = sums.get("compared", 0.0)
+        if not compared:
             return means
         means |= {
-            "noevo_loss": sums["difficulty"] / tokens,
-            "mean_difficulty": sums["difficulty"] / tokens,
-            "teacher_nll": sums["teacher_nll"] / tokens,
-            "hard_share": sums["hard"] / tokens,
+            "noevo_loss": sums["difficulty"] / compared,
+            "mean_difficulty": sums["difficulty"] / compared,
+            "teacher_nll": sums["teacher_nll"] / compared,
+            "hard_share": sums["hard"] / compared,
         }
         for what in ("loss", "gradient"):
             if sums.get(f"{what}_all"):
@@ -103,6 +111,8 @@ def objective_on_hidden(
         chunk_tokens: rows of logits that stand in memory at once.
         statistics: if given, sums of what was seen are added to it.
 
+    Under autocast the heads' products are in its dtype; the objective is float32 always.
+
     Returns:
         Scalar in nats, float32 or wider.
     """
@@ -110,20 +120,35 @@ def objective_on_hidden(
     work = _Work(
         loss=OBJECTIVES[objective] if isinstance(objective, str) else objective,
         settings=settings,
-        head=student_head,
+        head=_constant(student_head),
         teacher=teacher,
         labels=labels,
         weights=weights,
         size=vocabulary_size or student_head.weight.shape[0],
         chunk_tokens=chunk_tokens,
         statistics=statistics,
+        learns=torch.is_grad_enabled(),
     )
-    if name in RANKS_TOKENS:
-        work.hard = most_difficult(
-            _difficulties(work, student_hidden.detach()), settings.top_percent
+    # Autocast would round the sums over the vocabulary: vecdot is one of its half-precision ops.
+    with torch.autocast(student_hidden.device.type, enabled=False):
+        if name in RANKS_TOKENS:
+            work.hard = most_difficult(
+                _difficulties(work, student_hidden.detach()), settings.top_percent
+            )
+        loss: Tensor = _ChunkedLoss.apply(
+            student_hidden, student_head.weight, student_head.bias, work
         )
-    loss: Tensor = _ChunkedLoss.apply(student_hidden, student_head.weight, student_head.bias, work)
     return loss
+
+
+def _constant(head: Head) -> Head:
+    """The head without gradients, its weight cast once for all chunks where autocast is on."""
+    weight, bias = head.weight.detach(), None if head.bias is None else head.bias.detach()
+    device = weight.device.type
+    if torch.is_autocast_enabled(device) and weight.dtype != torch.float64:
+        weight = weight.to(torch.get_autocast_dtype(device))
+        bias = None if bias is None else bias.to(weight.dtype)
+    return replace(head, weight=weight, bias=bias)
 
 
 @dataclass
@@ -139,6 +164,8 @@ class _Work:
     size: int
     chunk_tokens: int
     statistics: Statistics | None
+    learns: bool
+    """False: the loss is looked at only, as in an evaluation."""
     hard: Tensor | None = None
 
     def chunks(self) -> Iterator[slice]:
@@ -158,13 +185,12 @@ class _ChunkedLoss(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, work: _Work
     ) -> Tensor:
-        wanted = hidden.requires_grad, weight.requires_grad, bias is not None and bias.requires_grad
+        head, dtype = work.head, work.head.weight.dtype
+        wanted = [work.learns and x is not None and x.requires_grad for x in (hidden, weight, bias)]
         grad_hidden = torch.zeros_like(hidden) if wanted[0] else None
-        grad_weight = torch.zeros_like(weight) if wanted[1] else None
-        grad_bias = torch.zeros_like(bias) if wanted[2] else None  # type: ignore[arg-type]
-        head = replace(
-            work.head, weight=weight.detach(), bias=None if bias is None else bias.detach()
-        )
+        # Many chunks add up in here, so not in half precision.
+        grad_weight = torch.zeros_like(weight, dtype=_wide(weight)) if wanted[1] else None
+        grad_bias = torch.zeros_like(bias, dtype=_wide(weight)) if wanted[2] else None  # type: ignore[arg-type]
         total = torch.zeros((), dtype=_wide(hidden), device=hidden.device)
         for rows in work.chunks():
             raw = head.raw(hidden[rows].detach(), work.size)
@@ -172,20 +198,25 @@ class _ChunkedLoss(torch.autograd.Function):
                 raw.requires_grad_(any(wanted))
                 tokens = work.tokens(head.finish(raw), rows)
                 losses = work.loss(tokens)
+                _check_losses(losses, tokens.labels)
                 weighted = losses if work.weights is None else losses * work.weights[rows]
                 loss = weighted.sum()
             total += loss.detach()
             gradient = torch.autograd.grad(loss, raw)[0] if any(wanted) else None
             if gradient is not None:
-                gradient = gradient.to(weight.dtype)
+                gradient = gradient.to(dtype)
                 if grad_hidden is not None:
                     grad_hidden[rows] = (gradient @ head.weight[: work.size]).to(hidden.dtype)
                 if grad_weight is not None:
-                    grad_weight[: work.size] += gradient.t() @ hidden[rows].to(weight.dtype)
+                    grad_weight[: work.size] += gradient.t() @ hidden[rows].to(dtype)
                 if grad_bias is not None:
                     grad_bias[: work.size] += gradient.sum(0)
             if work.statistics is not None:
                 _count(work.statistics, tokens, losses.detach(), gradient)
+        if grad_weight is not None:
+            grad_weight = grad_weight.to(weight.dtype)
+        if grad_bias is not None and bias is not None:
+            grad_bias = grad_bias.to(bias.dtype)
         ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
         return total
 
@@ -193,6 +224,14 @@ class _ChunkedLoss(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         scaled = (None if g is None else g * upstream[0].to(g.dtype) for g in ctx.saved_tensors)
         return (*scaled, None)
+
+
+def _check_losses(losses: Tensor, labels: Tensor) -> None:
+    if losses.shape != labels.shape:
+        raise ValueError(
+            f"an objective gives one loss per token, {tuple(labels.shape)} here; "
+            f"found {tuple(losses.shape)}"
+        )
 
 
 @torch.no_grad()
@@ -216,6 +255,7 @@ def _count(statistics: Statistics, tokens: Tokens, losses: Tensor, gradient: Ten
         return
     hard = tokens.hard()
     statistics.add(
+        compared=torch.tensor(float(len(losses)), device=losses.device),
         difficulty=tokens.difficulty.sum(),
         teacher_nll=tokens.teacher_nll.sum(),
         hard=hard.sum().float(),

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainingArguments
 
-from evokd.distil.fused import Statistics, TeacherLogits, objective_on_hidden
+from evokd.distil.fused import SUMS, Statistics, TeacherLogits, objective_on_hidden
 from evokd.distil.objectives import (
     IGNORED,
     WITHOUT_TEACHER,
@@ -46,8 +46,9 @@ class DistillationTrainer(Trainer):
 
     Args:
         model: the student, a causal language model of transformers.
-        teacher: a model with the same vocabulary, a `TeacherSignal`, or None for sft. With a
-            teacher, sft logs the common curve as well, on the steps that are logged.
+        teacher: a model with the same vocabulary, a `TeacherSignal`, or None for sft and for
+            functions that don't ask for one. With a teacher, sft logs the common curve as well, on
+            the steps that are logged.
         objective: a name of `evokd.distil.objectives.OBJECTIVES`, or a function Tokens → (N,).
         settings: λ, β, Γ and top percent; the paper's defaults if None.
         beta_schedule: share of training done → β, for progressive β.
@@ -79,6 +80,10 @@ class DistillationTrainer(Trainer):
         args = args or TrainingArguments("trainer_output")
         # The columns are ours; Trainer would look for those of the model's signature.
         args.remove_unused_columns = False
+        if args.n_gpu > 1:
+            # DataParallel would cut the batch behind our backs; several devices take torchrun.
+            log.warning("one of %d GPUs is used; start with torchrun for all of them", args.n_gpu)
+            args._n_gpu = 1
         super().__init__(
             model=model,
             args=args,
@@ -87,7 +92,9 @@ class DistillationTrainer(Trainer):
             data_collator=data_collator or _collator(model),
             **kwargs,
         )
-        if objective not in WITHOUT_TEACHER and teacher is None:
+        known = isinstance(objective, str)
+        self.without_teacher = known and objective in WITHOUT_TEACHER
+        if known and not self.without_teacher and teacher is None:
             raise ValueError(f"objective {objective!r} needs a teacher; only sft does without")
         # compute_loss returns a loss that is normalised already; Trainer must not divide it again.
         self.model_accepts_loss_kwargs = True
@@ -135,7 +142,7 @@ class DistillationTrainer(Trainer):
         total = torch.as_tensor(amount, device=device)
         if self.args.world_size > 1:
             total = self.accelerator.gather(total.reshape(1)).sum()
-        return batches, total
+        return batches, total.clamp(min=1)  # a step without a target has loss 0, not 0/0
 
     def _amount(self, labels: Tensor) -> Tensor:
         predicted = labels[:, 1:] != IGNORED
@@ -152,8 +159,8 @@ class DistillationTrainer(Trainer):
         if not self.student.training:
             raise RuntimeError("validation goes through evaluate(), which counts tokens")
         if num_items_in_batch is None:
-            num_items_in_batch = self._amount(inputs["labels"])
-        watched = self.objective not in WITHOUT_TEACHER or self._is_logged_step()
+            num_items_in_batch = self._amount(inputs["labels"]).clamp(min=1)
+        watched = not self.without_teacher or self._is_logged_step()
         loss = self._summed_loss(model, inputs, self.teacher if watched else None, self.statistics)
         self._tokens_seen += int(inputs["attention_mask"].sum())
         # Devices average their gradients; the loss was divided by what all of them hold together.
@@ -178,18 +185,20 @@ class DistillationTrainer(Trainer):
         if self.reduction == "sequence":
             lengths = predicts.sum(1, keepdim=True)
             weights = (1.0 / lengths).expand_as(predicts)[predicts]
-        return objective_on_hidden(
-            self.objective,
-            self._settings_now(),
-            hidden[predicts],
-            head_of(self.student),
-            said,
-            labels.roll(-1, dims=1)[predicts],
-            weights=weights,
-            vocabulary_size=self.vocabulary_size,
-            chunk_tokens=self.chunk_tokens,
-            statistics=statistics,
-        )
+        # Accelerate wraps the student's forward in autocast; the head's product belongs there too.
+        with self.accelerator.autocast():
+            return objective_on_hidden(
+                self.objective,
+                self._settings_now(),
+                hidden[predicts],
+                head_of(self.student),
+                said,
+                labels.roll(-1, dims=1)[predicts],
+                weights=weights,
+                vocabulary_size=self.vocabulary_size,
+                chunk_tokens=self.chunk_tokens,
+                statistics=statistics,
+            )
 
     def _settings_now(self) -> ObjectiveSettings:
         if self.beta_schedule is None:
@@ -228,19 +237,29 @@ class DistillationTrainer(Trainer):
         self.student.eval()
         statistics = Statistics.empty()
         for inputs in loader:
-            inputs = self._prepare_inputs(inputs)
+            inputs = self._without_repeats(loader, self._prepare_inputs(inputs))
             with self.compute_loss_context_manager():
                 self._summed_loss(self.student, inputs, self.teacher, statistics)
         self.student.train(training)
         return self._over_devices(statistics)
 
+    def _without_repeats(self, loader: Any, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Unlabel the pairs that fill up the last batch where devices share a data set unevenly."""
+        own = getattr(loader, "remainder", 0)  # pairs of the last batch that are no repeats
+        if self.args.world_size == 1 or own <= 0 or not loader.end_of_dataloader:
+            return inputs
+        if not self.accelerator.even_batches:
+            return inputs
+        labels = inputs["labels"].clone()
+        labels[max(0, own - self.args.process_index * len(labels)) :] = IGNORED
+        return {**inputs, "labels": labels}
+
     def _over_devices(self, statistics: Statistics) -> Statistics:
         if self.args.world_size == 1:
             return statistics
-        names = sorted(statistics.sums)
-        mine = torch.stack([statistics.sums[name].float() for name in names]).to(self.args.device)
-        total = self.accelerator.reduce(mine, "sum")
-        return Statistics(dict(zip(names, total, strict=True)))
+        mine = torch.tensor([float(statistics.sums.get(name, 0.0)) for name in SUMS])
+        total = self.accelerator.reduce(mine.to(self.args.device), "sum")
+        return Statistics(dict(zip(SUMS, total, strict=True)))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Lay what was watched since the last log beside Trainer's loss."""

@@ -159,7 +159,7 @@ def arguments(
         warmup_steps=math.ceil(settings.warmup_ratio * steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        adam_beta2=0.999,
+        adam_beta2=settings.adam_beta2,
         seed=work.seed,
         data_seed=work.seed,
         bf16=_bf16(settings, work.device),

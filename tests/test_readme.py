@@ -1,0 +1,273 @@
+"""README's commands and code: run on small files, or parsed where they need hours or the network.
+
+Every line of a ```sh block is a command of a kind that this file knows. The `evokd` ones are parsed
+by the real argument parser and run one after the other in one folder, small; those that can't be
+run here are in `ONLY_PARSED` with the reason. ```python blocks are run with tiny models.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import pytest
+import yaml
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from evokd import cli
+from evokd.models.loading import train_tokenizer
+from evokd.recipe import check_recipe, load_recipe
+from evokd.text.prompts import prompt_tags
+from small_study import evokd, sentences, write_moses
+from tiny import copy_task, tiny_llama
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+LINES = 6
+"""Of every test file here."""
+ONLY_PARSED = [
+    (r"^run recipes/", "takes long; the recipe with its overrides is checked"),
+    (r"^distil .*--(teacher|student) (?!fresh\b)", "needs models from the hub"),
+    (r"^translate (?!runs/)", "needs a model from the hub or of the reader's own"),
+    (r"\b(hub|sacrebleu):", "needs text from the network"),
+]
+OTHER_COMMANDS = [
+    r"git clone https?://\S+",
+    r"cd \S+",
+    r"(\.|source) \.venv/bin/activate",
+    r"python3? -m venv \.venv",
+    r"pip install \S.*",
+    r"(xdg-)?open runs/\S+",
+]
+"""What a README may show beside `evokd` and `make`; it is not run."""
+SMALL_MODELS = "{hidden_size: 16, layers: 1, heads: 2}"
+SMALL = {
+    "demo": [
+        *("corpus.train=phrasebook:train:120", "corpus.valid=phrasebook:valid:10"),
+        f"corpus.test=[{{name: phrases, path: 'phrasebook:test:{LINES}'}}]",
+        *("teacher.training={max_steps: 4}", "student.warm_start_steps=2"),
+        *("training.max_steps=2", "tokenizer.vocab_size=400", "scoring.bootstrap_samples=20"),
+    ],
+    "distil": [
+        *(f"teacher.fresh={SMALL_MODELS}", f"student.fresh={SMALL_MODELS}"),
+        *("tokenizer.vocab_size=300", "student.warm_start_steps=1", "scoring.bootstrap_samples=20"),
+        *("training.max_steps=2", "training.batch_size=8", "training.max_length=1024"),
+    ],
+}
+SMALL["run"] = SMALL["distil"]
+
+
+class Command(NamedTuple):
+    """One `evokd` command of the README."""
+
+    argv: list[str]
+    stdin: str | None
+    stdout: str | None
+
+    def __str__(self) -> str:
+        return " ".join(self.argv)
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def shell_lines(text: str = README) -> list[str]:
+    """Commands of the ```sh blocks: continued lines joined, comments and prompts taken off."""
+    joined = "".join(blocks("sh", text)).replace("\\\n", " ")
+    lines = (re.sub(r"(^|\s)#.*", "", line).removeprefix("$ ") for line in joined.split("\n"))
+    return [part.strip() for line in lines for part in line.split("&&") if part.strip()]
+
+
+def command_of(line: str) -> Command | None:
+    """The `evokd` command of a line; `make demo` is one too. None where there is none."""
+    if line == "make demo":
+        line = "evokd demo -o runs/demo"
+    words = shlex.split(line.split("|")[-1] if "| evokd" in line else line.split("|")[0])
+    while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+        words.pop(0)
+    if not words or words[0].removeprefix(".venv/bin/") != "evokd":
+        return None
+    argv, streams = [], {}
+    rest = iter(words[1:])
+    for word in rest:
+        if word in ("<", ">"):
+            streams[word] = next(rest)
+        else:
+            argv.append(word)
+    return Command(argv, streams.get("<"), streams.get(">"))
+
+
+def commands(text: str = README) -> list[Command]:
+    return [made for line in shell_lines(text) if (made := command_of(line))]
+
+
+def why_only_parsed(command: Command) -> str | None:
+    return next((why for what, why in ONLY_PARSED if re.search(what, str(command))), None)
+
+
+@pytest.mark.parametrize(
+    ("line", "argv", "stdin", "stdout"),
+    [
+        ("evokd demo -o x", ["demo", "-o", "x"], None, None),
+        ("make demo", ["demo", "-o", "runs/demo"], None, None),
+        ("HF_HUB_OFFLINE=1 .venv/bin/evokd report x", ["report", "x"], None, None),
+        ("evokd translate m -l en-de < a > b", ["translate", "m", "-l", "en-de"], "a", "b"),
+        ("cat a | evokd translate m -l en-de", ["translate", "m", "-l", "en-de"], None, None),
+        ("evokd run r.yaml 'seeds=[1, 2]'", ["run", "r.yaml", "seeds=[1, 2]"], None, None),
+        ("make test", None, None, None),
+    ],
+)
+def test_how_commands_are_read(line, argv, stdin, stdout):
+    assert command_of(line) == (None if argv is None else Command(argv, stdin, stdout))
+
+
+def test_how_blocks_are_read():
+    text = (
+        "```sh\n$ evokd demo \\\n    -o x   # why\n# what\ncd a && make test\n```\n```\nno\n```\n"
+    )
+    assert shell_lines(text) == ["evokd demo      -o x", "cd a", "make test"]
+
+
+def test_the_readme_shows_every_verb():
+    shown = {command.argv[0] for command in commands()}
+    assert shown == {"demo", "run", "distil", "translate", "score", "report"}
+
+
+def test_every_line_is_a_command_of_a_known_kind():
+    for line in shell_lines():
+        target = re.fullmatch(r"make (?:[A-Z]+=\S+ )?(\w+)", line)
+        if target:
+            assert re.search(rf"^{target[1]}:", MAKEFILE, flags=re.MULTILINE), line
+        elif command_of(line) is None:
+            assert any(re.fullmatch(kind, line) for kind in OTHER_COMMANDS), line
+
+
+def test_every_command_has_flags_that_exist():
+    for command in commands():
+        try:
+            args = cli._arguments(command.argv)
+        except SystemExit:
+            pytest.fail(f"evokd {command}: no such flags")
+        if command.argv[0] == "run" and (ROOT / args.recipe).exists():
+            load_recipe(ROOT / args.recipe, args.override)
+        elif command.argv[0] == "distil":
+            check_recipe(cli._recipe_of(args), args.override)
+
+
+def recipes_in_blocks() -> dict[str, str]:
+    """```yaml blocks that begin with a comment that names a file: `# mine.yaml`."""
+    named = (re.match(r"# (\S+\.ya?ml)\b", block) for block in blocks("yaml"))
+    return {name[1]: block for name, block in zip(named, blocks("yaml"), strict=True) if name}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with data/train, valid and test in English and German, and recipes of the README."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "data").mkdir()
+    for name, count, start in [("train", 80, 0), ("valid", 8, 300), ("test", LINES, 500)]:
+        write_moses(folder / "data", name, sentences(count, start))
+    for name, text in recipes_in_blocks().items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def as_the_shell_would(word: str) -> list[str]:
+    """The files that a pattern stands for; no other word of a README has a star."""
+    return sorted(map(str, Path().glob(word))) if "*" in word else [word]
+
+
+def make_missing(folder: Path, name: str, language: str) -> None:
+    """A text file that a command reads; files of runs have to be there."""
+    if not (folder / name).exists():
+        assert not name.startswith("runs/"), f"{name} isn't what an earlier command writes"
+        side = 0 if language == "en" else 1
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(pair[side] + "\n" for pair in sentences(LINES, start=500))
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def test_the_commands_run(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    ran = set()
+    for command in commands():
+        if why_only_parsed(command):
+            continue
+        argv = [name for word in command.argv for name in as_the_shell_would(word)]
+        args = cli._arguments(argv)
+        verb = argv[0]
+        small = SMALL.get(verb, [])
+        stdin = b""
+        if verb == "translate":
+            make_missing(folder, command.stdin or "in.txt", args.direction.split("-")[0])
+            stdin = (folder / (command.stdin or "in.txt")).read_bytes()
+        if verb == "score":
+            source, target = args.direction.split("-")
+            for name, language in [
+                *([(args.src, source)] if args.src else []),
+                *((name, target) for name in (*args.ref, *args.hyp)),
+            ]:
+                make_missing(folder, name, language)
+        code, out, err = evokd(*argv, *small, stdin=stdin)
+        assert code == 0, f"evokd {command}\n{err}"
+        if command.stdout:
+            (folder / command.stdout).parent.mkdir(parents=True, exist_ok=True)
+            (folder / command.stdout).write_text(out, encoding="utf-8")
+        if verb == "translate":
+            assert out.count("\n") == stdin.count(b"\n")
+        if verb in ("demo", "distil"):
+            assert (args.output / "report.html").exists()
+        ran.add(verb)
+    assert ran >= {"demo", "distil", "translate", "score", "report"}
+
+
+def test_the_recipes_are_valid():
+    for block in blocks("yaml"):
+        tree = yaml.safe_load(block)
+        assert isinstance(tree, dict)
+        if "methods" in tree and "corpus" in tree:
+            check_recipe(tree)
+
+
+def test_the_python_runs(tmp_path, monkeypatch):
+    code = blocks("python")
+    assert any("DistillationTrainer(" in block for block in code)
+    monkeypatch.chdir(tmp_path)
+    names = [text for pair in sentences(40) for text in pair]
+    tokenizer = train_tokenizer(names, 300, prompt_tags(["en", "de"]))
+
+    def model(*args: Any, **kwargs: Any) -> Any:
+        return tiny_llama(vocab_size=len(tokenizer))
+
+    data = copy_task(8)
+    given = {
+        **{name: model() for name in ("student", "teacher", "model")},
+        **{name: data for name in ("pairs", "data", "dataset", "train_dataset", "examples")},
+        "tokenizer": tokenizer,
+    }
+    with (
+        mock.patch.object(AutoModelForCausalLM, "from_pretrained", model),
+        mock.patch.object(AutoTokenizer, "from_pretrained", return_value=tokenizer),
+    ):
+        for block in code:
+            exec(compile(block, "README.md", "exec"), given)
+    trained = [value for value in given.values() if type(value).__name__ == "DistillationTrainer"]
+    assert trained
+    assert all(trainer.state.global_step > 0 for trainer in trained)
+
+
+def test_what_the_readme_measures_is_in_the_results():
+    for command in commands():
+        args = cli._arguments(command.argv)
+        if command.argv[0] == "demo":
+            assert "evokd demo" in RESULTS
+        elif command.argv[0] == "run" and not args.check and (ROOT / args.recipe).exists():
+            assert f"evokd run {args.recipe}" in RESULTS, f"docs/results.md lacks {args.recipe}"
