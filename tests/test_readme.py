@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evokd import cli
 from evokd.models.loading import train_tokenizer
-from evokd.recipe import check_recipe, load_recipe
+from evokd.recipe_file import check_recipe, load_recipe
 from evokd.text.prompts import prompt_tags
 from small_study import evokd, sentences, write_moses
 from tiny import copy_task, tiny_llama
@@ -51,8 +51,9 @@ SMALL = {
     "demo": [
         *("corpus.train=phrasebook:train:120", "corpus.valid=phrasebook:valid:10"),
         f"corpus.test=[{{name: phrases, path: 'phrasebook:test:{LINES}'}}]",
-        *("teacher.training={max_steps: 4}", "student.warm_start_steps=2"),
-        *("training.max_steps=2", "tokenizer.vocab_size=400", "scoring.bootstrap_samples=20"),
+        *("methods=[sft, noevo, self_evolution]", "teacher.training={max_steps: 4}"),
+        *("student.warm_start_steps=2", "training.max_steps=2"),
+        *("tokenizer.vocab_size=400", "scoring.bootstrap_samples=20"),
     ],
     "distil": [
         *(f"teacher.fresh={SMALL_MODELS}", f"student.fresh={SMALL_MODELS}"),

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from evokd.errors import InputError
-from evokd.recipe import BetaSchedule, check_recipe, dump_recipe, load_recipe
+from evokd.recipe import BetaSchedule
+from evokd.recipe_file import check_recipe, dump_recipe, load_recipe
 from small_study import recipe, write_recipe
 
 SHIPPED = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))

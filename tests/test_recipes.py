@@ -13,15 +13,8 @@ import yaml
 
 from evokd.cli import shipped_recipe
 from evokd.distil.objectives import OBJECTIVES
-from evokd.recipe import (
-    OBJECTIVE_NAMES,
-    PROMPT_STYLES,
-    BetaSchedule,
-    Recipe,
-    Section,
-    check_recipe,
-    load_recipe,
-)
+from evokd.recipe import OBJECTIVE_NAMES, PROMPT_STYLES, BetaSchedule, Recipe, Section
+from evokd.recipe_file import check_recipe, load_recipe
 from evokd.text.prompts import load_prompt
 from small_study import evokd
 

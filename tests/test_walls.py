@@ -20,7 +20,9 @@ PACKAGE = Path(evokd.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS_BELOW = {
     "errors": set(),
-    "recipe": {"errors"},
+    "complaints": set(),
+    "recipe": {"complaints"},
+    "recipe_file": {"errors", "complaints", "recipe"},
     "rundir": {"errors"},
     "text": {"errors", "recipe", "rundir"},
     "models": {"errors", "recipe", "rundir", "text"},
@@ -29,10 +31,20 @@ for room in ("distil", "translate", "judge", "report"):
     ROOMS_BELOW[room] = {*ROOMS_BELOW["models"], "models"}
 ROOMS_BELOW["results"] = {*ROOMS_BELOW["judge"], "judge", "report"}
 ROOMS_BELOW["stages"] = {*ROOMS_BELOW["results"], "results", "distil", "translate"}
-ROOMS_BELOW["study"] = {*ROOMS_BELOW["stages"], "stages"}
+ROOMS_BELOW["study"] = {*ROOMS_BELOW["stages"], "stages", "recipe_file"}
 ROOMS_BELOW["cli"] = {*ROOMS_BELOW["study"], "study"}
 ROOMS_BELOW["__main__"] = {"cli"}
-WITHOUT_TORCH = ("errors", "recipe", "rundir", "text", "judge", "report", "results")
+WITHOUT_TORCH = (
+    "errors",
+    "complaints",
+    "recipe",
+    "recipe_file",
+    "rundir",
+    "text",
+    "judge",
+    "report",
+    "results",
+)
 TORCH = {"torch", "transformers", "accelerate", "tokenizers", "safetensors"}
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from evokd.errors import InputError
-from evokd.recipe import OBJECTIVE_NAMES, Recipe, check_recipe, load_recipe
+from evokd.recipe import OBJECTIVE_NAMES, Recipe
+from evokd.recipe_file import check_recipe, load_recipe
 
 EXIT_BAD_INPUT = 2
 EXIT_FAILED = 1
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 def distil(args: argparse.Namespace) -> int:
     """A study from flags; the recipe that it stands for is printed and saved."""
-    from evokd.recipe import dump_recipe
+    from evokd.recipe_file import dump_recipe
 
     recipe = check_recipe(_recipe_of(args), args.override, origin="evokd distil")
     text = dump_recipe(recipe)
@@ -135,6 +136,7 @@ def shipped_recipe(name: str) -> Path:
 
 
 def _study(recipe: Recipe, folder: Path) -> int:
+    from evokd.report.headline import headline
     from evokd.report.tables import as_text, examples_text
 
     _quiet()
@@ -142,7 +144,12 @@ def _study(recipe: Recipe, folder: Path) -> int:
 
     results = run_study(recipe, folder, note=lambda text: print(text, file=sys.stderr))
     print(as_text(results))
-    print(examples_text(results))
+    print("\n" + " ".join(headline(results)))
+    if "hard_share" in results["start"]:
+        print(
+            f"Hard tokens (d > 0.4 nats) before distillation: {results['start']['hard_share']:.0%}."
+        )
+    print("\n" + examples_text(results))
     print(f"report: {(folder / 'report.html').resolve()}")
     return 0
 
@@ -185,9 +192,12 @@ def _quiet() -> None:
     import logging
     import warnings
 
+    from transformers.utils import logging as transformers_logging
+
     warnings.filterwarnings("ignore", category=FutureWarning)
-    logging.getLogger("transformers").setLevel(logging.ERROR)
     logging.getLogger("accelerate").setLevel(logging.ERROR)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -7,14 +7,10 @@ recipe. `recipes/reference.yaml` holds every key with a comment.
 
 from __future__ import annotations
 
-import copy
-import difflib
 import re
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -25,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from evokd.errors import InputError
+from evokd.complaints import explain, unknown
 
 ObjectiveName = Literal[
     "sft",
@@ -40,15 +36,6 @@ ObjectiveName = Literal[
 OBJECTIVE_NAMES: tuple[str, ...] = get_args(ObjectiveName)
 PROMPT_STYLES = ("parrot", "alma", "chat", "compact")
 CORPUS_FORMATS = ("auto", "moses", "tsv", "json", "tmx", "po", "hub", "sacrebleu", "phrasebook")
-
-UNION_PARTS = ("float", "BetaSchedule")
-"""What pydantic calls the two kinds of `beta` in the place of an error."""
-SHAPES = {
-    "model_type": "a mapping of keys is accepted",
-    "dict_type": "a mapping of keys is accepted",
-    "tuple_type": "a list is accepted",
-}
-"""What is accepted, by pydantic's kind of error."""
 DIRECTION = re.compile(r"^[A-Za-z]{2,3}([_@.][A-Za-z0-9]+)?-[A-Za-z]{2,3}([_@.][A-Za-z0-9]+)?$")
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_+]*$")
 
@@ -132,12 +119,12 @@ class CorpusSettings(Section):
     @field_validator("train", "valid", mode="before")
     @classmethod
     def _paths_are_sources(cls, value: Any) -> Any:
-        return [{"path": v} if isinstance(v, str) else v for v in _as_list(value)]
+        return [{"path": v} if isinstance(v, str) else v for v in as_list(value)]
 
     @field_validator("test", mode="before")
     @classmethod
     def _tests_are_listed(cls, value: Any) -> Any:
-        return _as_list(value)
+        return as_list(value)
 
     @field_validator("weights")
     @classmethod
@@ -193,6 +180,8 @@ class TeacherSettings(ModelSettings):
 class StudentSettings(ModelSettings):
     warm_start_steps: int = Field(default=0, ge=0)
     """SFT steps before any method starts; all methods start from the same weights."""
+    warm_start_training: dict[str, Any] = Field(default_factory=dict)
+    """Keys of `training` that differ in those steps."""
 
 
 class TokenizerSettings(Section):
@@ -267,7 +256,7 @@ class MethodSettings(Section):
     @classmethod
     def _objective_is_known(cls, value: Any) -> Any:
         if value not in OBJECTIVE_NAMES:
-            raise ValueError(_unknown("objective", value, OBJECTIVE_NAMES))
+            raise ValueError(unknown("objective", value, OBJECTIVE_NAMES))
         return value
 
     @field_validator("name")
@@ -352,7 +341,7 @@ class Recipe(Section):
     @field_validator("directions", "methods", "seeds", mode="before")
     @classmethod
     def _one_is_a_list_too(cls, value: Any) -> Any:
-        return _as_list(value)
+        return as_list(value)
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Recipe:
@@ -363,27 +352,28 @@ class Recipe(Section):
                 if direction not in self.directions:
                     raise ValueError(
                         f"corpus source {i + 1} ({source.path}) "
-                        + _unknown("direction", direction, self.directions)
+                        + unknown("direction", direction, self.directions)
                     )
         for direction in self.corpus.weights:
             if direction not in self.directions:
                 raise ValueError(
-                    "corpus.weights: " + _unknown("direction", direction, self.directions)
+                    "corpus.weights: " + unknown("direction", direction, self.directions)
                 )
         systems = ["teacher", *(m.name for m in self.methods)]
         if self.scoring.baseline is not None and self.scoring.baseline not in systems:
             raise ValueError(
-                "scoring.baseline: " + _unknown("system", self.scoring.baseline, systems)
+                "scoring.baseline: " + unknown("system", self.scoring.baseline, systems)
             )
         for where, overrides in [
-            ("teacher", self.teacher.training),
-            ("student", self.student.training),
-            *((f"methods.{m.name}", m.training) for m in self.methods),
+            ("teacher.training", self.teacher.training),
+            ("student.training", self.student.training),
+            ("student.warm_start_training", self.student.warm_start_training),
+            *((f"methods.{m.name}.training", m.training) for m in self.methods),
         ]:
             try:
                 self.training_of(overrides)
             except ValidationError as error:
-                raise ValueError(_explain(error, TrainingSettings, f"{where}.training.")) from None
+                raise ValueError(explain(error, TrainingSettings, f"{where}.")) from None
         return self
 
     def training_of(self, *overrides: dict[str, Any]) -> TrainingSettings:
@@ -408,162 +398,6 @@ class Recipe(Section):
         return list(dict.fromkeys(code for d in self.directions for code in d.split("-")))
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file, lay `key=value` overrides over it and check all of it.
-
-    Raises:
-        InputError: naming each key that is wrong, what was found and what is accepted.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"recipe {path} not found; give the path of a YAML file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"recipe {path} can't be read: {error}") from None
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"recipe {path} is no valid YAML: {error}") from None
-    if not isinstance(tree, dict):
-        raise InputError(f"recipe {path} holds {_kind(tree)}; a mapping of keys is accepted")
-    return check_recipe(tree, overrides, origin=str(path))
-
-
-def check_recipe(
-    tree: dict[str, Any], overrides: Sequence[str] = (), origin: str = "recipe"
-) -> Recipe:
-    """A recipe from plain dicts and lists; see `load_recipe`."""
-    tree = _spelled_out(tree)
-    for override in overrides:
-        _apply_override(tree, override)
-    tree.setdefault("name", Path(origin).stem)
-    try:
-        return Recipe.model_validate(tree)
-    except ValidationError as error:
-        raise InputError(f"{origin} has errors:\n{_explain(error, Recipe)}") from None
-
-
-def dump_recipe(recipe: Recipe) -> str:
-    """The resolved recipe, every default written out, as YAML that `load_recipe` takes."""
-    return yaml.safe_dump(
-        recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
-    )
-
-
-def _spelled_out(tree: dict[str, Any]) -> dict[str, Any]:
-    """A copy in which every short form is a mapping, so that overrides find its keys."""
-    tree = copy.deepcopy(tree)
-    if "methods" in tree:
-        tree["methods"] = [
-            {"objective": m} if isinstance(m, str) else m for m in _as_list(tree["methods"])
-        ]
-    corpus = tree.get("corpus")
-    for part in ("train", "valid", "test"):
-        if isinstance(corpus, dict) and part in corpus:
-            sources = _as_list(corpus[part])
-            corpus[part] = [{"path": s} if isinstance(s, str) else s for s in sources]
-    return tree
-
-
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise InputError(f"{override!r} is no override; type key=value, e.g. training.epochs=1")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text
-    node: Any = tree
-    *parents, last = key.split(".")
-    for depth, part in enumerate(parents):
-        if isinstance(node, list):
-            node = node[_index(node, part, override)]
-        else:
-            if node.get(part) is None:
-                node[part] = {}
-            node = node[part]
-        if not isinstance(node, (dict, list)):
-            where = ".".join(parents[: depth + 1])
-            raise InputError(f"override {override!r}: {where} is {_kind(node)}, it has no keys")
-    if isinstance(node, list):
-        node[_index(node, last, override)] = value
-    else:
-        node[last] = value
-
-
-def _index(items: list[Any], part: str, override: str) -> int:
-    """Position of a list's element, by number or by the element's name."""
-    names = [
-        item.get("name", item.get("objective")) if isinstance(item, dict) else item
-        for item in items
-    ]
-    if part in names:
-        return names.index(part)
-    if part.isdigit() and int(part) < len(items):
-        return int(part)
-    accepted = ", ".join(str(n) for n in names if n) or f"0 to {len(items) - 1}"
-    raise InputError(f"override {override!r}: no element {part!r}; accepted: {accepted}")
-
-
-def _explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
-    """Pydantic's complaints as one line each: where, what was found, what is accepted."""
-    lines = []
-    problems = error.errors()
-    # A list whose only element is wrong counts as empty as well: that says nothing new.
-    parents = {p["loc"][:depth] for p in problems for depth in range(len(p["loc"]))}
-    for problem in problems:
-        where = prefix + ".".join(str(part) for part in problem["loc"] if part not in UNION_PARTS)
-        kind = "BetaSchedule" if isinstance(problem["input"], dict) else "float"
-        if problem["loc"] and problem["loc"][-1] in UNION_PARTS and problem["loc"][-1] != kind:
-            continue  # the other kind was meant
-        if problem["type"] == "extra_forbidden":
-            known = _keys_at(model, problem["loc"][:-1])
-            lines.append(f"  {where}: " + _unknown("key", str(problem["loc"][-1]), known))
-        elif problem["type"] == "missing":
-            lines.append(f"  {where}: this key is needed and isn't there")
-        elif problem["type"] == "too_short":
-            if problem["loc"] not in parents:
-                lines.append(f"  {where}: found nothing; at least one is needed")
-        elif problem["type"] in SHAPES:
-            lines.append(f"  {where}: found {problem['input']!r}; {SHAPES[problem['type']]}")
-        elif problem["type"] == "value_error":
-            text = problem["msg"].removeprefix("Value error, ")
-            lines.append(
-                text if text.startswith("  ") else f"  {where}: {text}".replace(" : ", " ")
-            )
-        else:
-            message = problem["msg"][0].lower() + problem["msg"][1:]
-            if isinstance(problem["input"], bool):
-                message += "; put it in quotes: YAML takes a bare no, yes, on or off for a truth"
-            lines.append(f"  {where}: found {problem['input']!r}; {message}")
-    return "\n".join(dict.fromkeys(lines))
-
-
-def _keys_at(model: type[BaseModel], location: Iterable[int | str]) -> list[str]:
-    """The keys accepted at a place of the recipe."""
-    for part in location:
-        if isinstance(part, str) and part in model.model_fields:
-            inner = _section_in(model.model_fields[part].annotation)
-            if inner is not None:
-                model = inner
-    return list(model.model_fields)
-
-
-def _section_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    inner = (_section_in(argument) for argument in get_args(annotation))
-    return next((section for section in inner if section is not None), None)
-
-
-def _unknown(what: str, found: Any, known: Iterable[str]) -> str:
-    known = list(known)
-    near = difflib.get_close_matches(str(found), known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {what} {found!r}; {hint}accepted: {', '.join(known)}"
-
-
 def _distinct(what: str, names: Sequence[str]) -> Any:
     twice = [name for i, name in enumerate(names) if name in names[:i]]
     if twice:
@@ -571,9 +405,6 @@ def _distinct(what: str, names: Sequence[str]) -> Any:
     return names
 
 
-def _as_list(value: Any) -> Any:
+def as_list(value: Any) -> Any:
+    """A single value stands for a list of one."""
     return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"

@@ -156,7 +156,9 @@ def make_start(study: Study, corpus: Stage, tokenizer: Stage) -> System:
     """Where every method starts: the student as given, warmed up by some steps of SFT."""
     settings, seed = study.recipe.student, study.recipe.seeds[0]
     steps = settings.warm_start_steps
-    training = study.recipe.training_of(settings.training, {"select": "last"})
+    training = study.recipe.training_of(
+        settings.training, settings.warm_start_training, {"select": "last"}
+    )
     if settings.model == "fresh" and not steps:
         study.note(
             "warning: the student starts from random weights, so nearly every token is hard for "
@@ -455,7 +457,9 @@ def _bar(label: str) -> Callable[[int, int], None]:
 
 def _identity(settings: ModelSettings) -> dict[str, Any]:
     """What a model is; one on disk by sizes and times of its files, too big to hash each time."""
-    named = settings.model_dump(mode="json", exclude={"training", "warm_start_steps", "sft"})
+    named = settings.model_dump(
+        mode="json", exclude={"training", "warm_start_steps", "warm_start_training", "sft"}
+    )
     path = Path(settings.model).expanduser()
     if settings.model == "fresh" or not path.exists():
         return named

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from evokd import stages
-from evokd.recipe import Recipe, dump_recipe
+from evokd.recipe import Recipe
+from evokd.recipe_file import dump_recipe
 from evokd.rundir import locked, write_text
 from evokd.text.prompts import load_prompt
 

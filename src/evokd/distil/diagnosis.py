@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from evokd.distil.objectives import IGNORED, Tokens
 from evokd.distil.training import method_settings
-from evokd.models.batches import collate, encode_pair
+from evokd.models.batches import collate, encode_pair, filler_id
 from evokd.models.heads import final_hidden, head_of
 from evokd.models.loading import Translator
 from evokd.recipe import MethodSettings
@@ -36,7 +36,7 @@ def diagnose(
     d is Eq. 5 with the method's λ; a token is hard where d > the method's Γ.
     """
     settings, _ = method_settings(method)
-    filler = student.tokenizer.pad_token_id or 0
+    filler = filler_id(student.tokenizer)
     device = next(student.model.parameters()).device
     student.model.eval()
     columns: list[Tensor] = []
@@ -117,7 +117,9 @@ def _pieces(tokenizer: Any, ids: list[int]) -> list[str]:
     """The text that each token adds; a byte of an unfinished character adds nothing yet."""
     pieces, before = [], ""
     for end in range(1, len(ids) + 1):
-        text = tokenizer.decode(ids[:end], skip_special_tokens=False)
+        text = tokenizer.decode(
+            ids[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
         whole = text if not text.endswith("\ufffd") else before
         pieces.append(whole[len(before) :])
         before = whole

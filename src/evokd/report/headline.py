@@ -143,6 +143,11 @@ def _noise(results: Results, focus: str, test_set: str) -> str | None:
     if not gaps:
         return None
     noise, delta = max(gaps), _delta(results, focus, test_set)
+    if noise < 0.005:
+        return (
+            f"{twins[0]} and {twins[1]} have the same gradients and gave the same scores: this "
+            "setup repeats itself exactly, and only more seeds would show its noise."
+        )
     up_to = "up to " if len(gaps) > 1 else ""
     fact = (
         f"{twins[0]} and {twins[1]} have the same gradients and still differ by {up_to}"

@@ -22,7 +22,7 @@ from evokd.text.textfiles import read_text
 
 PLACEHOLDERS = ("source", "source_language", "target_language", "source_code", "target_code")
 
-# Alpaca's frame with ParroT's instruction (Jiao et al. 2023), as in the paper's section 4.2.
+# Alpaca's frame with ParroT's instruction (Jiao et al. 2023), as in the paper's section 4.1.
 _PARROT = """\
 Below is an instruction that describes a task, paired with an input that provides further context. \
 Write a response that appropriately completes the request.

@@ -1,0 +1,77 @@
+"""What is wrong with a recipe, in words for the one who wrote it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+UNION_PARTS = ("float", "BetaSchedule")
+"""What pydantic calls the two kinds of `beta` in the place of an error."""
+SHAPES = {
+    "model_type": "a mapping of keys is accepted",
+    "dict_type": "a mapping of keys is accepted",
+    "tuple_type": "a list is accepted",
+}
+"""What is accepted, by pydantic's kind of error."""
+
+
+def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """Pydantic's complaints as one line each: where, what was found, what is accepted."""
+    lines = []
+    problems = error.errors()
+    # A list whose only element is wrong counts as empty as well: that says nothing new.
+    parents = {p["loc"][:depth] for p in problems for depth in range(len(p["loc"]))}
+    for problem in problems:
+        where = prefix + ".".join(str(part) for part in problem["loc"] if part not in UNION_PARTS)
+        kind = "BetaSchedule" if isinstance(problem["input"], dict) else "float"
+        if problem["loc"] and problem["loc"][-1] in UNION_PARTS and problem["loc"][-1] != kind:
+            continue  # the other kind was meant
+        if problem["type"] == "extra_forbidden":
+            known = _keys_at(model, problem["loc"][:-1])
+            lines.append(f"  {where}: " + unknown("key", str(problem["loc"][-1]), known))
+        elif problem["type"] == "missing":
+            lines.append(f"  {where}: this key is needed and isn't there")
+        elif problem["type"] == "too_short":
+            if problem["loc"] not in parents:
+                lines.append(f"  {where}: found nothing; at least one is needed")
+        elif problem["type"] in SHAPES:
+            lines.append(f"  {where}: found {problem['input']!r}; {SHAPES[problem['type']]}")
+        elif problem["type"] == "value_error":
+            text = problem["msg"].removeprefix("Value error, ")
+            lines.append(
+                text if text.startswith("  ") else f"  {where}: {text}".replace(" : ", " ")
+            )
+        else:
+            message = problem["msg"][0].lower() + problem["msg"][1:]
+            if isinstance(problem["input"], bool):
+                message += "; put it in quotes: YAML takes a bare no, yes, on or off for a truth"
+            lines.append(f"  {where}: found {problem['input']!r}; {message}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _keys_at(model: type[BaseModel], location: Iterable[int | str]) -> list[str]:
+    """The keys accepted at a place of the recipe."""
+    for part in location:
+        if isinstance(part, str) and part in model.model_fields:
+            inner = _section_in(model.model_fields[part].annotation)
+            if inner is not None:
+                model = inner
+    return list(model.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_section_in(argument) for argument in get_args(annotation))
+    return next((section for section in inner if section is not None), None)
+
+
+def unknown(what: str, found: Any, known: Iterable[str]) -> str:
+    """Says what was found and what is accepted, and names the nearest."""
+    known = list(known)
+    near = difflib.get_close_matches(str(found), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown {what} {found!r}; {hint}accepted: {', '.join(known)}"

@@ -1,0 +1,117 @@
+"""A recipe's way from a YAML file, with overrides, to settings, and back."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from evokd.complaints import explain
+from evokd.errors import InputError
+from evokd.recipe import Recipe, as_list
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file, lay `key=value` overrides over it and check all of it.
+
+    Raises:
+        InputError: naming each key that is wrong, what was found and what is accepted.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"recipe {path} not found; give the path of a YAML file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"recipe {path} can't be read: {error}") from None
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"recipe {path} is no valid YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise InputError(f"recipe {path} holds {_kind(tree)}; a mapping of keys is accepted")
+    return check_recipe(tree, overrides, origin=str(path))
+
+
+def check_recipe(
+    tree: dict[str, Any], overrides: Sequence[str] = (), origin: str = "recipe"
+) -> Recipe:
+    """A recipe from plain dicts and lists; see `load_recipe`."""
+    tree = _spelled_out(tree)
+    for override in overrides:
+        _apply_override(tree, override)
+    tree.setdefault("name", Path(origin).stem)
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(f"{origin} has errors:\n{explain(error, Recipe)}") from None
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe, every default written out, as YAML that `load_recipe` takes."""
+    return yaml.safe_dump(
+        recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
+    )
+
+
+def _spelled_out(tree: dict[str, Any]) -> dict[str, Any]:
+    """A copy in which every short form is a mapping, so that overrides find its keys."""
+    tree = copy.deepcopy(tree)
+    if "methods" in tree:
+        tree["methods"] = [
+            {"objective": m} if isinstance(m, str) else m for m in as_list(tree["methods"])
+        ]
+    corpus = tree.get("corpus")
+    for part in ("train", "valid", "test"):
+        if isinstance(corpus, dict) and part in corpus:
+            sources = as_list(corpus[part])
+            corpus[part] = [{"path": s} if isinstance(s, str) else s for s in sources]
+    return tree
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"{override!r} is no override; type key=value, e.g. training.epochs=1")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    node: Any = tree
+    *parents, last = key.split(".")
+    for depth, part in enumerate(parents):
+        if isinstance(node, list):
+            node = node[_index(node, part, override)]
+        else:
+            if node.get(part) is None:
+                node[part] = {}
+            node = node[part]
+        if not isinstance(node, (dict, list)):
+            where = ".".join(parents[: depth + 1])
+            raise InputError(f"override {override!r}: {where} is {_kind(node)}, it has no keys")
+    if isinstance(node, list):
+        node[_index(node, last, override)] = value
+    else:
+        node[last] = value
+
+
+def _index(items: list[Any], part: str, override: str) -> int:
+    """Position of a list's element, by number or by the element's name."""
+    names = [
+        item.get("name", item.get("objective")) if isinstance(item, dict) else item
+        for item in items
+    ]
+    if part in names:
+        return names.index(part)
+    if part.isdigit() and int(part) < len(items):
+        return int(part)
+    accepted = ", ".join(str(n) for n in names if n) or f"0 to {len(items) - 1}"
+    raise InputError(f"override {override!r}: no element {part!r}; accepted: {accepted}")
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
