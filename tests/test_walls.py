@@ -30,7 +30,8 @@ ROOMS_BELOW = {
 for room in ("distil", "translate", "judge", "report"):
     ROOMS_BELOW[room] = {*ROOMS_BELOW["models"], "models"}
 ROOMS_BELOW["results"] = {*ROOMS_BELOW["judge"], "judge", "report"}
-ROOMS_BELOW["stages"] = {*ROOMS_BELOW["results"], "results", "distil", "translate"}
+ROOMS_BELOW["workbench"] = {*ROOMS_BELOW["models"], "models", "distil", "translate"}
+ROOMS_BELOW["stages"] = {*ROOMS_BELOW["results"], "results", *ROOMS_BELOW["workbench"], "workbench"}
 ROOMS_BELOW["study"] = {*ROOMS_BELOW["stages"], "stages", "recipe_file"}
 ROOMS_BELOW["cli"] = {*ROOMS_BELOW["study"], "study"}
 ROOMS_BELOW["__main__"] = {"cli"}

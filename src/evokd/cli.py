@@ -140,9 +140,12 @@ def _study(recipe: Recipe, folder: Path) -> int:
     from evokd.report.tables import as_text, examples_text
 
     _quiet()
+    from tqdm import tqdm
+
     from evokd.study import run as run_study
 
-    results = run_study(recipe, folder, note=lambda text: print(text, file=sys.stderr))
+    # tqdm's own write keeps clear of the progress bars.
+    results = run_study(recipe, folder, note=lambda text: tqdm.write(text, file=sys.stderr))
     print(as_text(results))
     print("\n" + " ".join(headline(results)))
     if "hard_share" in results["start"]:

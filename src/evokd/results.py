@@ -21,6 +21,8 @@ from evokd.judge.comparison import (
 from evokd.recipe import Recipe
 from evokd.text.corpus import Corpus
 
+FEW_SEGMENTS = 100
+"""Test sets with fewer get a caution."""
 Key = tuple[str, str, str, int | None]
 """Test set, direction, system, seed."""
 
@@ -158,6 +160,12 @@ def _notes(
             "The teacher was no better than the student on validation before training: "
             f"{start['teacher_nll']:.3f} against {start['student_nll']:.3f} nats per token."
         )
+    for (name, direction), pairs in corpus.tests.items():
+        if len(pairs) < FEW_SEGMENTS:
+            notes.append(
+                f"{name} {direction} has only {len(pairs)} segments: differences between systems "
+                "say little, whatever their p-values."
+            )
     damped = {m.name for m in recipe.methods if m.objective == "self_evolution"}
     for label, found in facts.items():
         if found.get("hard_share_end", 0) > 0.5 and label.rpartition(".seed")[0] in damped:

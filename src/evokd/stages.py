@@ -3,89 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evokd.errors import InputError
-from evokd.recipe import MethodSettings, ModelSettings, Recipe, TrainingSettings
+from evokd.recipe import MethodSettings, ModelSettings, TrainingSettings
 from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file, read_json, write_json
-from evokd.text.corpus import Corpus, build_corpus, input_files
-from evokd.text.prompts import Prompt, prompt_tags
-from evokd.text.store import load_corpus, save_corpus
+from evokd.text.corpus import build_corpus, input_files
+from evokd.text.prompts import prompt_tags
+from evokd.text.store import save_corpus
+from evokd.workbench import (
+    Study,
+    System,
+    diagnose_student,
+    load_system,
+    progress_bar,
+    train_student,
+)
 
-DIAGNOSED_PAIRS = 400
-"""Validation pairs on which difficulty is looked at, token by token."""
 LEARNED_TEXT = ("train.jsonl", "valid.jsonl")
 """Files of the corpus that training depends on; a new test set needs no new models."""
 NEUTRAL = {"log_every", "save_every", "micro_batch_size", "chunk_tokens"}
 """Training settings that don't change what is learned."""
-
-
-@dataclass
-class Study:
-    """What the stages share; models and text are loaded when somebody first asks for them."""
-
-    recipe: Recipe
-    folder: Path
-    prompt: Prompt
-    note: Callable[[str], None]
-    _encoded: dict[tuple[str, str, int], Any] = field(default_factory=dict)
-
-    @cached_property
-    def corpus(self) -> Corpus:
-        return load_corpus(self.folder / "corpus")
-
-    @cached_property
-    def device(self) -> Any:
-        from evokd.models.loading import pick_device
-
-        device, reason = pick_device(self.recipe.device)
-        self.note(f"device: {device} ({reason})")
-        return device
-
-    @cached_property
-    def teacher(self) -> Any:
-        """The finished teacher, frozen."""
-        from evokd.models.loading import load_translator, pick_dtype
-
-        dtype, reason = pick_dtype(self.recipe.teacher.dtype, self.device)
-        self.note(f"teacher: {str(dtype).removeprefix('torch.')} ({reason})")
-        return load_translator(self.folder / "teacher/model", self.device, dtype, self.prompt)
-
-    def encoded(self, split: str, tokenizer: Any, max_length: int) -> Any:
-        """Training or validation text as token ids; what is too long is left out and counted."""
-        from evokd.models import vocabulary
-        from evokd.models.batches import encode_corpus
-
-        key = split, vocabulary.fingerprint(tokenizer), max_length
-        if key in self._encoded:
-            return self._encoded[key]
-        pairs = self.corpus.train if split == "train" else self.corpus.valid
-        data, too_long = encode_corpus(pairs, tokenizer, self.prompt, max_length)
-        if too_long:
-            self.note(
-                f"{split}: {too_long} of {len(pairs)} pairs are longer than {max_length} tokens "
-                "and left out (training.max_length)"
-            )
-        if pairs and not len(data):
-            raise InputError(f"no pair of {split} fits into training.max_length={max_length}")
-        self._encoded[key] = data
-        return data
-
-
-@dataclass(frozen=True)
-class System(Stage):
-    """A translator of the study and the stage that makes it."""
-
-    system: str = "teacher"
-    seed: int | None = None
-
-    @property
-    def label(self) -> str:
-        return self.system if self.seed is None else f"{self.system}.seed{self.seed}"
 
 
 def make_corpus(study: Study) -> Stage:
@@ -178,8 +116,8 @@ def check_teacher(study: Study, corpus: Stage, teacher: System, start: System) -
         return stage
     began = time.perf_counter()
     stage.begin()
-    student = _load(study, start)
-    found = _diagnose(study, student, MethodSettings(name="noevo", objective="noevo"))
+    student = load_system(study, start)
+    found = diagnose_student(study, student, MethodSettings(name="noevo", objective="noevo"))
     write_json(stage.folder / "diagnostics.json", found)
     facts = {k: found[k] for k in ("student_nll", "teacher_nll", "hard_share", "lost_mass")}
     study.note(
@@ -227,10 +165,10 @@ def make_student(
 
     began = time.perf_counter()
     stage.begin()
-    student = _load(study, start)
-    facts = _train(study, stage, student, training, method, seed, study.teacher)
+    student = load_system(study, start)
+    facts = train_student(study, stage, student, training, method, seed, study.teacher)
     if study.corpus.valid:
-        write_json(stage.folder / "diagnostics.json", _diagnose(study, student, method))
+        write_json(stage.folder / "diagnostics.json", diagnose_student(study, student, method))
     save_translator(student.model, student.tokenizer, study.prompt, stage.folder / "model")
     _finish(study, stage, began, facts | describe(student.model), seed)
     finish(stage.folder)
@@ -253,7 +191,9 @@ def translate_tests(study: Study, corpus: Stage, system: System) -> None:
         return
     from evokd.translate.decoding import translate, write_lines
 
-    translator = study.teacher if system.system == "teacher" else _load(study, system, serving=True)
+    translator = (
+        study.teacher if system.system == "teacher" else load_system(study, system, serving=True)
+    )
     for direction, pairs, path, mark in wanted:
         source, target = direction.split("-")
         made = translate(
@@ -262,7 +202,7 @@ def translate_tests(study: Study, corpus: Stage, system: System) -> None:
             source,
             target,
             study.recipe.decoding,
-            progress=_bar(path.stem),
+            progress=progress_bar(path.stem),
         )
         path.with_suffix(".json").unlink(missing_ok=True)
         write_lines(path, made.lines)
@@ -359,62 +299,11 @@ def _make_model(
     facts: dict[str, Any] = {"warm_start_steps": steps} if steps else {}
     if steps != 0:
         method = MethodSettings(name="sft", objective="sft")
-        facts |= _train(study, stage, translator, training, method, seed, None)
+        facts |= train_student(study, stage, translator, training, method, seed, None)
     loading.save_translator(model, words, study.prompt, stage.folder / "model")
     _finish(study, stage, began, facts | described, seed)
     finish(stage.folder)
     return stage
-
-
-def _train(
-    study: Study,
-    stage: System,
-    student: Any,
-    training: TrainingSettings,
-    method: MethodSettings,
-    seed: int,
-    teacher: Any,
-) -> dict[str, Any]:
-    from evokd.distil.training import Training, train
-
-    size = None
-    if teacher is not None:
-        shared = _shared_vocabulary(teacher, student)
-        size = shared.size
-        if shared.teacher_size != shared.student_size:
-            study.note(f"{stage.name}: {shared.note}")
-    words, longest = student.tokenizer, training.max_length
-    valid = study.encoded("valid", words, longest) if study.corpus.valid else None
-    return train(
-        Training(stage.name, stage.folder, training, method, seed, study.device),
-        student.model,
-        None if teacher is None else teacher.model,
-        study.encoded("train", words, longest),
-        valid,
-        vocabulary_size=size,
-        note=study.note,
-    )
-
-
-def _diagnose(study: Study, student: Any, method: MethodSettings) -> dict[str, Any]:
-    from evokd.distil.diagnosis import diagnose
-
-    pairs = study.corpus.valid
-    every = max(1, len(pairs) // DIAGNOSED_PAIRS)
-    size = _shared_vocabulary(study.teacher, student).size
-    return diagnose(student, study.teacher.model, pairs[::every], method, size)
-
-
-def _load(study: Study, system: System, serving: bool = False) -> Any:
-    """A stage's model: float32 to train, or as it will be used to translate."""
-    import torch
-
-    from evokd.models.loading import load_translator, pick_dtype
-
-    dtype = torch.float32
-    if serving:
-        dtype, _ = pick_dtype(study.recipe.student.dtype, study.device)
-    return load_translator(system.folder / "model", study.device, dtype, study.prompt)
 
 
 def _finish(study: Study, stage: Stage, began: float, facts: dict[str, Any], seed: int) -> None:
@@ -428,31 +317,6 @@ def _is_done(study: Study, stage: Stage) -> bool:
         study.note(f"{stage.name}: done before, kept")
         return True
     return False
-
-
-def _shared_vocabulary(teacher: Any, student: Any) -> Any:
-    from evokd.models.heads import head_of
-    from evokd.models.vocabulary import shared_vocabulary
-
-    sizes = [head_of(one.model).weight.shape[0] for one in (teacher, student)]
-    return shared_vocabulary(teacher.tokenizer, sizes[0], student.tokenizer, sizes[1])
-
-
-def _bar(label: str) -> Callable[[int, int], None]:
-    """A progress bar with the time left, for a job that says how far it is."""
-    import sys
-
-    from tqdm import tqdm
-
-    bar = tqdm(desc=f"{label:<32}", unit="line", file=sys.stderr, dynamic_ncols=True)
-
-    def show(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-        if done == total:
-            bar.close()
-
-    return show
 
 
 def _identity(settings: ModelSettings) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from evokd.recipe import Recipe
 from evokd.recipe_file import dump_recipe
 from evokd.rundir import locked, write_text
 from evokd.text.prompts import load_prompt
+from evokd.workbench import Study
 
 
 def run(recipe: Recipe, folder: Path, note: Callable[[str], None] = print) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def run(recipe: Recipe, folder: Path, note: Callable[[str], None] = print) -> di
     """
     prompt = load_prompt(recipe.prompt)
     with locked(folder):
-        study = stages.Study(recipe, folder, prompt, note)
+        study = Study(recipe, folder, prompt, note)
 
         corpus = stages.make_corpus(study)
         # Not before: a recipe that names a missing file leaves the folder as it was.

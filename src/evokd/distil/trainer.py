@@ -80,6 +80,8 @@ class DistillationTrainer(Trainer):
         args = args or TrainingArguments("trainer_output")
         # The columns are ours; Trainer would look for those of the model's signature.
         args.remove_unused_columns = False
+        if args.device.type == "cpu":
+            args.dataloader_pin_memory = False
         if args.n_gpu > 1:
             # DataParallel would cut the batch behind our backs; several devices take torchrun.
             log.warning("one of %d GPUs is used; start with torchrun for all of them", args.n_gpu)

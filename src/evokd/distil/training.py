@@ -7,7 +7,6 @@ import math
 import shutil
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,9 +96,7 @@ def train(
         state = TrainerState.load_from_json(str(last / STATE))
         _take_weights(student, last.with_name(f"checkpoint-{_kept_step(state, keeps_best)}"))
     else:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*pin_memory.*")
-            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
         state = trainer.state
     if not all(torch.isfinite(p).all() for p in student.parameters()):
         raise FloatingPointError(
@@ -177,7 +174,6 @@ def arguments(
         metric_for_best_model="eval_loss" if keeps_best else None,
         greater_is_better=False if keeps_best else None,
         report_to="none",
-        dataloader_pin_memory=not cpu,
         disable_tqdm=False,
     )
 

@@ -155,6 +155,7 @@ def compare_all(
                         "delta": result.delta,
                         "p_value": result.p_value,
                         "significant": result.p_value < SIGNIFICANT_BELOW,
+                        "interval": result.interval,
                         "signature": result.signature,
                     }
                 )
