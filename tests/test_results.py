@@ -128,6 +128,7 @@ def test_notes_tell_what_a_reader_should_know(assembled):
     assert "one line was odd" in notes
     assert any(note.startswith("One seed") for note in notes)
     assert not any("no better" in note for note in notes)
+    assert any(note.startswith("own en-de has only 10 segments") for note in notes)
 
     notes = assembled(outputs(), start={"teacher_nll": 3.5, "student_nll": 3.0})["notes"]
     assert any(

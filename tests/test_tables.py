@@ -226,6 +226,8 @@ def test_headline_knows_the_noise() -> None:
     assert "no larger than the noise of this setup" in headline(results)[1]
     results["summary"][-1]["mean"] = 24.3
     assert "still differ by 0.3 BLEU: smaller differences mean nothing" in headline(results)[1]
+    results["summary"][-1]["mean"] = 24.0
+    assert "gave the same scores" in headline(results)[1]
 
 
 def test_missing_parts_leave_dashes_not_errors() -> None:
