@@ -247,6 +247,58 @@ def test_the_recipe_that_distil_saved_gives_the_same_scores(distilled, tmp_path)
         assert path.read_bytes() == (tmp_path / "twin/translations" / path.name).read_bytes()
 
 
+def test_overrides_may_follow_flags_of_several_values(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(cli, "_study", lambda recipe, folder: seen.append(recipe) or 0)
+    code, _, err = evokd(
+        *("distil", "--teacher", "a/b", "--student", "a/c", "-o", tmp_path / "run", "-l", "en-de"),
+        *("--train", "data/train", "training.epochs=2", "--method", "noevo", "seeds=[4]"),
+        *("--test", "data/test", "corpus.root=elsewhere"),
+    )
+    assert code == 0, err
+    (made,) = seen
+    assert (made.training.epochs, made.seeds, made.corpus.root) == (2, (4,), "elsewhere")
+    assert [source.path for source in made.corpus.train] == ["data/train"]
+    assert [method.name for method in made.methods] == ["sft", "noevo"]
+
+
+def test_two_tokenizers_are_refused_before_anything_is_trained(distilled, tmp_path):
+    train = write_moses(tmp_path, "train", sentences(60, start=200))
+    test = write_moses(tmp_path, "newstest", sentences(5, start=500))
+    common = ("--train", train, "-l", "en-de", "--test", test, "--prompt", "compact")
+    small = "{hidden_size: 16, layers: 1, heads: 2}"
+    code, _, err = evokd(
+        *("distil", "--teacher", "fresh", "--student", "fresh", *common, "-o", tmp_path / "other"),
+        *(f"teacher.fresh={small}", f"student.fresh={small}", "tokenizer.vocab_size=320"),
+        *("training.max_steps=1", "student.warm_start_steps=1", "training.batch_size=8"),
+        "scoring.bootstrap_samples=20",
+    )
+    assert code == 0, err
+    code, _, err = evokd(
+        *("distil", "--teacher", tmp_path / "other/teacher/model", *common),
+        *("--student", distilled[0] / "start/model", "-o", tmp_path / "both"),
+    )
+    assert code == 2
+    assert "teacher and student have different tokenizers" in err
+    assert not (tmp_path / "both/teacher").exists()
+
+
+def test_a_changed_recipe_is_said(distilled):
+    folder, _ = distilled
+    code, _, err = evokd("run", folder / "recipe.yaml", "-o", folder, "report.examples=3")
+    assert code == 0, err
+    assert "the recipe isn't the one of the last run" in err
+    code, _, err = evokd("run", folder / "recipe.yaml", "-o", folder)
+    assert code == 0, err
+    assert "the recipe isn't the one of the last run" not in err
+
+
+def test_the_version_is_told():
+    code, out, _ = evokd("--version")
+    assert code == 0
+    assert out.split(".")[0].isdigit()
+
+
 def test_distil_wants_a_test_set(tmp_path):
     common = ("distil", "--teacher", "fresh", "--student", "fresh", "-l", "en-de")
     said = refused(*common, "--train", tmp_path / "train", "-o", tmp_path / "run")

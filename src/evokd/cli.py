@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,9 +15,13 @@ from typing import Any
 from evokd.errors import InputError
 from evokd.recipe import OBJECTIVE_NAMES, Recipe
 from evokd.recipe_file import check_recipe, load_recipe
+from evokd.rundir import versions
 
 EXIT_BAD_INPUT = 2
 EXIT_FAILED = 1
+TAKES_OVERRIDES = ("demo", "run", "distil")
+OVERRIDE = re.compile(rf"(?:{'|'.join(Recipe.model_fields)})(?:\.[^=]+)?=")
+"""key=value whose key is of the recipe: no flag of ours takes such a value."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -183,8 +188,6 @@ def _recipe_of(args: argparse.Namespace) -> dict:
 
 
 def _test_name(path: str) -> str:
-    import re
-
     stem = Path(path.split(":")[-1]).name
     return re.sub(r"[^A-Za-z0-9_-]+", "_", stem.removesuffix(".json")).strip("_-") or "test"
 
@@ -204,15 +207,21 @@ def _quiet() -> None:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parsed flags; overrides may stand anywhere, which argparse alone wouldn't take after -o."""
+    """Parsed flags; overrides may stand anywhere, which argparse alone wouldn't take after -o or
+    after a flag of several values."""
     parser = _parser()
-    args, rest = parser.parse_known_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    overrides = []
+    if given and given[0] in TAKES_OVERRIDES:
+        overrides = [text for text in given if OVERRIDE.match(text)]
+        given = [text for text in given if not OVERRIDE.match(text)]
+    args, rest = parser.parse_known_args(given)
     takes_more = hasattr(args, "override")
     unknown = [text for text in rest if text.startswith("-") or not takes_more]
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    if rest:
-        args.override = [*args.override, *rest]
+    if takes_more:
+        args.override = [*args.override, *rest, *overrides]
     return args
 
 
@@ -229,6 +238,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Distil a large LLM translator into a small one, and tell how well that went.",
         epilog="example: evokd demo   |   evokd VERB --help shows an example of each",
     )
+    parser.add_argument("--version", action="version", version=versions()["evokd"])
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
     def verb(name: str, function, example: str) -> argparse.ArgumentParser:

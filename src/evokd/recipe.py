@@ -216,7 +216,8 @@ class TrainingSettings(Section):
     eval_every: int | None = Field(default=None, ge=1)
     """Steps between validations; default: each epoch."""
     save_every: int | None = Field(default=None, ge=1)
-    """Steps between checkpoints to resume from; default: each tenth of the training."""
+    """Steps between checkpoints to resume from; default: each tenth of the training. Where the best
+    checkpoint is kept, each validation writes one instead."""
     log_every: int = Field(default=10, ge=1)
     select: Literal["auto", "best", "last"] = "auto"
     """Which checkpoint is kept; auto: the best on validation for sft, the last for distillation."""

@@ -82,6 +82,24 @@ def make_tokenizer(study: Study, corpus: Stage) -> Stage:
     return stage
 
 
+def check_tokenizers(study: Study) -> None:
+    """Before anything is trained: do the two given models cut text into the same tokens?
+
+    Raises:
+        InputError: they don't.
+    """
+    teacher, student = study.recipe.teacher, study.recipe.student
+    origins = [(m.model, m.revision, m.tokenizer) for m in (teacher, student)]
+    done = (study.folder / "gate" / MANIFEST).exists()
+    if done or origins[0] == origins[1] or "fresh" in (teacher.model, student.model):
+        return  # the same, or a fresh model takes over the other one's
+    from evokd.models.loading import load_tokenizer
+    from evokd.models.vocabulary import shared_vocabulary
+
+    words = [load_tokenizer(one) for one in (teacher, student)]
+    shared_vocabulary(words[0], len(words[0]), words[1], len(words[1]))
+
+
 def make_teacher(study: Study, corpus: Stage, tokenizer: Stage) -> System:
     """The teacher: fine-tuned on the corpus, or taken as it is."""
     settings, seed = study.recipe.teacher, study.recipe.seeds[0]

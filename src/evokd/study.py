@@ -33,8 +33,9 @@ def run(recipe: Recipe, folder: Path, note: Callable[[str], None] = print) -> di
 
         corpus = stages.make_corpus(study)
         # Not before: a recipe that names a missing file leaves the folder as it was.
-        write_text(folder / "recipe.yaml", dump_recipe(recipe))
+        _keep_recipe(recipe, folder, note)
         tokenizer = stages.make_tokenizer(study, corpus)
+        stages.check_tokenizers(study)
         teacher = stages.make_teacher(study, corpus, tokenizer)
         start = stages.make_start(study, corpus, tokenizer)
         stages.check_teacher(study, corpus, teacher, start)
@@ -48,3 +49,13 @@ def run(recipe: Recipe, folder: Path, note: Callable[[str], None] = print) -> di
         found = stages.make_results(study, corpus, teacher, start, students)
         stages.make_report(study)
     return found
+
+
+def _keep_recipe(recipe: Recipe, folder: Path, note: Callable[[str], None]) -> None:
+    path, text = folder / "recipe.yaml", dump_recipe(recipe)
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        note(
+            f"the recipe isn't the one of the last run in {folder}: what depends on the settings "
+            "that changed is made again, the rest is kept"
+        )
+    write_text(path, text)
