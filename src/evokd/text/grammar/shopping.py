@@ -131,12 +131,18 @@ COMPARE = Pattern(
 
 _WEARERS = tuple(person for person in people.RELATIVES if person.agreement == 1)
 
+
+def _own(accusative: str) -> str:
+    """What belongs to a subject "já" is "svůj", not "můj"; "náš" stays."""
+    return accusative.replace("mého ", "svého ").replace("mou ", "svou ")
+
+
 LOOK_FOR = Pattern(
     "look for clothes",
     {"how": things.CLOTHES_ADJECTIVES, "what": things.CLOTHES, "who": _WEARERS},
     en=lambda how, what, who: f"I am looking for {en.phrase(what, 'a', how)} for {who.en}.",
     de=lambda how, what, who: f"Ich suche {de.phrase(what, 'acc', 'ein', how)} für {who.de[1]}.",
-    cs=lambda how, what, who: f"Hledám {cs.phrase(what, 'acc', '', how)} pro {who.cs[3]}.",
+    cs=lambda how, what, who: f"Hledám {cs.phrase(what, 'acc', '', how)} pro {_own(who.cs[3])}.",
     accepts=lambda how, what, who: (
         things.can_be(what, how) and things.suits(what, who.cs_gender)),
     about=("look for",),
