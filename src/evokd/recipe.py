@@ -35,7 +35,6 @@ ObjectiveName = Literal[
 ]
 OBJECTIVE_NAMES: tuple[str, ...] = get_args(ObjectiveName)
 PROMPT_STYLES = ("parrot", "alma", "chat", "compact")
-CORPUS_FORMATS = ("auto", "moses", "tsv", "json", "tmx", "po", "hub", "sacrebleu", "phrasebook")
 DIRECTION = re.compile(r"^[A-Za-z]{2,3}([_@.][A-Za-z0-9]+)?-[A-Za-z]{2,3}([_@.][A-Za-z0-9]+)?$")
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_+]*$")
 

@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import shutil
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -119,15 +118,6 @@ class Stage:
                 "facts": facts,
             },
         )
-
-
-@contextlib.contextmanager
-def timed() -> Iterator[list[float]]:
-    """A stopwatch: after the block its only element is the seconds that it took."""
-    seconds = [0.0]
-    start = time.perf_counter()
-    yield seconds
-    seconds[0] = time.perf_counter() - start
 
 
 @contextlib.contextmanager

@@ -109,10 +109,6 @@ def sentence(text: str) -> str:
     return words[0].upper() + words[1:]
 
 
-def pattern_named(name: str) -> Pattern:
-    return grammar.PATTERNS[PATTERNS.index(name)]
-
-
 class _Drawing:
     """The state of one run of draws: the generator, what was drawn, what is exhausted."""
 

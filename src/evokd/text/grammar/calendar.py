@@ -140,20 +140,7 @@ _CZECH_HALF = [
     "jedenácté",
     "dvanácté",
 ]
-_CZECH_TO = [
-    "jednu",
-    "dvě",
-    "tři",
-    "čtyři",
-    "pět",
-    "šest",
-    "sedm",
-    "osm",
-    "devět",
-    "deset",
-    "jedenáct",
-    "dvanáct",
-]
+_CZECH_TO = ["jednu", "dvě", *CZECH[2:]]
 
 
 def _czech_hour(hour: int) -> str:
