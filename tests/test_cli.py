@@ -13,7 +13,7 @@ import sacrebleu
 from evokd import cli
 from small_study import evokd, recipe, sentences, write_moses, write_recipe
 
-VERBS = ("demo", "run", "distil", "translate", "score", "report")
+VERBS = ("demo", "run", "distil", "cache", "translate", "score", "report")
 REFERENCES = ["Der Zug kommt um acht.", "Sie trinkt einen Tee.", "Das Wetter ist heute schön."]
 FIRST = ["Der Zug kommt um acht Uhr.", "Sie trinkt Tee.", "Das Wetter ist heute schön."]
 SECOND = ["Ein Zug kommt.", "Er trinkt einen Kaffee.", "Heute ist das Wetter schön."]
@@ -105,6 +105,25 @@ def test_overrides_may_stand_before_and_behind_flags(argv, tmp_path, monkeypatch
     assert evokd("run", path, *argv)[0] == 0
     made, folder = got[0]
     assert (made.training.epochs, made.seeds, folder) == (1, (2,), "DIR")
+
+
+def test_cache_makes_the_teacher_and_writes_what_it_says(tmp_path):
+    path, folder = write_recipe(tmp_path / "r.yaml", recipe()), tmp_path / "run"
+    code, out, err = evokd("cache", path, "-o", folder, "teacher.training.max_steps=2")
+    assert code == 0, err
+    assert "hidden states are written, which are exact" in err
+    assert "128 bytes a token (DistillKit publishes 114–300" in err
+    assert out.startswith(f"{folder / 'cache/hidden'}: 440 pairs, ")
+    assert list((folder / "cache/hidden").glob("*.safetensors"))
+    assert not (folder / "start").exists()
+
+    shard = next((folder / "cache/hidden").glob("shard*"))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    code, again, err = evokd("cache", path, "-o", folder, "teacher.training.max_steps=2")
+    assert (code, again) == (0, out)
+    assert f"{shard} isn't what was written" in err
+    assert shard.read_bytes() == whole
 
 
 def refused(*argv, stdin: bytes = b""):

@@ -1,11 +1,17 @@
 """The chunked objective against autograd on full logits, in value, gradients and memory."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from evokd.distil.fused import Statistics, objective_on_hidden
+import evokd
+from evokd.distil.fused import Buffers, objective_on_hidden
 from evokd.distil.objectives import OBJECTIVES, Tokens, objective_settings, token_loss
+from evokd.distil.statistics import Statistics
 from evokd.distil.teachers import HeadedHidden
 from evokd.models.heads import Head
 
@@ -202,3 +208,186 @@ def test_logits_of_a_batch_never_stand_in_memory_at_once():
 def test_an_objective_that_sums_is_refused():
     with pytest.raises(ValueError, match=r"one loss per token, \(8,\) here; found \(\)"):
         Case().chunked(lambda t: t.nll.sum())
+
+
+def test_fused_loss_is_the_mean_over_labels():
+    case = Case()
+    labels = case.labels.clone()
+    labels[::5] = -100
+    kept = labels != -100
+    teacher = case.teacher
+    loss = evokd.fused_loss(
+        "self_evolution", case.hidden, case.weight, teacher.hidden, teacher.head.weight, labels
+    )
+    found = torch.autograd.grad(loss, case.leaves)
+    logits = case.hidden @ case.weight.t()
+    theirs = teacher.hidden @ teacher.head.weight.t()
+    expected = evokd.token_loss("self_evolution", logits, theirs, labels).sum() / kept.sum()
+    torch.testing.assert_close(loss, expected)
+    for one, other in zip(found, torch.autograd.grad(expected, case.leaves), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_fused_loss_takes_settings_and_weights():
+    case = Case()
+    weights = torch.linspace(0, 2, N, dtype=torch.float64)
+    given = case.teacher.hidden, case.teacher.head.weight, case.labels
+    loss = evokd.fused_loss(
+        "skew", case.hidden, case.weight, *given, weights=weights, lam=0.3, beta=0.2, chunk_tokens=5
+    )
+    logits = case.hidden @ case.weight.t()
+    theirs = given[0] @ given[1].t()
+    losses = evokd.token_loss("skew", logits, theirs, case.labels, lam=0.3, beta=0.2)
+    torch.testing.assert_close(loss, (losses * weights).mean())
+
+
+def test_fused_loss_without_labels_is_0():
+    case = Case()
+    loss = evokd.fused_loss(
+        "sft", case.hidden, case.weight, None, None, torch.full_like(case.labels, -100)
+    )
+    assert loss.item() == 0
+    loss.backward()
+    assert case.weight.grad.abs().max() == 0
+    assert case.hidden.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"objective": "kd"}, "unknown objective 'kd'; known: sft, forward_kd"),
+        ({"gama": 1.0}, "unknown setting gama; known:"),
+        ({"teacher_hidden": None}, "noevo needs teacher_hidden and teacher_head"),
+        ({"labels": torch.zeros(3, dtype=torch.long)}, r"\(37, 12\) and labels \(3,\) don't fit"),
+        ({"student_head": torch.zeros(V, 9)}, r"head \(50, 9\) and hidden states \(37, 12\)"),
+        ({"teacher_head": torch.zeros(V + 2, HT)}, "50 entries, the teacher's 52; pass voc"),
+    ],
+)
+def test_fused_loss_refuses_what_does_not_fit(changed, said):
+    case = Case()
+    given = {
+        "objective": "noevo",
+        "student_hidden": case.hidden,
+        "student_head": case.weight,
+        "teacher_hidden": case.teacher.hidden,
+        "teacher_head": case.teacher.head.weight,
+        "labels": case.labels,
+    }
+    with pytest.raises(ValueError, match=said):
+        evokd.fused_loss(**{**given, **changed})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_gradient_is_handed_out_once(name):
+    case = Case()
+    loss, _ = case.chunked(name)
+    with pytest.raises(RuntimeError, match="handed out already"):
+        loss.backward()
+
+
+def shape(case_dtype, n=96, v=700, hs=32, ht=48):
+    generator = torch.Generator().manual_seed(1)
+
+    def random(*of, spread=1.0):
+        return (spread * torch.randn(*of, generator=generator)).to(case_dtype)
+
+    hidden, teacher = random(n, hs), random(n, ht)
+    teacher[:, :hs] = hidden + random(n, hs, spread=0.3)
+    head = random(v, hs, spread=0.5)
+    other = torch.cat([head, random(v, ht - hs, spread=0.1)], dim=1)
+    labels = (teacher @ other.t()).float().argmax(1)
+    labels[::2] = torch.randint(0, v, (n // 2,), generator=generator)
+    return hidden, head, teacher, other, labels
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-3)])
+@pytest.mark.parametrize("name", [*NAMES, "by autograd"])
+def test_gradients_are_as_near_to_float64_as_the_inputs_allow(name, dtype, limit):
+    hidden, head, teacher, other, labels = shape(dtype)
+    objective = (lambda t: OBJECTIVES["self_evolution"](t)) if name == "by autograd" else name
+    named = "self_evolution" if name == "by autograd" else name
+    exact = [x.double().requires_grad_() for x in (hidden, head)]
+    logits = exact[0] @ exact[1].t()
+    theirs = teacher.double() @ other.double().t()
+    expected = torch.autograd.grad(token_loss(named, logits, theirs, labels).mean(), exact)
+    given = [x.requires_grad_() for x in (hidden, head)]
+    settings = {"gamma": 0.4} if name == "by autograd" else {}
+    found = torch.autograd.grad(
+        evokd.fused_loss(objective, *given, teacher, other, labels, **settings), given
+    )
+    for one, other_one in zip(found, expected, strict=True):
+        assert one.dtype == dtype
+        assert (one.double() - other_one).norm() <= limit * other_one.norm()
+
+
+def test_four_products_and_no_more():
+    hidden, head, teacher, other, labels = shape(torch.float32)
+    flops = 0
+
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            nonlocal flops
+            name = function.overloadpacket.__name__
+            if name in ("mm", "addmm", "addmm_"):
+                a, b = args[-2:]
+                flops += a.shape[0] * a.shape[1] * b.shape[1]
+            return function(*args, **(kwargs or {}))
+
+    hidden.requires_grad_(), head.requires_grad_()
+    for name in NAMES:
+        flops = 0
+        with Count():
+            evokd.fused_loss(name, hidden, head, teacher, other, labels, chunk_tokens=20).backward()
+        n, v, hs, ht = len(labels), len(head), hidden.shape[1], teacher.shape[1]
+        ranked = n * v * (hs + ht) if name == "self_evolution_topk" else 0
+        assert flops == n * v * (3 * hs + ht) + ranked
+
+
+def test_buffers_are_kept_from_call_to_call():
+    hidden, head, teacher, other, labels = shape(torch.float32)
+    buffers = Buffers()
+    places = set()
+    for count in (96, 40, 96):
+        objective_on_hidden(
+            "noevo",
+            objective_settings("noevo"),
+            hidden[:count],
+            Head(head),
+            HeadedHidden(teacher[:count], Head(other)),
+            labels[:count],
+            buffers=buffers,
+        )
+        places.add(tuple(kept.data_ptr() for kept in buffers._kept.values()))
+    assert len(places) == 1
+    wider = buffers.of("student", 200, 700, hidden)
+    assert wider.shape == (200, 700)
+    assert wider.stride() == (704, 1)
+
+
+PEAK = """
+import re, sys, torch, evokd
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+n, v, hs, ht = 1024, 32000, 64, 96
+given = [torch.randn(n, hs), torch.randn(v, hs), torch.randn(n, ht), torch.randn(v, ht)]
+labels = torch.randint(0, v, (n,))
+def step(rows):
+    student = [x[:rows].clone().requires_grad_() if x is given[0] else x.requires_grad_()
+               for x in given[:2]]
+    loss = evokd.fused_loss("self_evolution", *student, given[2][:rows], given[3], labels[:rows])
+    loss.backward()
+step(2)
+before = peak()
+step(n)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_call_takes_two_buffers_of_logits_and_no_more():
+    """Logits of this batch would take 2 × 125 MiB, their gradients as much again."""
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK], capture_output=True, text=True, env=os.environ, check=True
+    )
+    outputs = 32000 * 64 * 4 / 2**20 + 1
+    assert 20 < float(done.stdout) < 64 + outputs + 8

@@ -301,6 +301,97 @@ def test_a_translation_cut_off_by_a_kill_is_made_again_alone(finished, copied):
     assert path.read_text(encoding="utf-8") == whole
 
 
+HIDDEN, TOP = "teacher.signal=hidden", ("teacher.signal=topk", "teacher.top_k=16")
+OTHER_GAMMA = "methods.self_evolution.gamma=2.5"
+
+
+def weights_in(names):
+    return {name for name in names if name.endswith("model.safetensors")}
+
+
+def test_hidden_states_from_a_cache_change_no_student(finished, copied):
+    """Where all students are there, no teacher is run for them either."""
+    assert again(finished, copied, HIDDEN) <= VIEWS
+
+
+def test_top_k_from_a_cache_redoes_what_learns_from_it(finished, copied):
+    written = again(finished, copied, *TOP)
+    assert weights_in(written) == {
+        f"students/{m}.seed{s}/model/model.safetensors"
+        for m in ("forward_kd", "self_evolution")
+        for s in SEEDS
+    }
+    error = json.loads((copied / "cache/top16.error/manifest.json").read_text())["facts"]
+    assert 0 < error["error_mean"] < error["bound_mean"]
+    assert 0 < error["tail_mass"] <= error["tail_mass_max"] < 1
+    shutil.rmtree(copied / "cache")  # it may go when all students are there
+    assert again(finished, copied, *TOP) <= VIEWS
+
+
+def test_students_learn_from_the_cache_without_the_teacher(finished, copied, tmp_path, monkeypatch):
+    """One teacher's word for all seeds: its model isn't in memory, the students are the same."""
+    from safetensors.torch import load_file
+
+    from evokd import stages, workbench
+
+    live = tmp_path / "live"
+    shutil.copytree(copied, live)
+    again(finished, live, OTHER_GAMMA)
+    held: list[bool] = []
+
+    def watched(study, *args):
+        held.append("teacher" in vars(study))
+        return workbench.train_student(study, *args)
+
+    monkeypatch.setattr(stages, "train_student", watched)
+    code, _, err = evokd("run", finished[1], "-o", copied, HIDDEN, OTHER_GAMMA)
+    assert code == 0, err
+    assert held == [False] * len(SEEDS)
+    assert (copied / "cache/hidden/manifest.json").exists()
+    for seed in SEEDS:
+        assert f"student self_evolution, seed {seed}: its teacher is cached, hidden" in err
+        name = f"students/self_evolution.seed{seed}/model/model.safetensors"
+        one, other = load_file(live / name), load_file(copied / name)
+        assert all(abs(one[key] - other[key]).max() < 1e-4 for key in one)
+    pair = [json.loads((f / "students/self_evolution.seed1/diagnostics.json").read_text())
+            for f in (live, copied)]  # fmt: skip
+    assert pair[0]["tokens"] == pair[1]["tokens"]
+    assert pair[0]["mean_difficulty"] == pytest.approx(pair[1]["mean_difficulty"], rel=1e-3)
+
+
+def test_a_damaged_or_stale_cache_stops_the_study(finished, copied):
+    assert evokd("cache", finished[1], "-o", copied)[0] == 0
+    shard = next((copied / "cache/hidden").glob("shard*"))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-100])
+    code, _, err = evokd("run", finished[1], "-o", copied, HIDDEN, OTHER_GAMMA)
+    assert code == 2
+    assert f"{shard} has {len(whole) - 100} bytes instead of {len(whole)}" in err
+    assert "evokd cache RECIPE" in err
+    shard.write_bytes(whole)
+
+    teacher = copied / "teacher/model/model.safetensors"
+    content = bytearray(teacher.read_bytes())
+    content[-1] ^= 1
+    teacher.write_bytes(content)
+    code, _, err = evokd("run", finished[1], "-o", copied, HIDDEN, OTHER_GAMMA)
+    assert code == 2
+    assert "stale: since it was written, the teacher's weights changed" in err
+
+
+def test_another_teacher_gets_another_cache(finished, copied):
+    assert evokd("cache", finished[1], "-o", copied)[0] == 0
+    before = json.loads((copied / "cache/hidden/cache.json").read_text())["identity"]
+    code, _, err = evokd(
+        *("run", finished[1], "-o", copied, HIDDEN, "methods=[sft]", "seeds=1"),
+        "teacher.training.max_steps=3",
+    )
+    assert code == 0, err
+    assert "cache: stale, the teacher's weights changed since it was written; made anew" in err
+    after = json.loads((copied / "cache/hidden/cache.json").read_text())["identity"]
+    assert {name for name in before if before[name] != after[name]} == {"the teacher's weights"}
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [

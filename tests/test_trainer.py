@@ -224,8 +224,36 @@ def test_logs_what_a_distiller_watches(tmp_path):
             "grad_share_hard",
             "grad_share_easy",
             "tokens_per_s",
+            "response_tokens_per_s",
+            "padding_share",
         } <= line.keys()
         assert 0 <= line["hard_share"] <= 1
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_counts_padding_and_two_kinds_of_tokens(tmp_path, accumulation):
+    """All 64 pairs in each step, so that the rectangle is known."""
+    made = trained(
+        tmp_path, steps=1, batch=64 // accumulation, accumulation=accumulation, objective="sft"
+    )[1]
+    line = next(line for line in made.state.log_history if "loss" in line)
+    lengths = sorted(len(example["input_ids"]) for example in copy_task(64))
+    size = 64 // accumulation
+    # One group is one step: it isn't sorted inside where there is only one of it.
+    order = [len(copy_task(64)[i]["input_ids"]) for i in made._get_train_sampler()]
+    laid_out = sum(size * max(order[i : i + size]) for i in range(0, 64, size))
+    assert line["padding_share"] == pytest.approx(1 - sum(lengths) / laid_out)
+    responses = sum(label != IGNORED for e in copy_task(64) for label in e["labels"])
+    ratio = line["tokens_per_s"] / line["response_tokens_per_s"]
+    assert ratio == pytest.approx(sum(lengths) / responses, rel=0.01)
+
+
+def test_validation_goes_from_long_to_short(tmp_path):
+    """An order of its own would change nothing but how much is padding."""
+    made = trained(tmp_path, steps=1, batch=8)[1]
+    examples = copy_task(40, seed=6, longest=12)
+    widths = [b["input_ids"].shape[1] for b in made.get_eval_dataloader(examples)]
+    assert widths == sorted((len(e["input_ids"]) for e in examples), reverse=True)[::8]
 
 
 def test_sft_logs_the_common_curve_where_there_is_a_teacher(tmp_path):
@@ -305,8 +333,9 @@ def test_1_process_equals_2(tmp_path, processes):
         torch.set_num_threads(1)
         per_device, folder, reduction = int(sys.argv[1]), sys.argv[2], sys.argv[3]
         for objective in ("sft", "self_evolution"):
+            # Two processes lay out what they have in rows of their own.
             student, made = trained(folder, objective=objective, batch=per_device,
-                                    reduction=reduction)
+                                    reduction=reduction, packing=per_device == 4)
             # 10 pairs in batches of 8: two processes fill up the last batch with repeats. And 1
             # pair: one of the processes sees nothing but repeats.
             looks = [made.evaluate(copy_task(count, seed=4)) for count in (10, 1)]
@@ -347,7 +376,8 @@ def test_1_process_equals_2(tmp_path, processes):
             for name in a:
                 torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6)
             assert line_a.keys() == line_b.keys()
-            for key in line_a.keys() - {"tokens_per_s", "learning_rate"}:
+            layout = {"tokens_per_s", "response_tokens_per_s", "padding_share"}
+            for key in line_a.keys() - layout - {"learning_rate"}:
                 assert line_a[key] == pytest.approx(line_b[key], rel=1e-4), key
 
 

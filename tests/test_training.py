@@ -280,6 +280,32 @@ def test_a_moved_run_folder_still_knows_its_best_checkpoint(tmp_path):
     assert same(student, again)
 
 
+def test_packing_trains_the_same_student_with_less_padding(tmp_path):
+    settings = {"batch_size": 64, "micro_batch_size": 32, "max_steps": 2}
+    found = [
+        trained(work(tmp_path / str(packing), packing=packing, **settings))
+        for packing in (False, True)
+    ]
+    for one, other in zip(found[0][0].parameters(), found[1][0].parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)  # Adam amplifies rounding
+    padded, packed = (facts["padding_share"] for _, facts in found)
+    assert 0 <= packed < padded < 1
+    shares = [line.get("padding_share") for line in read_metrics(tmp_path / "True/metrics.jsonl")]
+    logged = [share for share in shares if share is not None]
+    assert packed == pytest.approx(sum(logged) / 2)
+
+
+def test_switches_reach_the_trainer_without_a_warning(tmp_path, recwarn):
+    job = work(tmp_path, gradient_checkpointing=True, compile=True, precision="bfloat16")
+    args = arguments(job, pairs=64, keeps_best=False)
+    assert args.torch_compile
+    assert args.bf16
+    assert args.gradient_checkpointing
+    plain = arguments(work(tmp_path), pairs=64, keeps_best=False)
+    assert not any((plain.torch_compile, plain.bf16, plain.gradient_checkpointing))
+    assert not [w for w in recwarn if "checkpointing" in str(w.message)]
+
+
 def test_curves_go_to_tensorboard_and_stay(tmp_path):
     trained(work(tmp_path, max_steps=2))
     training.finish(tmp_path)

@@ -32,7 +32,8 @@ for room in ("distil", "translate", "judge", "report"):
 ROOMS_BELOW["results"] = {*ROOMS_BELOW["judge"], "judge", "report"}
 ROOMS_BELOW["workbench"] = {*ROOMS_BELOW["models"], "models", "distil", "translate"}
 ROOMS_BELOW["stages"] = {*ROOMS_BELOW["results"], "results", *ROOMS_BELOW["workbench"], "workbench"}
-ROOMS_BELOW["study"] = {*ROOMS_BELOW["stages"], "stages", "recipe_file"}
+ROOMS_BELOW["caching"] = {*ROOMS_BELOW["workbench"], "workbench"}
+ROOMS_BELOW["study"] = {*ROOMS_BELOW["stages"], "stages", "caching", "recipe_file"}
 ROOMS_BELOW["cli"] = {*ROOMS_BELOW["study"], "study"}
 ROOMS_BELOW["__main__"] = {"cli"}
 WITHOUT_TORCH = (
@@ -144,7 +145,7 @@ def test_half_the_house_imports_where_torch_isnt_installed():
     light = [
         "evokd." + name_of(path)
         for path in MODULES
-        if name_of(path).split(".")[0] in (*WITHOUT_TORCH, "stages", "study", "cli")
+        if name_of(path).split(".")[0] in (*WITHOUT_TORCH, "stages", "caching", "study", "cli")
     ]
     said = run_without_torch(
         "import importlib, sys\n"

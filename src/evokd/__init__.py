@@ -5,15 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from evokd.distil.cache import write_cache
+    from evokd.distil.fused import fused_loss
     from evokd.distil.objectives import difficulty, token_loss
+    from evokd.distil.teachers import CachedTeacher
     from evokd.distil.trainer import DistillationTrainer
 
-__all__ = ["DistillationTrainer", "difficulty", "token_loss"]
+__all__ = [
+    "CachedTeacher",
+    "DistillationTrainer",
+    "difficulty",
+    "fused_loss",
+    "token_loss",
+    "write_cache",
+]
 
 _HOMES = {
+    "CachedTeacher": "evokd.distil.teachers",
     "DistillationTrainer": "evokd.distil.trainer",
     "difficulty": "evokd.distil.objectives",
+    "fused_loss": "evokd.distil.fused",
     "token_loss": "evokd.distil.objectives",
+    "write_cache": "evokd.distil.cache",
 }
 
 

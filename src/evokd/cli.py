@@ -19,7 +19,7 @@ from evokd.rundir import versions
 
 EXIT_BAD_INPUT = 2
 EXIT_FAILED = 1
-TAKES_OVERRIDES = ("demo", "run", "distil")
+TAKES_OVERRIDES = ("demo", "run", "distil", "cache")
 OVERRIDE = re.compile(rf"(?:{'|'.join(Recipe.model_fields)})(?:\.[^=]+)?=")
 """key=value whose key is of the recipe: no flag of ours takes such a value."""
 
@@ -75,6 +75,24 @@ def distil(args: argparse.Namespace) -> int:
     text = dump_recipe(recipe)
     print(f"# {args.output}/recipe.yaml, the recipe that this command stands for\n{text}")
     return _study(recipe, args.output)
+
+
+def cache(args: argparse.Namespace) -> int:
+    """A study's teacher, run once: what it says of all training text goes to DIR/cache."""
+    recipe = load_recipe(args.recipe, args.override)
+    _quiet()
+    from tqdm import tqdm
+
+    from evokd.caching import size_in_words
+    from evokd.study import cache as write_cache
+
+    folder, facts = write_cache(
+        recipe,
+        args.output or Path("runs") / recipe.name,
+        note=lambda text: tqdm.write(text, file=sys.stderr),
+    )
+    print(f"{folder.resolve()}: {size_in_words(facts)}")
+    return 0
 
 
 def translate(args: argparse.Namespace) -> int:
@@ -308,6 +326,13 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--prompt", default="parrot", help="parrot, alma, chat, compact or a file")
     p.add_argument("--teacher-as-is", action="store_true", help="don't fine-tune the teacher first")
     p.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    p.add_argument("override", **overrides)
+
+    p = verb("cache", cache, "evokd cache recipes/multi30k.yaml -o runs/m30k teacher.signal=hidden")
+    p.add_argument("recipe", metavar="RECIPE", help="the study whose teacher it is")
+    p.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="the study's folder; default: runs/NAME"
+    )
     p.add_argument("override", **overrides)
 
     p = verb(

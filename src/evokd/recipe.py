@@ -174,6 +174,11 @@ class ModelSettings(Section):
 class TeacherSettings(ModelSettings):
     sft: bool = True
     """Fine-tune the teacher on the training text first; false takes it as it is."""
+    signal: Literal["live", "hidden", "topk"] = "live"
+    """Where training takes the teacher's word from: the model beside the student, or a cache of its
+    hidden states or of its top_k log-probabilities, written once for all methods and seeds."""
+    top_k: int = Field(default=64, ge=1)
+    """Log-probabilities kept of each token under signal: topk."""
 
 
 class StudentSettings(ModelSettings):
@@ -207,11 +212,16 @@ class TrainingSettings(Section):
     max_length: int = Field(default=512, ge=8)
     """Longest prompt + response, in tokens; longer pairs are left out and counted."""
     reduction: Literal["token", "sequence"] = "token"
-    chunk_tokens: int = Field(default=512, ge=1)
-    """Response positions whose logits stand in memory at once."""
+    chunk_tokens: int | None = Field(default=None, ge=1)
+    """Response positions whose logits stand in memory at once; default: what fits 60 MiB, on a GPU
+    1 GiB."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Autocast of the student's forward pass; auto: bfloat16 on a GPU that has it."""
     gradient_checkpointing: bool = False
+    compile: bool = False
+    """Let torch.compile fuse the student's forward and backward pass."""
+    packing: bool = False
+    """Several pairs in one row, walled off from each other, in place of padding."""
     eval_every: int | None = Field(default=None, ge=1)
     """Steps between validations; default: each epoch."""
     save_every: int | None = Field(default=None, ge=1)
@@ -286,6 +296,9 @@ class MethodSettings(Section):
 class DecodingSettings(Section):
     beam: int = Field(default=1, ge=1)
     batch_size: int = Field(default=64, ge=1)
+    """Most lines at once."""
+    batch_tokens: int = Field(default=8192, ge=1)
+    """Most tokens at once, prompts and answers at their caps together."""
     extra_tokens: int = Field(default=16, ge=1)
     tokens_per_source_token: float = Field(default=2.0, gt=0)
     """An output is cut at extra_tokens + tokens_per_source_token × source tokens."""

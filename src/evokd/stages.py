@@ -15,15 +15,25 @@ from evokd.workbench import (
     Study,
     System,
     diagnose_student,
+    is_done,
     load_system,
     progress_bar,
+    text_of,
     train_student,
 )
 
 LEARNED_TEXT = ("train.jsonl", "valid.jsonl")
 """Files of the corpus that training depends on; a new test set needs no new models."""
-NEUTRAL = {"log_every", "save_every", "micro_batch_size", "chunk_tokens"}
+NEUTRAL = {
+    *("log_every", "save_every", "micro_batch_size", "chunk_tokens"),
+    *("compile", "packing"),
+}
 """Training settings that don't change what is learned."""
+NOT_IDENTITY = {
+    *("training", "warm_start_steps", "warm_start_training", "sft"),
+    *("signal", "top_k"),
+}
+"""Settings of a model that are of its training, or of how students get its word."""
 
 
 def make_corpus(study: Study) -> Stage:
@@ -38,7 +48,7 @@ def make_corpus(study: Study) -> Stage:
         study.folder / "corpus",
         fingerprint(settings.model_dump(mode="json"), directions, list(hashes.values())),
     )
-    if _is_done(study, stage):
+    if is_done(study, stage):
         return stage
     start = time.perf_counter()
     corpus = build_corpus(settings, directions, seed=1)  # before begin: bad text leaves the old
@@ -63,9 +73,9 @@ def make_tokenizer(study: Study, corpus: Stage) -> Stage:
     """The tokenizer of fresh models: that of the other model, or one trained on the corpus."""
     recipe = study.recipe
     given = next((m for m in (recipe.teacher, recipe.student) if m.model != "fresh"), None)
-    origin = _identity(given) if given else (recipe.tokenizer.model_dump(), _text_of(corpus))
+    origin = _identity(given) if given else (recipe.tokenizer.model_dump(), text_of(corpus))
     stage = Stage("tokenizer", study.folder / "tokenizer", fingerprint(origin, recipe.languages()))
-    if _is_done(study, stage):
+    if is_done(study, stage):
         return stage
     from evokd.models.loading import load_tokenizer, train_tokenizer
 
@@ -128,14 +138,15 @@ def check_teacher(study: Study, corpus: Stage, teacher: System, start: System) -
     stage = Stage(
         "gate",
         study.folder / "gate",
-        fingerprint(_text_of(corpus), teacher.fingerprint, start.fingerprint),
+        fingerprint(text_of(corpus), teacher.fingerprint, start.fingerprint),
     )
-    if _is_done(study, stage) or not study.corpus.valid:
+    if is_done(study, stage) or not study.corpus.valid:
         return stage
     began = time.perf_counter()
     stage.begin()
     student = load_system(study, start)
-    found = diagnose_student(study, student, MethodSettings(name="noevo", objective="noevo"))
+    method = MethodSettings(name="noevo", objective="noevo")
+    found = diagnose_student(study, student, method, study.live_teaching())
     write_json(stage.folder / "diagnostics.json", found)
     facts = {k: found[k] for k in ("student_nll", "teacher_nll", "hard_share", "lost_mass")}
     study.note(
@@ -152,7 +163,7 @@ def check_teacher(study: Study, corpus: Stage, teacher: System, start: System) -
     return stage
 
 
-def make_student(
+def student_stage(
     study: Study,
     corpus: Stage,
     teacher: System,
@@ -160,33 +171,41 @@ def make_student(
     method: MethodSettings,
     seed: int,
 ) -> System:
-    """One student: the common start, trained by one method with one seed."""
-    training = study.recipe.training_of(study.recipe.student.training, method.training)
+    """A student to be, or one that is there: what it depends on and where it is."""
     settings = method.model_dump(mode="json", exclude={"name", "training"})
-    stage = System(
+    return System(
         f"student {method.name}, seed {seed}",
         study.folder / "students" / f"{method.name}.seed{seed}",
         fingerprint(
-            _text_of(corpus),
+            text_of(corpus),
             [s.fingerprint for s in (teacher, start)],
             settings,
-            _learned(training),
+            _learned(_training_of(study, method)),
             seed,
+            *_approximation(study, method),
         ),
         method.name,
         seed,
     )
-    if _is_done(study, stage):
+
+
+def make_student(study: Study, stage: System, start: System, method: MethodSettings) -> System:
+    """One student: the common start, trained by one method with one seed."""
+    if is_done(study, stage):
         return stage
+    assert stage.seed is not None
+    seed, training = stage.seed, _training_of(study, method)
     from evokd.distil.training import finish
     from evokd.models.loading import describe, save_translator
 
     began = time.perf_counter()
     stage.begin()
     student = load_system(study, start)
-    facts = train_student(study, stage, student, training, method, seed, study.teacher)
+    facts = train_student(study, stage, student, training, method, seed, study.teaching)
+    facts["teacher_signal"] = study.teaching.words
     if study.corpus.valid:
-        write_json(stage.folder / "diagnostics.json", diagnose_student(study, student, method))
+        found = diagnose_student(study, student, method, study.teaching)
+        write_json(stage.folder / "diagnostics.json", found)
     save_translator(student.model, student.tokenizer, study.prompt, stage.folder / "model")
     _finish(study, stage, began, facts | describe(student.model), seed)
     finish(stage.folder)
@@ -294,9 +313,9 @@ def _make_model(
         training = training.model_copy(update={"max_steps": steps})
     parts: list[Any] = [_identity(settings), tokenizer.fingerprint, vars(study.prompt), steps, seed]
     if steps != 0:
-        parts += [_text_of(corpus), _learned(training)]
+        parts += [text_of(corpus), _learned(training)]
     stage = System(name, study.folder / name, fingerprint(name, *parts), name)
-    if _is_done(study, stage):
+    if is_done(study, stage):
         return stage
     from evokd.distil.training import finish
     from evokd.models import loading
@@ -330,18 +349,9 @@ def _finish(study: Study, stage: Stage, began: float, facts: dict[str, Any], see
     )
 
 
-def _is_done(study: Study, stage: Stage) -> bool:
-    if stage.is_done():
-        study.note(f"{stage.name}: done before, kept")
-        return True
-    return False
-
-
 def _identity(settings: ModelSettings) -> dict[str, Any]:
     """What a model is; one on disk by sizes and times of its files, too big to hash each time."""
-    named = settings.model_dump(
-        mode="json", exclude={"training", "warm_start_steps", "warm_start_training", "sft"}
-    )
+    named = settings.model_dump(mode="json", exclude=NOT_IDENTITY)
     path = Path(settings.model).expanduser()
     if settings.model == "fresh" or not path.exists():
         return named
@@ -349,8 +359,14 @@ def _identity(settings: ModelSettings) -> dict[str, Any]:
     return named | {"files": [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]}
 
 
-def _text_of(corpus: Stage) -> Any:
-    return read_json(corpus.folder / MANIFEST)["outputs"]
+def _training_of(study: Study, method: MethodSettings) -> TrainingSettings:
+    return study.recipe.training_of(study.recipe.student.training, method.training)
+
+
+def _approximation(study: Study, method: MethodSettings) -> list[str]:
+    """What of the teacher's signal changes a student: hidden states are as good as the teacher."""
+    teacher = study.recipe.teacher
+    return [f"top{teacher.top_k}"] if teacher.signal == "topk" and method.objective != "sft" else []
 
 
 def _learned(training: TrainingSettings) -> dict[str, Any]:

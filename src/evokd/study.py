@@ -1,6 +1,6 @@
 """A whole study on one page: the stages in order.
 
-    corpus → tokenizer → teacher → start → students → translations → results → report
+    corpus → tokenizer → teacher → start → cache → students → translations → results → report
 
 Each stage fills a folder of the run and writes its manifest last. Its fingerprint covers the
 settings it depends on and the fingerprints of the stages before it: running again skips what is
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from evokd import stages
+from evokd import caching, stages
 from evokd.recipe import Recipe
 from evokd.recipe_file import dump_recipe
 from evokd.rundir import locked, write_text
@@ -39,16 +39,52 @@ def run(recipe: Recipe, folder: Path, note: Callable[[str], None] = print) -> di
         teacher = stages.make_teacher(study, corpus, tokenizer)
         start = stages.make_start(study, corpus, tokenizer)
         stages.check_teacher(study, corpus, teacher, start)
-        students = [
-            stages.make_student(study, corpus, teacher, start, method, seed)
+        wanted = [
+            (stages.student_stage(study, corpus, teacher, start, method, seed), method)
             for seed in recipe.seeds
             for method in recipe.methods
         ]
+        if recipe.teacher.signal != "live" and not all(stage.is_done() for stage, _ in wanted):
+            cached = caching.make_cache(study, corpus, teacher)
+            caching.check_cache(study, cached, start)
+            study.release_teacher()  # students are trained without it
+        students = [stages.make_student(study, stage, start, method) for stage, method in wanted]
         for system in (teacher, *students):
             stages.translate_tests(study, corpus, system)
         found = stages.make_results(study, corpus, teacher, start, students)
         stages.make_report(study)
     return found
+
+
+def cache(
+    recipe: Recipe, folder: Path, note: Callable[[str], None] = print
+) -> tuple[Path, dict[str, Any]]:
+    """Make the teacher of a study and write down what it says of all training text.
+
+    What is there is checked to the last byte, and made again where it is damaged.
+
+    Returns:
+        The cache's folder, and how much it holds.
+
+    Raises:
+        InputError: something about the recipe, the files or the models doesn't fit.
+    """
+    if recipe.teacher.signal == "live":
+        note(
+            "cache: the recipe's teacher.signal is live; hidden states are written, which are exact"
+        )
+        teacher_settings = recipe.teacher.model_copy(update={"signal": "hidden"})
+        recipe = recipe.model_copy(update={"teacher": teacher_settings})
+    prompt = load_prompt(recipe.prompt)
+    with locked(folder):
+        study = Study(recipe, folder, prompt, note)
+        corpus = stages.make_corpus(study)
+        _keep_recipe(recipe, folder, note)
+        tokenizer = stages.make_tokenizer(study, corpus)
+        stages.check_tokenizers(study)
+        teacher = stages.make_teacher(study, corpus, tokenizer)
+        made = caching.make_cache(study, corpus, teacher, check=True)
+    return made.folder, made.facts()
 
 
 def _keep_recipe(recipe: Recipe, folder: Path, note: Callable[[str], None]) -> None:

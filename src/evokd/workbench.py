@@ -9,14 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from evokd.errors import InputError
-from evokd.recipe import MethodSettings, Recipe, TrainingSettings
-from evokd.rundir import Stage
+from evokd.recipe import MethodSettings, ModelSettings, Recipe, TrainingSettings
+from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file, read_json, write_json
 from evokd.text.corpus import Corpus
 from evokd.text.prompts import Prompt
 from evokd.text.store import load_corpus
 
 DIAGNOSED_PAIRS = 400
 """Validation pairs on which difficulty is looked at, token by token."""
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """What students are taught by: a `TeacherSignal`, and what its token ids mean."""
+
+    signal: Any
+    tokenizer: Any
+    words: str
 
 
 @dataclass
@@ -49,6 +58,41 @@ class Study:
         dtype, reason = pick_dtype(self.recipe.teacher.dtype, self.device)
         self.note(f"teacher: {str(dtype).removeprefix('torch.')} ({reason})")
         return load_translator(self.folder / "teacher/model", self.device, dtype, self.prompt)
+
+    @cached_property
+    def teaching(self) -> Teaching:
+        """The teacher as students get it: live, or from the cache without its model.
+
+        Raises:
+            InputError: there is no such cache, or a stale or damaged one.
+        """
+        if self.recipe.teacher.signal == "live":
+            return self.live_teaching()
+        from evokd.distil.teachers import CachedTeacher
+        from evokd.models.loading import load_tokenizer
+
+        cached = CachedTeacher(cache_folder(self), identity_of_teacher(self))
+        tokenizer = load_tokenizer(ModelSettings(model=str(self.folder / "teacher/model")))
+        return Teaching(cached, tokenizer, f"cached, {cached.contents.words()}")
+
+    def live_teaching(self) -> Teaching:
+        from evokd.distil.teachers import LiveTeacher
+
+        return Teaching(LiveTeacher(self.teacher.model), self.teacher.tokenizer, "live")
+
+    def release_teacher(self) -> None:
+        """Give its memory back; who asks for it again gets it loaded again."""
+        self.__dict__.pop("teacher", None)
+
+    @cached_property
+    def student_tokenizer(self) -> Any:
+        """What students read with, before there is a student."""
+        from evokd.models.loading import load_tokenizer
+
+        settings = self.recipe.student
+        if settings.model == "fresh":
+            settings = ModelSettings(model=str(self.folder / "tokenizer"))  # type: ignore[assignment]
+        return load_tokenizer(settings)
 
     def encoded(self, split: str, tokenizer: Any, max_length: int) -> Any:
         """Training or validation text as token ids; what is too long is left out and counted."""
@@ -90,36 +134,47 @@ def train_student(
     training: TrainingSettings,
     method: MethodSettings,
     seed: int,
-    teacher: Any,
+    teaching: Teaching | None,
 ) -> dict[str, Any]:
     from evokd.distil.training import Training, train
 
     size = None
-    if teacher is not None:
-        shared = shared_vocabulary_of(teacher, student)
+    if teaching is not None:
+        shared = shared_vocabulary_of(teaching, student)
         size = shared.size
         if shared.teacher_size != shared.student_size:
             study.note(f"{stage.name}: {shared.note}")
+        study.note(f"{stage.name}: its teacher is {teaching.words}")
     words, longest = student.tokenizer, training.max_length
-    valid = study.encoded("valid", words, longest) if study.corpus.valid else None
+    train_set = study.encoded("train", words, longest)
+    valid_set = study.encoded("valid", words, longest) if study.corpus.valid else None
+    for data in (train_set, valid_set):
+        if teaching is not None and data is not None and hasattr(teaching.signal, "check_holds"):
+            teaching.signal.check_holds(data)
     return train(
         Training(stage.name, stage.folder, training, method, seed, study.device),
         student.model,
-        None if teacher is None else teacher.model,
-        study.encoded("train", words, longest),
-        valid,
+        None if teaching is None else teaching.signal,
+        train_set,
+        valid_set,
         vocabulary_size=size,
         note=study.note,
     )
 
 
-def diagnose_student(study: Study, student: Any, method: MethodSettings) -> dict[str, Any]:
+def diagnosed_pairs(study: Study) -> Any:
+    """The validation pairs that are looked at token by token."""
+    pairs = study.corpus.valid
+    return pairs[:: max(1, len(pairs) // DIAGNOSED_PAIRS)]
+
+
+def diagnose_student(
+    study: Study, student: Any, method: MethodSettings, teaching: Teaching
+) -> dict[str, Any]:
     from evokd.distil.diagnosis import diagnose
 
-    pairs = study.corpus.valid
-    every = max(1, len(pairs) // DIAGNOSED_PAIRS)
-    size = shared_vocabulary_of(study.teacher, student).size
-    return diagnose(student, study.teacher.model, pairs[::every], method, size)
+    size = shared_vocabulary_of(teaching, student).size
+    return diagnose(student, teaching.signal, diagnosed_pairs(study), method, size)
 
 
 def load_system(study: Study, system: System, serving: bool = False) -> Any:
@@ -134,12 +189,54 @@ def load_system(study: Study, system: System, serving: bool = False) -> Any:
     return load_translator(system.folder / "model", study.device, dtype, study.prompt)
 
 
-def shared_vocabulary_of(teacher: Any, student: Any) -> Any:
+def shared_vocabulary_of(teaching: Teaching, student: Any) -> Any:
     from evokd.models.heads import head_of
     from evokd.models.vocabulary import shared_vocabulary
 
-    sizes = [head_of(one.model).weight.shape[0] for one in (teacher, student)]
-    return shared_vocabulary(teacher.tokenizer, sizes[0], student.tokenizer, sizes[1])
+    width = head_of(student.model).weight.shape[0]
+    return shared_vocabulary(teaching.tokenizer, teaching.signal.width, student.tokenizer, width)
+
+
+def cache_folder(study: Study) -> Path:
+    """Where the teacher's words are; each kind has a folder of its own, so that both may stay."""
+    settings = study.recipe.teacher
+    name = f"top{settings.top_k}" if settings.signal == "topk" else "hidden"
+    return study.folder / "cache" / name
+
+
+def identity_of_teacher(study: Study) -> dict[str, str]:
+    """What a cache of this study's teacher was made of, and must have been made of."""
+    from evokd.models import vocabulary
+
+    return {
+        "the teacher's weights": _weights_hash(study),
+        "the tokenizer": vocabulary.fingerprint(study.student_tokenizer),
+        "the prompt": fingerprint(vars(study.prompt)),
+    }
+
+
+def _weights_hash(study: Study) -> str:
+    """Of the teacher's files, by content; read again only where size or time changed."""
+    folder, known = study.folder / "teacher/model", study.folder / "cache/teacher.json"
+    files = sorted([*folder.glob("*.safetensors"), folder / "config.json"])
+    seen = [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+    if known.exists() and read_json(known)["files"] == seen:
+        return str(read_json(known)["hash"])
+    found = fingerprint([(f.name, hash_file(f)) for f in files])
+    write_json(known, {"files": seen, "hash": found})
+    return found
+
+
+def is_done(study: Study, stage: Stage) -> bool:
+    if stage.is_done():
+        study.note(f"{stage.name}: done before, kept")
+        return True
+    return False
+
+
+def text_of(corpus: Stage) -> Any:
+    """Hashes of the text that training depends on."""
+    return read_json(corpus.folder / MANIFEST)["outputs"]
 
 
 def progress_bar(label: str) -> Callable[[int, int], None]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from evokd.distil.objectives import IGNORED, Tokens
+from evokd.distil.teachers import LiveTeacher, TeacherSignal
 from evokd.distil.training import method_settings
 from evokd.models.batches import collate, encode_pair, filler_id
 from evokd.models.heads import final_hidden, head_of
@@ -25,7 +26,7 @@ SHOWN = 12
 @torch.no_grad()
 def diagnose(
     student: Translator,
-    teacher: nn.Module,
+    teacher: nn.Module | TeacherSignal,
     pairs: Sequence[Pair],
     method: MethodSettings,
     vocabulary_size: int,
@@ -35,6 +36,7 @@ def diagnose(
 
     d is Eq. 5 with the method's λ; a token is hard where d > the method's Γ.
     """
+    signal = LiveTeacher(teacher) if isinstance(teacher, nn.Module) else teacher
     settings, _ = method_settings(method)
     filler = filler_id(student.tokenizer)
     device = next(student.model.parameters()).device
@@ -52,10 +54,9 @@ def diagnose(
         predicts = torch.zeros_like(labels, dtype=torch.bool)
         predicts[:, :-1] = labels[:, 1:] != IGNORED
         targets = labels.roll(-1, dims=1)[predicts]
-        logits = [
-            head_of(model).logits(final_hidden(model, model, read)[predicts])
-            for model in (student.model, teacher)
-        ]
+        hidden = final_hidden(student.model, student.model, read)[predicts]
+        said = signal.on(read, predicts)
+        logits = [head_of(student.model).logits(hidden), said.logits(slice(None), signal.width)]
         lost += torch.stack([_mass_beyond(one, vocabulary_size) for one in reversed(logits)])
         tokens = Tokens(
             logits[0][:, :vocabulary_size], logits[1][:, :vocabulary_size], targets, settings

@@ -2,86 +2,131 @@
 
 The tokens of a batch pass through the two heads a chunk at a time. A chunk's gradient is taken
 while its logits are at hand, so that nothing of size tokens × vocabulary outlives its chunk and
-nothing is computed twice: what is kept is the gradient of the hidden states and of the head. Any
-function of `objectives.OBJECTIVES` runs here unchanged, through autograd on the chunk.
+nothing is computed twice: what is kept is the gradient of the hidden states and of the head. That
+takes four matrix products, the least there is, and two buffers that all chunks share.
+
+The paper's objectives have closed forms, one pass over the chunk's rows (`rows.py`). Any other
+function of `Tokens` runs here as well, through autograd on the chunk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from evokd.distil.closed_forms import Rows, closed_form
+from evokd.distil.gradients import Gradients, wide
 from evokd.distil.objectives import (
+    IGNORED,
     OBJECTIVES,
     RANKS_TOKENS,
+    WITHOUT_TEACHER,
     ObjectiveSettings,
     Tokens,
     most_difficult,
+    objective_settings,
 )
+from evokd.distil.rows import row_pass
+from evokd.distil.statistics import Statistics
 from evokd.models.heads import Head
+
+BUFFER_BYTES = {"cpu": 60 << 20, "cuda": 1 << 30}
+"""What the logits of a chunk may take, student's and teacher's together."""
+_LEAST_ROWS, _MOST_ROWS = 128, {"cpu": 512, "cuda": 4096}
 
 
 class TeacherLogits(Protocol):
     """What a teacher says of N response tokens, handed out a chunk at a time."""
 
-    def logits(self, rows: slice, size: int) -> Tensor:
-        """(n, size), the logits of some of the tokens over the first `size` vocabulary entries."""
+    def logits(self, rows: slice, size: int, out: Tensor | None = None) -> Tensor:
+        """(n, size), the logits of some of the tokens over the first `size` vocabulary entries.
+
+        Written into `out`, (n, size) and float32 or wider, where that is given.
+        """
         ...
 
 
-SUMS = (
-    *("tokens", "loss", "nll", "compared", "difficulty", "teacher_nll", "hard"),
-    *("loss_hard", "loss_all", "gradient_hard", "gradient_all"),
-)
-"""All that statistics may hold; one device may have seen less than another."""
+def fused_loss(
+    objective: str | Callable[[Tokens], Tensor],
+    student_hidden: Tensor,
+    student_head: Tensor | Head,
+    teacher_hidden: Tensor | None,
+    teacher_head: Tensor | Head | None,
+    labels: Tensor,
+    *,
+    weights: Tensor | None = None,
+    vocabulary_size: int | None = None,
+    chunk_tokens: int | None = None,
+    **settings: float,
+) -> Tensor:
+    """Mean loss of an objective over the labels that aren't −100, from hidden states and heads.
 
+    Example:
+        loss = evokd.fused_loss("self_evolution", h, W, h_teacher, W_teacher, labels, gamma=0.4)
+        loss.backward()  # h.grad and W.grad; no logits were stored
 
-@dataclass
-class Statistics:
-    """Sums over response tokens, kept on their device until somebody asks.
+    Args:
+        objective: a name of `OBJECTIVES`, or a function from `Tokens` to (N,).
+        student_hidden: (N, Hs), the states that predict the labels; differentiable.
+        student_head: (V, Hs), differentiable; a `Head` where there is bias, scale or soft cap.
+        teacher_hidden: (N, Ht) or None for objectives without a teacher.
+        teacher_head: (V, Ht), or a `Head`.
+        labels: (N,), ids below V; −100 marks a position without a loss.
+        weights: (N,), factors of the tokens' losses; the mean is still over their number.
+        vocabulary_size: entries that both vocabularies share, where they differ.
+        chunk_tokens: rows of logits that stand in memory at once; default: what 60 MiB hold (on a
+            GPU: 1 GiB).
+        **settings: `lam`, `beta`, `gamma`, `top_percent`; the paper's defaults otherwise.
 
-    `sums` holds, each as a scalar tensor: tokens, loss, nll; of the tokens on which there was a
-    teacher (compared) also difficulty, nats the teacher spends on the reference (teacher_nll), hard
-    tokens, and loss and gradient (L2 norm over a token's logits) of hard tokens and of all.
+    Returns:
+        Scalar in nats, float32 or wider. Its gradients are computed already: backward() hands them
+        out, once.
+
+    Raises:
+        ValueError: an unknown objective or setting, shapes that don't fit, a missing teacher.
     """
+    from evokd.distil.teachers import HeadedHidden
 
-    sums: dict[str, Tensor]
-
-    @classmethod
-    def empty(cls) -> Statistics:
-        return cls({})
-
-    def add(self, **amounts: Tensor) -> None:
-        for name, amount in amounts.items():
-            amount = amount.detach().double() if amount.device.type == "cpu" else amount.detach()
-            self.sums[name] = self.sums[name] + amount if name in self.sums else amount
-
-    def means(self) -> dict[str, float]:
-        """Per-token means and shares, under the names of the metrics file."""
-        sums = {name: float(value) for name, value in self.sums.items()}
-        tokens = sums.get("tokens", 0.0)
-        if not tokens:
-            return {}
-        means = {"student_nll": sums["nll"] / tokens}
-        compared = sums.get("compared", 0.0)
-        if not compared:
-            return means
-        means |= {
-            "noevo_loss": sums["difficulty"] / compared,
-            "mean_difficulty": sums["difficulty"] / compared,
-            "teacher_nll": sums["teacher_nll"] / compared,
-            "hard_share": sums["hard"] / compared,
-        }
-        for what in ("loss", "gradient"):
-            if sums.get(f"{what}_all"):
-                share = sums[f"{what}_hard"] / sums[f"{what}_all"]
-                short = "grad" if what == "gradient" else what
-                means |= {f"{short}_share_hard": share, f"{short}_share_easy": 1.0 - share}
-        return means
+    known = objective if isinstance(objective, str) else "noevo"
+    chosen = objective_settings(known, **settings)
+    head = _head(student_head)
+    _check_shapes(student_hidden, head, labels, "student")
+    teacher = None
+    size = head.weight.shape[0]
+    kept = labels != IGNORED
+    whole = bool(kept.all())
+    if teacher_hidden is not None and teacher_head is not None:
+        other = _head(teacher_head)
+        _check_shapes(teacher_hidden, other, labels, "teacher")
+        if other.weight.shape[0] != size and vocabulary_size is None:
+            raise ValueError(
+                f"the student's head has {size} entries, the teacher's {other.weight.shape[0]}; "
+                "pass vocabulary_size, the number that they share"
+            )
+        seen = teacher_hidden.detach()
+        teacher = HeadedHidden(seen if whole else seen[kept], _constant(other))
+    elif isinstance(objective, str) and objective not in WITHOUT_TEACHER:
+        raise ValueError(f"{objective} needs teacher_hidden and teacher_head")
+    if not whole:
+        student_hidden, labels = student_hidden[kept], labels[kept]
+        weights = None if weights is None else weights[kept]
+    # Weights rather than a division: so the gradients are final when they are computed.
+    mean = torch.full_like(labels, 1 / max(1, len(labels)), dtype=wide(student_hidden))
+    return objective_on_hidden(
+        objective,
+        chosen,
+        student_hidden,
+        head,
+        teacher,
+        labels,
+        weights=mean if weights is None else mean * weights,
+        vocabulary_size=vocabulary_size,
+        chunk_tokens=chunk_tokens,
+    )
 
 
 def objective_on_hidden(
@@ -94,8 +139,9 @@ def objective_on_hidden(
     *,
     weights: Tensor | None = None,
     vocabulary_size: int | None = None,
-    chunk_tokens: int = 512,
+    chunk_tokens: int | None = None,
     statistics: Statistics | None = None,
+    buffers: Buffers | None = None,
 ) -> Tensor:
     """Σ_i w_i · loss_i over N response tokens, differentiable in student_hidden and the head.
 
@@ -108,16 +154,19 @@ def objective_on_hidden(
         labels: (N,), ids below vocabulary_size.
         weights: (N,), 1 for each token by default.
         vocabulary_size: entries that student and teacher share; both are cut to them.
-        chunk_tokens: rows of logits that stand in memory at once.
+        chunk_tokens: rows of logits that stand in memory at once; default: what BUFFER_BYTES hold.
         statistics: if given, sums of what was seen are added to it.
+        buffers: if given, the memory that the logits stand in, kept from call to call.
 
-    Under autocast the heads' products are in its dtype; the objective is float32 always.
+    Under autocast a GPU's products are in its dtype; on a CPU, and in the objective everywhere, the
+    arithmetic is float32 or wider.
 
     Returns:
         Scalar in nats, float32 or wider.
     """
     name = objective if isinstance(objective, str) else ""
     work = _Work(
+        name=name,
         loss=OBJECTIVES[objective] if isinstance(objective, str) else objective,
         settings=settings,
         head=_constant(student_head),
@@ -127,25 +176,47 @@ def objective_on_hidden(
         size=vocabulary_size or student_head.weight.shape[0],
         chunk_tokens=chunk_tokens,
         statistics=statistics,
+        buffers=buffers or Buffers(),
         learns=torch.is_grad_enabled(),
     )
     # Autocast would round the sums over the vocabulary: vecdot is one of its half-precision ops.
     with torch.autocast(student_hidden.device.type, enabled=False):
         if name in RANKS_TOKENS:
-            work.hard = most_difficult(
-                _difficulties(work, student_hidden.detach()), settings.top_percent
-            )
+            found = _difficulties(work, student_hidden.detach())
+            work.hard = most_difficult(found, settings.top_percent)
         loss: Tensor = _ChunkedLoss.apply(
             student_hidden, student_head.weight, student_head.bias, work
         )
     return loss
 
 
+@dataclass
+class Buffers:
+    """Memory for the logits of a chunk: fresh pages cost more than the arithmetic on them."""
+
+    _kept: dict[str, Tensor] = field(default_factory=dict)
+
+    def of(self, name: str, rows: int, size: int, like: Tensor) -> Tensor:
+        """(rows, size) of float32 or wider, with anything in it; rows start at whole 64 bytes."""
+        stride = -(-size // 16) * 16
+        kept, dtype = self._kept.get(name), wide(like)
+        known = kept is not None and (kept.dtype, kept.device) == (dtype, like.device)
+        if kept is None or not known or kept.numel() < rows * stride:
+            self._kept.pop(name, None)  # first, so that old and new never stand side by side
+            kept = torch.empty(rows * stride, dtype=dtype, device=like.device)
+            self._kept[name] = kept
+        return kept[: rows * stride].view(rows, stride)[:, :size]
+
+
+def _head(given: Tensor | Head) -> Head:
+    return given if isinstance(given, Head) else Head(given)
+
+
 def _constant(head: Head) -> Head:
-    """The head without gradients, its weight cast once for all chunks where autocast is on."""
+    """The head without gradients; on a GPU its weight cast once where autocast is on."""
     weight, bias = head.weight.detach(), None if head.bias is None else head.bias.detach()
     device = weight.device.type
-    if torch.is_autocast_enabled(device) and weight.dtype != torch.float64:
+    if device != "cpu" and torch.is_autocast_enabled(device) and weight.dtype != torch.float64:
         weight = weight.to(torch.get_autocast_dtype(device))
         bias = None if bias is None else bias.to(weight.dtype)
     return replace(head, weight=weight, bias=bias)
@@ -155,6 +226,7 @@ def _constant(head: Head) -> Head:
 class _Work:
     """What one call works on, apart from the tensors that autograd follows."""
 
+    name: str
     loss: Callable[[Tokens], Tensor]
     settings: ObjectiveSettings
     head: Head
@@ -162,20 +234,70 @@ class _Work:
     labels: Tensor
     weights: Tensor | None
     size: int
-    chunk_tokens: int
+    chunk_tokens: int | None
     statistics: Statistics | None
+    buffers: Buffers
     learns: bool
     """False: the loss is looked at only, as in an evaluation."""
     hard: Tensor | None = None
 
-    def chunks(self) -> Iterator[slice]:
-        for start in range(0, len(self.labels), self.chunk_tokens):
-            yield slice(start, min(start + self.chunk_tokens, len(self.labels)))
+    def chunks(self, like: Tensor) -> Iterator[slice]:
+        """Slices of the tokens, of one length as nearly as may be."""
+        count = len(self.labels)
+        each = self.chunk_tokens or _rows_at_once(self.size, self.teacher is not None, like)
+        if self.chunk_tokens is None:
+            each = max(1, -(-count // max(1, -(-count // each))))
+        for start in range(0, count, each):
+            yield slice(start, min(start + each, count))
 
-    def tokens(self, logits: Tensor, rows: slice) -> Tokens:
-        said = None if self.teacher is None else self.teacher.logits(rows, self.size)
-        hard = None if self.hard is None else self.hard[rows]
-        return Tokens(logits, said, self.labels[rows], self.settings, hard)
+    def teacher_logits(self, rows: slice, like: Tensor) -> Tensor | None:
+        if self.teacher is None:
+            return None
+        out = self.buffers.of("teacher", rows.stop - rows.start, self.size, like)
+        return self.teacher.logits(rows, self.size, out)
+
+    def pass_over(self, hidden: Tensor, rows: slice, gradient: bool) -> tuple[Rows, Tensor | None]:
+        """What is found of a chunk, and the gradient of its logits before scale and cap."""
+        if self.name and closed_form(self.name, self.settings) is not None:
+            return self._in_closed_form(self.name, hidden, rows, gradient)
+        return self._by_autograd(hidden, rows, gradient)
+
+    def _in_closed_form(
+        self, name: str, hidden: Tensor, rows: slice, gradient: bool
+    ) -> tuple[Rows, Tensor | None]:
+        logits = self.buffers.of("student", rows.stop - rows.start, self.size, hidden)
+        found = row_pass(
+            name,
+            self.settings,
+            self.head.raw(hidden[rows], self.size, logits),
+            self.teacher_logits(rows, hidden),
+            self.labels[rows],
+            None if self.weights is None else self.weights[rows],
+            None if self.hard is None else self.hard[rows],
+            scale=self.head.scale,
+            cap=self.head.cap,
+            gradient=gradient,
+        )
+        return found, logits if gradient else None
+
+    def _by_autograd(
+        self, hidden: Tensor, rows: slice, gradient: bool
+    ) -> tuple[Rows, Tensor | None]:
+        raw = self.buffers.of("student", rows.stop - rows.start, self.size, hidden)
+        raw = self.head.raw(hidden[rows], self.size, raw).requires_grad_(gradient)
+        with torch.set_grad_enabled(gradient):
+            tokens = Tokens(
+                self.head.finish(raw),
+                self.teacher_logits(rows, hidden),
+                self.labels[rows],
+                self.settings,
+                None if self.hard is None else self.hard[rows],
+            )
+            losses = self.loss(tokens)
+            _check_losses(losses, tokens.labels)
+            weighted = losses if self.weights is None else losses * self.weights[rows]
+            found = torch.autograd.grad(weighted.sum(), raw)[0] if gradient else None
+        return _rows_of(tokens, losses.detach(), found, self.statistics is not None), found
 
 
 class _ChunkedLoss(torch.autograd.Function):
@@ -185,45 +307,41 @@ class _ChunkedLoss(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, work: _Work
     ) -> Tensor:
-        head, dtype = work.head, work.head.weight.dtype
         wanted = [work.learns and x is not None and x.requires_grad for x in (hidden, weight, bias)]
-        grad_hidden = torch.zeros_like(hidden) if wanted[0] else None
-        # Many chunks add up in here, so not in half precision.
-        grad_weight = torch.zeros_like(weight, dtype=_wide(weight)) if wanted[1] else None
-        grad_bias = torch.zeros_like(bias, dtype=_wide(weight)) if wanted[2] else None  # type: ignore[arg-type]
-        total = torch.zeros((), dtype=_wide(hidden), device=hidden.device)
-        for rows in work.chunks():
-            raw = head.raw(hidden[rows].detach(), work.size)
-            with torch.enable_grad():
-                raw.requires_grad_(any(wanted))
-                tokens = work.tokens(head.finish(raw), rows)
-                losses = work.loss(tokens)
-                _check_losses(losses, tokens.labels)
-                weighted = losses if work.weights is None else losses * work.weights[rows]
-                loss = weighted.sum()
-            total += loss.detach()
-            gradient = torch.autograd.grad(loss, raw)[0] if any(wanted) else None
+        hidden = hidden.detach()
+        gradients = Gradients(hidden, weight, bias, work.head, work.size, wanted)
+        total = torch.zeros((), dtype=wide(hidden), device=hidden.device)
+        for rows in work.chunks(hidden):
+            found, gradient = work.pass_over(hidden, rows, any(wanted))
+            losses = found.loss if work.weights is None else found.loss * work.weights[rows]
+            total += losses.sum()
             if gradient is not None:
-                gradient = gradient.to(dtype)
-                if grad_hidden is not None:
-                    grad_hidden[rows] = (gradient @ head.weight[: work.size]).to(hidden.dtype)
-                if grad_weight is not None:
-                    grad_weight[: work.size] += gradient.t() @ hidden[rows].to(dtype)
-                if grad_bias is not None:
-                    grad_bias[: work.size] += gradient.sum(0)
+                gradients.add(gradient, rows)
             if work.statistics is not None:
-                _count(work.statistics, tokens, losses.detach(), gradient)
-        if grad_weight is not None:
-            grad_weight = grad_weight.to(weight.dtype)
-        if grad_bias is not None and bias is not None:
-            grad_bias = grad_bias.to(bias.dtype)
-        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+                work.statistics.count(found)
+        ctx.gradients = gradients.finished()
         return total
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = (None if g is None else g * upstream[0].to(g.dtype) for g in ctx.saved_tensors)
-        return (*scaled, None)
+        gradients, ctx.gradients = ctx.gradients, None
+        if gradients is None:
+            raise RuntimeError(
+                "the gradients of this loss were handed out already: they are computed with it, "
+                "once; compute the loss again for a second backward()"
+            )
+        factor = upstream[0]
+        if factor.device.type != "cpu" or float(factor) != 1.0:
+            for gradient in gradients:
+                if gradient is not None:
+                    gradient.mul_(factor.to(gradient.dtype))
+        return (*gradients, None)
+
+
+def _rows_at_once(size: int, has_teacher: bool, like: Tensor) -> int:
+    device = "cpu" if like.device.type == "cpu" else "cuda"
+    row = size * (8 if like.dtype == torch.float64 else 4) * (2 if has_teacher else 1)
+    return min(max(BUFFER_BYTES[device] // row, _LEAST_ROWS), _MOST_ROWS[device])
 
 
 def _check_losses(losses: Tensor, labels: Tensor) -> None:
@@ -234,38 +352,34 @@ def _check_losses(losses: Tensor, labels: Tensor) -> None:
         )
 
 
+def _check_shapes(hidden: Tensor, head: Head, labels: Tensor, whose: str) -> None:
+    if hidden.dim() != 2 or labels.shape != hidden.shape[:1]:
+        raise ValueError(
+            f"the {whose}'s hidden states {tuple(hidden.shape)} and labels {tuple(labels.shape)} "
+            "don't fit; (N, H) and (N,) are accepted"
+        )
+    if head.weight.shape[1] != hidden.shape[1]:
+        raise ValueError(
+            f"the {whose}'s head {tuple(head.weight.shape)} and hidden states "
+            f"{tuple(hidden.shape)} don't fit; (V, H) and (N, H) are accepted"
+        )
+
+
 @torch.no_grad()
 def _difficulties(work: _Work, hidden: Tensor) -> Tensor:
     """(N,), d of every token, for objectives that rank a whole batch before they start."""
-    found = [
-        work.tokens(work.head.logits(hidden[rows], work.size), rows).difficulty
-        for rows in work.chunks()
-    ]
-    return torch.cat(found) if found else hidden.new_zeros(0)
+    first = replace(work, name="noevo", weights=None)
+    found = [first.pass_over(hidden, rows, False)[0].difficulty for rows in work.chunks(hidden)]
+    known = [d for d in found if d is not None]
+    return torch.cat(known) if known else hidden.new_zeros(0)
 
 
 @torch.no_grad()
-def _count(statistics: Statistics, tokens: Tokens, losses: Tensor, gradient: Tensor | None) -> None:
-    statistics.add(
-        tokens=torch.tensor(float(len(losses)), device=losses.device),
-        loss=losses.sum(),
-        nll=tokens.nll.sum(),
-    )
+def _rows_of(tokens: Tokens, losses: Tensor, gradient: Tensor | None, all_of_it: bool) -> Rows:
+    if not all_of_it:
+        return Rows(losses, losses)
+    norm = None if gradient is None else gradient.float().norm(dim=-1)
     if not tokens.has_teacher:
-        return
-    hard = tokens.hard()
-    statistics.add(
-        compared=torch.tensor(float(len(losses)), device=losses.device),
-        difficulty=tokens.difficulty.sum(),
-        teacher_nll=tokens.teacher_nll.sum(),
-        hard=hard.sum().float(),
-        loss_hard=losses[hard].sum(),
-        loss_all=losses.sum(),
-    )
-    if gradient is not None:
-        sizes = gradient.float().norm(dim=-1)
-        statistics.add(gradient_hard=sizes[hard].sum(), gradient_all=sizes.sum())
-
-
-def _wide(tensor: Tensor) -> torch.dtype:
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+        return Rows(losses, tokens.nll.detach(), gradient_norm=norm)
+    difficulty = tokens.difficulty.detach()
+    return Rows(losses, tokens.nll.detach(), difficulty, tokens.teacher_nll, tokens.hard(), norm)

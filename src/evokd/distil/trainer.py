@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainingArguments
 
-from evokd.distil.fused import SUMS, Statistics, TeacherLogits, objective_on_hidden
+from evokd.distil.fused import Buffers, TeacherLogits, objective_on_hidden
 from evokd.distil.objectives import (
     IGNORED,
     WITHOUT_TEACHER,
@@ -28,9 +28,11 @@ from evokd.distil.objectives import (
     objective_settings,
 )
 from evokd.distil.schedules import BetaSchedule
+from evokd.distil.statistics import SUMS, Statistics
 from evokd.distil.teachers import LiveTeacher, TeacherSignal
 from evokd.models.batches import LengthGroupedBatches, collate
 from evokd.models.heads import check_head, final_hidden, head_of
+from evokd.models.packing import pack, pairs_of, takes_packed, width_weight
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +57,11 @@ class DistillationTrainer(Trainer):
         reduction: "token" divides by the response tokens of the whole optimizer step, on all
             devices; "sequence" takes the mean of each pair's mean (the paper's 1/N, Eq. 9).
         vocabulary_size: entries that both vocabularies share, where one of them is padded.
-        chunk_tokens: response positions whose logits stand in memory at once.
+        chunk_tokens: response positions whose logits stand in memory at once; default: what fits
+            60 MiB, on a GPU 1 GiB.
         group_by_length: batches of like length; false leaves the order to Trainer.
+        packing: several pairs in one row instead of padding, where student and live teacher keep
+            them apart (tried out; else said and padded). Changes no loss, only where tokens stand.
     """
 
     def __init__(
@@ -73,8 +78,9 @@ class DistillationTrainer(Trainer):
         beta_schedule: BetaSchedule | None = None,
         reduction: Literal["token", "sequence"] = "token",
         vocabulary_size: int | None = None,
-        chunk_tokens: int = 512,
+        chunk_tokens: int | None = None,
         group_by_length: bool = True,
+        packing: bool = False,
         **kwargs: Any,
     ):
         args = args or TrainingArguments("trainer_output")
@@ -108,18 +114,34 @@ class DistillationTrainer(Trainer):
         self.beta_schedule = beta_schedule
         self.reduction = reduction
         self.chunk_tokens = chunk_tokens
+        self._buffers = Buffers()
         self.group_by_length = group_by_length
         self.teacher = self._place(teacher)
         self.vocabulary_size = vocabulary_size or _equal_widths(model, teacher)
         check_head(model)
+        self.packing = packing and self._packs()
+        if self.packing:
+            self.data_collator = _packing(self.data_collator, width_weight(self._models()))
         self.statistics = Statistics.empty()
-        self._tokens_seen = 0
-        self._log_time = time.perf_counter()
+        # Tokens, and positions they were laid out on, since the last log.
+        self._positions = torch.zeros(2, dtype=torch.long, device=self.args.device)
+        self._log_time: float | None = None
 
     def _place(self, teacher: nn.Module | TeacherSignal | None) -> TeacherSignal | None:
         if isinstance(teacher, nn.Module):
             return LiveTeacher(teacher.to(self.args.device))
         return teacher
+
+    def _models(self) -> list[nn.Module]:
+        """All that read a batch."""
+        live = [self.teacher.model] if isinstance(self.teacher, LiveTeacher) else []
+        return [self.student, *live]
+
+    def _packs(self) -> bool:
+        mixing = [type(one).__name__ for one in self._models() if not takes_packed(one)]
+        if mixing:
+            log.warning("%s can't tell pairs of one row apart: padded instead", mixing[0])
+        return not mixing
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         data = self.train_dataset if train_dataset is None else train_dataset
@@ -133,6 +155,12 @@ class DistillationTrainer(Trainer):
         )
         return LengthGroupedBatches(_lengths(data), group, self.args.seed)
 
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> Any:
+        if not self.group_by_length or eval_dataset is None:
+            return super()._get_eval_sampler(eval_dataset)
+        lengths = _lengths(eval_dataset)
+        return sorted(range(len(lengths)), key=lambda index: -lengths[index])
+
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Tensor]], Tensor | None]:
@@ -140,15 +168,19 @@ class DistillationTrainer(Trainer):
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
         if not batches:
             return batches, None
-        amount = sum(self._amount(batch["labels"]) for batch in batches)
+        if self._log_time is None:
+            self._log_time = time.perf_counter()
+        amount = sum(self._amount(batch) for batch in batches)
         total = torch.as_tensor(amount, device=device)
         if self.args.world_size > 1:
             total = self.accelerator.gather(total.reshape(1)).sum()
         return batches, total.clamp(min=1)  # a step without a target has loss 0, not 0/0
 
-    def _amount(self, labels: Tensor) -> Tensor:
-        predicted = labels[:, 1:] != IGNORED
-        return predicted.sum() if self.reduction == "token" else predicted.any(1).sum()
+    def _amount(self, batch: dict[str, Tensor]) -> Tensor:
+        predicts = _predicts(batch["labels"])
+        if self.reduction == "token":
+            return predicts.sum()
+        return (pairs_of(batch)[predicts].bincount() > 0).sum()
 
     def compute_loss(
         self,
@@ -161,10 +193,11 @@ class DistillationTrainer(Trainer):
         if not self.student.training:
             raise RuntimeError("validation goes through evaluate(), which counts tokens")
         if num_items_in_batch is None:
-            num_items_in_batch = self._amount(inputs["labels"]).clamp(min=1)
+            num_items_in_batch = self._amount(inputs).clamp(min=1)
         watched = not self.without_teacher or self._is_logged_step()
         loss = self._summed_loss(model, inputs, self.teacher if watched else None, self.statistics)
-        self._tokens_seen += int(inputs["attention_mask"].sum())
+        self._positions[0] += (pairs_of(inputs) >= 0).sum()
+        self._positions[1] += inputs["labels"].numel()
         # Devices average their gradients; the loss was divided by what all of them hold together.
         loss = loss * self.accelerator.num_processes / num_items_in_batch
         return (loss, None) if return_outputs else loss
@@ -177,16 +210,18 @@ class DistillationTrainer(Trainer):
         statistics: Statistics,
     ) -> Tensor:
         labels = inputs["labels"]
-        read = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-        # The state at position t predicts the token at t + 1.
-        predicts = torch.zeros_like(labels, dtype=torch.bool)
-        predicts[:, :-1] = labels[:, 1:] != IGNORED
+        where = "attention_mask" if "attention_mask" in inputs else "position_ids"
+        read = {name: inputs[name] for name in ("input_ids", where)}
+        if self.args.torch_compile:
+            for ids in read.values():  # one graph for batches of all shapes
+                torch._dynamo.maybe_mark_dynamic(ids, (0, 1))
+        predicts = _predicts(labels)
         said: TeacherLogits | None = None if teacher is None else teacher.on(read, predicts)
         hidden = final_hidden(self.student, model, read)
         weights = None
         if self.reduction == "sequence":
-            lengths = predicts.sum(1, keepdim=True)
-            weights = (1.0 / lengths).expand_as(predicts)[predicts]
+            pairs = pairs_of(inputs)[predicts]
+            weights = 1.0 / pairs.bincount()[pairs]
         # Accelerate wraps the student's forward in autocast; the head's product belongs there too.
         with self.accelerator.autocast():
             return objective_on_hidden(
@@ -200,6 +235,7 @@ class DistillationTrainer(Trainer):
                 vocabulary_size=self.vocabulary_size,
                 chunk_tokens=self.chunk_tokens,
                 statistics=statistics,
+                buffers=self._buffers,
             )
 
     def _settings_now(self) -> ObjectiveSettings:
@@ -219,7 +255,10 @@ class DistillationTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """Token means over a validation set: `eval_loss` is the NLL of the reference."""
+        start = time.perf_counter()
         statistics = self.statistics_on(eval_dataset)
+        if self._log_time is not None:  # what is logged of speed is that of training
+            self._log_time += time.perf_counter() - start
         means = statistics.means()
         metrics = {f"{metric_key_prefix}_loss": means["student_nll"]}
         for name in ("noevo_loss", "teacher_nll", "hard_share"):
@@ -252,26 +291,45 @@ class DistillationTrainer(Trainer):
             return inputs
         if not self.accelerator.even_batches:
             return inputs
-        labels = inputs["labels"].clone()
-        labels[max(0, own - self.args.process_index * len(labels)) :] = IGNORED
+        pairs = pairs_of(inputs)
+        first_repeat = own - self.args.process_index * int(pairs.max() + 1)
+        labels = inputs["labels"].masked_fill(pairs >= first_repeat, IGNORED)
         return {**inputs, "labels": labels}
 
     def _over_devices(self, statistics: Statistics) -> Statistics:
         if self.args.world_size == 1:
             return statistics
         mine = torch.tensor([float(statistics.sums.get(name, 0.0)) for name in SUMS])
-        total = self.accelerator.reduce(mine.to(self.args.device), "sum")
+        total = self._summed(mine.to(self.args.device))
         return Statistics(dict(zip(SUMS, total, strict=True)))
+
+    def _summed(self, mine: Tensor) -> Tensor:
+        total: Tensor = self.accelerator.reduce(mine, "sum")
+        return total
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Lay what was watched since the last log beside Trainer's loss."""
-        if "loss" in logs:
-            logs |= self._over_devices(self.statistics).means()
+        if "loss" in logs and self._log_time is not None:
+            statistics = self._over_devices(self.statistics)
+            real, laid_out = self._summed(self._positions).tolist()
             seconds = time.perf_counter() - self._log_time
-            logs["tokens_per_s"] = round(self._tokens_seen * self.args.world_size / seconds, 1)
+            logs |= statistics.means()
+            logs["tokens_per_s"] = round(real / seconds, 1)
+            logs["response_tokens_per_s"] = round(
+                float(statistics.sums.get("tokens", 0.0)) / seconds, 1
+            )
+            logs["padding_share"] = 1.0 - real / max(1, laid_out)
             self.statistics = Statistics.empty()
-            self._tokens_seen, self._log_time = 0, time.perf_counter()
+            self._positions.zero_()
+            self._log_time = time.perf_counter()
         super().log(logs, start_time)
+
+
+def _predicts(labels: Tensor) -> Tensor:
+    """(B, T), where the next token is a target: the state at position t predicts that at t + 1."""
+    predicts = torch.zeros_like(labels, dtype=torch.bool)
+    predicts[:, :-1] = labels[:, 1:] != IGNORED
+    return predicts
 
 
 def _equal_widths(student: nn.Module, teacher: Any) -> int:
@@ -301,3 +359,9 @@ def _collator(model: nn.Module) -> Callable[[list[dict[str, Any]]], dict[str, Te
         return collate(examples, filler)
 
     return padded
+
+
+def _packing(
+    padded: Callable[[list[dict[str, Any]]], dict[str, Tensor]], weight: float | None
+) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
+    return lambda examples: pack(padded(examples), weight)

@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,8 @@ def train(
     """Train `student` in place, from its last complete checkpoint if there is one.
 
     Returns:
-        Facts: steps, seconds over all sittings, hard share at start and end, which step was kept.
+        Facts: steps, seconds over all sittings, hard share at start and end, which step was kept,
+        and the share of positions that were padding.
     """
     keeps_best = _keeps_best(work.settings, work.method) and valid_set is not None
     settings, schedule = method_settings(work.method)
@@ -85,6 +86,7 @@ def train(
         reduction=work.settings.reduction,
         vocabulary_size=vocabulary_size,
         chunk_tokens=work.settings.chunk_tokens,
+        packing=work.settings.packing,
         callbacks=callbacks,
     )
     trainer.remove_callback(ProgressCallback)
@@ -160,7 +162,8 @@ def arguments(
         seed=work.seed,
         data_seed=work.seed,
         bf16=_bf16(settings, work.device),
-        gradient_checkpointing=settings.gradient_checkpointing,
+        torch_compile=settings.compile,
+        **_checkpointing(settings.gradient_checkpointing),
         use_cpu=cpu,
         logging_steps=settings.log_every,
         logging_first_step=True,
@@ -176,6 +179,13 @@ def arguments(
         report_to="none",
         disable_tqdm=False,
     )
+
+
+def _checkpointing(wanted: bool) -> dict[str, Any]:
+    """The switch under the name that this transformers knows: 5.23 renamed it."""
+    known = {field.name for field in fields(TrainingArguments)}
+    name = "activation_checkpointing"
+    return {name if name in known else "gradient_checkpointing": wanted}
 
 
 def micro_batches(settings: TrainingSettings, world: int) -> tuple[int, int]:
@@ -368,12 +378,15 @@ def _tensorboard(folder: Path) -> TensorBoardCallback:
 
 
 def _ends(path: Path) -> dict[str, float]:
-    """First and last of what was logged of the teacher's side."""
-    lines = [line for line in read_metrics(path) if "hard_share" in line]
+    """Mean share of padding; first and last of what was logged of the teacher's side."""
+    logged = read_metrics(path)
+    shares = [line["padding_share"] for line in logged if "padding_share" in line]
+    facts = {"padding_share": sum(shares) / len(shares)} if shares else {}
+    lines = [line for line in logged if "hard_share" in line]
     if not lines:
-        return {}
+        return facts
     last = lines[-max(1, len(lines) // 10) :]
-    return {
+    return facts | {
         "hard_share_start": lines[0]["hard_share"],
         "hard_share_end": sum(line["hard_share"] for line in last) / len(last),
         "noevo_loss_end": sum(line["noevo_loss"] for line in last) / len(last),

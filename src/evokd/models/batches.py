@@ -184,19 +184,20 @@ def collate(
         input_ids, attention_mask and labels, each (examples, longest) int64; padding is masked in
         the latter two by its position, so `pad_id` may be any id, the end token's too.
     """
-    longest = max(len(example["input_ids"]) for example in examples)
-    width = -(-longest // pad_to_multiple) * pad_to_multiple
-    batch = {
-        "input_ids": torch.full((len(examples), width), pad_id, dtype=torch.long),
-        "attention_mask": torch.zeros((len(examples), width), dtype=torch.long),
-        "labels": torch.full((len(examples), width), IGNORED, dtype=torch.long),
+    lengths = np.array([len(example["input_ids"]) for example in examples])
+    width = -(-int(lengths.max()) // pad_to_multiple) * pad_to_multiple
+    real = np.arange(width) < lengths[:, None]
+
+    def padded(name: str, filler: int) -> Tensor:
+        values = np.full(real.shape, filler, dtype=np.int64)
+        values[real] = np.fromiter(chain.from_iterable(e[name] for e in examples), np.int64)
+        return torch.from_numpy(values)
+
+    return {
+        "input_ids": padded("input_ids", pad_id),
+        "attention_mask": torch.from_numpy(real.astype(np.int64)),
+        "labels": padded("labels", IGNORED),
     }
-    for row, example in enumerate(examples):
-        length = len(example["input_ids"])
-        batch["input_ids"][row, :length] = torch.tensor(example["input_ids"])
-        batch["attention_mask"][row, :length] = 1
-        batch["labels"][row, :length] = torch.tensor(example["labels"])
-    return batch
 
 
 class LengthGroupedBatches(Sampler[int]):

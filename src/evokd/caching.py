@@ -1,0 +1,183 @@
+"""The stage that runs the teacher once for all students, and looks at what that costs."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from evokd.recipe import MethodSettings
+from evokd.rundir import MANIFEST, Stage, fingerprint
+from evokd.workbench import (
+    Study,
+    System,
+    cache_folder,
+    diagnosed_pairs,
+    identity_of_teacher,
+    is_done,
+    load_system,
+    shared_vocabulary_of,
+    text_of,
+)
+
+LARGE_ERROR = 0.05
+"""Mean error of d, as a share of the mean d, above which a top-k cache isn't called a good one."""
+
+
+def make_cache(study: Study, corpus: Stage, teacher: System, check: bool = False) -> Stage:
+    """What the teacher says of all training and validation pairs, in files.
+
+    A cache that was cut off, or that lacks pairs, is gone on with. One of another teacher,
+    tokenizer or prompt is made anew.
+
+    Args:
+        check: read all of a finished cache, and make what is damaged again.
+    """
+    settings, longest = study.recipe.teacher, _longest(study)
+    stage = Stage(
+        f"cache {cache_folder(study).name}",
+        cache_folder(study),
+        fingerprint(text_of(corpus), teacher.fingerprint, vars(study.prompt), longest),
+    )
+    from evokd.distil.cache import contents_for, write_cache
+    from evokd.distil.cache_file import CATALOGUE
+
+    done = is_done(study, stage)
+    if done and not (check and _mend(study, stage.folder, thorough=True)):
+        return stage
+    began = time.perf_counter()
+    model = study.teacher.model
+    contents = contents_for(
+        model, "topk" if settings.signal == "topk" else "hidden", settings.top_k
+    )
+    identity = identity_of_teacher(study)
+    if (stage.folder / CATALOGUE).exists():
+        _remove_stale(study, stage.folder, contents, identity)
+    if not done and (stage.folder / CATALOGUE).exists():
+        _mend(study, stage.folder, thorough=False)
+    (stage.folder / MANIFEST).unlink(missing_ok=True)
+    facts = write_cache(
+        stage.folder, model, _pairs_to_read(study, longest), contents, identity, note=study.note
+    )
+    stage.finish(time.perf_counter() - began, facts)
+    study.note(f"{stage.name}: {size_in_words(facts)}")
+    return stage
+
+
+def check_cache(study: Study, cache: Stage, start: System) -> Stage | None:
+    """How far a top-k cache is off, measured with the student at its start on validation pairs."""
+    if study.recipe.teacher.signal != "topk" or not study.corpus.valid:
+        return None
+    stage = Stage(
+        "error of the cache",
+        cache.folder.with_name(f"{cache.folder.name}.error"),
+        fingerprint(cache.fingerprint, start.fingerprint),
+    )
+    if is_done(study, stage):
+        return stage
+    from evokd.distil.topk_error import measure_error
+    from evokd.distil.training import method_settings
+    from evokd.models.batches import collate, filler_id
+
+    began = time.perf_counter()
+    stage.begin()
+    student, teaching = load_system(study, start), study.teaching
+    examples, filler = _examples(study), filler_id(student.tokenizer)
+    padded = (collate(examples[i : i + 32], filler) for i in range(0, len(examples), 32))
+    batches = ({k: v.to(study.device) for k, v in batch.items()} for batch in padded)
+    found = measure_error(
+        teaching.signal,
+        study.teacher.model,
+        student.model,
+        batches,
+        shared_vocabulary_of(teaching, student).size,
+        method_settings(_looked_at(study))[0],
+    )
+    facts = {**found, **{k: v for k, v in cache.facts().items() if k.startswith("tail")}}
+    study.note(f"{cache.name}: {error_in_words(facts)}")
+    if found["error_mean"] > LARGE_ERROR * found["mean_difficulty"]:
+        study.note(
+            f"warning: that is {found['error_mean'] / found['mean_difficulty']:.0%} of the mean "
+            "difficulty; teacher.signal=hidden is exact, a larger teacher.top_k is closer"
+        )
+    stage.finish(time.perf_counter() - began, facts)
+    return stage
+
+
+def size_in_words(facts: dict[str, Any]) -> str:
+    """One line about what a cache holds."""
+    from evokd.distil.cache import PUBLISHED
+
+    return (
+        f"{facts['pairs']} pairs, {facts['tokens']} response tokens, {facts['mib']} MiB, "
+        f"{facts['bytes_per_token']} bytes a response token ({PUBLISHED})"
+    )
+
+
+def error_in_words(facts: dict[str, Any]) -> str:
+    """One line about how far a top-k cache is off."""
+    bound = facts["bound_mean"]
+    return (
+        f"{facts['tail_mass']:.2%} of the teacher's mass is beyond the top k (at most "
+        f"{facts['tail_mass_max']:.0%} of a token's); difficulty is off by "
+        f"{facts['error_mean']:.5f} nats on average (at most {facts['error_max']:.3f}"
+        + ("" if bound is None else f"; bound {bound:.5f} on average")
+        + f"), mean difficulty {facts['mean_difficulty']:.3f}; {facts['flipped_share']:.2%} of the "
+        f"tokens change sides at {facts['gamma']}"
+    )
+
+
+def _pairs_to_read(study: Study, longest: int) -> list[Any]:
+    words = study.student_tokenizer
+    data = [study.encoded("train", words, longest)]
+    if study.corpus.valid:
+        data += [study.encoded("valid", words, longest), _examples(study)]
+    return data
+
+
+def _examples(study: Study) -> list[dict[str, Any]]:
+    """The pairs that are diagnosed, however long they are."""
+    from evokd.models.batches import encode_pair
+
+    made = [
+        encode_pair(study.student_tokenizer, study.prompt, pair) for pair in diagnosed_pairs(study)
+    ]
+    return [example._asdict() for example in made]
+
+
+def _longest(study: Study) -> int:
+    recipe = study.recipe
+    return max(
+        recipe.training_of(recipe.student.training, method.training).max_length
+        for method in recipe.methods
+    )
+
+
+def _looked_at(study: Study) -> MethodSettings:
+    """A method whose Γ matters, or the paper's settings."""
+    gated = [m for m in study.recipe.methods if m.objective == "self_evolution"]
+    return gated[0] if gated else MethodSettings(name="noevo", objective="noevo")
+
+
+def _remove_stale(study: Study, folder: Path, contents: Any, identity: dict[str, str]) -> None:
+    from evokd.distil.cache_file import read_catalogue, what_changed
+
+    changed = what_changed(read_catalogue(folder), contents, identity)
+    if changed:
+        study.note(f"cache: stale, {' and '.join(changed)} changed since it was written; made anew")
+        shutil.rmtree(folder)
+
+
+def _mend(study: Study, folder: Path, thorough: bool) -> list[str]:
+    """Take damaged files out of a cache; returns their names."""
+    from evokd.distil.cache_file import damaged_shards
+    from evokd.distil.cache_writer import drop_files
+
+    damaged = damaged_shards(folder, thorough)
+    for what in damaged.values():
+        study.note(f"cache: {what}; what it held is computed again")
+    if damaged:
+        (folder / MANIFEST).unlink(missing_ok=True)  # first, or a kill leaves gaps that are "done"
+        drop_files(folder, list(damaged))
+    return list(damaged)

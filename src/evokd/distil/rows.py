@@ -1,0 +1,246 @@
+"""One pass over a chunk of logits: losses per token, and gradients in place of the logits.
+
+On a CPU the pass is `rows.c`; where there is no compiler, and for float64, it is torch, some rows
+at a time. On a GPU it is the kernel of `kernels.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evokd.distil import rows_in_c
+from evokd.distil.closed_forms import (
+    FORWARD,
+    LINEAR,
+    MIXED,
+    NLL,
+    REVERSE,
+    ClosedForm,
+    Rows,
+    closed_form,
+)
+from evokd.distil.objectives import ObjectiveSettings
+
+_LOGITS_AT_ONCE = 1 << 20
+"""What torch works on at a time, so that what it makes on the way stays in the cache."""
+
+
+def row_pass(
+    objective: str,
+    settings: ObjectiveSettings,
+    student: Tensor,
+    teacher: Tensor | None,
+    labels: Tensor,
+    weights: Tensor | None = None,
+    hard: Tensor | None = None,
+    *,
+    scale: float = 1.0,
+    cap: float | None = None,
+    gradient: bool = True,
+) -> Rows:
+    """Losses of n tokens; the student's logits become ∂(Σ_i w_i loss_i)/∂ raw if `gradient`.
+
+    Args:
+        objective: one that has a closed form.
+        student: (n, V), logits before the head's scale and soft cap; overwritten in any case.
+        teacher: (n, V), finished logits; may be overwritten.
+        labels: (n,), ids below V.
+        weights: (n,), 1 for each by default.
+        hard: (n,) bool, the hard set where it was chosen elsewhere; None: d > Γ.
+        scale, cap: of the student's head.
+    """
+    if student.device.type == "cuda":
+        from evokd.distil import kernels
+
+        if kernels.available():
+            return kernels.row_pass(
+                objective,
+                settings,
+                student,
+                teacher,
+                labels,
+                weights,
+                hard,
+                scale=scale,
+                cap=cap,
+                gradient=gradient,
+            )
+    form = closed_form(objective, settings)
+    if form is None:
+        raise ValueError(f"{objective} has no closed form")
+    _finish(student, scale, cap)
+    arguments = (form, student, teacher, labels, weights, hard, scale, cap, gradient)
+    if _is_float_on_cpu(student) and (teacher is None or _is_float_on_cpu(teacher)):
+        library = rows_in_c.library()
+        if library is not None:
+            return rows_in_c.rows_in_c(library, *arguments)
+    return _in_torch(*arguments)
+
+
+def _finish(logits: Tensor, scale: float, cap: float | None) -> None:
+    if cap is not None:
+        logits.mul_(scale / cap).tanh_().mul_(cap)
+    elif scale != 1.0:
+        logits.mul_(scale)
+
+
+def _is_float_on_cpu(logits: Tensor) -> bool:
+    return logits.device.type == "cpu" and logits.dtype == torch.float32 and logits.stride(-1) == 1
+
+
+@torch.no_grad()
+def _in_torch(
+    form: ClosedForm,
+    student: Tensor,
+    teacher: Tensor | None,
+    labels: Tensor,
+    weights: Tensor | None,
+    hard: Tensor | None,
+    scale: float,
+    cap: float | None,
+    gradient: bool,
+) -> Rows:
+    """The same in torch, some rows at a time."""
+    at_once = max(1, _LOGITS_AT_ONCE // max(1, student.shape[1]))
+    parts = []
+    for start in range(0, len(student), at_once):
+        rows = slice(start, start + at_once)
+        parts.append(
+            _some_rows(
+                form,
+                student[rows],
+                None if teacher is None else teacher[rows],
+                labels[rows],
+                None if weights is None else weights[rows],
+                None if hard is None else hard[rows],
+                scale,
+                cap,
+                gradient,
+            )
+        )
+    if not parts:
+        empty = student.new_zeros(0)
+        return Rows(empty, empty, empty, empty, empty.bool(), empty)
+    found: dict[str, Any] = {}
+    for name in vars(parts[0]):
+        column = [getattr(part, name) for part in parts]
+        found[name] = None if column[0] is None else torch.cat(column)
+    return Rows(**found)
+
+
+def _some_rows(
+    form: ClosedForm,
+    student: Tensor,
+    teacher: Tensor | None,
+    labels: Tensor,
+    weights: Tensor | None,
+    hard: Tensor | None,
+    scale: float,
+    cap: float | None,
+    gradient: bool,
+) -> Rows:
+    at = labels[:, None]
+    lse = torch.logsumexp(student, 1, keepdim=True)
+    nll = (lse - student.gather(1, at))[:, 0].double()
+    slope = None if cap is None else 1 - (student / cap).square()
+    divergence = difficulty = teacher_nll = forward = log_p = p = None
+    if teacher is not None:
+        log_p = torch.log_softmax(teacher, 1)
+        p = log_p.exp()
+        p_y, log_p_y = (x.gather(1, at)[:, 0].double() for x in (p, log_p))
+        p_log_p = torch.linalg.vecdot(p, log_p.clamp(min=-1e9)).double()
+        p_log_q = torch.linalg.vecdot(p, student).double() - lse[:, 0].double()
+        forward, teacher_nll = p_log_p - p_log_q, -log_p_y
+        difficulty = nll if form.lam == 0 else _difficulty(form.lam, p_y, p_log_p, p_log_q, nll)
+        if hard is None:
+            hard = difficulty.to(student.dtype) > form.gamma
+    log_q = student.sub_(lse)
+    chosen: Any = slice(None)
+    if form.gated and hard is not None:
+        chosen = hard.nonzero()[:, 0]
+    evolved = None
+    if form.form != LINEAR and p is not None and log_p is not None:
+        divergence, evolved = _skew_or_reverse(
+            form, log_q[chosen], log_p[chosen], p[chosen], labels[chosen], gradient
+        )
+    loss = _loss(form, nll, difficulty, forward, divergence, chosen)
+    norm = None
+    if gradient:
+        gradients = log_q.exp_()
+        if form.form == LINEAR or form.gated:
+            if p is not None and form.share > 0:
+                gradients.sub_(p, alpha=form.share)
+            gradients.scatter_add_(1, at, gradients.new_full(at.shape, form.share - 1))
+        if evolved is not None:
+            gradients[chosen] = evolved
+        if slope is not None:
+            gradients.mul_(slope)
+        if weights is not None:
+            gradients.mul_(weights[:, None].to(gradients.dtype))
+        if scale != 1.0:
+            gradients.mul_(scale)
+        norm = gradients.norm(dim=1)
+    dtype = student.dtype
+    if difficulty is None or teacher_nll is None:
+        return Rows(loss.to(dtype), nll.to(dtype), gradient_norm=norm)
+    return Rows(
+        loss.to(dtype), nll.to(dtype), difficulty.to(dtype), teacher_nll.to(dtype), hard, norm
+    )
+
+
+def _difficulty(lam: float, p_y: Tensor, p_log_p: Tensor, p_log_q: Tensor, nll: Tensor) -> Tensor:
+    """d = Σ ỹ ln ỹ − Σ ỹ ln q from sums over p: ỹ is λ p but at the label."""
+    on_label = lam * p_y + 1 - lam
+    off_label = lam * (p_log_p - torch.xlogy(p_y, p_y)) + lam * math.log(lam) * (1 - p_y)
+    return off_label + torch.xlogy(on_label, on_label) - lam * p_log_q + (1 - lam) * nll
+
+
+def _skew_or_reverse(
+    form: ClosedForm, log_q: Tensor, log_p: Tensor, p: Tensor, labels: Tensor, gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Divergence of each row, and reference · (q − y) + kl · its gradient."""
+    at = labels[:, None]
+    q = log_q.exp()
+    if form.form == REVERSE:
+        apart = log_q - log_p
+        divergence = torch.linalg.vecdot(q, apart)
+        if not gradient:
+            return divergence.double(), None
+        factor = apart.sub_(divergence[:, None]).mul_(form.kl)
+    else:
+        tau = p * form.share
+        tau.scatter_add_(1, at, tau.new_full(at.shape, 1 - form.share))
+        proxy = (form.beta * q).add_(tau, alpha=1 - form.beta)
+        r = torch.where(proxy > 0, tau / proxy, 0.0)
+        divergence = torch.linalg.vecdot(tau, r.clamp(min=torch.finfo(r.dtype).tiny).log())
+        if not gradient:
+            return divergence.double(), None
+        factor = r.sub_(torch.linalg.vecdot(q, r)[:, None]).mul_(-form.kl * form.beta)
+    gradients = factor.add_(form.reference).mul_(q)
+    gradients.scatter_add_(1, at, gradients.new_full(at.shape, -form.reference))
+    return divergence.double(), gradients
+
+
+def _loss(
+    form: ClosedForm,
+    nll: Tensor,
+    difficulty: Tensor | None,
+    forward: Tensor | None,
+    divergence: Tensor | None,
+    chosen: Any,
+) -> Tensor:
+    if form.loss == NLL or difficulty is None or forward is None:
+        return nll
+    if form.loss == FORWARD:
+        return (1 - form.lam) * nll + (form.lam * forward if form.lam > 0 else 0)
+    if divergence is None:
+        return difficulty
+    if form.loss == MIXED:
+        return form.reference * nll + (form.kl * divergence if form.kl > 0 else 0)
+    loss = difficulty.clone()
+    loss[chosen] = divergence
+    return loss
