@@ -1,6 +1,6 @@
 import pytest
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LlamaForCausalLM
 
 from evokd.errors import InputError
 from evokd.models.batches import collate, encode_corpus, encode_prompt
@@ -8,7 +8,8 @@ from evokd.models.loading import Translator, fresh_model, train_tokenizer
 from evokd.recipe import DecodingSettings, FreshModel
 from evokd.text.pairs import Pair
 from evokd.text.prompts import answer_line, load_prompt, prompt_tags
-from evokd.translate.decoding import Ends, translate, write_lines
+from evokd.translate.decoding import translate, write_lines
+from evokd.translate.ends import Ends
 
 WORDS = ["rot", "blau", "grün", "gelb", "Haus", "Baum", "Hund", "Katze", "läuft", "steht"]
 LINES = [
@@ -88,6 +89,39 @@ def test_an_untrained_model_decodes_as_by_hand_in_any_batch(untrained, batch_siz
     assert len(set(result.lines)) > 5
 
 
+class OwnKind(LlamaForCausalLM):
+    """A class that evokd doesn't know: it is left to transformers' generate."""
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 100, 10_000])
+def test_a_model_of_any_kind_decodes_the_same_under_any_budget(untrained, batch_tokens):
+    other = OwnKind(untrained.model.config).eval()
+    other.load_state_dict(untrained.model.state_dict())
+    other = Translator(other, untrained.tokenizer, untrained.prompt)
+    expected = translate(untrained, LINES, "en", "de", DecodingSettings())
+    sizes = []
+    other.model.register_forward_pre_hook(
+        lambda module, args, kwargs: sizes.append(kwargs["input_ids"].shape), with_kwargs=True
+    )
+    settings = DecodingSettings(batch_size=6, batch_tokens=batch_tokens)
+    result = translate(other, LINES, "en", "de", settings)
+    assert result.lines == expected.lines
+    assert result.stopped_by == expected.stopped_by
+    assert result.output_tokens == expected.output_tokens
+    most = {1: 1, 100: 4, 10_000: 6}[batch_tokens]
+    assert max(rows for rows, _ in sizes) == most
+
+
+def test_beams_count_as_rows(untrained):
+    rows = []
+    handle = untrained.model.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    translate(untrained, LINES, "en", "de", DecodingSettings(beam=3, batch_tokens=200))
+    handle.remove()
+    assert 3 <= max(rows) <= 6
+
+
 def test_a_trained_model_decodes_as_by_hand_and_stops_by_itself(copier):
     expected = [by_hand(copier, line) for line in LINES]
     assert expected == [(line, "eos") for line in LINES]
@@ -120,7 +154,7 @@ def test_blank_lines_stay_blank_and_never_reach_the_model(copier, monkeypatch):
     result = translate(copier, lines, "en", "de")
     assert result.lines == ["", "rot blau", "", "Haus", ""]
     assert result.cut_off == [False] * 5
-    monkeypatch.setattr(copier.model, "generate", None)
+    monkeypatch.setattr(copier.model, "forward", None)
     assert translate(copier, ["", " "], "en", "de").lines == ["", ""]
     assert translate(copier, [], "en", "de").lines == []
 
@@ -266,11 +300,14 @@ def test_progress_and_facts(copier, capsys):
     result = translate(
         copier, ["", *LINES], "en", "de", settings, lambda done, total: seen.append((done, total))
     )
-    assert seen == [(1, 11), (5, 11), (9, 11), (11, 11)]
+    assert seen[0] == (1, 11)
+    assert seen[-1] == (11, 11)
+    assert len(seen) > 3
+    assert seen == sorted(seen)
     facts = result.facts()
     assert facts["source_words"] == sum(len(line.split()) for line in LINES)
     assert facts["words_per_s"] == pytest.approx(facts["source_words"] / result.seconds, rel=0.01)
-    assert (facts["batch_size"], facts["beam"]) == (4, 1)
+    assert (facts["batch_size"], facts["batch_tokens"], facts["beam"]) == (4, 8192, 1)
     assert (facts["dtype"], facts["device"]) == ("float32", "cpu")
     assert facts["cut_off"] == []
     assert capsys.readouterr().err == ""

@@ -230,6 +230,30 @@ def test_headline_knows_the_noise() -> None:
     assert "gave the same scores" in headline(results)[1]
 
 
+def test_headline_ends_with_the_speed_of_teacher_and_best_student() -> None:
+    results = small_results()
+    assert len(headline(results)) == 1
+    pace = {"teacher": [(100, 4.0), (400, 1.0)], "self_evolution": [(400, 2.0)], "sft": [(900, 1)]}
+    how = {"beam": 1, "dtype": "float32", "device": "cpu"}
+    results["speed"] = [
+        {"system": name, "words_per_s": rate, "seconds": seconds, **how}
+        for name, rows in pace.items()
+        for rate, seconds in rows
+    ]
+    # 400 + 400 words in 5 seconds; sft is faster still, but not the best
+    assert headline(results)[-1] == (
+        "The teacher translates 160 words/s, the best student, self_evolution, 400: "
+        "2.5 times as many (beam 1, float32, cpu)."
+    )
+    results["speed"][-2]["device"] = "cuda:0"  # a comparison of devices, no longer of models
+    assert headline(results)[-1] == (
+        "The teacher translates 160 words/s (beam 1, float32, cpu), the best student, "
+        "self_evolution, 400 (beam 1, float32, cuda:0)."
+    )
+    results["speed"] = results["speed"][:2]
+    assert len(headline(results)) == 1
+
+
 def test_missing_parts_leave_dashes_not_errors() -> None:
     assert as_text({}) == "Nothing has been scored yet."
     assert headline({}) == ["Nothing has been scored yet."]

@@ -12,6 +12,7 @@ from evokd.report.reading import (
     names_of_test_sets,
     objectives_of,
     plain_student,
+    systems,
 )
 
 
@@ -20,7 +21,8 @@ def headline(results: Results) -> list[str]:
 
     BLEU on the first test set, the mean over directions and seeds. The second kind of sentence
     compares the finding with the noise of the setup: forward_kd and noevo have the same gradients,
-    so what lies between their scores is chance.
+    so what lies between their scores is chance. The last one says what the study is for: how much
+    faster than the teacher the best student translates.
     """
     names = names_of_test_sets(results)
     if not names:
@@ -34,7 +36,8 @@ def headline(results: Results) -> list[str]:
     seeds = len(results.get("seeds") or [])
     if seeds > 1:
         lines.append(f"Scores are means over {seeds} seeds.")
-    return lines + ([noise] if noise else [])
+    pace = _pace(results, test_set)
+    return lines + [line for line in (noise, pace) if line]
 
 
 def signed(points: float) -> str:
@@ -159,6 +162,46 @@ def _noise(results: Results, focus: str, test_set: str) -> str | None:
             "noise of this setup."
         )
     return f"{fact}: smaller differences mean nothing here."
+
+
+def _pace(results: Results, test_set: str) -> str | None:
+    """Source words per second of the teacher and of the student with the best BLEU."""
+    scores = {
+        name: mean_score(results, name, test_set) for name in systems(results) if name != "teacher"
+    }
+    known = {name: score for name, score in scores.items() if score is not None}
+    if not known:
+        return None
+    best = max(known, key=lambda name: known[name])
+    slow, fast = (_words_per_s(results, name) for name in ("teacher", best))
+    if not slow or not fast:
+        return None
+    how, how_best = _decoding(results, "teacher"), _decoding(results, best)
+    if how != how_best:
+        return (
+            f"The teacher translates {slow:.0f} words/s ({how}), the best student, {best}, "
+            f"{fast:.0f} ({how_best})."
+        )
+    return (
+        f"The teacher translates {slow:.0f} words/s, the best student, {best}, {fast:.0f}: "
+        f"{fast / slow:.1f} times as many{f' ({how})' if how else ''}."
+    )
+
+
+def _words_per_s(results: Results, system: str) -> float | None:
+    """Over everything that it translated."""
+    own = [row for row in results.get("speed") or [] if row["system"] == system]
+    seconds = sum(row.get("seconds") or 0 for row in own)
+    words = sum((row.get("seconds") or 0) * (row.get("words_per_s") or 0) for row in own)
+    return words / seconds if seconds else None
+
+
+def _decoding(results: Results, system: str) -> str:
+    """What the speed of a system depends on, each value once: beam 1, float32, cpu."""
+    own = [row for row in results.get("speed") or [] if row["system"] == system]
+    beams = [f"beam {row['beam']}" for row in own if row.get("beam")]
+    others = [row[key] for key in ("dtype", "device") for row in own if row.get(key)]
+    return ", ".join(dict.fromkeys(beams + others))
 
 
 def _delta(results: Results, focus: str, test_set: str) -> float | None:

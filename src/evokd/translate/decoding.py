@@ -1,7 +1,8 @@
 """Lines in, lines out: one translation for each line, in the order they came.
 
-Greedy in float32 gives the same lines for every batch size. In half precision the batch size
-shifts roundings and, now and then, a word; so batch size, dtype and device stand beside the result.
+Greedy in float32 gives the same lines for every batch size. In half precision the batch shifts
+roundings and, now and then, a word; so batch size and tokens, dtype and device stand beside the
+result.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import GenerationConfig, StoppingCriteriaList
 
 from evokd.errors import InputError
-from evokd.models.batches import encode_prompts, end_token_id, filler_id
+from evokd.models.batches import encode_prompts, filler_id
 from evokd.models.loading import Translator
 from evokd.recipe import DecodingSettings
 from evokd.rundir import write_text
 from evokd.text.prompts import answer_line
+from evokd.translate.ends import EndOfAnswer, Ends
+from evokd.translate.greedy import Budget, Request, decode_greedily, rows_can_leave
 
 Progress = bool | Callable[[int, int], None]
 
@@ -53,6 +55,7 @@ class Translations:
     source_words: int
     seconds: float
     batch_size: int
+    batch_tokens: int
     beam: int
     dtype: str
     device: str
@@ -71,6 +74,7 @@ class Translations:
             "words_per_s": round(self.words_per_s, 2),
             "output_tokens": self.output_tokens,
             "batch_size": self.batch_size,
+            "batch_tokens": self.batch_tokens,
             "beam": self.beam,
             "dtype": self.dtype,
             "device": self.device,
@@ -88,7 +92,7 @@ def translate(
     settings: DecodingSettings | None = None,
     progress: Progress = False,
 ) -> Translations:
-    """Translate lines of one direction.
+    """Translate lines of one direction, longest first, as many at once as the settings allow.
 
     A line ends at an end token or at the first newline after some text; it is cut at
     extra_tokens + tokens_per_source_token × (tokens of its source). A blank line stays blank and
@@ -109,10 +113,8 @@ def translate(
     blank = len(lines) - len(jobs)
     with _plain_settings(model), _report(progress, len(lines)) as report:
         report(blank, len(lines))
-        for at in range(0, len(jobs), settings.batch_size):
-            batch = jobs[at : at + settings.batch_size]
-            for job, answer in zip(batch, _answers(translator, batch, ends, settings), strict=True):
-                done[job.line] = answer
+        for group in _answers(translator, jobs, ends, settings):
+            done |= {job.line: answer for job, answer in group}
             report(blank + len(done), len(lines))
     translated = [done[i].text if i in done else "" for i in range(len(lines))]
     _check_lines(translated, len(lines))
@@ -125,6 +127,7 @@ def translate(
         source_words=sum(len(line.split()) for line in lines),
         seconds=time.perf_counter() - start,
         batch_size=settings.batch_size,
+        batch_tokens=settings.batch_tokens,
         beam=settings.beam,
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(model.device),
@@ -164,66 +167,6 @@ class Answer:
     text: str
     stopped_by: str
     tokens: int
-
-
-@dataclass(frozen=True)
-class Ends:
-    """Which tokens end an answer.
-
-    Attributes:
-        ids: the end tokens.
-        newline: (vocabulary,) tokens whose text holds a newline.
-        text: (vocabulary,) tokens whose text holds anything but spaces.
-        text_first: (vocabulary,) tokens with such text in front of their first newline.
-    """
-
-    ids: tuple[int, ...]
-    newline: Tensor
-    text: Tensor
-    text_first: Tensor
-
-    @classmethod
-    def of(cls, translator: Translator) -> Ends:
-        model, tokenizer = translator.model, translator.tokenizer
-        own = model.generation_config.eos_token_id if model.generation_config else None
-        own_ends = own if isinstance(own, list) else [own]
-        ids = [tokenizer.eos_token_id, end_token_id(tokenizer, translator.prompt), *own_ends]
-        width = model.config.get_text_config().vocab_size
-        tokens = tokenizer.batch_decode(
-            [[i] for i in range(min(width, len(tokenizer)))], skip_special_tokens=True
-        )
-        tokens += [""] * (width - len(tokens))
-        heads = [token.partition("\n")[0].strip() for token in tokens]
-        return cls(
-            ids=tuple(dict.fromkeys(int(i) for i in ids if i is not None)),
-            newline=torch.tensor(["\n" in token for token in tokens], device=model.device),
-            text=torch.tensor([bool(token.strip()) for token in tokens], device=model.device),
-            text_first=torch.tensor([bool(head) for head in heads], device=model.device),
-        )
-
-    def after_newline(self, generated: Tensor) -> Tensor:
-        """Which rows end here: (rows, tokens so far) → (rows,) bool.
-
-        A newline ends an answer only after some text: models like to begin with one.
-        """
-        last = generated[:, -1]
-        has_text = self.text[generated[:, :-1]].any(dim=1) | self.text_first[last]
-        return self.newline[last] & has_text
-
-
-class EndOfAnswer(StoppingCriteria):
-    """Rows stop at a newline, or at a cap of their own."""
-
-    def __init__(self, ends: Ends, prompt_width: int, caps: Tensor):
-        self.ends = ends
-        self.prompt_width = prompt_width
-        self.caps = caps
-
-    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-        generated = input_ids[:, self.prompt_width :]
-        # Beam search asks about several candidates of each row at once.
-        caps = self.caps.repeat_interleave(len(input_ids) // len(self.caps))
-        return self.ends.after_newline(generated) | (generated.shape[1] >= caps)
 
 
 def _jobs(
@@ -271,34 +214,54 @@ def _cap(source_tokens: int, settings: DecodingSettings) -> int:
 
 def _answers(
     translator: Translator, jobs: Sequence[Job], ends: Ends, settings: DecodingSettings
-) -> list[Answer]:
-    model = translator.model
-    filler = filler_id(translator.tokenizer)
-    width = max(len(job.prompt_ids) for job in jobs)
-    input_ids = torch.full((len(jobs), width), filler, dtype=torch.long)
-    attention_mask = torch.zeros_like(input_ids)
-    for row, job in enumerate(jobs):
-        input_ids[row, width - len(job.prompt_ids) :] = torch.tensor(job.prompt_ids)
-        attention_mask[row, width - len(job.prompt_ids) :] = 1
-    caps = torch.tensor([job.cap for job in jobs], device=model.device)
-    generate: Any = model.generate
-    generated = generate(
-        input_ids.to(model.device),
-        attention_mask=attention_mask.to(model.device),
-        generation_config=GenerationConfig(
-            do_sample=False,
-            num_beams=settings.beam,
-            length_penalty=settings.length_penalty,
-            max_new_tokens=int(caps.max()),
-            eos_token_id=list(ends.ids),
-            pad_token_id=filler,
-        ),
-        stopping_criteria=StoppingCriteriaList([EndOfAnswer(ends, width, caps)]),
-    )[:, width:].cpu()
-    return [
-        _answer(translator.tokenizer, ids, job.cap, ends)
-        for ids, job in zip(generated.tolist(), jobs, strict=True)
-    ]
+) -> Iterator[list[tuple[Job, Answer]]]:
+    """What the model makes of the jobs, in groups as they are done."""
+    model, tokenizer = translator.model, translator.tokenizer
+    filler = filler_id(tokenizer)
+    requests = [Request(job.prompt_ids, job.cap) for job in jobs]
+    if settings.beam == 1 and rows_can_leave(model):
+        budget = Budget(settings.batch_size, settings.batch_tokens)
+        groups = decode_greedily(model, requests, ends, filler, budget)
+    else:
+        groups = _generated(model, requests, ends, filler, settings)
+    for group in groups:
+        yield [
+            (jobs[place], _answer(tokenizer, ids, jobs[place].cap, ends)) for place, ids in group
+        ]
+
+
+def _generated(
+    model: Any, requests: Sequence[Request], ends: Ends, filler: int, settings: DecodingSettings
+) -> Iterator[list[tuple[int, list[int]]]]:
+    """Groups of (place of the request, its tokens), by transformers' generate."""
+    budget = Budget(settings.batch_size, settings.batch_tokens // settings.beam)
+    begun = 0
+    while begun < len(requests):
+        count = budget.more(requests[begun : begun + budget.rows])
+        batch = requests[begun : begun + count]
+        width = max(len(request.prompt_ids) for request in batch)
+        input_ids = torch.full((count, width), filler, dtype=torch.long)
+        attention_mask = torch.zeros_like(input_ids)
+        for row, request in enumerate(batch):
+            start = width - len(request.prompt_ids)
+            input_ids[row, start:] = torch.tensor(request.prompt_ids)
+            attention_mask[row, start:] = 1
+        caps = torch.tensor([request.cap for request in batch], device=model.device)
+        generated = model.generate(
+            input_ids.to(model.device),
+            attention_mask=attention_mask.to(model.device),
+            generation_config=GenerationConfig(
+                do_sample=False,
+                num_beams=settings.beam,
+                length_penalty=settings.length_penalty,
+                max_new_tokens=int(caps.max()),
+                eos_token_id=list(ends.ids),
+                pad_token_id=filler,
+            ),
+            stopping_criteria=StoppingCriteriaList([EndOfAnswer(ends, width, caps)]),
+        )[:, width:].tolist()
+        yield list(enumerate(generated, start=begun))
+        begun += count
 
 
 def _answer(tokenizer: Any, ids: list[int], cap: int, ends: Ends) -> Answer:
