@@ -19,13 +19,14 @@ from evokd.distil.closed_forms import (
     MIXED,
     NLL,
     REVERSE,
+    SKEW,
     ClosedForm,
     Rows,
     closed_form,
 )
 from evokd.distil.objectives import ObjectiveSettings
 
-_LOGITS_AT_ONCE = 1 << 20
+_LOGITS_AT_ONCE = 1 << 19
 """What torch works on at a time, so that what it makes on the way stays in the cache."""
 
 
@@ -144,52 +145,80 @@ def _some_rows(
     gradient: bool,
 ) -> Rows:
     at = labels[:, None]
-    lse = torch.logsumexp(student, 1, keepdim=True)
-    nll = (lse - student.gather(1, at))[:, 0].double()
-    slope = None if cap is None else 1 - (student / cap).square()
-    divergence = difficulty = teacher_nll = forward = log_p = p = None
+    q, lse_s = _softmax(student)
+    nll = lse_s - student.gather(1, at)[:, 0].double()
+    divergence = difficulty = teacher_nll = forward = p = None
     if teacher is not None:
-        log_p = torch.log_softmax(teacher, 1)
-        p = log_p.exp()
-        p_y, log_p_y = (x.gather(1, at)[:, 0].double() for x in (p, log_p))
-        p_log_p = torch.linalg.vecdot(p, log_p.clamp(min=-1e9)).double()
-        p_log_q = torch.linalg.vecdot(p, student).double() - lse[:, 0].double()
+        p, lse_t = _softmax(teacher)
+        log_p_y = teacher.gather(1, at)[:, 0].double() - lse_t
+        p_log_p = _expectation(p, teacher) - lse_t
+        p_log_q = _expectation(p, student) - lse_s
         forward, teacher_nll = p_log_p - p_log_q, -log_p_y
-        difficulty = nll if form.lam == 0 else _difficulty(form.lam, p_y, p_log_p, p_log_q, nll)
+        difficulty = nll
+        if form.lam > 0:
+            difficulty = _difficulty(form.lam, log_p_y.exp(), p_log_p, p_log_q, nll)
         if hard is None:
             hard = difficulty.to(student.dtype) > form.gamma
-    log_q = student.sub_(lse)
-    chosen: Any = slice(None)
+    chosen = torch.arange(len(labels), device=labels.device)
     if form.gated and hard is not None:
         chosen = hard.nonzero()[:, 0]
     evolved = None
-    if form.form != LINEAR and p is not None and log_p is not None:
-        divergence, evolved = _skew_or_reverse(
-            form, log_q[chosen], log_p[chosen], p[chosen], labels[chosen], gradient
+    if p is not None and form.form == SKEW:
+        divergence, evolved = _skew(
+            form, q.index_select(0, chosen), p.index_select(0, chosen), labels[chosen], gradient
         )
+    elif p is not None and teacher is not None and form.form == REVERSE:
+        apart = (student - lse_s[:, None]).sub_(teacher - lse_t[:, None]).to(q.dtype)
+        divergence, evolved = _reverse(form, q, apart, labels, gradient)
     loss = _loss(form, nll, difficulty, forward, divergence, chosen)
     norm = None
     if gradient:
-        gradients = log_q.exp_()
-        if form.form == LINEAR or form.gated:
-            if p is not None and form.share > 0:
-                gradients.sub_(p, alpha=form.share)
+        gradients = evolved
+        if form.form == LINEAR or form.gated or gradients is None:
+            gradients = q if p is None or form.share == 0 else q.sub_(p, alpha=form.share)
             gradients.scatter_add_(1, at, gradients.new_full(at.shape, form.share - 1))
-        if evolved is not None:
-            gradients[chosen] = evolved
-        if slope is not None:
-            gradients.mul_(slope)
-        if weights is not None:
-            gradients.mul_(weights[:, None].to(gradients.dtype))
-        if scale != 1.0:
-            gradients.mul_(scale)
-        norm = gradients.norm(dim=1)
+            if evolved is not None:
+                gradients.index_copy_(0, chosen, evolved)
+        _before_head(gradients, student, weights, scale, cap)
+        norm = torch.linalg.vector_norm(gradients, dim=1)
+        student.copy_(gradients)
     dtype = student.dtype
     if difficulty is None or teacher_nll is None:
         return Rows(loss.to(dtype), nll.to(dtype), gradient_norm=norm)
     return Rows(
         loss.to(dtype), nll.to(dtype), difficulty.to(dtype), teacher_nll.to(dtype), hard, norm
     )
+
+
+def _softmax(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities (n, V), and log-sum-exp (n,) in float64, from the likeliest entry."""
+    probabilities = logits.softmax(1)
+    return probabilities, logits.amax(1).double() - probabilities.amax(1).double().log()
+
+
+def _expectation(p: Tensor, values: Tensor) -> Tensor:
+    """(n,), Σ p a in float64, with 0 · −∞ = 0."""
+    found = _dot(p, values)
+    if found.isnan().any():
+        found = _dot(p, values.clamp(min=-1e9))
+    return found.double()
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """(n,), row by row; a sum in a tree, where BLAS adds up one by one."""
+    return (a * b).sum(1)
+
+
+def _before_head(
+    gradients: Tensor, finished: Tensor, weights: Tensor | None, scale: float, cap: float | None
+) -> None:
+    """From gradients of finished logits to weighted ones of raw logits, in place."""
+    if cap is not None:
+        gradients.mul_(1 - (finished / cap).square_())
+    if weights is not None:
+        gradients.mul_((weights * scale)[:, None].to(gradients.dtype))
+    elif scale != 1.0:
+        gradients.mul_(scale)
 
 
 def _difficulty(lam: float, p_y: Tensor, p_log_p: Tensor, p_log_q: Tensor, nll: Tensor) -> Tensor:
@@ -199,28 +228,34 @@ def _difficulty(lam: float, p_y: Tensor, p_log_p: Tensor, p_log_q: Tensor, nll: 
     return off_label + torch.xlogy(on_label, on_label) - lam * p_log_q + (1 - lam) * nll
 
 
-def _skew_or_reverse(
-    form: ClosedForm, log_q: Tensor, log_p: Tensor, p: Tensor, labels: Tensor, gradient: bool
+def _skew(
+    form: ClosedForm, q: Tensor, p: Tensor, labels: Tensor, gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Divergence of each row, and reference · (q − y) + kl · its gradient."""
+    """Divergence of each row, and reference · (q − y) + kl · its gradient. Overwrites p."""
     at = labels[:, None]
-    q = log_q.exp()
-    if form.form == REVERSE:
-        apart = log_q - log_p
-        divergence = torch.linalg.vecdot(q, apart)
-        if not gradient:
-            return divergence.double(), None
-        factor = apart.sub_(divergence[:, None]).mul_(form.kl)
-    else:
-        tau = p * form.share
-        tau.scatter_add_(1, at, tau.new_full(at.shape, 1 - form.share))
-        proxy = (form.beta * q).add_(tau, alpha=1 - form.beta)
-        r = torch.where(proxy > 0, tau / proxy, 0.0)
-        divergence = torch.linalg.vecdot(tau, r.clamp(min=torch.finfo(r.dtype).tiny).log())
-        if not gradient:
-            return divergence.double(), None
-        factor = r.sub_(torch.linalg.vecdot(q, r)[:, None]).mul_(-form.kl * form.beta)
-    gradients = factor.add_(form.reference).mul_(q)
+    tau = p.mul_(form.share) if form.share != 1 else p
+    tau.scatter_add_(1, at, tau.new_full(at.shape, 1 - form.share))
+    proxy = torch.lerp(tau, q, form.beta).clamp_(min=torch.finfo(q.dtype).tiny)
+    r = torch.div(tau, proxy, out=proxy)
+    divergence = _dot(tau, r.clamp(min=torch.finfo(q.dtype).tiny).log_())
+    if not gradient:
+        return divergence.double(), None
+    bent = form.kl * form.beta
+    constant = form.reference + bent * _dot(q, r)
+    gradients = r.mul_(-bent).add_(constant[:, None]).mul_(q)
+    gradients.scatter_add_(1, at, gradients.new_full(at.shape, -form.reference))
+    return divergence.double(), gradients
+
+
+def _reverse(
+    form: ClosedForm, q: Tensor, apart: Tensor, labels: Tensor, gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """As _skew, from ln q − ln p, which is overwritten."""
+    at = labels[:, None]
+    divergence = _dot(q, apart)
+    if not gradient:
+        return divergence.double(), None
+    gradients = apart.sub_(divergence[:, None]).mul_(form.kl).add_(form.reference).mul_(q)
     gradients.scatter_add_(1, at, gradients.new_full(at.shape, -form.reference))
     return divergence.double(), gradients
 
@@ -231,7 +266,7 @@ def _loss(
     difficulty: Tensor | None,
     forward: Tensor | None,
     divergence: Tensor | None,
-    chosen: Any,
+    chosen: Tensor,
 ) -> Tensor:
     if form.loss == NLL or difficulty is None or forward is None:
         return nll
