@@ -24,10 +24,10 @@ BACKENDS = ["c", "torch"]
 
 
 @pytest.fixture(autouse=True)
-def _fresh_library():
-    rows_in_c.library.cache_clear()
+def _loaded_anew():
+    rows_in_c.load.cache_clear()
     yield
-    rows_in_c.library.cache_clear()
+    rows_in_c.load.cache_clear()
 
 
 def logits(size, n, spread=1.0, scale=1.0):
@@ -88,7 +88,7 @@ def test_c_and_torch_find_the_same(name, monkeypatch):
     both = []
     for backend in BACKENDS:
         monkeypatch.setenv("EVOKD_ROWS", backend)
-        rows_in_c.library.cache_clear()
+        rows_in_c.load.cache_clear()
         z = student.clone()
         found = rows.row_pass(name, settings, z, teacher.clone(), labels, weights, hard)
         both.append((z, *vars(found).values()))
@@ -96,17 +96,17 @@ def test_c_and_torch_find_the_same(name, monkeypatch):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=3e-5)
 
 
-def test_the_library_is_there_and_used():
+def test_a_compiled_pass_is_there():
     """A C compiler stands on every machine that runs these tests."""
-    assert isinstance(rows_in_c.library(), ctypes.CDLL)
+    assert isinstance(rows_in_c.load(), ctypes.CDLL)
 
 
-def test_no_compiler_no_library(monkeypatch, tmp_path, caplog):
+def test_no_compiler_no_compiled_pass(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(rows_in_c.tempfile, "gettempdir", lambda: str(tmp_path))
     caplog.set_level("INFO")
-    assert rows_in_c.library() is None
+    assert rows_in_c.load() is None
     assert "no C compiler" in caplog.text
     student, teacher, labels, weights = logits(50, 8)
     settings = objective_settings("noevo")
@@ -122,7 +122,7 @@ def test_a_compiler_that_fails_is_no_compiler(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("CC", str(broken))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     caplog.set_level("INFO")
-    assert rows_in_c.library() is None
+    assert rows_in_c.load() is None
     assert "no such target" in caplog.text
 
 

@@ -25,6 +25,7 @@ from evokd.distil.closed_forms import (
     closed_form,
 )
 from evokd.distil.objectives import ObjectiveSettings
+from evokd.models.heads import bend
 
 _LOGITS_AT_ONCE = 1 << 19
 """What torch works on at a time, so that what it makes on the way stays in the cache."""
@@ -73,20 +74,13 @@ def row_pass(
     form = closed_form(objective, settings)
     if form is None:
         raise ValueError(f"{objective} has no closed form")
-    _finish(student, scale, cap)
+    bend(student, scale, cap)
     arguments = (form, student, teacher, labels, weights, hard, scale, cap, gradient)
     if _is_float_on_cpu(student) and (teacher is None or _is_float_on_cpu(teacher)):
-        library = rows_in_c.library()
-        if library is not None:
-            return rows_in_c.rows_in_c(library, *arguments)
+        compiled = rows_in_c.load()
+        if compiled is not None:
+            return rows_in_c.rows_in_c(compiled, *arguments)
     return _in_torch(*arguments)
-
-
-def _finish(logits: Tensor, scale: float, cap: float | None) -> None:
-    if cap is not None:
-        logits.mul_(scale / cap).tanh_().mul_(cap)
-    elif scale != 1.0:
-        logits.mul_(scale)
 
 
 def _is_float_on_cpu(logits: Tensor) -> bool:

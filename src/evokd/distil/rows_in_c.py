@@ -43,7 +43,7 @@ class _Plan(ctypes.Structure):
 
 
 def rows_in_c(
-    library: ctypes.CDLL,
+    compiled: ctypes.CDLL,
     form: ClosedForm,
     student: Tensor,
     teacher: Tensor | None,
@@ -76,7 +76,7 @@ def rows_in_c(
     labels = labels.contiguous()
     weights = None if weights is None else weights.float().contiguous()
     hard = None if hard is None else hard.contiguous()
-    library.evokd_row_pass(
+    compiled.evokd_row_pass(
         ctypes.byref(plan),
         n,
         size,
@@ -98,29 +98,29 @@ def rows_in_c(
 
 
 @cache
-def library() -> ctypes.CDLL | None:
-    """rows.c as a library, compiled when a machine first asks for it; None: torch does its work.
+def load() -> ctypes.CDLL | None:
+    """rows.c, compiled when a machine first asks for it; None: torch does its work.
 
     EVOKD_ROWS=torch in the environment does without it.
     """
     if os.environ.get("EVOKD_ROWS", "c") != "c":
         return None
     try:
-        library = ctypes.CDLL(str(_compiled()))
+        compiled = ctypes.CDLL(str(_compiled()))
     except (OSError, subprocess.SubprocessError) as error:
         log.info("rows.c isn't compiled (%s); torch does its work, at about 1.3 × the time", error)
         return None
     pointers, number = ctypes.c_void_p, ctypes.c_int64
-    library.evokd_row_pass.restype = None
-    library.evokd_row_pass.argtypes = (
+    compiled.evokd_row_pass.restype = None
+    compiled.evokd_row_pass.argtypes = (
         *(pointers, number, number, pointers, number, pointers, number),
         *(pointers,) * 9,
     )
-    return library
+    return compiled
 
 
 def _compiled() -> Path:
-    """The library's file, made if it isn't there. Raises OSError or SubprocessError."""
+    """What rows.c became, made if it isn't there. Raises OSError or SubprocessError."""
     names = (os.environ.get("CC") or "cc", "cc", "gcc", "clang")
     compiler = next(filter(None, map(shutil.which, names)), None)
     if compiler is None:
@@ -143,10 +143,10 @@ def _compiled() -> Path:
     raise OSError("no folder to keep it in can be written")
 
 
-def _compile(compiler: str, source: Path, library: Path) -> None:
+def _compile(compiler: str, source: Path, made: Path) -> None:
     complaint = ""
     for flags in _FLAGS:
-        command = [compiler, *_ALWAYS, *flags, str(source), "-o", str(library), "-lm"]
+        command = [compiler, *_ALWAYS, *flags, str(source), "-o", str(made), "-lm"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         if done.returncode == 0:
             return

@@ -51,10 +51,8 @@ class Head:
     def finish(self, raw: Tensor, in_place: bool = False) -> Tensor:
         """Scale and cap, in float32 or wider; differentiable unless in place."""
         logits = raw if raw.dtype == torch.float64 else raw.float()
-        if in_place and self.cap is not None:
-            return logits.mul_(self.scale / self.cap).tanh_().mul_(self.cap)
         if in_place:
-            return logits if self.scale == 1.0 else logits.mul_(self.scale)
+            return bend(logits, self.scale, self.cap)
         if self.scale != 1.0:
             logits = logits * self.scale
         if self.cap is not None:
@@ -65,6 +63,13 @@ class Head:
         """(N, H) → (N, size): the logits of the first `size` tokens of the vocabulary."""
         size = self.weight.shape[0] if size is None else size
         return self.finish(self.raw(hidden, size, out), in_place=out is not None)
+
+
+def bend(logits: Tensor, scale: float, cap: float | None) -> Tensor:
+    """A head's scale and soft cap, in place."""
+    if cap is not None:
+        return logits.mul_(scale / cap).tanh_().mul_(cap)
+    return logits if scale == 1.0 else logits.mul_(scale)
 
 
 def blocks(size: int, product: Tensor, weight: Tensor) -> Iterator[slice]:
