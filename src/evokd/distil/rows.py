@@ -186,8 +186,11 @@ def _some_rows(
 
 def _softmax(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities (n, V), and log-sum-exp (n,) in float64, from the likeliest entry."""
-    probabilities = logits.softmax(1)
-    return probabilities, logits.amax(1).double() - probabilities.amax(1).double().log()
+    most = logits.amax(1, keepdim=True)
+    # Not torch.softmax: its exponentials on a CPU are good to some 20 ulp only.
+    powers = (logits - most).exp_()
+    total = powers.sum(1, keepdim=True)
+    return powers.mul_(total.reciprocal()), (most.double() + total.double().log())[:, 0]
 
 
 def _expectation(p: Tensor, values: Tensor) -> Tensor:
