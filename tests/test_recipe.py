@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from evokd.errors import InputError
-from evokd.recipe import BetaSchedule
+from evokd.methods import BetaSchedule
 from evokd.recipe_file import check_recipe, dump_recipe, load_recipe
 from small_study import recipe, write_recipe
 

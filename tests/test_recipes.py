@@ -13,8 +13,10 @@ import yaml
 
 from evokd.cli import shipped_recipe
 from evokd.distil.objectives import OBJECTIVES
-from evokd.recipe import OBJECTIVE_NAMES, PROMPT_STYLES, BetaSchedule, Recipe, Section
+from evokd.methods import OBJECTIVE_NAMES, BetaSchedule
+from evokd.recipe import PROMPT_STYLES, Recipe
 from evokd.recipe_file import check_recipe, load_recipe
+from evokd.section import Section
 from evokd.text.prompts import load_prompt
 from small_study import evokd
 

@@ -27,7 +27,8 @@ from evokd.distil.training import (
     read_metrics,
     train,
 )
-from evokd.recipe import MethodSettings, TrainingSettings
+from evokd.methods import MethodSettings
+from evokd.recipe import TrainingSettings
 from tiny import copy_task, tiny_llama
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from evokd.recipe import MethodSettings
+from evokd.methods import MethodSettings
 from evokd.rundir import MANIFEST, Stage, fingerprint
 from evokd.workbench import (
     Study,

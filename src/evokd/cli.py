@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from evokd.errors import InputError
-from evokd.recipe import OBJECTIVE_NAMES, Recipe
+from evokd.methods import METHOD_NAMES
+from evokd.recipe import Recipe
 from evokd.recipe_file import check_recipe, load_recipe
 from evokd.rundir import versions
 
@@ -319,9 +320,9 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--method",
         nargs="+",
-        choices=OBJECTIVE_NAMES,
+        choices=METHOD_NAMES,
         metavar="METHOD",
-        help=f"default: self_evolution; of {', '.join(OBJECTIVE_NAMES)}",
+        help=f"default: self_evolution; of {', '.join(METHOD_NAMES)}",
     )
     p.add_argument("--prompt", default="parrot", help="parrot, alma, chat, compact or a file")
     p.add_argument("--teacher-as-is", action="store_true", help="don't fine-tune the teacher first")

@@ -9,40 +9,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeInt,
+    PositiveInt,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from evokd.complaints import explain, unknown
+from evokd.methods import MethodSettings
+from evokd.section import Section
 
-ObjectiveName = Literal[
-    "sft",
-    "forward_kd",
-    "reverse_kd",
-    "noevo",
-    "skew",
-    "skew_teacher",
-    "self_evolution",
-    "self_evolution_topk",
-]
-OBJECTIVE_NAMES: tuple[str, ...] = get_args(ObjectiveName)
 PROMPT_STYLES = ("parrot", "alma", "chat", "compact")
 DIRECTION = re.compile(r"^[A-Za-z]{2,3}([_@.][A-Za-z0-9]+)?-[A-Za-z]{2,3}([_@.][A-Za-z0-9]+)?$")
-NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_+]*$")
-
-
-class Section(BaseModel):
-    """A frozen part of the recipe that refuses keys it doesn't know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CorpusSource(Section):
@@ -86,6 +69,15 @@ class TestSource(CorpusSource):
         return name
 
 
+class UnpairedSource(Section):
+    """Lines of one language, to be translated by the teacher."""
+
+    path: str
+    """A text file, a sentence a line."""
+    direction: str
+    limit: int | None = Field(default=None, ge=1)
+
+
 class CleaningSettings(Section):
     """What is dropped from the training text. Validation and test sets are never touched."""
 
@@ -110,6 +102,8 @@ class CorpusSettings(Section):
     pairs) is set aside."""
     test: tuple[TestSource, ...] = Field(min_length=1)
     cleaning: CleaningSettings = CleaningSettings()
+    unpaired: tuple[UnpairedSource, ...] = ()
+    """Text without translations: its teacher's translations are trained on (methods.text)."""
     weights: dict[str, float] = Field(default_factory=dict)
     """How often a direction's pairs are seen per epoch: 2 twice, 0.5 every second one."""
     limit: int | None = Field(default=None, ge=1)
@@ -156,10 +150,26 @@ class FreshModel(Section):
         return self
 
 
+class CutModel(Section):
+    """A student cut out of its teacher; what isn't named stays as it is."""
+
+    layers: int | tuple[int, ...] | None = None
+    """So many, spread evenly, the last one among them; or a list of numbers from 0."""
+    heads: int | None = Field(default=None, ge=1)
+    """Attention heads of each layer, the best by `by`; whole groups where keys are shared."""
+    intermediate_size: int | None = Field(default=None, ge=1)
+    """Neurons of each feed-forward layer, the best by `by`."""
+    by: Literal["activation", "weight"] = "activation"
+    """What is best: what stirs most on training pairs, or has the largest weights."""
+    calibration_pairs: int = Field(default=256, ge=1)
+    vocabulary: Literal["all", "corpus"] = "all"
+    """corpus: only the tokens that the study's text uses, and all single bytes."""
+
+
 class ModelSettings(Section):
     model: str = "fresh"
     """A hub id, a folder, a .gguf file, `gguf:PACKAGE` (a file inside an installed Python package)
-    or `fresh`."""
+    or `fresh`; for a student also `cut`: a part of its teacher."""
     revision: str | None = None
     tokenizer: str | None = None
     """Where the tokenizer is, if not beside the model."""
@@ -182,6 +192,8 @@ class TeacherSettings(ModelSettings):
 
 
 class StudentSettings(ModelSettings):
+    cut: CutModel = CutModel()
+    """What is kept of the teacher, for model: cut."""
     warm_start_steps: int = Field(default=0, ge=0)
     """SFT steps before any method starts; all methods start from the same weights."""
     warm_start_training: dict[str, Any] = Field(default_factory=dict)
@@ -232,65 +244,15 @@ class TrainingSettings(Section):
     """Which checkpoint is kept; auto: the best on validation for sft, the last for distillation."""
 
 
-class BetaSchedule(Section):
-    """Progressive β (paper 5.2.2): linear in optimizer steps."""
+class TeacherTextSettings(Section):
+    """What the teacher writes for methods that train on its text (methods.text)."""
 
-    start: float = Field(default=0.5, ge=0, le=1)
-    end: float = Field(default=0.0, ge=0, le=1)
-    of: Literal["student", "target"] = "student"
-    """What the two numbers weigh in Eq. 6: the student (β itself) or the target (1 − β)."""
-
-
-class MethodSettings(Section):
-    name: str
-    objective: ObjectiveName
-    lam: float = Field(default=0.5, ge=0, le=1)
-    beta: float | BetaSchedule | None = None
-    """Default: 0.5, and 0.9 in skew_teacher."""
-    gamma: float = 0.4
-    top_percent: float = Field(default=50.0, ge=0, le=100)
-    training: dict[str, Any] = Field(default_factory=dict)
-    """Keys of `training` that differ for this method."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _a_bare_name_is_an_objective(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            value = {"objective": value}
-        if isinstance(value, dict):
-            name = value.get("name", value.get("objective"))
-            value = {"name": name, "objective": value.get("objective", name), **value}
-        return value
-
-    @field_validator("objective", mode="before")
-    @classmethod
-    def _objective_is_known(cls, value: Any) -> Any:
-        if value not in OBJECTIVE_NAMES:
-            raise ValueError(unknown("objective", value, OBJECTIVE_NAMES))
-        return value
-
-    @field_validator("name")
-    @classmethod
-    def _name_is_a_file_name(cls, name: str) -> str:
-        if not NAME.match(name) or name == "teacher":
-            raise ValueError(
-                f"{name!r} can't name a system; letters, digits, '_' and '+' are accepted, "
-                "and 'teacher' is taken"
-            )
-        return name
-
-    @field_validator("beta")
-    @classmethod
-    def _beta_is_a_share(cls, value: Any) -> Any:
-        if isinstance(value, float) and not 0 <= value <= 1:
-            raise ValueError(f"beta is {value}; 0 to 1 is accepted")
-        return value
-
-    def constant_beta(self) -> float:
-        """β where no schedule changes it."""
-        if isinstance(self.beta, float):
-            return self.beta
-        return 0.9 if self.objective == "skew_teacher" else 0.5
+    beam: int = Field(default=5, ge=1)
+    """Of text: teacher (Kim and Rush 2016: 5)."""
+    candidates: int = Field(default=35, ge=1)
+    """Of text: nearest, the K best (Kim and Rush: 35)."""
+    max_length_ratio: float = Field(default=4.0, ge=1)
+    """A translation so many times as long as its source, in characters, is left out."""
 
 
 class DecodingSettings(Section):
@@ -314,6 +276,36 @@ class ScoringSettings(Section):
     bootstrap_samples: int = Field(default=1000, ge=10)
 
 
+class AnalysisSettings(Section):
+    """What is measured of each system beside its scores; each takes time."""
+
+    beams: tuple[PositiveInt, ...] = ()
+    """Further beam sizes that the test sets are translated with."""
+    likelihood: bool = False
+    """Perplexity of the references, and the probability of each system's own best translation."""
+    acceptance: bool = False
+    """Each student as a draft of the teacher's: the share of its tokens that the teacher takes."""
+
+
+class PruningSettings(Section):
+    """Class-blind magnitude pruning of finished students, and retraining (See et al. 2016)."""
+
+    methods: tuple[str, ...] = ()
+    """Whose students are pruned."""
+    levels: tuple[float, ...] = (0.5, 0.8, 0.9)
+    """Shares of the weights that are set to 0."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Keys of `training` that differ in the retraining."""
+
+    @field_validator("levels")
+    @classmethod
+    def _levels_are_shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        for level in value:
+            if not 0 < level < 1:
+                raise ValueError(f"level {level}; above 0 and below 1 is accepted")
+        return value
+
+
 class ReportSettings(Section):
     title: str | None = None
     examples: int = Field(default=20, ge=0)
@@ -334,7 +326,10 @@ class Recipe(Section):
     methods: tuple[MethodSettings, ...] = Field(min_length=1)
     seeds: tuple[NonNegativeInt, ...] = Field(default=(1,), min_length=1)
     training: TrainingSettings = TrainingSettings()
+    teacher_text: TeacherTextSettings = TeacherTextSettings()
     decoding: DecodingSettings = DecodingSettings()
+    analysis: AnalysisSettings = AnalysisSettings()
+    pruning: PruningSettings = PruningSettings()
     scoring: ScoringSettings = ScoringSettings()
     report: ReportSettings = ReportSettings()
     device: str = "auto"
@@ -358,7 +353,20 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Recipe:
-        _distinct("method", [m.name for m in self.methods])
+        names = [m.name for m in self.methods]
+        _distinct("method", names)
+        for i, method in enumerate(self.methods):
+            if method.start is not None and method.start not in names[:i]:
+                known = ", ".join(names[:i]) or "none"
+                raise ValueError(
+                    f"methods.{method.name}.start: {method.start!r} is no method that stands "
+                    f"before it; those are: {known}"
+                )
+        for name in self.pruning.methods:
+            if name not in names:
+                raise ValueError("pruning.methods: " + unknown("method", name, names))
+        if self.teacher.model == "cut":
+            raise ValueError("teacher.model: cut is for students, which are cut from the teacher")
         _distinct("seed", [str(s) for s in self.seeds])
         for i, source in enumerate((*self.corpus.train, *self.corpus.valid, *self.corpus.test)):
             for direction in source.directions or ():
@@ -367,6 +375,12 @@ class Recipe(Section):
                         f"corpus source {i + 1} ({source.path}) "
                         + unknown("direction", direction, self.directions)
                     )
+        for i, text in enumerate(self.corpus.unpaired):
+            if text.direction not in self.directions:
+                raise ValueError(
+                    f"corpus.unpaired {i + 1} ({text.path}) "
+                    + unknown("direction", text.direction, self.directions)
+                )
         for direction in self.corpus.weights:
             if direction not in self.directions:
                 raise ValueError(
@@ -381,6 +395,7 @@ class Recipe(Section):
             ("teacher.training", self.teacher.training),
             ("student.training", self.student.training),
             ("student.warm_start_training", self.student.warm_start_training),
+            ("pruning.training", self.pruning.training),
             *((f"methods.{m.name}.training", m.training) for m in self.methods),
         ]:
             try:

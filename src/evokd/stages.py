@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from evokd.recipe import MethodSettings, ModelSettings, TrainingSettings
+from evokd.methods import MethodSettings
+from evokd.recipe import ModelSettings, TrainingSettings
 from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file, read_json, write_json
 from evokd.text.corpus import build_corpus, input_files
 from evokd.text.prompts import prompt_tags

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from evokd.errors import InputError
-from evokd.recipe import MethodSettings, ModelSettings, Recipe, TrainingSettings
+from evokd.methods import MethodSettings
+from evokd.recipe import ModelSettings, Recipe, TrainingSettings
 from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file, read_json, write_json
 from evokd.text.corpus import Corpus
 from evokd.text.prompts import Prompt

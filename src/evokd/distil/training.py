@@ -23,9 +23,10 @@ from evokd.distil.objectives import ObjectiveSettings, objective_settings
 from evokd.distil.schedules import BetaSchedule, linear
 from evokd.distil.teachers import TeacherSignal
 from evokd.distil.trainer import DistillationTrainer
+from evokd.methods import BetaSchedule as BetaSettings
+from evokd.methods import MethodSettings
 from evokd.models.batches import EncodedPairs, collate
-from evokd.recipe import BetaSchedule as BetaSettings
-from evokd.recipe import MethodSettings, TrainingSettings
+from evokd.recipe import TrainingSettings
 from evokd.rundir import read_json, write_json, write_text
 
 COMPLETE = "complete"
@@ -121,9 +122,9 @@ def method_settings(method: MethodSettings) -> tuple[ObjectiveSettings, BetaSche
     """A method's settings and, for progressive β, its schedule."""
     settings = objective_settings(
         method.objective,
-        lam=method.lam,
+        lam=method.constant_lam(),
         beta=method.constant_beta(),
-        gamma=method.gamma,
+        gamma=method.constant_gamma(),
         top_percent=method.top_percent,
     )
     if isinstance(method.beta, BetaSettings):
