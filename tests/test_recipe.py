@@ -89,7 +89,7 @@ def test_training_keys_of_a_method_are_laid_over_the_common_ones():
         ("methods.1.beta", 1.5, ["methods.1.beta: beta is 1.5; 0 to 1"]),
         ("methods.1.beta", "half", ["methods.1.beta: found 'half'"]),
         ("methods.1.gamma", float("inf"), ["methods.1.gamma: found inf", "finite"]),
-        ("methods.1.name", "teacher", ["'teacher' is taken"]),
+        ("methods.1.name", "teacher", ["'teacher' and 'start' are taken"]),
         ("methods.1.name", "a/b", ["'a/b' can't name a system"]),
         ("methods.1.name", "sft", ["method 'sft' appears twice"]),
         ("methods", [], ["methods: found nothing; at least one"]),
@@ -257,7 +257,7 @@ def test_the_papers_defaults_hold():
     assert (training.epochs, training.batch_size, training.learning_rate) == (3, 128, 2e-5)
     assert (training.warmup_ratio, training.max_length) == (0.03, 512)
     method = made.method("self_evolution")
-    assert (method.lam, method.constant_beta(), method.gamma) == (0.5, 0.5, 0.4)
+    assert (method.constant_lam(), method.constant_beta(), method.gamma) == (0.5, 0.5, 0.4)
     assert made.method("skew_teacher").constant_beta() == 0.9
 
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-UNION_PARTS = ("float", "BetaSchedule")
-"""What pydantic calls the two kinds of `beta` in the place of an error."""
+UNIONS = {
+    "beta": (
+        ("float", "BetaSchedule", "literal['difficulty','network']"),
+        "a finite number, difficulty, network or {start: 0.5, end: 0} is accepted",
+    ),
+    "gamma": (
+        ("float", "GammaRule"),
+        "a finite number or {rule: running_quantile} is accepted",
+    ),
+    "layers": (("int", "tuple[int, ...]"), "a number or a list such as [0, 3, 7] is accepted"),
+}
+"""Keys that take values of several kinds: what pydantic calls those in the place of an error, and
+what is accepted."""
 SHAPES = {
     "model_type": "a mapping of keys is accepted",
     "dict_type": "a mapping of keys is accepted",
@@ -25,10 +36,16 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
     # A list whose only element is wrong counts as empty as well: that says nothing new.
     parents = {p["loc"][:depth] for p in problems for depth in range(len(p["loc"]))}
     for problem in problems:
-        where = prefix + ".".join(str(part) for part in problem["loc"] if part not in UNION_PARTS)
-        kind = "BetaSchedule" if isinstance(problem["input"], dict) else "float"
-        if problem["loc"] and problem["loc"][-1] in UNION_PARTS and problem["loc"][-1] != kind:
-            continue  # the other kind was meant
+        place = _without_kinds(problem["loc"])
+        where = prefix + ".".join(place)
+        if (
+            len(place) < len(problem["loc"])
+            and problem["loc"][-1] in UNIONS.get(place[-1], ((),))[0]
+        ):
+            # One complaint for each kind, unless its section was meant and has its own ones.
+            if not isinstance(problem["input"], dict):
+                lines.append(f"  {where}: found {problem['input']!r}; {UNIONS[place[-1]][1]}")
+            continue
         if problem["type"] == "extra_forbidden":
             known = _keys_at(model, problem["loc"][:-1])
             lines.append(f"  {where}: " + unknown("key", str(problem["loc"][-1]), known))
@@ -50,6 +67,15 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
                 message += "; put it in quotes: YAML takes a bare no, yes, on or off for a truth"
             lines.append(f"  {where}: found {problem['input']!r}; {message}")
     return "\n".join(dict.fromkeys(lines))
+
+
+def _without_kinds(location: Sequence[int | str]) -> list[str]:
+    """A place in the recipe, without pydantic's names for the kinds of a value."""
+    place: list[str] = []
+    for part in location:
+        if not (place and part in UNIONS.get(place[-1], ((),))[0]):
+            place.append(str(part))
+    return place
 
 
 def _keys_at(model: type[BaseModel], location: Iterable[int | str]) -> list[str]:
