@@ -21,11 +21,13 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS_BELOW = {
     "errors": set(),
     "complaints": set(),
-    "recipe": {"complaints"},
+    "section": set(),
+    "methods": {"complaints", "section"},
+    "recipe": {"complaints", "section", "methods"},
     "recipe_file": {"errors", "complaints", "recipe"},
     "rundir": {"errors"},
     "text": {"errors", "recipe", "rundir"},
-    "models": {"errors", "recipe", "rundir", "text"},
+    "models": {"errors", "recipe", "methods", "rundir", "text"},
 }
 for room in ("distil", "translate", "judge", "report"):
     ROOMS_BELOW[room] = {*ROOMS_BELOW["models"], "models"}
@@ -33,12 +35,17 @@ ROOMS_BELOW["results"] = {*ROOMS_BELOW["judge"], "judge", "report"}
 ROOMS_BELOW["workbench"] = {*ROOMS_BELOW["models"], "models", "distil", "translate"}
 ROOMS_BELOW["stages"] = {*ROOMS_BELOW["results"], "results", *ROOMS_BELOW["workbench"], "workbench"}
 ROOMS_BELOW["caching"] = {*ROOMS_BELOW["workbench"], "workbench"}
-ROOMS_BELOW["study"] = {*ROOMS_BELOW["stages"], "stages", "caching", "recipe_file"}
+ROOMS_BELOW["teacher_text"] = {*ROOMS_BELOW["caching"], "judge"}
+ROOMS_BELOW["stages"] |= {"teacher_text"}
+ROOMS_BELOW["analysing"] = {*ROOMS_BELOW["stages"], "stages"}
+ROOMS_BELOW["study"] = {*ROOMS_BELOW["analysing"], "analysing", "caching", "recipe_file"}
 ROOMS_BELOW["cli"] = {*ROOMS_BELOW["study"], "study"}
 ROOMS_BELOW["__main__"] = {"cli"}
 WITHOUT_TORCH = (
     "errors",
     "complaints",
+    "section",
+    "methods",
     "recipe",
     "recipe_file",
     "rundir",

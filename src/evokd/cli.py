@@ -160,6 +160,7 @@ def shipped_recipe(name: str) -> Path:
 
 
 def _study(recipe: Recipe, folder: Path) -> int:
+    from evokd.report import analysis
     from evokd.report.headline import headline
     from evokd.report.tables import as_text, examples_text
 
@@ -171,6 +172,8 @@ def _study(recipe: Recipe, folder: Path) -> int:
     # tqdm's own write keeps clear of the progress bars.
     results = run_study(recipe, folder, note=lambda text: tqdm.write(text, file=sys.stderr))
     print(as_text(results))
+    if results.get("analysis"):
+        print("\n" + analysis.as_text(results))
     print("\n" + " ".join(headline(results)))
     if "hard_share" in results["start"]:
         print(

@@ -184,6 +184,12 @@ class MethodSettings(Section):
         weighs_reference = self.objective in ("forward_kd", "reverse_kd", "skew_teacher")
         return self.objective in REFERENCE_FREE and not (weighs_reference and self.lam != 1)
 
+    def kind(self) -> str:
+        """Its objective; seq_kd or seq_inter where that is NLL of the teacher's text."""
+        if self.objective == "sft" and self.text != "reference":
+            return "seq_kd" if self.text == "teacher" else "seq_inter"
+        return self.objective
+
     def constant_lam(self) -> float:
         """λ, or its default."""
         if self.lam is not None:

@@ -386,7 +386,7 @@ class Recipe(Section):
                 raise ValueError(
                     "corpus.weights: " + unknown("direction", direction, self.directions)
                 )
-        systems = ["teacher", *(m.name for m in self.methods)]
+        systems = ["teacher", *self.students()]
         if self.scoring.baseline is not None and self.scoring.baseline not in systems:
             raise ValueError(
                 "scoring.baseline: " + unknown("system", self.scoring.baseline, systems)
@@ -415,15 +415,29 @@ class Recipe(Section):
         """The settings of one method."""
         return next(m for m in self.methods if m.name == name)
 
+    def students(self) -> dict[str, MethodSettings]:
+        """Every kind of student by its system's name, pruned ones last, with its method."""
+        pruned = {
+            pruned_name(name, level): self.method(name)
+            for name in self.pruning.methods
+            for level in self.pruning.levels
+        }
+        return {m.name: m for m in self.methods} | pruned
+
     def baseline(self) -> str:
         """The system that the others are compared with."""
-        names = [m.name for m in self.methods]
+        names = list(self.students())
         wanted = (self.scoring.baseline, "forward_kd", "sft", names[0])
         return next(name for name in wanted if name in ("teacher", *names))
 
     def languages(self) -> list[str]:
         """Every language of the study, in order of appearance."""
         return list(dict.fromkeys(code for d in self.directions for code in d.split("-")))
+
+
+def pruned_name(method: str, level: float) -> str:
+    """Of a student of which a share of the weights, 0 to 1, is 0."""
+    return f"{method}_pruned{f'{100 * level:g}'.replace('.', '_')}"
 
 
 def _distinct(what: str, names: Sequence[str]) -> Any:

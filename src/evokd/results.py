@@ -66,8 +66,8 @@ def assemble(
     comparisons = compare_all(
         outputs, tests, baseline, metrics, n_samples=recipe.scoring.bootstrap_samples
     )
-    names = [method.name for method in recipe.methods]
-    student = next((m.name for m in recipe.methods if m.objective == "sft"), None)
+    names = list(recipe.students())
+    student = next((m.name for m in recipe.methods if m.kind() == "sft"), None)
     return {
         "evokd": rundir.versions().get("evokd", ""),
         "name": recipe.name,
@@ -97,12 +97,14 @@ def _systems(recipe: Recipe, facts: Mapping[str, dict[str, Any]]) -> list[dict[s
         _system("teacher", None, "sft" if recipe.teacher.sft else "given", {}, facts["teacher"])
     ]
     for seed in recipe.seeds:
-        for method in recipe.methods:
+        for name, method in recipe.students().items():
             settings = method.model_dump(mode="json", exclude={"name", "objective", "training"})
-            if settings["beta"] is None:
-                settings["beta"] = method.constant_beta()
-            found = facts[f"{method.name}.seed{seed}"]
-            rows.append(_system(method.name, seed, method.objective, settings, found))
+            for key in ("lam", "beta", "alpha"):
+                if settings[key] is None:
+                    settings[key] = getattr(method, f"constant_{key}")()
+            rows.append(
+                _system(name, seed, method.kind(), settings, facts[f"{name}.seed{seed}"])
+            )
     return rows
 
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from evokd import rundir
 from evokd.errors import InputError
-from evokd.report import figures, sections
+from evokd.report import analysis, figures, sections
 from evokd.report.formatting import arrow
 from evokd.report.headline import headline
 from evokd.report.reading import Results, focus_system, names_of_test_sets, plain_student, systems
@@ -35,7 +35,10 @@ def build_report(run_dir: Path) -> Path:
     results = read_results(run_dir)
     recipe = run_dir / "recipe.yaml"
     recipe_yaml = recipe.read_text(encoding="utf-8") if recipe.is_file() else ""
-    rundir.write_text(run_dir / "table.md", as_markdown(results))
+    beside = analysis.as_markdown(results)
+    rundir.write_text(
+        run_dir / "table.md", as_markdown(results) + (f"\n{beside}" if beside else "")
+    )
     rundir.write_text(run_dir / "table.tex", as_latex(results))
     out = run_dir / "report.html"
     write_report(results, run_dir, recipe_yaml, out)
@@ -101,6 +104,11 @@ def _contents(results: Results, run_dir: Path | None, recipe_yaml: str) -> dict[
         "misbehaviour": list(sections.MISBEHAVIOUR.values()),
         "behaviour": sections.behaviour(results),
         "speed": sections.speed(results),
+        "analysis": {
+            "headings": analysis.headings(results),
+            "rows": analysis.table(results),
+            "legend": analysis.legend(results),
+        },
         "cleaning": sections.cleaning(results),
         "stages": _stages(results, run_dir),
         "recipe_yaml": recipe_yaml,

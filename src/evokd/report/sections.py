@@ -45,7 +45,10 @@ MISBEHAVIOUR = {
     "cut_off": "cut off",
     "repeated": "looping",
 }
-SYMBOLS = {"lam": "λ", "beta": "β", "gamma": "Γ", "top_percent": "top %"}
+SYMBOLS = {
+    **{"lam": "λ", "beta": "β", "gamma": "Γ", "top_percent": "top %", "alpha": "α", "mu": "μ"},
+    **{"smoothing": "ε", "queue": "queue", "averaging": "averaging"},
+}
 USED = {
     "forward_kd": ("lam",),
     "reverse_kd": ("lam",),
@@ -55,8 +58,23 @@ USED = {
     "self_evolution": ("lam", "beta", "gamma"),
     "self_evolution_topk": ("lam", "beta", "top_percent"),
     "sft": (),
+    "seq_kd": (),
+    "seq_inter": (),
+    "word_kd": ("alpha",),
+    "atkd": ("lam", "top_percent", "averaging"),
+    "skl": ("alpha",),
+    "srkl": ("alpha",),
+    "jsd": ("beta",),
+    "akl": ("mu",),
+    "selective_kd": ("top_percent", "smoothing", "queue"),
+    "tip": ("top_percent",),
 }
 """Which settings an objective reads; the others would only mislead."""
+UNUSUAL = {
+    **{"gate": "hard", "difficulty": "kl", "text": "reference"},
+    **{"start": None, "on_policy": None, "competence": None},
+}
+"""What is told of a method only where it isn't this."""
 
 
 def score_tables(results: Results) -> list[dict[str, Any]]:
@@ -352,11 +370,27 @@ def _settings(run: Mapping[str, Any]) -> str:
     parts = []
     for key in wanted:
         value = settings.get(key)
-        if isinstance(value, dict):
-            value = f"{value.get('start')} → {value.get('end')}"
         if value is not None and run["system"] != "teacher":
-            parts.append(f"{SYMBOLS[key]} {value}")
+            parts.append(f"{SYMBOLS[key]} {_setting(value)}")
+    for key, usual in UNUSUAL.items():
+        value = settings.get(key)
+        if value is not None and value != usual:
+            parts.append(f"{key.replace('_', ' ')} {_setting(value)}")
     return " · ".join(parts) or DASH
+
+
+def _setting(value: Any) -> str:
+    """A number, a schedule as 0.5 → 0.0, a rule by its name and what it takes."""
+    if not isinstance(value, dict):
+        return str(value)
+    rule = value.get("rule")
+    takes = {"quantile": "hard_share", "running_quantile": "hard_share", "running_mean": "k"}
+    if rule in takes:
+        return f"{rule} {value.get(takes[rule])}"
+    if "start" in value:
+        course = f"{value['start']} → {value.get('end')}"
+        return course if rule is None else f"{rule} {course}"
+    return " ".join(str(one) for one in list(value.values())[:1])
 
 
 def _fate(reason: str, dropped: Mapping[str, Any], read: int) -> dict[str, str]:
