@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -367,6 +368,25 @@ def test_translate_gives_what_the_study_wrote(distilled):
     unended = source.removesuffix(b"\n")
     assert evokd("translate", model, "-l", "en-de", stdin=unended)[1] == out
     assert evokd("translate", model, "-l", "en-de", stdin=b"")[:2] == (0, "")
+
+
+def test_a_draft_changes_nothing_but_the_speed(distilled):
+    folder, _ = distilled
+    source = (folder / "corpus/test/newstest.en-de.src").read_bytes()
+    teacher, student = folder / "teacher/model", folder / "students/noevo.seed1/model"
+    expected = evokd("translate", teacher, "-l", "en-de", stdin=source)[1]
+    command = ("translate", teacher, "-l", "en-de", "--draft", student)
+    code, out, err = evokd(*command, "--draft-tokens", "2", stdin=source)
+    assert (code, out) == (0, expected), err
+    assert re.search(
+        r"5 lines, \d+ source words/s \(float32 on cpu, beam 1, one line at a time; draft: "
+        r"[123]\.\d\d tokens per pass of the teacher, \d+% of \d+ drafted tokens accepted, "
+        r"\d\.\d\d × the speed of the teacher alone\)",
+        err,
+    )
+    assert evokd(*command, stdin=b"")[:2] == (0, "")
+    assert "--beam 2" in refused(*command, "--beam", "2", stdin=source)
+    assert "none" in refused(*command[:-1], folder / "none", stdin=source)
 
 
 def test_translate_refuses_what_doesnt_fit(distilled, tmp_path):

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from evokd.errors import InputError
 from evokd.recipe import CorpusSettings
-from evokd.text.corpus import build_corpus
+from evokd.text.corpus import build_corpus, corpus_files
 from evokd.text.leaks import normalised
 from evokd.text.pairs import Pair, by_sentence, read_pairs, write_pairs
+from evokd.text.store import load_corpus, save_corpus
 
 BOTH = ["en-de", "de-en"]
 NUMBERS = [f"{a}{b}" for a in "ABCDEFGHIJKLMNOPQRST" for b in "abcdefghijklmnopqrst"]  # 400 words
@@ -225,6 +226,124 @@ def test_weights_by_hand(folder, weights, en_de, de_en):
     weight = weights.get("en-de", 1)
     assert set(copies.values()) <= {int(weight), int(weight) + (weight % 1 > 0)}
     assert words_of(corpus.train) == sorted(words_of(corpus.train))
+
+
+# Text without translations
+
+
+def unpaired(folder, texts, name="more.en", **keys):
+    lines(folder / name, texts)
+    return {"path": name, "direction": "en-de", **keys}
+
+
+def test_unpaired_text_is_cleaned_on_its_one_side(folder):
+    text = ["  Fine   one. ", "", "12 34 56", "x" * 101, "w " * 251, "Fine one.", "Zwei Hunde."]
+    corpus = build(folder, unpaired=[unpaired(folder, text)])
+    assert corpus.unpaired == [
+        Pair("Fine one.", "", "en", "de", "more.en:1"),
+        Pair("Zwei Hunde.", "", "en", "de", "more.en:7"),
+    ]
+    found = corpus.report["unpaired"]
+    assert {reason: dropped["count"] for reason, dropped in found["reasons"].items()} == {
+        "empty": 1, "few_letters": 1, "long_word": 1, "too_long": 1, "duplicate": 1,
+    }  # fmt: skip
+    assert (found["read"], found["kept"], found["repaired"]) == (7, 2, 2)
+    assert found["sources"] == [{"path": "more.en", "direction": "en-de", "lines": 7}]
+    assert corpus.report["directions"]["en-de"]["unpaired"] == 2
+    assert corpus.report["directions"]["de-en"]["unpaired"] == 0
+    assert corpus.train == build(folder).train
+    assert (corpus.report["read"], corpus.report["kept"]) == (400, 400)  # of pairs, as ever
+
+
+def test_unpaired_text_leaks_nothing_and_repeats_nothing(folder):
+    """English: two lines of the test set, one of validation, one of train; German: one of the test
+    set, where it stands on either side."""
+    text = [f"{NUMBERS[i]} IN en" for i in (215, 220, 203)] + [f"{NUMBERS[5]} in en.", "New one."]
+    sources = [
+        unpaired(folder, text),
+        {"path": "more.en", "direction": "en-cs"},
+        unpaired(folder, [f"{NUMBERS[216]} in de.", "Etwas Neues."], "more.de", direction="de-en"),
+    ]
+    for prefix, words in [
+        ("train", NUMBERS[:200]),
+        ("valid", NUMBERS[:10]),
+        ("test", NUMBERS[:20]),
+    ]:
+        lines(folder / f"{prefix}.cs", [f"{prefix} {word} po česku." for word in words])
+    corpus = build(folder, ["en-de", "de-en", "en-cs"], unpaired=sources)
+    kept = [(pair.direction, pair.source) for pair in corpus.unpaired]
+    assert kept == [("en-de", "New one."), ("en-cs", "New one."), ("de-en", "Etwas Neues.")]
+    found = corpus.report["unpaired"]
+    counts = {reason: dropped["count"] for reason, dropped in found["reasons"].items()}
+    assert counts == {"test_leak": 5, "valid_leak": 2, "duplicate": 2}
+    assert found["leaks"] == {"test t": 5, "valid": 2}
+    loose = build(
+        folder,
+        unpaired=sources[:1],
+        cleaning={"drop_test_leaks": False, "drop_duplicates": False},
+    )
+    assert len(loose.unpaired) == 5
+    assert "2 unpaired sentences stand in test t and were kept" in loose.report["notes"]
+
+
+def test_what_is_set_aside_is_not_left_in_unpaired_text(folder):
+    text = [f"{word} in en." for word in NUMBERS[:200]] + ["New one."]
+    corpus = build(folder, valid=[], unpaired=[unpaired(folder, text)])
+    assert [pair.source for pair in corpus.unpaired] == ["New one."]
+    reasons = corpus.report["unpaired"]["reasons"]
+    assert reasons["valid_leak"]["count"] == len(corpus.valid) / 2 == 4
+    assert reasons["duplicate"]["count"] == 196
+
+
+def test_unpaired_text_has_limits_and_weights(folder):
+    source = unpaired(folder, [f"{word} is new." for word in NUMBERS[:40]], limit=10)
+    corpus = build(folder, unpaired=[source], weights={"en-de": 2.5})
+    assert len(corpus.unpaired) == 25
+    assert Counter(Counter(pair.source for pair in corpus.unpaired).values()) == {2: 5, 3: 5}
+    assert corpus.report["directions"]["en-de"]["unpaired"] == 10
+
+
+def test_a_study_without_parallel_training_text(folder):
+    """The recipe asks for one source of training pairs; the corpus itself doesn't need any."""
+    text = [unpaired(folder, ["New one."]), unpaired(folder, ["Etwas."], "de", direction="de-en")]
+    given = CorpusSettings(
+        root=str(folder),
+        train=["train"],
+        valid=["valid"],
+        test=[{"name": "t", "path": "test"}],
+        unpaired=text,
+    ).model_copy(update={"train": ()})
+    corpus = build_corpus(given, BOTH, seed=1)
+    assert (corpus.train, len(corpus.valid), len(corpus.unpaired)) == ([], 20, 2)
+    assert [note for note in corpus.report["notes"] if "no training pairs" in note] != []
+    alone = build_corpus(given.model_copy(update={"valid": ()}), BOTH, seed=1)
+    assert (alone.train, alone.valid) == ([], [])
+    assert "en-de has no validation text" in alone.report["notes"]
+    with pytest.raises(InputError, match="no training pairs for de-en: 0 pairs were read"):
+        build_corpus(given.model_copy(update={"unpaired": given.unpaired[:1]}), BOTH, seed=1)
+
+
+def test_unpaired_files_are_named_and_must_be_there(folder):
+    given = {"test": [{"name": "t", "path": "test"}], "root": str(folder), "train": ["train"]}
+    source = unpaired(folder, ["New one."])
+    files = corpus_files(CorpusSettings(**given, unpaired=[source, source]), BOTH)
+    assert files == [folder / f"{n}.{c}" for n in ("train", "test") for c in ("en", "de")] + [
+        folder / "more.en"
+    ]
+    with pytest.raises(InputError, match="nowhere not found"):
+        corpus_files(CorpusSettings(**given, unpaired=[{**source, "path": "nowhere"}]), BOTH)
+
+
+def test_a_corpus_survives_its_folder(folder, tmp_path):
+    corpus = build(folder, unpaired=[unpaired(folder, ["New one.", "Newer one."])])
+    save_corpus(corpus, tmp_path / "saved")
+    assert load_corpus(tmp_path / "saved") == corpus
+    (tmp_path / "saved/unpaired.jsonl").unlink()  # as corpora were before
+    assert load_corpus(tmp_path / "saved").unpaired == []
+    plain = build(folder)
+    save_corpus(plain, tmp_path / "plain")
+    assert not (tmp_path / "plain/unpaired.jsonl").exists()
+    assert load_corpus(tmp_path / "plain") == plain
 
 
 # Tests and notes

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import evokd
 from evokd.distil.fused import Buffers, objective_on_hidden
 from evokd.distil.objectives import OBJECTIVES, Tokens, objective_settings, token_loss
+from evokd.distil.ranking import TokenQueue
 from evokd.distil.statistics import Statistics
 from evokd.distil.teachers import HeadedHidden
 from evokd.models.heads import Head
@@ -228,6 +229,117 @@ def test_fused_loss_is_the_mean_over_labels():
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("chunk_tokens", [1, 5, 1000])
+@pytest.mark.parametrize("name", NAMES)
+def test_fused_loss_is_token_loss_with_ignored_labels_and_weights(name, chunk_tokens):
+    """Also where an objective chooses among all that are left."""
+    case = Case()
+    kept = torch.arange(N) % 3 > 0
+    labels = case.labels.masked_fill(~kept, -100)
+    weights = torch.linspace(0.1, 2, N, dtype=torch.float64)
+    given = case.teacher.hidden, case.teacher.head.weight, labels
+    loss = evokd.fused_loss(
+        name, case.hidden, case.weight, *given, weights=weights, chunk_tokens=chunk_tokens
+    )
+    losses = evokd.token_loss(name, case.hidden @ case.weight.t(), given[0] @ given[1].t(), labels)
+    expected = (losses * weights).sum() / kept.sum()
+    found = torch.autograd.grad(loss, case.leaves)
+    assert_same((loss, found), (expected, torch.autograd.grad(expected, case.leaves)))
+
+
+VARIANTS = [
+    ("self_evolution", {"gate": "smooth", "tau": 0.5}),
+    ("self_evolution", {"gate": "swapped"}),
+    ("self_evolution", {"gate": "swapped", "measure": "js", "gamma": 0.1}),
+    ("self_evolution", {"measure": "nll", "beta_from": "difficulty"}),
+    ("self_evolution_topk", {"beta_from": "difficulty"}),
+    ("skew", {"betas": torch.linspace(0, 1, N, dtype=torch.float64)}),
+    ("self_evolution_topk", {"betas": torch.linspace(0, 1, N, dtype=torch.float64)}),
+    ("atkd", {"averaging": "all", "top_percent": 20.0}),
+    ("selective_kd", {"queue": 20}),
+    ("tip", {"top_percent": 20.0}),
+    ("skl", {"alpha": 0.0}),
+    ("jsd", {"beta": 0.1}),
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), VARIANTS)
+@pytest.mark.parametrize("chunk_tokens", [5, 1000])
+def test_options_equal_full_logits(name, settings, chunk_tokens):
+    case = Case()
+    given = case.teacher.hidden, case.teacher.head.weight, case.labels
+    loss = evokd.fused_loss(
+        name, case.hidden, case.weight, *given, chunk_tokens=chunk_tokens, **settings
+    )
+    logits = case.hidden @ case.weight.t(), given[0] @ given[1].t()
+    expected = evokd.token_loss(name, *logits, case.labels, **settings).mean()
+    found = torch.autograd.grad(loss, case.leaves)
+    assert_same((loss, found), (expected, torch.autograd.grad(expected, case.leaves)))
+    without = evokd.token_loss(name, *logits, case.labels).mean()
+    assert abs(loss.item() - without.item()) > 1e-3
+
+
+@pytest.mark.parametrize("chunk_tokens", [1, 8, 1000])
+def test_a_memory_goes_from_batch_to_batch(chunk_tokens):
+    settings = {"queue": 100, "top_percent": 40.0}
+    first, second = Case(), Case()
+    second.hidden = (0.3 * second.hidden.detach()).requires_grad_()
+    second.leaves[0] = second.hidden
+    memories = TokenQueue(100), TokenQueue(100)
+    for case in (first, second):
+        given = case.teacher.hidden, case.teacher.head.weight, case.labels
+        loss = evokd.fused_loss(
+            *("selective_kd", case.hidden, case.weight, *given),
+            memory=memories[0],
+            chunk_tokens=chunk_tokens,
+            **settings,
+        )
+        logits = case.hidden @ case.weight.t(), given[0] @ given[1].t()
+        losses = evokd.token_loss(
+            "selective_kd", *logits, case.labels, memory=memories[1], **settings
+        )
+        torch.testing.assert_close(loss, losses.mean())
+    torch.testing.assert_close(memories[0].values(), memories[1].values())
+    assert len(memories[0]) == 2 * N
+    with torch.no_grad():
+        evokd.fused_loss(
+            *("selective_kd", case.hidden, case.weight, *given), memory=memories[0], **settings
+        )
+    assert len(memories[0]) == 2 * N
+
+
+@pytest.mark.parametrize("name", ["noevo", "jsd", "atkd"])
+def test_a_watcher_sees_all_tokens_in_order(name):
+    case = Case()
+    seen = []
+    case.chunked(name, watch=seen.append)
+    assert [len(rows.loss) for rows in seen] == [8, 8, 8, 8, 5]
+    logits = (case.hidden @ case.weight.t()).detach()
+    teacher = case.teacher.hidden @ case.teacher.head.weight.t()
+    for of, column in [("noevo", "difficulty"), ("sft", "nll"), (name, "loss")]:
+        found = torch.cat([getattr(rows, column) for rows in seen])
+        torch.testing.assert_close(found, token_loss(of, logits, teacher, case.labels))
+    assert all(rows.measured is None for rows in seen)
+
+
+def test_what_was_compared_with_gamma_is_seen():
+    case = Case()
+    seen = []
+    settings = objective_settings("self_evolution", measure="nll", gamma=1.0)
+    given = settings, case.hidden, case.head, case.teacher, case.labels
+    objective_on_hidden("self_evolution", *given, chunk_tokens=8, watch=seen.append)
+    for rows in seen:
+        torch.testing.assert_close(rows.measured, rows.nll)
+        assert torch.equal(rows.hard, rows.nll > 1.0)
+
+
+def test_named_objectives_without_a_teacher_are_refused():
+    case = Case()
+    case.teacher = None
+    with pytest.raises(ValueError, match="tip needs a teacher"):
+        case.chunked("tip")
+
+
 def test_fused_loss_takes_settings_and_weights():
     case = Case()
     weights = torch.linspace(0, 2, N, dtype=torch.float64)
@@ -339,8 +451,8 @@ def test_four_products_and_no_more():
         with Count():
             evokd.fused_loss(name, hidden, head, teacher, other, labels, chunk_tokens=20).backward()
         n, v, hs, ht = len(labels), len(head), hidden.shape[1], teacher.shape[1]
-        ranked = n * v * (hs + ht) if name == "self_evolution_topk" else 0
-        assert flops == n * v * (3 * hs + ht) + ranked
+        first = {"self_evolution_topk": hs + ht, "tip": hs + ht, "atkd": ht, "selective_kd": hs}
+        assert flops == n * v * (3 * hs + ht + first.get(name, 0))
 
 
 def test_buffers_are_kept_from_call_to_call():

@@ -6,9 +6,15 @@ import pytest
 import torch
 
 import evokd
-from evokd.distil.objectives import OBJECTIVES, most_difficult, objective_settings, token_loss
+from evokd.distil.objectives import OBJECTIVES, objective_settings, token_loss
 
 NAMES = sorted(OBJECTIVES)
+PAPER = sorted(
+    (
+        *("sft", "forward_kd", "reverse_kd", "noevo", "skew", "skew_teacher"),
+        *("self_evolution", "self_evolution_topk"),
+    )
+)
 
 
 @pytest.fixture
@@ -68,7 +74,7 @@ def gradient(name, student, teacher, labels, **settings):
     return z.grad
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PAPER)
 @pytest.mark.parametrize(
     "settings", [{}, {"lam": 0.3}, {"beta": 0.8}, {"gamma": 1.5}, {"top_percent": 20.0}]
 )
@@ -77,7 +83,7 @@ def test_values_equal_a_naive_twin(name, settings, logits):
     torch.testing.assert_close(token_loss(name, *logits, **settings), expected)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PAPER)
 def test_gradients_equal_finite_differences(name, logits):
     student, teacher, labels = (part[:4] for part in logits)
     found = gradient(name, student, teacher, labels)
@@ -209,13 +215,6 @@ def test_a_perfect_mimic_keeps_hard_tokens():
         assert (d > 0.4) is is_hard
 
 
-def test_the_share_of_hard_tokens_rounds_up_and_ties_go_to_the_first():
-    d = torch.tensor([1.0, 3.0, 3.0, 2.0, 0.5])
-    assert most_difficult(d, 50).tolist() == [False, True, True, True, False]
-    assert most_difficult(d, 20).tolist() == [False, True, False, False, False]
-    assert most_difficult(d, 1).tolist() == [False, True, False, False, False]
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_ignored_positions_give_exactly_nothing(name, logits):
     student, teacher, labels = logits
@@ -259,23 +258,130 @@ def test_no_gradient_reaches_the_teacher(logits):
 
 
 def test_defaults_are_the_papers():
-    assert vars(objective_settings("self_evolution")) == {
-        "lam": 0.5,
-        "beta": 0.5,
-        "gamma": 0.4,
-        "top_percent": 50.0,
-    }
+    paper = {"lam": 0.5, "beta": 0.5, "gamma": 0.4, "top_percent": 50.0}
+    beyond = {"gate": "hard", "measure": "kl", "beta_from": ""}
+    found = vars(objective_settings("self_evolution"))
+    assert paper.items() | beyond.items() <= found.items()
     assert objective_settings("skew_teacher").beta == 0.9
+
+
+def jensen_shannon(target, q):
+    middle = (target + q) / 2
+    return ((target * (target / middle).log()).sum(1) + (q * (q / middle).log()).sum(1)) / 2
+
+
+MEASURES = {
+    "kl": lambda target, q, nll: (target * (target / q).log()).sum(1),
+    "js": lambda target, q, nll: jensen_shannon(target, q),
+    "reverse_kl": lambda target, q, nll: (q * (q / target).log()).sum(1),
+    "nll": lambda target, q, nll: nll,
+}
+
+
+def evolved(z, t, y, gate, measure, beta_from="", gamma=0.4, tau=0.2, betas=None):
+    """self_evolution's options from probabilities, by autograd; nothing of the package is used."""
+    q, p = z.softmax(-1), t.softmax(-1)
+    target = (torch.nn.functional.one_hot(y, z.shape[1]) + p) / 2
+    measured = MEASURES[measure](target, q, -q[torch.arange(len(y)), y].log()).detach()
+    beta = torch.full_like(measured, 0.5) if betas is None else betas
+    if beta_from == "difficulty":
+        beta = gamma / (gamma + measured)
+    proxy = beta[:, None] * q + (1 - beta[:, None]) * target
+    easy = (target * (target / q).log()).sum(1)
+    hard = (target * (target / proxy).log()).sum(1)
+    share = {
+        "hard": (measured > gamma).double(),
+        "swapped": (measured <= gamma).double(),
+        "smooth": 1 / (1 + torch.exp((gamma - measured) / tau)),
+    }[gate]
+    return share * hard + (1 - share) * easy
+
+
+@pytest.mark.parametrize("gate", ["hard", "smooth", "swapped"])
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("beta_from", ["", "difficulty"])
+def test_gates_and_measures_equal_a_naive_twin(gate, measure, beta_from, logits):
+    student, teacher, labels = logits
+    gamma = {"kl": 2.8, "js": 0.45, "reverse_kl": 2.0, "nll": 5.0}[measure]
+    z = student.clone().requires_grad_()
+    expected = evolved(z, teacher, labels, gate, measure, beta_from, gamma)
+    d = MEASURES[measure](
+        (torch.nn.functional.one_hot(labels, 11) + teacher.softmax(-1)) / 2,
+        student.softmax(-1),
+        token_loss("sft", *logits),
+    )
+    assert 5 < (d > gamma).sum() < 35
+    settings = {"gate": gate, "measure": measure, "beta_from": beta_from, "gamma": gamma}
+    torch.testing.assert_close(token_loss("self_evolution", *logits, **settings), expected)
+    (slopes,) = torch.autograd.grad(expected.sum(), z)
+    torch.testing.assert_close(gradient("self_evolution", *logits, **settings), slopes)
+
+
+def test_each_token_may_have_its_own_beta(logits):
+    student, teacher, labels = logits
+    betas = torch.linspace(0, 1, 40, dtype=torch.float64)
+    z = student.clone().requires_grad_()
+    expected = evolved(z, teacher, labels, "hard", "kl", betas=betas)
+    torch.testing.assert_close(token_loss("self_evolution", *logits, betas=betas), expected)
+    found = gradient("self_evolution", *logits, betas=betas)
+    torch.testing.assert_close(found, torch.autograd.grad(expected.sum(), z)[0])
+    for name in ("skew", "skew_teacher", "self_evolution", "self_evolution_topk"):
+        alike = token_loss(name, *logits, betas=torch.full_like(betas, 0.3))
+        torch.testing.assert_close(alike, token_loss(name, *logits, beta=0.3))
+
+
+@pytest.mark.parametrize(
+    ("settings", "same_as"),
+    [
+        ({"gate": "smooth", "tau": 1e-6}, {}),
+        ({"gate": "smooth", "gamma": math.inf}, {"gamma": math.inf}),
+        ({"gate": "swapped", "gamma": math.inf}, {"gamma": -1.0}),
+        ({"gate": "swapped", "gamma": -1.0}, {"gamma": math.inf}),
+        ({"gate": "swapped", "beta": 1.0}, {"beta": 1.0}),
+        ({"beta_from": "difficulty", "gamma": math.inf}, {"gamma": math.inf}),
+        ({"beta_from": "difficulty", "gamma": 0.0}, {"beta": 0.0, "gamma": 0.0}),
+    ],
+)
+def test_limits_of_gates(settings, same_as, logits):
+    for of in (token_loss, gradient):
+        torch.testing.assert_close(
+            of("self_evolution", *logits, **settings), of("self_evolution", *logits, **same_as)
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_end_token_counts_like_any_other(name, logits):
+    """Where all labels but one are ignored, that one is the whole loss."""
+    student, teacher, labels = logits
+    end = torch.full_like(labels, -100)
+    end[-1] = labels[-1]
+    alone = token_loss(name, student[-1:], teacher[-1:], labels[-1:])
+    assert alone > 0
+    torch.testing.assert_close(token_loss(name, student, teacher, end).sum(), alone[0])
 
 
 def test_bad_calls_say_what_is_accepted(logits):
     student, teacher, labels = logits
     with pytest.raises(ValueError, match=r"unknown objective 'kd'; known: sft, forward_kd"):
         token_loss("kd", *logits)
-    with pytest.raises(ValueError, match="unknown setting betta; known: beta"):
+    with pytest.raises(ValueError, match="unknown setting betta; known: alpha, averaging, beta"):
         token_loss("noevo", *logits, betta=1.0)
     with pytest.raises(ValueError, match=r"beta is 1\.5; 0 to 1"):
         token_loss("noevo", *logits, beta=1.5)
+    with pytest.raises(ValueError, match=r"alpha is -0\.1; 0 to 1"):
+        token_loss("skl", *logits, alpha=-0.1)
+    with pytest.raises(ValueError, match=r"smoothing is 1\.0; 0 to below 1"):
+        token_loss("selective_kd", *logits, smoothing=1.0)
+    with pytest.raises(ValueError, match="target_lam is of atkd; the target of noevo has lam"):
+        token_loss("noevo", *logits, target_lam=0.5)
+    with pytest.raises(ValueError, match="tau is 0; above 0"):
+        token_loss("self_evolution", *logits, tau=0)
+    with pytest.raises(ValueError, match=r"queue is 0\.5; a whole number from 0"):
+        token_loss("selective_kd", *logits, queue=0.5)
+    with pytest.raises(ValueError, match="gate is 'soft'; 'hard', 'smooth', 'swapped' are acc"):
+        token_loss("self_evolution", *logits, gate="soft")
+    with pytest.raises(ValueError, match="averaging is 'mean'; 'groups', 'all' are accepted"):
+        token_loss("atkd", *logits, averaging="mean")
     with pytest.raises(ValueError, match="slice both to the vocabulary they share"):
         token_loss("noevo", student, teacher[:, :5], labels)
     with pytest.raises(ValueError, match="needs the teacher's logits"):

@@ -100,7 +100,7 @@ def test_training_keys_of_a_method_are_laid_over_the_common_ones():
         ("directions", ["en_de"], ["'en_de' is no direction", "en-de"]),
         ("directions", ["en-en"], ["'en-en' is no direction"]),
         ("directions", ["en-de", "en-de"], ["'en-de' appears twice"]),
-        ("corpus.train", [], ["corpus.train: found nothing; at least one"]),
+        ("corpus.train", [], ["corpus.train: found nothing; name parallel text"]),
         ("corpus.train.0.directions", ["en-fr"], ["unknown direction 'en-fr'", "en-de"]),
         ("corpus.weights", {"de-fr": 2}, ["corpus.weights", "unknown direction 'de-fr'"]),
         ("corpus.weights", {"en-de": -1}, ["weight of en-de is -1"]),

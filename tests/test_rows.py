@@ -6,8 +6,17 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from evokd.distil import rows, rows_in_c
+from evokd.distil import kernels, rows, rows_in_c
+from evokd.distil.closed_forms import closed_form
 from evokd.distil.objectives import OBJECTIVES, most_difficult, objective_settings, token_loss
+
+CLOSED = sorted(
+    (
+        *("sft", "forward_kd", "reverse_kd", "noevo", "skew", "skew_teacher"),
+        *("self_evolution", "self_evolution_topk", "word_kd", "skl"),
+    )
+)
+"""Objectives with a closed form, and none in the others' names."""
 
 SETTINGS = [
     {},
@@ -17,6 +26,10 @@ SETTINGS = [
     {"beta": 0.9},
     {"beta": 1.0},
     {"lam": 0.3, "gamma": 1.0},
+    {"gate": "swapped"},
+    {"alpha": 0.0},
+    {"alpha": 0.4},
+    {"alpha": 1.0},
 ]
 HEADS = [(1.0, None), (0.5, None), (2.0, 7.0)]
 SIZES = [(2, 9), (37, 20), (2100, 12)]
@@ -53,12 +66,21 @@ def reference(name, settings, raw, teacher, labels, weights, scale, cap):
     return losses.detach(), raw.grad, d
 
 
+def matters(name, given):
+    """Whether a setting is of an objective."""
+    if "alpha" in given:
+        return name in ("word_kd", "skl")
+    return "gate" not in given or name == "self_evolution"
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+@pytest.mark.parametrize("name", CLOSED)
 def test_equals_autograd_in_float64(name, backend, monkeypatch):
     monkeypatch.setenv("EVOKD_ROWS", backend)
     for size, n in SIZES:
         for given in SETTINGS:
+            if not matters(name, given):
+                continue
             for scale, cap in HEADS:
                 settings = objective_settings(name, **given)
                 student, teacher, labels, weights = logits(size, n, scale=scale)
@@ -80,7 +102,7 @@ def test_equals_autograd_in_float64(name, backend, monkeypatch):
                     assert torch.equal(found.hard, hard)
 
 
-@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+@pytest.mark.parametrize("name", CLOSED)
 def test_c_and_torch_find_the_same(name, monkeypatch):
     settings = objective_settings(name)
     student, teacher, labels, weights = logits(3000, 16)
@@ -147,7 +169,7 @@ def test_a_teacher_that_rules_words_out(backend, monkeypatch):
 def test_logits_far_apart_stay_finite(backend, monkeypatch):
     monkeypatch.setenv("EVOKD_ROWS", backend)
     student, teacher, labels, weights = logits(300, 10)
-    for name in sorted(OBJECTIVES):
+    for name in CLOSED:
         z = 200 * student
         hard = labels > 100 if "topk" in name else None
         settings = objective_settings(name)
@@ -182,7 +204,80 @@ def test_without_gradient_the_losses_are_the_same():
     assert looked.gradient_norm is None
 
 
-def test_an_objective_without_a_closed_form_is_refused():
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("gate", ["hard", "swapped"])
+def test_a_hard_set_that_is_given_needs_no_measure(gate, backend, monkeypatch):
+    monkeypatch.setenv("EVOKD_ROWS", backend)
+    student, teacher, labels, weights = logits(37, 20)
+    measure = {"measure": "js", "gamma": 0.2}
+    settings = objective_settings("self_evolution", gate=gate, **measure)
+    expected = reference("self_evolution", settings, student, teacher, labels, weights, 1.0, None)
+    apart = (student.softmax(-1), (teacher.softmax(-1) + torch.eye(37)[labels]) / 2)
+    middle = sum(apart) / 2
+    js = sum((one * (one / middle).log()).sum(1) for one in apart) / 2
+    assert 3 < (js > 0.2).sum() < 17
+    found = rows.row_pass("self_evolution", settings, student, teacher, labels, weights, js > 0.2)
+    torch.testing.assert_close(found.loss.double(), expected[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(student.double(), expected[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "of", "given"),
+    [
+        ({"gate": "smooth"}, ("self_evolution",), True),
+        ({"measure": "nll"}, ("self_evolution",), False),
+        (
+            {"beta_from": "difficulty"},
+            ("skew", "skew_teacher", "self_evolution", "self_evolution_topk"),
+            True,
+        ),
+    ],
+)
+def test_what_the_formulas_do_not_cover_has_no_closed_form(options, of, given):
+    for name in OBJECTIVES:
+        found = closed_form(name, objective_settings(name, **options), given=given)
+        assert (found is not None) == (name in CLOSED and name not in of)
+        each = closed_form(name, objective_settings(name), given=given, per_token=True)
+        has_proxy = "skew" in name or "evolution" in name
+        assert (each is not None) == (name in CLOSED and not has_proxy)
+
+
+class OnGpu:
+    """As much of a GPU's logits as a row pass asks for before it hands them to a kernel."""
+
+    device = torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "known"),
+    [
+        *((name, {}, name not in ("word_kd", "skl")) for name in CLOSED),
+        ("self_evolution", {"gate": "swapped"}, False),
+    ],
+)
+def test_the_kernel_gets_what_it_knows_and_nothing_else(name, options, known, monkeypatch):
+    called = []
+    monkeypatch.setattr(kernels, "available", lambda: True)
+    monkeypatch.setattr(kernels, "row_pass", lambda objective, *a, **b: called.append(objective))
+    monkeypatch.setattr(rows, "bend", lambda *a: None)
+    monkeypatch.setattr(rows, "_is_float_on_cpu", lambda logits: False)
+    monkeypatch.setattr(rows, "_in_torch", lambda *a: None)
+    settings = objective_settings(name, **options)
+    rows.row_pass(name, settings, OnGpu(), None, None)
+    assert called == [name] * known
+    assert rows.has_row_pass(name, settings, torch.device("cuda")) == known
+    assert rows.has_row_pass(name, settings, torch.device("cpu"))
+    if not known:
+        monkeypatch.undo()
+        with pytest.raises(AssertionError, match="isn't for the kernel"):
+            kernels.row_pass(
+                name, settings, torch.zeros(1, 4), torch.zeros(1, 4), torch.tensor([0])
+            )
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES.keys() - set(CLOSED)))
+def test_an_objective_without_a_closed_form_is_refused(name):
     student, teacher, labels, _ = logits(61, 10)
-    with pytest.raises(ValueError, match="atkd has no closed form"):
-        rows.row_pass("atkd", objective_settings("noevo"), student, teacher, labels)
+    with pytest.raises(ValueError, match=f"{name} has no closed form"):
+        rows.row_pass(name, objective_settings(name), student, teacher, labels)
+    assert not rows.has_row_pass(name, objective_settings(name), torch.device("cpu"))

@@ -332,7 +332,7 @@ def test_students_learn_from_the_cache_without_the_teacher(finished, copied, tmp
     """One teacher's word for all seeds: its model isn't in memory, the students are the same."""
     from safetensors.torch import load_file
 
-    from evokd import stages, workbench
+    from evokd import students, workbench
 
     live = tmp_path / "live"
     shutil.copytree(copied, live)
@@ -343,7 +343,7 @@ def test_students_learn_from_the_cache_without_the_teacher(finished, copied, tmp
         held.append("teacher" in vars(study))
         return workbench.train_student(study, *args)
 
-    monkeypatch.setattr(stages, "train_student", watched)
+    monkeypatch.setattr(students, "train_student", watched)
     code, _, err = evokd("run", finished[1], "-o", copied, HIDDEN, OTHER_GAMMA)
     assert code == 0, err
     assert held == [False] * len(SEEDS)

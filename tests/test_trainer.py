@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from transformers import TrainingArguments
 
 from evokd import DistillationTrainer, token_loss
 from evokd.distil.objectives import IGNORED, objective_settings
+from evokd.distil.ranking import TokenQueue
 from evokd.distil.schedules import linear
 from tiny import copy_task, tiny_llama
 
@@ -29,7 +31,7 @@ def trained(
     steps=4,
     student=None,
     teacher=None,
-    trainer=None,
+    data=None,
     **more,
 ):
     """A tiny student after some steps of plain SGD, so that a wrong loss scale would show."""
@@ -54,7 +56,7 @@ def trained(
         teacher=None if objective == "sft" else teacher or tiny_llama(2, hidden_size=24),
         objective=objective,
         args=args,
-        train_dataset=copy_task(64),
+        train_dataset=copy_task(64) if data is None else data,
         **more,
     )
     made.train()
@@ -329,13 +331,33 @@ def test_1_process_equals_2(tmp_path, processes):
         import sys
         sys.path.insert(0, {str(HERE)!r})
         import torch
+        from evokd.distil.gate_network import BetaNetwork
+        from evokd.distil.gates import running_quantile
+        from evokd.distil.objectives import objective_settings
+        from evokd.distil.on_policy import OnPolicy
+        from evokd.methods import OnPolicySettings
         from test_trainer import copy_task, trained
         torch.set_num_threads(1)
+
+        def backwards(model, prompts, caps, temperature, seeds):
+            return [[seed % 40, *prompt[::-1], 1][:cap]
+                    for prompt, cap, seed in zip(prompts, caps, seeds)]
+
+        def companions(name):
+            if name == "self_evolution":
+                return {{"gate": running_quantile(0.5, memory=30)}}
+            if name == "forward_kd":
+                own = OnPolicySettings(share=0.6, every=3)
+                return {{"on_policy": OnPolicy(own, backwards),
+                         "settings": objective_settings(name, lam=1.0)}}
+            return {{}}
+
         per_device, folder, reduction = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-        for objective in ("sft", "self_evolution"):
+        for objective in ("sft", "self_evolution", "forward_kd"):
             # Two processes lay out what they have in rows of their own.
             student, made = trained(folder, objective=objective, batch=per_device,
-                                    reduction=reduction, packing=per_device == 4)
+                                    reduction=reduction, packing=per_device == 4,
+                                    **companions(objective))
             # 10 pairs in batches of 8: two processes fill up the last batch with repeats. And 1
             # pair: one of the processes sees nothing but repeats.
             looks = [made.evaluate(copy_task(count, seed=4)) for count in (10, 1)]
@@ -344,6 +366,11 @@ def test_1_process_equals_2(tmp_path, processes):
                 for i, look in enumerate(looks):
                     line |= {{f"{{name}} {{i}}": value for name, value in look.items()}}
                 torch.save((student.state_dict(), line), f"{{folder}}/{{objective}}.pt")
+        network = BetaNetwork(1)
+        student, made = trained(folder, objective="skew", batch=per_device, betas=network)
+        mine = torch.cat([p.detach().flatten() for p in network.parameters()])
+        assert len(made._gathered(mine).view(-1, len(mine)).unique(dim=0)) == 1
+        assert mine[-1] != 0  # it has learned
     """)
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
@@ -368,7 +395,7 @@ def test_1_process_equals_2(tmp_path, processes):
             folder.mkdir()
             command = [*launcher, str(script), str(per_device), str(folder), reduction]
             subprocess.run(command, check=True, env=environment, capture_output=True, timeout=180)
-        for objective in ("sft", "self_evolution"):
+        for objective in ("sft", "self_evolution", "forward_kd"):
             (a, line_a), (b, line_b) = (
                 torch.load(tmp_path / f"{n}.{reduction}" / f"{objective}.pt")
                 for n in ("one", "two")
@@ -416,3 +443,116 @@ def test_a_step_without_targets_does_no_harm(tmp_path):
     )
     trainer.compute_loss(trainer.model, batches[0], num_items_in_batch=amount).backward()
     assert all((p.grad == 0).all() for p in trainer.model.parameters())
+
+
+@pytest.mark.parametrize("reduction", ["token", "sequence"])
+@pytest.mark.parametrize("packing", [False, True])
+def test_weights_of_pairs_multiply_their_losses(tmp_path, reduction, packing):
+    """Against autograd on full logits; what the loss is divided by doesn't depend on them."""
+    student, teacher = tiny_llama(1), tiny_llama(2, hidden_size=24)
+    examples = [{**one, "weight": 0.25 * (i % 9)} for i, one in enumerate(copy_task(64))]
+    terms, count = [], 0
+    for example in examples:
+        ids = torch.tensor([example["input_ids"]])
+        labels = torch.tensor(example["labels"])[1:]
+        said = teacher(ids).logits[0, :-1].detach()
+        loss = token_loss("noevo", student(ids).logits[0, :-1], said, labels)
+        tokens = int((labels != IGNORED).sum())
+        terms.append(example["weight"] * loss.sum() / (1 if reduction == "token" else tokens))
+        count += tokens if reduction == "token" else 1
+    loss = torch.stack(terms).sum() / count
+    gradients = torch.autograd.grad(loss, list(student.parameters()))
+    for batch, accumulation in [(64, 1), (8, 8)]:
+        found, made = trained(
+            tmp_path,
+            objective="noevo",
+            batch=batch,
+            accumulation=accumulation,
+            steps=1,
+            reduction=reduction,
+            packing=packing,
+            data=examples,
+        )
+        assert made.packing == packing
+        for new, old, gradient in zip(
+            found.parameters(), student.parameters(), gradients, strict=True
+        ):
+            torch.testing.assert_close(new, old.detach() - 0.5 * gradient)
+
+
+def test_weights_of_1_are_none(tmp_path):
+    one, _ = trained(tmp_path / "a", data=[{**e, "weight": 1.0} for e in copy_task(64)])
+    other, _ = trained(tmp_path / "b")
+    assert_same_weights(one, other, rtol=0, atol=0)
+
+
+class Notebook:
+    """A gate that writes down what it is asked and told."""
+
+    def __init__(self):
+        self.asked, self.told, self.steps = [], [], 0
+
+    def settings(self, settings, progress):
+        self.asked.append(progress)
+        return replace(settings, gamma=progress)
+
+    def observe(self, rows):
+        self.told.append(len(rows.loss))
+
+    def step_done(self, gather=None):
+        self.steps += 1
+        assert gather is None
+
+    def state_dict(self):
+        return {}
+
+
+def test_a_gate_sets_gamma_and_sees_training_tokens_only(tmp_path):
+    gate = Notebook()
+    _, made = trained(tmp_path, gate=gate, accumulation=2, steps=4, batch=4)
+    assert gate.steps == 4
+    assert sorted(set(gate.asked)) == [0, 0.25, 0.5, 0.75, 1.0]  # the last one for the log
+    logged = [line for line in made.state.log_history if "gamma" in line]
+    assert [line["gamma"] for line in logged] == [0.25, 0.5, 0.75, 1.0]
+    assert sum(gate.told) == sum(
+        sum(label != IGNORED for label in copy_task(64)[i]["labels"])
+        for i in list(made._get_train_sampler())[:32]
+    )
+    told = len(gate.told)
+    made.evaluate(copy_task(16, seed=3))
+    assert len(gate.told) == told
+    assert gate.asked[-1] == 1.0
+
+
+def test_betas_are_predicted_for_each_batch_and_taught_once_a_step(tmp_path):
+    calls, seeds = [], []
+
+    class Network(torch.nn.Module):
+        def betas(self, hidden, labels, settings, progress, **rest):
+            calls.append(("asked", len(labels), progress))
+            return torch.full((len(labels),), 0.2)
+
+        def learn(self, hidden, labels, settings, seed, progress, average, **rest):
+            assert average is None
+            calls.append(("taught", len(labels), progress))
+            seeds.append(seed)
+
+    one, made = trained(tmp_path / "a", objective="skew", betas=Network(), accumulation=2, batch=4)
+    assert [what for what, *_ in calls] == ["asked", "asked", "taught"] * 4
+    assert [progress for *_, progress in calls[::3]] == [0, 0.25, 0.5, 0.75]
+    assert len(set(seeds)) == 4
+    settings = objective_settings("skew", beta=0.2)
+    other, _ = trained(tmp_path / "b", objective="skew", settings=settings, accumulation=2, batch=4)
+    assert_same_weights(one, other, rtol=1e-4, atol=1e-6)
+    made.evaluate(copy_task(16, seed=3))
+    assert len(calls) == 12
+
+
+def test_memory_reaches_the_objective_and_rests_in_evaluation(tmp_path):
+    memory = TokenQueue(50)
+    settings = objective_settings("selective_kd", queue=50)
+    _, made = trained(tmp_path, objective="selective_kd", settings=settings, memory=memory, steps=3)
+    assert len(memory) == 50
+    before = memory.values().clone()
+    made.evaluate(copy_task(16, seed=3))
+    assert torch.equal(memory.values(), before)

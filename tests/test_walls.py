@@ -36,9 +36,12 @@ ROOMS_BELOW["workbench"] = {*ROOMS_BELOW["models"], "models", "distil", "transla
 ROOMS_BELOW["stages"] = {*ROOMS_BELOW["results"], "results", *ROOMS_BELOW["workbench"], "workbench"}
 ROOMS_BELOW["caching"] = {*ROOMS_BELOW["workbench"], "workbench"}
 ROOMS_BELOW["teacher_text"] = {*ROOMS_BELOW["caching"], "judge"}
-ROOMS_BELOW["stages"] |= {"teacher_text"}
+ROOMS_BELOW["students"] = ROOMS_BELOW["caching"]
+ROOMS_BELOW["cutting"] = ROOMS_BELOW["caching"]
+ROOMS_BELOW["stages"] |= {"cutting"}
 ROOMS_BELOW["analysing"] = {*ROOMS_BELOW["stages"], "stages"}
 ROOMS_BELOW["study"] = {*ROOMS_BELOW["analysing"], "analysing", "caching", "recipe_file"}
+ROOMS_BELOW["study"] |= {"students", "teacher_text"}
 ROOMS_BELOW["cli"] = {*ROOMS_BELOW["study"], "study"}
 ROOMS_BELOW["__main__"] = {"cli"}
 WITHOUT_TORCH = (
@@ -98,9 +101,13 @@ def test_imports_point_downward_only(path):
 
 
 def test_the_paper_imports_torch_and_nothing_else():
-    used = {name.split(".")[0] for name in imports_of(PACKAGE / "distil/objectives.py")}
-    assert "torch" in used
-    assert used - {"torch"} <= set(sys.stdlib_module_names)
+    """The objectives, and what they stand on: four files that import nothing but one another."""
+    own = [f"distil/{name}.py" for name in ("tokens", "objectives", "related", "ranking")]
+    modules = {f"evokd.{name_of(PACKAGE / path)}" for path in own}
+    used = set().union(*(imports_of(PACKAGE / path) for path in own)) - modules
+    roots = {name.split(".")[0] for name in used}
+    assert "torch" in roots
+    assert roots - {"torch"} <= set(sys.stdlib_module_names)
 
 
 def test_the_trainer_knows_no_language_and_the_report_no_model():

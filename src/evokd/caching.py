@@ -130,7 +130,9 @@ def error_in_words(facts: dict[str, Any]) -> str:
 
 def _pairs_to_read(study: Study, longest: int) -> list[Any]:
     words = study.student_tokenizer
-    data = [study.encoded("train", words, longest)]
+    methods = study.recipe.methods
+    taught = {m.text for m in methods if m.kind() not in ("seq_kd", "seq_inter")}
+    data = [study.encoded(text, words, longest) for text in sorted(taught)]
     if study.corpus.valid:
         data += [study.encoded("valid", words, longest), _examples(study)]
     return data

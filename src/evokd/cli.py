@@ -21,6 +21,8 @@ from evokd.rundir import versions
 EXIT_BAD_INPUT = 2
 EXIT_FAILED = 1
 TAKES_OVERRIDES = ("demo", "run", "distil", "cache")
+TIMED_LINES = 8
+"""Lines that `translate --draft` gives to the teacher alone, too, for the speed-up."""
 OVERRIDE = re.compile(rf"(?:{'|'.join(Recipe.model_fields)})(?:\.[^=]+)?=")
 """key=value whose key is of the recipe: no flag of ours takes such a value."""
 
@@ -104,6 +106,11 @@ def translate(args: argparse.Namespace) -> int:
 
     source, target = split_direction(args.direction)
     prompt = load_prompt(args.prompt) if args.prompt else None
+    if args.draft and args.beam > 1:
+        raise InputError(
+            f"--draft together with --beam {args.beam}; drafts are of greedy translations only: "
+            "leave one of them out"
+        )
     lines = split_lines(decode(sys.stdin.buffer.read(), "standard input", may_be_empty=True))
     _quiet()
     from evokd.models.loading import load_translator, pick_device, pick_dtype
@@ -114,15 +121,26 @@ def translate(args: argparse.Namespace) -> int:
     dtype, _ = pick_dtype(args.dtype, device)
     translator = load_translator(args.model, device, dtype, prompt)
     settings = DecodingSettings(beam=args.beam, batch_size=args.batch_size)
-    made = translate_lines(
-        translator, lines, source, target, settings, progress=sys.stderr.isatty()
-    )
+    shown = sys.stderr.isatty()
+    if args.draft:
+        from evokd.translate.assisted import translate_with_draft
+
+        made, drafting = translate_with_draft(
+            translator,
+            load_translator(args.draft, device, dtype, prompt),
+            *(lines, source, target, settings, shown, args.draft_tokens),
+            timed_lines=TIMED_LINES,
+        )
+        how = f"one line at a time; draft: {drafting}"
+    else:
+        made = translate_lines(translator, lines, source, target, settings, progress=shown)
+        how = f"batches of {made.batch_size}"
     sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
     sys.stdout.writelines(line + "\n" for line in made.lines)
     sys.stdout.flush()
     print(
         f"{len(made.lines)} lines, {made.words_per_s:.0f} source words/s "
-        f"({made.dtype} on {made.device}, beam {made.beam}, batches of {made.batch_size})",
+        f"({made.dtype} on {made.device}, beam {made.beam}, {how})",
         file=sys.stderr,
     )
     return 0
@@ -348,6 +366,12 @@ def _parser() -> argparse.ArgumentParser:
         "model", metavar="MODEL", help="a folder that evokd saved, or a hub id with --prompt"
     )
     p.add_argument("-l", "--direction", required=True, metavar="en-de")
+    p.add_argument(
+        "--draft",
+        metavar="STUDENT",
+        help="a student of the model, to guess ahead: the same lines, one at a time",
+    )
+    p.add_argument("--draft-tokens", type=_positive, default=5, help="guessed at once; default: 5")
     p.add_argument("--beam", type=_positive, default=1)
     p.add_argument("--batch-size", type=_positive, default=64)
     p.add_argument(

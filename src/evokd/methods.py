@@ -171,6 +171,12 @@ class MethodSettings(Section):
                 raise ValueError(f"{key} is of self_evolution; {self.name} is {self.objective}")
         if isinstance(self.beta, str) and not gated:
             raise ValueError(f"beta: {self.beta} is of self_evolution; {self.name} is not")
+        ranked = isinstance(self.gamma, GammaRule) and self.gamma.rule == "quantile"
+        if ranked and (self.gate, self.difficulty) != ("hard", "kl"):
+            raise ValueError(
+                f"gamma: {{rule: quantile}} ranks d and takes gate: hard and difficulty: kl; found "
+                f"{self.gate} and {self.difficulty}. rule: running_quantile takes all of them"
+            )
         if self.on_policy is not None and not self.needs_no_reference():
             raise ValueError(
                 f"on_policy: {self.objective} compares the student with the reference, and the "

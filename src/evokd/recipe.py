@@ -96,7 +96,8 @@ class CleaningSettings(Section):
 class CorpusSettings(Section):
     root: str = "."
     """Folder that relative paths start from."""
-    train: tuple[CorpusSource, ...] = Field(min_length=1)
+    train: tuple[CorpusSource, ...]
+    """Empty only where all training text is the teacher's, of `unpaired`."""
     valid: tuple[CorpusSource, ...] = ()
     """Held-out text for checkpoints and the sanity gate; without it, 2 % of train (at most 500
     pairs) is set aside."""
@@ -161,7 +162,7 @@ class CutModel(Section):
     """Neurons of each feed-forward layer, the best by `by`."""
     by: Literal["activation", "weight"] = "activation"
     """What is best: what stirs most on training pairs, or has the largest weights."""
-    calibration_pairs: int = Field(default=256, ge=1)
+    calibration_pairs: int = Field(default=128, ge=1)
     vocabulary: Literal["all", "corpus"] = "all"
     """corpus: only the tokens that the study's text uses, and all single bytes."""
 
@@ -367,6 +368,17 @@ class Recipe(Section):
                 raise ValueError("pruning.methods: " + unknown("method", name, names))
         if self.teacher.model == "cut":
             raise ValueError("teacher.model: cut is for students, which are cut from the teacher")
+        sliced = self.student.model == "cut" and self.student.cut.vocabulary == "corpus"
+        if sliced and self.teacher.signal == "topk":
+            raise ValueError(
+                "teacher.signal: topk holds probabilities over the teacher's whole vocabulary, and "
+                "student.cut.vocabulary: corpus is a part of it; take signal: hidden or live"
+            )
+        if sliced and self.analysis.acceptance:
+            raise ValueError(
+                "analysis.acceptance: a draft speaks in its teacher's tokens, and students with "
+                "student.cut.vocabulary: corpus have numbers of their own; take vocabulary: all"
+            )
         _distinct("seed", [str(s) for s in self.seeds])
         for i, source in enumerate((*self.corpus.train, *self.corpus.valid, *self.corpus.test)):
             for direction in source.directions or ():
@@ -404,6 +416,31 @@ class Recipe(Section):
                 raise ValueError(explain(error, TrainingSettings, f"{where}.")) from None
         return self
 
+    @model_validator(mode="after")
+    def _there_is_text(self) -> Recipe:
+        if self.corpus.train:
+            return self
+        if not self.corpus.unpaired:
+            raise ValueError(
+                "corpus.train: found nothing; name parallel text there, or text without "
+                "translations in corpus.unpaired"
+            )
+        needs = {
+            "methods: each with text: teacher": all(m.text == "teacher" for m in self.methods),
+            "teacher.sft: false": not self.teacher.sft,
+            "student.warm_start_steps: 0": not self.student.warm_start_steps,
+            "a teacher or student that isn't fresh": (
+                self.teacher.model != "fresh" or self.student.model not in ("fresh", "cut")
+            ),
+        }
+        missing = [need for need, holds in needs.items() if not holds]
+        if missing:
+            raise ValueError(
+                "corpus.train is empty, so nothing can be trained on references; that takes "
+                + "; ".join(missing)
+            )
+        return self
+
     def training_of(self, *overrides: dict[str, Any]) -> TrainingSettings:
         """The training section with a model's and a method's own keys laid over it."""
         merged = self.training.model_dump()
@@ -414,6 +451,12 @@ class Recipe(Section):
     def method(self, name: str) -> MethodSettings:
         """The settings of one method."""
         return next(m for m in self.methods if m.name == name)
+
+    def texts(self) -> list[Literal["teacher", "nearest"]]:
+        """Kinds of teacher text that methods are trained on."""
+        wanted = {method.text for method in self.methods}
+        kinds: tuple[Literal["teacher", "nearest"], ...] = ("teacher", "nearest")
+        return [kind for kind in kinds if kind in wanted]
 
     def students(self) -> dict[str, MethodSettings]:
         """Every kind of student by its system's name, pruned ones last, with its method."""

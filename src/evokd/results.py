@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ def assemble(
     translations: Mapping[Key, Path],
     facts: Mapping[str, dict[str, Any]],
     start: dict[str, Any],
+    analysis: Sequence[dict[str, Any]] = (),
     note: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Score, compare and describe the systems of a study.
@@ -41,6 +42,7 @@ def assemble(
         translations: the file of each system's output on each test set and direction.
         facts: what each system's stage noted down, by label (system, or system.seedN).
         start: what is known of the students' common start.
+        analysis: what was measured of systems beside their scores, a row each.
     """
     tests = [
         TestSet(name, direction, [p.source for p in pairs], [[p.target for p in pairs]])
@@ -85,6 +87,7 @@ def assemble(
         "gap_closed": gap_closed(scores, student=student) if student else [],
         "behaviour": behaviour_all(outputs, tests),
         "speed": speed,
+        "analysis": list(analysis),
         "examples": _examples(recipe, tests, outputs),
         "cleaning": corpus.report,
         "versions": rundir.versions() | _machine(facts),
@@ -102,9 +105,8 @@ def _systems(recipe: Recipe, facts: Mapping[str, dict[str, Any]]) -> list[dict[s
             for key in ("lam", "beta", "alpha"):
                 if settings[key] is None:
                     settings[key] = getattr(method, f"constant_{key}")()
-            rows.append(
-                _system(name, seed, method.kind(), settings, facts[f"{name}.seed{seed}"])
-            )
+            kind = method.kind() if name == method.name else "pruned"
+            rows.append(_system(name, seed, kind, settings, facts[f"{name}.seed{seed}"]))
     return rows
 
 

@@ -9,14 +9,16 @@ from typing import Any
 from evokd.methods import MethodSettings
 from evokd.recipe import ModelSettings, TrainingSettings
 from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file, read_json, write_json
-from evokd.text.corpus import build_corpus, input_files
+from evokd.text.corpus import build_corpus, corpus_files
 from evokd.text.prompts import prompt_tags
 from evokd.text.store import save_corpus
 from evokd.workbench import (
     Study,
     System,
+    close,
     diagnose_student,
     is_done,
+    learned,
     load_system,
     progress_bar,
     text_of,
@@ -25,11 +27,6 @@ from evokd.workbench import (
 
 LEARNED_TEXT = ("train.jsonl", "valid.jsonl")
 """Files of the corpus that training depends on; a new test set needs no new models."""
-NEUTRAL = {
-    *("log_every", "save_every", "micro_batch_size", "chunk_tokens"),
-    *("compile", "packing"),
-}
-"""Training settings that don't change what is learned."""
 NOT_IDENTITY = {
     *("training", "warm_start_steps", "warm_start_training", "sft"),
     *("signal", "top_k"),
@@ -40,10 +37,7 @@ NOT_IDENTITY = {
 def make_corpus(study: Study) -> Stage:
     """Read, clean and split the text; write down what was dropped and why."""
     settings, directions = study.recipe.corpus, study.recipe.directions
-    root = Path(settings.root).expanduser()
-    sources = (*settings.train, *settings.valid, *settings.test)
-    files = dict.fromkeys(f for s in sources for f in input_files(s, directions, root))
-    hashes = {str(path): hash_file(path) for path in files}
+    hashes = {str(path): hash_file(path) for path in corpus_files(settings, directions)}
     stage = Stage(
         "corpus",
         study.folder / "corpus",
@@ -73,7 +67,8 @@ def make_corpus(study: Study) -> Stage:
 def make_tokenizer(study: Study, corpus: Stage) -> Stage:
     """The tokenizer of fresh models: that of the other model, or one trained on the corpus."""
     recipe = study.recipe
-    given = next((m for m in (recipe.teacher, recipe.student) if m.model != "fresh"), None)
+    models = (recipe.teacher, recipe.student)
+    given = next((m for m in models if m.model not in ("fresh", "cut")), None)
     origin = _identity(given) if given else (recipe.tokenizer.model_dump(), text_of(corpus))
     stage = Stage("tokenizer", study.folder / "tokenizer", fingerprint(origin, recipe.languages()))
     if is_done(study, stage):
@@ -102,8 +97,10 @@ def check_tokenizers(study: Study) -> None:
     teacher, student = study.recipe.teacher, study.recipe.student
     origins = [(m.model, m.revision, m.tokenizer) for m in (teacher, student)]
     done = (study.folder / "gate" / MANIFEST).exists()
-    if done or origins[0] == origins[1] or "fresh" in (teacher.model, student.model):
-        return  # the same, or a fresh model takes over the other one's
+    if done or origins[0] == origins[1]:
+        return
+    if teacher.model == "fresh" or student.model in ("fresh", "cut"):
+        return  # one takes over the other one's
     from evokd.models.loading import load_tokenizer
     from evokd.models.vocabulary import shared_vocabulary
 
@@ -119,7 +116,7 @@ def make_teacher(study: Study, corpus: Stage, tokenizer: Stage) -> System:
     return _make_model(study, corpus, tokenizer, "teacher", settings, training, seed, steps=steps)
 
 
-def make_start(study: Study, corpus: Stage, tokenizer: Stage) -> System:
+def make_start(study: Study, corpus: Stage, tokenizer: Stage, teacher: System) -> System:
     """Where every method starts: the student as given, warmed up by some steps of SFT."""
     settings, seed = study.recipe.student, study.recipe.seeds[0]
     steps = settings.warm_start_steps
@@ -131,7 +128,9 @@ def make_start(study: Study, corpus: Stage, tokenizer: Stage) -> System:
             "warning: the student starts from random weights, so nearly every token is hard for "
             "long; student.warm_start_steps=N warms it up by N steps of SFT"
         )
-    return _make_model(study, corpus, tokenizer, "start", settings, training, seed, steps=steps)
+    return _make_model(
+        study, corpus, tokenizer, "start", settings, training, seed, steps=steps, teacher=teacher
+    )
 
 
 def check_teacher(study: Study, corpus: Stage, teacher: System, start: System) -> Stage:
@@ -164,64 +163,21 @@ def check_teacher(study: Study, corpus: Stage, teacher: System, start: System) -
     return stage
 
 
-def student_stage(
-    study: Study,
-    corpus: Stage,
-    teacher: System,
-    start: System,
-    method: MethodSettings,
-    seed: int,
-) -> System:
-    """A student to be, or one that is there: what it depends on and where it is."""
-    settings = method.model_dump(mode="json", exclude={"name", "training"})
-    return System(
-        f"student {method.name}, seed {seed}",
-        study.folder / "students" / f"{method.name}.seed{seed}",
-        fingerprint(
-            text_of(corpus),
-            [s.fingerprint for s in (teacher, start)],
-            settings,
-            _learned(_training_of(study, method)),
-            seed,
-            *_approximation(study, method),
-        ),
-        method.name,
-        seed,
-    )
+def translate_tests(study: Study, corpus: Stage, system: System, beam: int | None = None) -> None:
+    """Every test set of every direction through one system, a file each.
 
-
-def make_student(study: Study, stage: System, start: System, method: MethodSettings) -> System:
-    """One student: the common start, trained by one method with one seed."""
-    if is_done(study, stage):
-        return stage
-    assert stage.seed is not None
-    seed, training = stage.seed, _training_of(study, method)
-    from evokd.distil.training import finish
-    from evokd.models.loading import describe, save_translator
-
-    began = time.perf_counter()
-    stage.begin()
-    student = load_system(study, start)
-    facts = train_student(study, stage, student, training, method, seed, study.teaching)
-    facts["teacher_signal"] = study.teaching.words
-    if study.corpus.valid:
-        found = diagnose_student(study, student, method, study.teaching)
-        write_json(stage.folder / "diagnostics.json", found)
-    save_translator(student.model, student.tokenizer, study.prompt, stage.folder / "model")
-    _finish(study, stage, began, facts | describe(student.model), seed)
-    finish(stage.folder)
-    return stage
-
-
-def translate_tests(study: Study, corpus: Stage, system: System) -> None:
-    """Every test set of every direction through one system, a file each."""
-    wanted = []
+    Args:
+        beam: another one than the recipe's decoding has.
+    """
+    wanted, settings = [], study.recipe.decoding
+    if beam is not None:
+        settings = settings.model_copy(update={"beam": beam})
     for (test_set, direction), pairs in study.corpus.tests.items():
-        path = translation_path(study.folder, test_set, direction, system)
+        path = translation_path(study.folder, test_set, direction, system, beam)
         mark = fingerprint(
             system.fingerprint,
             [pair.source for pair in pairs],
-            study.recipe.decoding.model_dump(),
+            settings.model_dump(),
         )
         if not (path.exists() and _mark_of(path.with_suffix(".json")) == mark):
             wanted.append((direction, pairs, path, mark))
@@ -239,7 +195,7 @@ def translate_tests(study: Study, corpus: Stage, system: System) -> None:
             [pair.source for pair in pairs],
             source,
             target,
-            study.recipe.decoding,
+            settings,
             progress=progress_bar(path.stem),
         )
         path.with_suffix(".json").unlink(missing_ok=True)
@@ -248,7 +204,12 @@ def translate_tests(study: Study, corpus: Stage, system: System) -> None:
 
 
 def make_results(
-    study: Study, corpus: Stage, teacher: System, start: System, students: list[System]
+    study: Study,
+    corpus: Stage,
+    teacher: System,
+    start: System,
+    students: list[System],
+    analysis: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Scores, comparisons and everything else that the report shows, in results.json."""
     from evokd.results import assemble
@@ -268,6 +229,7 @@ def make_results(
         corpus.fingerprint,
         [(*cell, hash_file(path)) for cell, path in texts.items()],
         [(system.label, system.fingerprint) for system in systems],
+        analysis,
     )
     path = study.folder / "results.json"
     if path.exists() and read_json(path).get("fingerprint") == mark:
@@ -280,6 +242,7 @@ def make_results(
         texts,
         facts,
         start=start.facts() | (read_json(gate)["facts"] if gate.exists() else {}),
+        analysis=analysis,
         note=study.note,
     )
     write_json(path, {"fingerprint": mark, **found})
@@ -293,9 +256,12 @@ def make_report(study: Study) -> Path:
     return build_report(study.folder)
 
 
-def translation_path(folder: Path, test_set: str, direction: str, system: System) -> Path:
+def translation_path(
+    folder: Path, test_set: str, direction: str, system: System, beam: int | None = None
+) -> Path:
     """Where a system's translations are, one line per segment."""
-    return folder / "translations" / f"{test_set}.{direction}.{system.label}.txt"
+    folder = folder / "translations" / ("" if beam is None else f"beam{beam}")
+    return folder / f"{test_set}.{direction}.{system.label}.txt"
 
 
 def _make_model(
@@ -308,24 +274,34 @@ def _make_model(
     seed: int,
     *,
     steps: int | None,
+    teacher: System | None = None,
 ) -> System:
-    """A model as given or fresh, fine-tuned for `steps` (None: as long as `training` says)."""
+    """A model as given, fresh or cut from the teacher, fine-tuned for `steps` (None: as long as
+    `training` says)."""
     if steps:
         training = training.model_copy(update={"max_steps": steps})
     parts: list[Any] = [_identity(settings), tokenizer.fingerprint, vars(study.prompt), steps, seed]
-    if steps != 0:
-        parts += [text_of(corpus), _learned(training)]
+    is_cut = settings.model == "cut" and teacher is not None
+    if is_cut and teacher is not None:
+        parts.append(teacher.fingerprint)
+    if steps != 0 or is_cut:
+        parts += [text_of(corpus), learned(training)]
     stage = System(name, study.folder / name, fingerprint(name, *parts), name)
     if is_done(study, stage):
         return stage
+    from evokd.cutting import cut_from_teacher, keep_ids
     from evokd.distil.training import finish
     from evokd.models import loading
 
+    kept = None
     began = time.perf_counter()
     stage.begin()
     if settings.model == "fresh":
         words = loading.load_tokenizer(ModelSettings(model=str(tokenizer.folder)))
         model = loading.fresh_model(settings.fresh, words, seed).to(study.device)
+    elif is_cut:
+        made, kept = cut_from_teacher(study, training.max_length)
+        model, words = made.model, made.tokenizer
     else:
         import torch
 
@@ -339,15 +315,10 @@ def _make_model(
         method = MethodSettings(name="sft", objective="sft")
         facts |= train_student(study, stage, translator, training, method, seed, None)
     loading.save_translator(model, words, study.prompt, stage.folder / "model")
-    _finish(study, stage, began, facts | described, seed)
+    keep_ids(kept, stage.folder / "model", study)
+    close(study, stage, began, facts | described, seed)
     finish(stage.folder)
     return stage
-
-
-def _finish(study: Study, stage: Stage, began: float, facts: dict[str, Any], seed: int) -> None:
-    stage.finish(
-        time.perf_counter() - began, facts, seed=seed, device=str(study.device), dtype="float32"
-    )
 
 
 def _identity(settings: ModelSettings) -> dict[str, Any]:
@@ -358,20 +329,6 @@ def _identity(settings: ModelSettings) -> dict[str, Any]:
         return named
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     return named | {"files": [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]}
-
-
-def _training_of(study: Study, method: MethodSettings) -> TrainingSettings:
-    return study.recipe.training_of(study.recipe.student.training, method.training)
-
-
-def _approximation(study: Study, method: MethodSettings) -> list[str]:
-    """What of the teacher's signal changes a student: hidden states are as good as the teacher."""
-    teacher = study.recipe.teacher
-    return [f"top{teacher.top_k}"] if teacher.signal == "topk" and method.objective != "sft" else []
-
-
-def _learned(training: TrainingSettings) -> dict[str, Any]:
-    return training.model_dump(exclude=NEUTRAL)
 
 
 def _mark_of(path: Path) -> str | None:

@@ -1,6 +1,7 @@
 """A whole study on one page: the stages in order.
 
-    corpus → tokenizer → teacher → start → cache → students → translations → results → report
+    corpus → tokenizer → teacher → start → teacher's text → cache → students → pruned students
+    → translations → analysis → results → report
 
 Each stage fills a folder of the run and writes its manifest last. Its fingerprint covers the
 settings it depends on and the fingerprints of the stages before it: running again skips what is
@@ -10,13 +11,14 @@ done, and a changed setting redoes what depends on it and nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evokd import caching, stages
+from evokd import analysing, caching, stages, students, teacher_text
 from evokd.recipe import Recipe
 from evokd.recipe_file import dump_recipe
-from evokd.rundir import locked, write_text
+from evokd.rundir import Stage, locked, write_text
 from evokd.text.prompts import load_prompt
 from evokd.workbench import Study
 
@@ -37,21 +39,25 @@ def run(recipe: Recipe, folder: Path, note: Callable[[str], None] = print) -> di
         tokenizer = stages.make_tokenizer(study, corpus)
         stages.check_tokenizers(study)
         teacher = stages.make_teacher(study, corpus, tokenizer)
-        start = stages.make_start(study, corpus, tokenizer)
+        start = stages.make_start(study, corpus, tokenizer, teacher)
         stages.check_teacher(study, corpus, teacher, start)
-        wanted = [
-            (stages.student_stage(study, corpus, teacher, start, method, seed), method)
-            for seed in recipe.seeds
-            for method in recipe.methods
-        ]
-        if recipe.teacher.signal != "live" and not all(stage.is_done() for stage, _ in wanted):
+        texts: dict[str, Stage] = {
+            kind: teacher_text.make_teacher_text(study, corpus, teacher, kind)
+            for kind in recipe.texts()
+        }
+        study.written |= {
+            kind: partial(teacher_text.teacher_pairs, study, kind) for kind in recipe.texts()
+        }
+        wanted = students.wanted_students(study, corpus, teacher, start, texts)
+        if recipe.teacher.signal != "live" and not all(one.stage.is_done() for one in wanted):
             cached = caching.make_cache(study, corpus, teacher)
             caching.check_cache(study, cached, start)
             study.release_teacher()  # students are trained without it
-        students = [stages.make_student(study, stage, start, method) for stage, method in wanted]
-        for system in (teacher, *students):
+        made = [students.make(study, one) for one in wanted]
+        for system in (teacher, *made):
             stages.translate_tests(study, corpus, system)
-        found = stages.make_results(study, corpus, teacher, start, students)
+        analysis = analysing.analyse(study, corpus, teacher, made)
+        found = stages.make_results(study, corpus, teacher, start, made, analysis)
         stages.make_report(study)
     return found
 

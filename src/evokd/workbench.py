@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +14,18 @@ from evokd.methods import MethodSettings
 from evokd.recipe import ModelSettings, Recipe, TrainingSettings
 from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file, read_json, write_json
 from evokd.text.corpus import Corpus
+from evokd.text.pairs import Pair
 from evokd.text.prompts import Prompt
 from evokd.text.store import load_corpus
 
 DIAGNOSED_PAIRS = 400
 """Validation pairs on which difficulty is looked at, token by token."""
+
+NEUTRAL = {
+    *("log_every", "save_every", "micro_batch_size", "chunk_tokens"),
+    *("compile", "packing"),
+}
+"""Training settings that don't change what is learned."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,8 @@ class Study:
     folder: Path
     prompt: Prompt
     note: Callable[[str], None]
+    written: dict[str, Callable[[], Sequence[Pair]]] = field(default_factory=dict)
+    """Training text whose translations are the teacher's, by kind."""
     _encoded: dict[tuple[str, str, int], Any] = field(default_factory=dict)
 
     @cached_property
@@ -74,12 +84,28 @@ class Study:
 
         cached = CachedTeacher(cache_folder(self), identity_of_teacher(self))
         tokenizer = load_tokenizer(ModelSettings(model=str(self.folder / "teacher/model")))
-        return Teaching(cached, tokenizer, f"cached, {cached.contents.words()}")
+        words = f"cached, {cached.contents.words()}"
+        return self._in_students_words(Teaching(cached, tokenizer, words))
 
     def live_teaching(self) -> Teaching:
+        """The teacher beside the student, whatever the recipe's signal is."""
         from evokd.distil.teachers import LiveTeacher
 
-        return Teaching(LiveTeacher(self.teacher.model), self.teacher.tokenizer, "live")
+        signal = LiveTeacher(self.teacher.model)
+        return self._in_students_words(Teaching(signal, self.teacher.tokenizer, "live"))
+
+    def _in_students_words(self, teaching: Teaching) -> Teaching:
+        """The same for a student that was cut down to some of the teacher's tokens."""
+        student, folder = self.recipe.student, self.folder / "start/model"
+        if student.model != "cut" or student.cut.vocabulary == "all":
+            return teaching
+        from evokd.distil.sliced_teacher import SlicedTeacher
+        from evokd.models.loading import load_tokenizer
+        from evokd.models.sliced import load_kept_ids
+
+        kept = load_kept_ids(folder, teaching.tokenizer)
+        own = load_tokenizer(ModelSettings(model=str(folder)))
+        return Teaching(SlicedTeacher(teaching.signal, kept), own, teaching.words)
 
     def release_teacher(self) -> None:
         """Give its memory back; who asks for it again gets it loaded again."""
@@ -90,20 +116,28 @@ class Study:
         """What students read with, before there is a student."""
         from evokd.models.loading import load_tokenizer
 
-        settings = self.recipe.student
-        if settings.model == "fresh":
-            settings = ModelSettings(model=str(self.folder / "tokenizer"))  # type: ignore[assignment]
+        settings: ModelSettings = self.recipe.student
+        made = {"fresh": "tokenizer", "cut": "teacher/model"}
+        if settings.model in made:
+            settings = ModelSettings(model=str(self.folder / made[settings.model]))
         return load_tokenizer(settings)
 
+    def pairs(self, split: str) -> Sequence[Pair]:
+        """Validation text ("valid"), training text ("reference") or what the teacher made of that
+        (a kind of `written`)."""
+        if split in self.written:
+            return self.written[split]()
+        return self.corpus.valid if split == "valid" else self.corpus.train
+
     def encoded(self, split: str, tokenizer: Any, max_length: int) -> Any:
-        """Training or validation text as token ids; what is too long is left out and counted."""
+        """Text as token ids; what is too long is left out and counted."""
         from evokd.models import vocabulary
         from evokd.models.batches import encode_corpus
 
         key = split, vocabulary.fingerprint(tokenizer), max_length
         if key in self._encoded:
             return self._encoded[key]
-        pairs = self.corpus.train if split == "train" else self.corpus.valid
+        pairs = self.pairs(split)
         data, too_long = encode_corpus(pairs, tokenizer, self.prompt, max_length)
         if too_long:
             self.note(
@@ -136,8 +170,17 @@ def train_student(
     method: MethodSettings,
     seed: int,
     teaching: Teaching | None,
+    masks: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
+    """Train a student by one method; facts of the training.
+
+    Args:
+        masks: of weights, by name; what is 0 there stays 0.
+    """
+    from evokd.distil.competence import competence_weights
     from evokd.distil.training import Training, train
+    from evokd.translate.decoding import text_of as text_of_ids
+    from evokd.translate.sampling import TokenSampler
 
     size = None
     if teaching is not None:
@@ -147,11 +190,26 @@ def train_student(
             study.note(f"{stage.name}: {shared.note}")
         study.note(f"{stage.name}: its teacher is {teaching.words}")
     words, longest = student.tokenizer, training.max_length
-    train_set = study.encoded("train", words, longest)
+    train_set = study.encoded(method.text, words, longest)
     valid_set = study.encoded("valid", words, longest) if study.corpus.valid else None
     for data in (train_set, valid_set):
         if teaching is not None and data is not None and hasattr(teaching.signal, "check_holds"):
             teaching.signal.check_holds(data)
+    sampler, weights = None, None
+    if method.on_policy is not None or method.competence is not None:
+        sampler = TokenSampler.of(student, size)
+    if method.competence is not None and sampler is not None:
+        weights = competence_weights(
+            student.model,
+            sampler,
+            train_set,
+            lambda ids: text_of_ids(words, ids),
+            method.competence,
+            stage.folder,
+            seed=seed,
+            note=study.note,
+            progress=progress_bar(f"competence {stage.label}"),
+        )
     return train(
         Training(stage.name, stage.folder, training, method, seed, study.device),
         student.model,
@@ -160,6 +218,9 @@ def train_student(
         valid_set,
         vocabulary_size=size,
         note=study.note,
+        sampler=sampler,
+        pair_weights=weights,
+        masks=masks,
     )
 
 
@@ -233,6 +294,18 @@ def is_done(study: Study, stage: Stage) -> bool:
         study.note(f"{stage.name}: done before, kept")
         return True
     return False
+
+
+def close(study: Study, stage: Stage, began: float, facts: dict[str, Any], seed: int) -> None:
+    """Write the manifest of a stage that made a model."""
+    stage.finish(
+        time.perf_counter() - began, facts, seed=seed, device=str(study.device), dtype="float32"
+    )
+
+
+def learned(training: TrainingSettings) -> dict[str, Any]:
+    """What of a training's settings changes its result."""
+    return training.model_dump(exclude=NEUTRAL)
 
 
 def text_of(corpus: Stage) -> Any:

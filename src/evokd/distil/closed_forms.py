@@ -7,20 +7,21 @@ With z the student's logits, q = softmax(z), p the teacher, y the reference's on
     skew      KL(τ‖q̂)   ∂/∂z_v = −β q_v (r_v − Σ_u q_u r_u),   r = τ/q̂
     reverse   KL(q‖p)    ∂/∂z_v = q_v (ln q_v − ln p_v − KL(q‖p))
 
-`rows.py` computes them; what they have to agree with is `objectives.py`.
+`rows.py` computes them; what they have to agree with is `objectives.py` and `related.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
-from evokd.distil.objectives import ObjectiveSettings
+from evokd.distil.tokens import ObjectiveSettings
 
 LINEAR, SKEW, REVERSE = range(3)
-NLL, DIFFICULTY, FORWARD, MIXED = range(4)
+NLL, DIFFICULTY, FORWARD, MIXED, CROSS = range(5)
+_WITH_PROXY = frozenset({"skew", "skew_teacher", "self_evolution", "self_evolution_topk"})
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Rows:
     """bool"""
     gradient_norm: Tensor | None = None
     """L2 norm of the gradient of the weighted loss over a token's logits."""
+    measured: Tensor | None = None
+    """What was compared with Γ, where that isn't the difficulty itself."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class ClosedForm:
 
     form: int
     loss: int
-    """NLL; DIFFICULTY: the form's divergence; FORWARD: (1 − λ) NLL + λ KL(p‖q); MIXED: reference ·
-    NLL + kl · the form's divergence."""
+    """NLL; DIFFICULTY: the form's divergence; FORWARD: (1 − a) NLL + a KL(p‖q); MIXED: reference ·
+    NLL + kl · the form's divergence; CROSS: (1 − a) NLL + a CE(p, q)."""
     lam: float
     """The teacher's share in the target of d."""
     share: float
@@ -57,11 +60,22 @@ class ClosedForm:
     kl: float = 1.0
     gated: bool = False
     """Only hard tokens take the form; the others are linear."""
+    swapped: bool = False
+    """Only the others take it, if it is gated."""
 
 
-def closed_form(objective: str, settings: ObjectiveSettings) -> ClosedForm | None:
-    """An objective of `objectives.OBJECTIVES` in numbers; None: its gradient is autograd's."""
-    lam, beta, gamma = settings.lam, settings.beta, settings.gamma
+def closed_form(
+    objective: str, settings: ObjectiveSettings, *, given: bool = False, per_token: bool = False
+) -> ClosedForm | None:
+    """An objective of `objectives.OBJECTIVES` in numbers; None: its gradient is autograd's.
+
+    Args:
+        given: the hard set is known, so that it doesn't matter what is compared with Γ.
+        per_token: tokens have a β of their own each.
+    """
+    if not _has_one(objective, settings, given, per_token):
+        return None
+    lam, beta, gamma, alpha = settings.lam, settings.beta, settings.gamma, settings.alpha
 
     def of(form: int, loss: int, share: float = lam, **more: Any) -> ClosedForm:
         return ClosedForm(form, loss, lam, share, beta, gamma, **more)
@@ -73,11 +87,28 @@ def closed_form(objective: str, settings: ObjectiveSettings) -> ClosedForm | Non
         "noevo": of(LINEAR, DIFFICULTY),
         # At β = 1 the proxy is the student itself, and q may be 0 in float32 where τ isn't.
         "skew": of(SKEW if beta < 1 else LINEAR, DIFFICULTY),
-        "self_evolution": of(SKEW if beta < 1 else LINEAR, DIFFICULTY, gated=True),
+        "self_evolution": of(
+            SKEW if beta < 1 else LINEAR, DIFFICULTY, gated=True, swapped=settings.gate == "swapped"
+        ),
         "self_evolution_topk": of(SKEW if beta < 1 else LINEAR, DIFFICULTY, gated=True),
         "skew_teacher": of(SKEW, MIXED, 1.0, **mixed) if beta < 1 else of(LINEAR, FORWARD),
         "reverse_kd": of(REVERSE, MIXED, **mixed),
+        "word_kd": of(LINEAR, CROSS, alpha),
+        # A skew form with the teacher as its target; at α = 0 the proxy is the student itself.
+        "skl": replace(of(SKEW, MIXED, 1.0), beta=1 - alpha)
+        if alpha > 0
+        else of(LINEAR, FORWARD, 1.0),
     }
     if lam == 0 and objective in ("skew_teacher", "reverse_kd"):
         return of(LINEAR, FORWARD)  # no teacher in it: 0 · ∞ would be no number
     return forms.get(objective)
+
+
+def _has_one(objective: str, settings: ObjectiveSettings, given: bool, per_token: bool) -> bool:
+    if settings.target_lam is not None:
+        return False
+    if objective in _WITH_PROXY and (per_token or settings.beta_from):
+        return False
+    if objective != "self_evolution":
+        return True
+    return settings.gate != "smooth" and (given or settings.measure == "kl")

@@ -6,7 +6,8 @@ nothing is computed twice: what is kept is the gradient of the hidden states and
 takes four matrix products, the least there is, and two buffers that all chunks share.
 
 The paper's objectives have closed forms, one pass over the chunk's rows (`rows.py`). Any other
-function of `Tokens` runs here as well, through autograd on the chunk.
+function of `Tokens` runs here as well, through autograd on the chunk. An objective that chooses
+among the tokens of a batch passes over them twice, the first time for their scores (`ranking.py`).
 """
 
 from __future__ import annotations
@@ -18,20 +19,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from evokd.distil.closed_forms import Rows, closed_form
+from evokd.distil.closed_forms import Rows
 from evokd.distil.gradients import Gradients, wide
-from evokd.distil.objectives import (
-    IGNORED,
-    OBJECTIVES,
-    RANKS_TOKENS,
-    WITHOUT_TEACHER,
-    ObjectiveSettings,
-    Tokens,
-    most_difficult,
-    objective_settings,
-)
-from evokd.distil.rows import row_pass
-from evokd.distil.statistics import Statistics
+from evokd.distil.objectives import OBJECTIVES, WITHOUT_TEACHER, objective_settings
+from evokd.distil.ranking import RANKED_BY, Choice, TokenQueue, choose, scores
+from evokd.distil.rows import has_row_pass, row_pass
+from evokd.distil.statistics import Statistics, rows_of
+from evokd.distil.tokens import IGNORED, ObjectiveSettings, Tokens, log_odds_against
 from evokd.models.heads import Head
 
 BUFFER_BYTES = {"cpu": 60 << 20, "cuda": 1 << 30}
@@ -59,9 +53,11 @@ def fused_loss(
     labels: Tensor,
     *,
     weights: Tensor | None = None,
+    betas: Tensor | None = None,
+    memory: TokenQueue | None = None,
     vocabulary_size: int | None = None,
     chunk_tokens: int | None = None,
-    **settings: float,
+    **settings: Any,
 ) -> Tensor:
     """Mean loss of an objective over the labels that aren't −100, from hidden states and heads.
 
@@ -77,10 +73,12 @@ def fused_loss(
         teacher_head: (V, Ht), or a `Head`.
         labels: (N,), ids below V; −100 marks a position without a loss.
         weights: (N,), factors of the tokens' losses; the mean is still over their number.
+        betas: (N,), 0 to 1, β of each token where the objective has a proxy; constants.
+        memory: what selective_kd remembers from call to call, if its `queue` is above 0.
         vocabulary_size: entries that both vocabularies share, where they differ.
         chunk_tokens: rows of logits that stand in memory at once; default: what 60 MiB hold (on a
             GPU: 1 GiB).
-        **settings: `lam`, `beta`, `gamma`, `top_percent`; the paper's defaults otherwise.
+        **settings: fields of `ObjectiveSettings`; the papers' defaults otherwise.
 
     Returns:
         Scalar in nats, float32 or wider. Its gradients are computed already: backward() hands them
@@ -114,6 +112,7 @@ def fused_loss(
     if not whole:
         student_hidden, labels = student_hidden[kept], labels[kept]
         weights = None if weights is None else weights[kept]
+        betas = None if betas is None else betas[kept]
     # Weights rather than a division: so the gradients are final when they are computed.
     mean = torch.full_like(labels, 1 / max(1, len(labels)), dtype=wide(student_hidden))
     return objective_on_hidden(
@@ -124,6 +123,8 @@ def fused_loss(
         teacher,
         labels,
         weights=mean if weights is None else mean * weights,
+        betas=betas,
+        memory=memory,
         vocabulary_size=vocabulary_size,
         chunk_tokens=chunk_tokens,
     )
@@ -138,9 +139,12 @@ def objective_on_hidden(
     labels: Tensor,
     *,
     weights: Tensor | None = None,
+    betas: Tensor | None = None,
+    memory: TokenQueue | None = None,
     vocabulary_size: int | None = None,
     chunk_tokens: int | None = None,
     statistics: Statistics | None = None,
+    watch: Callable[[Rows], None] | None = None,
     buffers: Buffers | None = None,
 ) -> Tensor:
     """Σ_i w_i · loss_i over N response tokens, differentiable in student_hidden and the head.
@@ -153,9 +157,13 @@ def objective_on_hidden(
         teacher: the teacher on the same N tokens, or None.
         labels: (N,), ids below vocabulary_size.
         weights: (N,), 1 for each token by default.
+        betas: (N,), 0 to 1, β of each token where the objective has a proxy; without a gradient.
+        memory: what selective_kd remembers from call to call, if its `queue` is above 0; left as it
+            is under no_grad.
         vocabulary_size: entries that student and teacher share; both are cut to them.
         chunk_tokens: rows of logits that stand in memory at once; default: what BUFFER_BYTES hold.
         statistics: if given, sums of what was seen are added to it.
+        watch: called in the forward pass with what was found of each chunk, in the tokens' order.
         buffers: if given, the memory that the logits stand in, kept from call to call.
 
     Under autocast a GPU's products are in its dtype; on a CPU, and in the objective everywhere, the
@@ -165,6 +173,11 @@ def objective_on_hidden(
         Scalar in nats, float32 or wider.
     """
     name = objective if isinstance(objective, str) else ""
+    if teacher is None and name and name not in WITHOUT_TEACHER:
+        raise ValueError(f"{name} needs a teacher")
+    watchers = [] if watch is None else [watch]
+    if statistics is not None:
+        watchers.append(statistics.count)
     work = _Work(
         name=name,
         loss=OBJECTIVES[objective] if isinstance(objective, str) else objective,
@@ -175,15 +188,16 @@ def objective_on_hidden(
         weights=weights,
         size=vocabulary_size or student_head.weight.shape[0],
         chunk_tokens=chunk_tokens,
-        statistics=statistics,
+        betas=betas,
+        watchers=watchers,
         buffers=buffers or Buffers(),
         learns=torch.is_grad_enabled(),
     )
     # Autocast would round the sums over the vocabulary: vecdot is one of its half-precision ops.
     with torch.autocast(student_hidden.device.type, enabled=False):
-        if name in RANKS_TOKENS:
-            found = _difficulties(work, student_hidden.detach())
-            work.hard = most_difficult(found, settings.top_percent)
+        if name in RANKED_BY:
+            found = _scores(work, student_hidden.detach())
+            work.choice = choose(name, found, settings, memory, work.learns)
         loss: Tensor = _ChunkedLoss.apply(
             student_hidden, student_head.weight, student_head.bias, work
         )
@@ -233,13 +247,16 @@ class _Work:
     teacher: TeacherLogits | None
     labels: Tensor
     weights: Tensor | None
+    betas: Tensor | None
     size: int
     chunk_tokens: int | None
-    statistics: Statistics | None
+    watchers: list[Callable[[Rows], None]]
+    """Called with what was found of each chunk."""
     buffers: Buffers
     learns: bool
     """False: the loss is looked at only, as in an evaluation."""
-    hard: Tensor | None = None
+    choice: Choice | None = None
+    """What was chosen of the batch, by an objective that does."""
 
     def chunks(self, like: Tensor) -> Iterator[slice]:
         """Slices of the tokens, of one length as nearly as may be."""
@@ -256,24 +273,41 @@ class _Work:
         out = self.buffers.of("teacher", rows.stop - rows.start, self.size, like)
         return self.teacher.logits(rows, self.size, out)
 
+    def raw_logits(self, hidden: Tensor, rows: slice) -> Tensor:
+        """(n, size), the student's before scale and cap."""
+        out = self.buffers.of("student", rows.stop - rows.start, self.size, hidden)
+        return self.head.raw(hidden[rows], self.size, out)
+
+    def tokens(self, raw: Tensor, teacher: Tensor | None, rows: slice) -> Tokens:
+        return Tokens(
+            self.head.finish(raw),
+            teacher,
+            self.labels[rows],
+            self.settings,
+            None if self.choice is None else self.choice.hard[rows],
+            None if self.choice is None else self.choice.share,
+            None if self.betas is None else self.betas[rows],
+        )
+
     def pass_over(self, hidden: Tensor, rows: slice, gradient: bool) -> tuple[Rows, Tensor | None]:
         """What is found of a chunk, and the gradient of its logits before scale and cap."""
-        if self.name and closed_form(self.name, self.settings) is not None:
+        options = {"given": self.choice is not None, "per_token": self.betas is not None}
+        if self.name and has_row_pass(self.name, self.settings, hidden.device, **options):
             return self._in_closed_form(self.name, hidden, rows, gradient)
         return self._by_autograd(hidden, rows, gradient)
 
     def _in_closed_form(
         self, name: str, hidden: Tensor, rows: slice, gradient: bool
     ) -> tuple[Rows, Tensor | None]:
-        logits = self.buffers.of("student", rows.stop - rows.start, self.size, hidden)
+        logits = self.raw_logits(hidden, rows)
         found = row_pass(
             name,
             self.settings,
-            self.head.raw(hidden[rows], self.size, logits),
+            logits,
             self.teacher_logits(rows, hidden),
             self.labels[rows],
             None if self.weights is None else self.weights[rows],
-            None if self.hard is None else self.hard[rows],
+            None if self.choice is None else self.choice.hard[rows],
             scale=self.head.scale,
             cap=self.head.cap,
             gradient=gradient,
@@ -283,21 +317,14 @@ class _Work:
     def _by_autograd(
         self, hidden: Tensor, rows: slice, gradient: bool
     ) -> tuple[Rows, Tensor | None]:
-        raw = self.buffers.of("student", rows.stop - rows.start, self.size, hidden)
-        raw = self.head.raw(hidden[rows], self.size, raw).requires_grad_(gradient)
+        raw = self.raw_logits(hidden, rows).requires_grad_(gradient)
         with torch.set_grad_enabled(gradient):
-            tokens = Tokens(
-                self.head.finish(raw),
-                self.teacher_logits(rows, hidden),
-                self.labels[rows],
-                self.settings,
-                None if self.hard is None else self.hard[rows],
-            )
+            tokens = self.tokens(raw, self.teacher_logits(rows, hidden), rows)
             losses = self.loss(tokens)
             _check_losses(losses, tokens.labels)
             weighted = losses if self.weights is None else losses * self.weights[rows]
             found = torch.autograd.grad(weighted.sum(), raw)[0] if gradient else None
-        return _rows_of(tokens, losses.detach(), found, self.statistics is not None), found
+        return rows_of(tokens, losses.detach(), found, bool(self.watchers)), found
 
 
 class _ChunkedLoss(torch.autograd.Function):
@@ -317,8 +344,8 @@ class _ChunkedLoss(torch.autograd.Function):
             total += losses.sum()
             if gradient is not None:
                 gradients.add(gradient, rows)
-            if work.statistics is not None:
-                work.statistics.count(found)
+            for watch in work.watchers:
+                watch(found)
         ctx.gradients = gradients.finished()
         return total
 
@@ -366,20 +393,29 @@ def _check_shapes(hidden: Tensor, head: Head, labels: Tensor, whose: str) -> Non
 
 
 @torch.no_grad()
-def _difficulties(work: _Work, hidden: Tensor) -> Tensor:
-    """(N,), d of every token, for objectives that rank a whole batch before they start."""
-    first = replace(work, name="noevo", weights=None)
-    found = [first.pass_over(hidden, rows, False)[0].difficulty for rows in work.chunks(hidden)]
-    known = [d for d in found if d is not None]
-    return torch.cat(known) if known else hidden.new_zeros(0)
+def _scores(work: _Work, hidden: Tensor) -> Tensor:
+    """(N, columns), the scores of all tokens, for an objective that chooses before it starts."""
+    found = [_scores_of_chunk(work, hidden, rows) for rows in work.chunks(hidden)]
+    return torch.cat(found) if found else hidden.new_zeros(0, len(RANKED_BY[work.name]))
 
 
-@torch.no_grad()
-def _rows_of(tokens: Tokens, losses: Tensor, gradient: Tensor | None, all_of_it: bool) -> Rows:
-    if not all_of_it:
-        return Rows(losses, losses)
-    norm = None if gradient is None else gradient.float().norm(dim=-1)
-    if not tokens.has_teacher:
-        return Rows(losses, tokens.nll.detach(), gradient_norm=norm)
-    difficulty = tokens.difficulty.detach()
-    return Rows(losses, tokens.nll.detach(), difficulty, tokens.teacher_nll, tokens.hard(), norm)
+def _scores_of_chunk(work: _Work, hidden: Tensor, rows: slice) -> Tensor:
+    """A row pass is quicker than `Tokens`, and a single model's scores take its logits only."""
+    names, labels = RANKED_BY[work.name], work.labels[rows]
+    theirs = None if names == ("nll",) else work.teacher_logits(rows, hidden)
+    if names == ("doubt",) and theirs is not None:
+        return log_odds_against(theirs, labels)[:, None]
+    own = work.raw_logits(hidden, rows)
+    if len(names) > 1:
+        return scores(work.name, work.tokens(own, theirs, rows))
+    found = row_pass(
+        "sft" if theirs is None else "noevo",
+        work.settings,
+        own,
+        theirs,
+        labels,
+        scale=work.head.scale,
+        cap=work.head.cap,
+        gradient=False,
+    )
+    return (found.nll if found.difficulty is None else found.difficulty)[:, None]

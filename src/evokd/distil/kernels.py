@@ -29,10 +29,20 @@ import torch
 from torch import Tensor
 
 from evokd.distil.closed_forms import Rows
-from evokd.distil.objectives import WITHOUT_TEACHER, ObjectiveSettings
+from evokd.distil.objectives import WITHOUT_TEACHER
+from evokd.distil.tokens import ObjectiveSettings
 
 if TYPE_CHECKING:
     import triton.language as tl
+
+
+KNOWN = frozenset(
+    (
+        *("sft", "forward_kd", "reverse_kd", "noevo", "skew", "skew_teacher"),
+        *("self_evolution", "self_evolution_topk"),
+    )
+)
+"""Objectives that the kernel has a branch for; all others would come out as noevo."""
 
 
 class Tile(NamedTuple):
@@ -48,6 +58,14 @@ def available() -> bool:
     """Whether there is an NVIDIA GPU, and Triton to compile for it."""
     found = torch.version.cuda is not None and torch.cuda.is_available()
     return found and find_spec("triton") is not None
+
+
+def knows(objective: str, settings: ObjectiveSettings) -> bool:
+    """Whether the kernel computes an objective, with one β and the paper's gate."""
+    plain = settings.gate == "hard" and settings.measure == "kl"
+    return (
+        objective in KNOWN and not settings.beta_from and (plain or objective != "self_evolution")
+    )
 
 
 def row_pass(
@@ -66,7 +84,7 @@ def row_pass(
     """Loss of each token, and its gradient in place of the student's logits.
 
     Args:
-        objective: a name of `OBJECTIVES`.
+        objective: one that the kernel `knows`.
         settings: λ, β and Γ are used.
         student: (n, V) raw logits, float32, bfloat16 or float16, entries of a row side by side;
             the softmax sees z = cap · tanh(scale · raw / cap), or scale · raw. Overwritten by
@@ -85,6 +103,7 @@ def row_pass(
     Returns:
         `Rows`, in float32.
     """
+    assert knows(objective, settings), f"{objective} isn't for the kernel"
     assert teacher is not None or objective in WITHOUT_TEACHER, f"{objective} needs a teacher"
     assert objective != "self_evolution_topk" or hard is not None, "choose the hard set first"
     assert student.stride(1) == 1, "entries of a row lie side by side"

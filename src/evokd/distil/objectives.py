@@ -1,148 +1,72 @@
-"""Self-Evolution Knowledge Distillation and its baselines, as equations.
+"""Self-Evolution Knowledge Distillation and its baselines as equations, and all objectives by name.
 
 Song, Ding, Zan and Huang: Self-Evolution Knowledge Distillation for LLM-based Machine Translation,
-COLING 2025 (arXiv 2412.15303). Equation numbers below are that paper's. Its letters:
-
-    y   one-hot distribution of the reference token        q   student
-    p   teacher                                            ỹ   target,   Eq. 4
-    d   difficulty of a token,  Eq. 5                      q̂   proxy,    Eq. 6
-
-All quantities are natural-log (nats), in float32 or wider, summed over the whole vocabulary, and
-stand for one response token each. The teacher is a constant; d chooses between two losses and is a
-constant there as well; inside q̂ the gradient flows through q and only there.
+COLING 2025 (arXiv 2412.15303). Equation numbers below are that paper's; its letters, and what they
+stand for, are in `tokens.py`. Objectives of other papers are in `related.py`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import Tensor
 
-IGNORED = -100
-"""Label of a position that has no loss (prompt, padding)."""
-_LEAST_LOG = -1e9
-"""Stands for ln 0 where it is multiplied by 0."""
+from evokd.distil.ranking import RANKED_BY, TokenQueue, choose, chosen, most_difficult, scores
+from evokd.distil.related import (
+    akl,
+    atkd,
+    jsd,
+    selective_kd,
+    skl,
+    srkl,
+    tip,
+    word_kd,
+)
+from evokd.distil.tokens import (
+    CHOICES,
+    IGNORED,
+    Known,
+    ObjectiveSettings,
+    Tokens,
+    kl,
+    mixture,
+)
 
-
-@dataclass(frozen=True)
-class ObjectiveSettings:
-    """The paper's symbols and its defaults."""
-
-    lam: float = 0.5
-    """λ, weight of the teacher in the target (Eq. 4) and of the KL term (Eq. 3)."""
-    beta: float = 0.5
-    """β, weight of the student in the proxy (Eq. 6); the paper takes 0.9 in Eq. 10."""
-    gamma: float = 0.4
-    """Γ, difficulty in nats above which a token is hard."""
-    top_percent: float = 50.0
-    """Share of hard tokens in the variant that ranks them (section 5.2.1)."""
-
-
-class Tokens:
-    """N response tokens with what student and teacher say of them.
-
-    Args:
-        student_logits: (N, V), differentiable.
-        teacher_logits: (N, V) or None where an objective needs no teacher.
-        labels: (N,), reference token ids, each in [0, V).
-        settings: λ is used here, the rest by the objectives.
-        hard: (N,) bool, the hard set where it was chosen elsewhere (over a whole batch of which
-            these tokens are a part); None chooses it here.
-    """
-
-    def __init__(
-        self,
-        student_logits: Tensor,
-        teacher_logits: Tensor | None,
-        labels: Tensor,
-        settings: ObjectiveSettings,
-        hard: Tensor | None = None,
-    ):
-        self.settings = settings
-        self.labels = labels
-        self.log_q = _log_softmax(student_logits)
-        self._p = None if teacher_logits is None else Known(_log_softmax(teacher_logits.detach()))
-        self._hard = hard
-
-    @property
-    def has_teacher(self) -> bool:
-        return self._p is not None
-
-    @property
-    def p(self) -> Known:
-        """The teacher, (N, V)."""
-        if self._p is None:
-            raise ValueError("this objective needs the teacher's logits, and there are none")
-        return self._p
-
-    @cached_property
-    def nll(self) -> Tensor:
-        """(N,), −ln q(y): the terms of Eq. 2."""
-        return -_at(self.log_q, self.labels)
-
-    @cached_property
-    def teacher_nll(self) -> Tensor:
-        """(N,), −ln p(y)."""
-        return -_at(self.p.log, self.labels)
-
-    @cached_property
-    def target(self) -> Known:
-        """ỹ = (1 − λ) y + λ p, (N, V). Eq. 4."""
-        lam = self.settings.lam
-        log_y = self.p.log + _log(lam)
-        on_label = torch.logaddexp(
-            _at(log_y, self.labels), torch.full_like(log_y[:, 0], _log(1 - lam))
-        )
-        return Known(log_y.scatter_(1, self.labels[:, None], on_label[:, None]))
-
-    @cached_property
-    def difficulty(self) -> Tensor:
-        """(N,), d = KL(ỹ‖q), differentiable. Eq. 5, and the loss of an easy token, Eq. 8."""
-        return self.target.kl_to(self.log_q)
-
-    def hard(self) -> Tensor:
-        """(N,) bool, d > Γ, strictly; or the set given from outside."""
-        return self.difficulty.detach() > self.settings.gamma if self._hard is None else self._hard
-
-
-class Known:
-    """A distribution without gradient, (N, V), from its logarithm."""
-
-    def __init__(self, log: Tensor):
-        self.log = log
-
-    @cached_property
-    def probabilities(self) -> Tensor:
-        """(N, V)"""
-        return self.log.exp()
-
-    @cached_property
-    def entropy(self) -> Tensor:
-        """(N,), −Σ_v a ln a, with 0 ln 0 = 0."""
-        return -torch.linalg.vecdot(self.probabilities, self.log.clamp(min=_LEAST_LOG))
-
-    def kl_to(self, log_b: Tensor) -> Tensor:
-        """(N,), KL(a‖b) = Σ_v a (ln a − ln b) over the vocabulary, entropy of a included."""
-        return -torch.linalg.vecdot(self.probabilities, log_b) - self.entropy
-
-
-def kl(log_a: Tensor, log_b: Tensor) -> Tensor:
-    """(N,), KL(a‖b) where a has a gradient as well."""
-    return torch.linalg.vecdot(log_a.exp(), log_a - log_b)
-
-
-def mixture(log_a: Tensor, log_b: Tensor, weight: float) -> Tensor:
-    """(N, V), ln(weight · a + (1 − weight) · b), without leaving log space."""
-    if weight == 1.0:
-        return log_a
-    if weight == 0.0:  # still a function of a, with gradient 0
-        return torch.where(torch.ones_like(log_b, dtype=torch.bool), log_b, log_a)
-    return torch.logaddexp(log_a + _log(weight), log_b + _log(1 - weight))
-
+__all__ = [
+    "DEFAULTS",
+    "IGNORED",
+    "OBJECTIVES",
+    "RANKS_TOKENS",
+    "WITHOUT_TEACHER",
+    "Known",
+    "ObjectiveSettings",
+    "Tokens",
+    "akl",
+    "atkd",
+    "difficulty",
+    "forward_kd",
+    "jsd",
+    "kl",
+    "mixture",
+    "most_difficult",
+    "noevo",
+    "objective_settings",
+    "reverse_kd",
+    "selective_kd",
+    "self_evolution",
+    "self_evolution_topk",
+    "sft",
+    "skew",
+    "skew_teacher",
+    "skl",
+    "srkl",
+    "tip",
+    "token_loss",
+    "word_kd",
+]
 
 # The objectives: Tokens → loss per token (N,). Each is one line of the paper.
 
@@ -155,13 +79,13 @@ def sft(t: Tokens) -> Tensor:
 def forward_kd(t: Tokens) -> Tensor:
     """(1 − λ) (−ln q(y)) + λ KL(p‖q). Eq. 3."""
     lam = t.settings.lam
-    return (1 - lam) * t.nll + lam * t.p.kl_to(t.log_q)
+    return (1 - lam) * t.nll + lam * t.forward_kl
 
 
 def reverse_kd(t: Tokens) -> Tensor:
     """(1 − λ) (−ln q(y)) + λ KL(q‖p). Section 4.3, Baselines."""
     lam = t.settings.lam
-    return (1 - lam) * t.nll + lam * kl(t.log_q, t.p.log)
+    return (1 - lam) * t.nll + lam * t.reverse_kl
 
 
 def noevo(t: Tokens) -> Tensor:
@@ -171,24 +95,32 @@ def noevo(t: Tokens) -> Tensor:
 
 def skew(t: Tokens) -> Tensor:
     """KL(ỹ‖q̂), every token hard, q̂ = β q + (1 − β) ỹ. Eq. 6 and 7; section 4.3."""
-    return t.target.kl_to(mixture(t.log_q, t.target.log, t.settings.beta))
+    return t.target.kl_to(mixture(t.log_q, t.target.log, t.beta))
 
 
 def skew_teacher(t: Tokens) -> Tensor:
     """(1 − λ) (−ln q(y)) + λ KL(p‖β q + (1 − β) p). Eq. 10."""
-    lam, beta = t.settings.lam, t.settings.beta
-    return (1 - lam) * t.nll + lam * t.p.kl_to(mixture(t.log_q, t.p.log, beta))
+    lam = t.settings.lam
+    return (1 - lam) * t.nll + lam * t.p.kl_to(mixture(t.log_q, t.p.log, t.beta))
 
 
 def self_evolution(t: Tokens) -> Tensor:
-    """KL(ỹ‖q̂) where d > Γ, KL(ỹ‖q) elsewhere. Eq. 9."""
-    return torch.where(t.hard(), skew(t), t.difficulty)
+    """KL(ỹ‖q̂) where d > Γ, KL(ỹ‖q) elsewhere. Eq. 9.
+
+    Beyond the paper are gate "smooth", g KL(ỹ‖q̂) + (1 − g) KL(ỹ‖q) with g = σ((d − Γ)/τ) and
+    without its gradient; gate "swapped", KL(ỹ‖q̂) where d ≤ Γ, as a control; and other measures of
+    difficulty in the place of d.
+    """
+    gate = t.settings.gate
+    if gate == "smooth":
+        evolved = torch.sigmoid((t.measured - t.settings.gamma) / t.settings.tau)
+        return evolved * skew(t) + (1 - evolved) * t.difficulty
+    return torch.where(~t.hard() if gate == "swapped" else t.hard(), skew(t), t.difficulty)
 
 
 def self_evolution_topk(t: Tokens) -> Tensor:
     """As self_evolution, with the top_percent most difficult tokens hard. Section 5.2.1."""
-    hard = most_difficult(t.difficulty, t.settings.top_percent) if t._hard is None else t._hard
-    return torch.where(hard, skew(t), t.difficulty)
+    return torch.where(chosen("self_evolution_topk", t).hard, skew(t), t.difficulty)
 
 
 OBJECTIVES: dict[str, Callable[[Tokens], Tensor]] = {
@@ -200,23 +132,28 @@ OBJECTIVES: dict[str, Callable[[Tokens], Tensor]] = {
     "skew_teacher": skew_teacher,
     "self_evolution": self_evolution,
     "self_evolution_topk": self_evolution_topk,
+    "word_kd": word_kd,
+    "atkd": atkd,
+    "skl": skl,
+    "srkl": srkl,
+    "jsd": jsd,
+    "akl": akl,
+    "selective_kd": selective_kd,
+    "tip": tip,
 }
 WITHOUT_TEACHER = frozenset({"sft"})
-RANKS_TOKENS = frozenset({"self_evolution_topk"})
-"""Objectives whose hard set is chosen over all response tokens of a batch at once."""
+RANKS_TOKENS = frozenset(RANKED_BY)
+"""Objectives that choose among all response tokens of a batch at once."""
+DEFAULTS: dict[str, dict[str, float]] = {
+    "skew_teacher": {"beta": 0.9},
+    "atkd": {"lam": 0.2, "target_lam": 0.5},
+    "word_kd": {"alpha": 0.5},
+}
+"""Where an objective's own defaults differ from those of `ObjectiveSettings`."""
 
 
-def most_difficult(difficulty: Tensor, percent: float) -> Tensor:
-    """(N,) bool, the ⌈percent % · N⌉ largest of (N,); of equal ones the first."""
-    count = math.ceil(percent / 100 * len(difficulty))
-    order = torch.sort(difficulty.detach(), descending=True, stable=True).indices
-    hard = torch.zeros_like(difficulty, dtype=torch.bool)
-    hard[order[:count]] = True
-    return hard
-
-
-def objective_settings(objective: str, **settings: float) -> ObjectiveSettings:
-    """The paper's defaults for an objective, with `settings` laid over them.
+def objective_settings(objective: str, **settings: Any) -> ObjectiveSettings:
+    """The papers' defaults for an objective, with `settings` laid over them.
 
     Raises:
         ValueError: an objective or a setting that isn't known, or one out of its range.
@@ -227,13 +164,24 @@ def objective_settings(objective: str, **settings: float) -> ObjectiveSettings:
     if not settings.keys() <= known:
         wrong = ", ".join(sorted(settings.keys() - known))
         raise ValueError(f"unknown setting {wrong}; known: {', '.join(sorted(known))}")
-    if objective == "skew_teacher":
-        settings = {"beta": 0.9, **settings}
-    chosen = ObjectiveSettings(**settings)
-    for name, top in [("lam", 1), ("beta", 1), ("top_percent", 100)]:
-        if not 0 <= getattr(chosen, name) <= top:
-            raise ValueError(f"{name} is {getattr(chosen, name)}; 0 to {top} is accepted")
-    return chosen
+    picked = ObjectiveSettings(**{**DEFAULTS.get(objective, {}), **settings})
+    for name in ("lam", "target_lam", "beta", "top_percent", "alpha", "mu"):
+        value, top = getattr(picked, name), 100 if name == "top_percent" else 1
+        if value is not None and not 0 <= value <= top:
+            raise ValueError(f"{name} is {value}; 0 to {top} is accepted")
+    if picked.target_lam is not None and objective != "atkd":
+        raise ValueError(f"target_lam is of atkd; the target of {objective} has lam")
+    if not 0 <= picked.smoothing < 1:
+        raise ValueError(f"smoothing is {picked.smoothing}; 0 to below 1 is accepted")
+    if not picked.tau > 0:
+        raise ValueError(f"tau is {picked.tau}; above 0 is accepted")
+    if picked.queue != int(picked.queue) or picked.queue < 0:
+        raise ValueError(f"queue is {picked.queue}; a whole number from 0 is accepted")
+    for name, accepted in CHOICES.items():
+        if getattr(picked, name) not in accepted:
+            words = ", ".join(map(repr, accepted))
+            raise ValueError(f"{name} is {getattr(picked, name)!r}; {words} are accepted")
+    return picked
 
 
 def token_loss(
@@ -241,29 +189,46 @@ def token_loss(
     student_logits: Tensor,
     teacher_logits: Tensor | None,
     labels: Tensor,
-    **settings: float,
+    *,
+    betas: Tensor | None = None,
+    memory: TokenQueue | None = None,
+    **settings: Any,
 ) -> Tensor:
     """Loss of each response token.
+
+    Where an objective chooses among tokens, these are its batch, and the mean over the labels that
+    aren't −100 is the batch's loss.
 
     Args:
         objective: a name of `OBJECTIVES`.
         student_logits: (N, V), differentiable.
         teacher_logits: (N, V); None is accepted by sft.
         labels: (N,), reference token ids; −100 marks a position without a loss.
-        **settings: `lam`, `beta`, `gamma`, `top_percent`; the paper's defaults otherwise.
+        betas: (N,), 0 to 1, β of each token where the objective has a proxy; constants.
+        memory: what selective_kd remembers from call to call, if its `queue` is above 0.
+        **settings: fields of `ObjectiveSettings`; the papers' defaults otherwise.
 
     Returns:
         (N,) in nats, 0 at ignored positions; float32, or float64 from float64 logits.
+
+    Raises:
+        ValueError: an unknown objective or setting, shapes that don't fit, a missing teacher.
     """
-    chosen = objective_settings(objective, **settings)
+    picked = objective_settings(objective, **settings)
     _check_shapes(student_logits, teacher_logits, labels)
     kept = labels != IGNORED
-    tokens = Tokens(
+    given = (
         student_logits[kept],
         None if teacher_logits is None else teacher_logits[kept],
         labels[kept],
-        chosen,
+        picked,
     )
+    tokens = Tokens(*given, betas=None if betas is None else betas[kept])
+    if objective in RANKED_BY:
+        choice = choose(
+            objective, scores(objective, tokens), picked, memory, torch.is_grad_enabled()
+        )
+        tokens.chosen, tokens.share = choice.hard, choice.share
     loss = OBJECTIVES[objective](tokens)
     return loss.new_zeros(len(labels)).masked_scatter(kept, loss)
 
@@ -279,20 +244,6 @@ def difficulty(
         lam: λ of Eq. 4.
     """
     return token_loss("noevo", student_logits, teacher_logits, labels, lam=lam)
-
-
-def _log_softmax(logits: Tensor) -> Tensor:
-    wide = logits.dtype if logits.dtype == torch.float64 else torch.float32
-    return torch.log_softmax(logits.to(wide), dim=-1)
-
-
-def _at(table: Tensor, labels: Tensor) -> Tensor:
-    """(N,), each row's entry at its label."""
-    return table.gather(1, labels[:, None])[:, 0]
-
-
-def _log(weight: float) -> float:
-    return math.log(weight) if weight > 0 else -math.inf
 
 
 def _check_shapes(student: Tensor, teacher: Tensor | None, labels: Tensor) -> None:

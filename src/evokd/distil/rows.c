@@ -11,8 +11,8 @@
 enum form { LINEAR, SKEW, REVERSE };
 
 typedef struct {
-    int32_t form;    /* of every row, or of hard rows if `gated` */
-    int32_t gated;   /* easy rows are LINEAR */
+    int32_t form;    /* of every row, or of some if `gated` */
+    int32_t gated;   /* 1: easy rows are LINEAR; 2: hard rows are */
     int32_t teacher; /* 0: there is none */
     int32_t gradient;
     int32_t loss;    /* how the loss is put together; see `losses` */
@@ -26,7 +26,7 @@ typedef struct {
     double scale, cap; /* of the student's head; cap 0: none */
 } plan;
 
-enum loss { NLL, DIFFICULTY, FORWARD, MIXED };
+enum loss { NLL, DIFFICULTY, FORWARD, MIXED, CROSS };
 
 typedef struct {
     float *restrict loss, *restrict nll, *restrict difficulty, *restrict teacher_nll, *restrict norm;
@@ -250,7 +250,7 @@ static void one_row(
         else add_both(&all, s + a, t + a, base, n, 1, 0);
     }
     double lse_s = base.most_s + log(all.e_s), nll = lse_s - s_y;
-    double lse_t = 0, log_p_y = 0, p_y = 0, forward = 0, d = nll;
+    double lse_t = 0, log_p_y = 0, p_y = 0, forward = 0, cross = 0, d = nll;
     out.nll[i] = (float)nll;
     if (t) {
         lse_t = base.most_t + log(all.e_t);
@@ -259,6 +259,7 @@ static void one_row(
         double p_log_p = all.t_in_t / all.e_t - log(all.e_t); /* sum of p ln p */
         double p_log_q = all.s_in_t / all.e_t + base.origin - lse_s;
         forward = p_log_p - p_log_q;
+        cross = -p_log_q;
         double lam = what->lam, on_label = lam * p_y + 1 - lam;
         double entropy = lam > 0 ? lam * (p_log_p - times_log(p_y)) + times_log(lam) * (1 - p_y) : 0;
         d = entropy + times_log(on_label) - (lam > 0 ? lam * p_log_q : 0) + (1 - lam) * nll;
@@ -268,7 +269,8 @@ static void one_row(
         out.hard[i] = (uint8_t)hard;
     }
 
-    int form = what->gated && !hard ? LINEAR : what->form;
+    int linear = what->gated && (what->gated == 2 ? hard : !hard);
+    int form = linear ? LINEAR : what->form;
     double share = what->share, beta = what->beta, cap = what->cap, divergence = 0, qr = 0;
     double q_y = exp(-nll), tau_y = share * p_y + 1 - share, r_y = 0;
     row w = {
@@ -287,8 +289,8 @@ static void one_row(
 
     double loss = nll, kl = what->kl, reference = what->reference;
     if (what->loss == DIFFICULTY) loss = form == LINEAR ? d : divergence;
-    else if (what->loss == FORWARD)
-        loss = (1 - what->lam) * nll + (what->lam > 0 ? what->lam * forward : 0);
+    else if (what->loss == FORWARD) loss = (1 - share) * nll + (share > 0 ? share * forward : 0);
+    else if (what->loss == CROSS) loss = (1 - share) * nll + (share > 0 ? share * cross : 0);
     else if (what->loss == MIXED) loss = reference * nll + (kl > 0 ? kl * divergence : 0);
     out.loss[i] = (float)loss;
     if (!what->gradient) return;

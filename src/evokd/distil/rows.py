@@ -14,6 +14,7 @@ from torch import Tensor
 
 from evokd.distil import rows_in_c
 from evokd.distil.closed_forms import (
+    CROSS,
     FORWARD,
     LINEAR,
     MIXED,
@@ -24,11 +25,26 @@ from evokd.distil.closed_forms import (
     Rows,
     closed_form,
 )
-from evokd.distil.objectives import ObjectiveSettings
+from evokd.distil.tokens import ObjectiveSettings
 from evokd.models.heads import bend
 
 _LOGITS_AT_ONCE = 1 << 19
 """What torch works on at a time, so that what it makes on the way stays in the cache."""
+
+
+def has_row_pass(
+    objective: str,
+    settings: ObjectiveSettings,
+    device: torch.device,
+    *,
+    given: bool = False,
+    per_token: bool = False,
+) -> bool:
+    """Whether `row_pass` is the way to an objective: it has a closed form there, a GPU's kernel
+    knows it. `given` and `per_token` are those of `closed_form`."""
+    if closed_form(objective, settings, given=given, per_token=per_token) is None:
+        return False
+    return device.type != "cuda" or not _kernel_stands() or _kernel_knows(objective, settings)
 
 
 def row_pass(
@@ -55,25 +71,25 @@ def row_pass(
         hard: (n,) bool, the hard set where it was chosen elsewhere; None: d > Γ.
         scale, cap: of the student's head.
     """
-    if student.device.type == "cuda":
+    form = closed_form(objective, settings, given=hard is not None)
+    if form is None:
+        raise ValueError(f"{objective} has no closed form with these settings")
+    on_gpu = student.device.type == "cuda"
+    if on_gpu and _kernel_stands() and _kernel_knows(objective, settings):
         from evokd.distil import kernels
 
-        if kernels.available():
-            return kernels.row_pass(
-                objective,
-                settings,
-                student,
-                teacher,
-                labels,
-                weights,
-                hard,
-                scale=scale,
-                cap=cap,
-                gradient=gradient,
-            )
-    form = closed_form(objective, settings)
-    if form is None:
-        raise ValueError(f"{objective} has no closed form")
+        return kernels.row_pass(
+            objective,
+            settings,
+            student,
+            teacher,
+            labels,
+            weights,
+            hard,
+            scale=scale,
+            cap=cap,
+            gradient=gradient,
+        )
     bend(student, scale, cap)
     arguments = (form, student, teacher, labels, weights, hard, scale, cap, gradient)
     if _is_float_on_cpu(student) and (teacher is None or _is_float_on_cpu(teacher)):
@@ -81,6 +97,18 @@ def row_pass(
         if compiled is not None:
             return rows_in_c.rows_in_c(compiled, *arguments)
     return _in_torch(*arguments)
+
+
+def _kernel_stands() -> bool:
+    from evokd.distil import kernels
+
+    return kernels.available()
+
+
+def _kernel_knows(objective: str, settings: ObjectiveSettings) -> bool:
+    from evokd.distil import kernels
+
+    return kernels.knows(objective, settings)
 
 
 def _is_float_on_cpu(logits: Tensor) -> bool:
@@ -141,7 +169,7 @@ def _some_rows(
     at = labels[:, None]
     q, lse_s = _softmax(student)
     nll = lse_s - student.gather(1, at)[:, 0].double()
-    divergence = difficulty = teacher_nll = forward = p = None
+    divergence = difficulty = teacher_nll = forward = p_log_q = p = None
     if teacher is not None:
         p, lse_t = _softmax(teacher)
         log_p_y = teacher.gather(1, at)[:, 0].double() - lse_t
@@ -155,7 +183,7 @@ def _some_rows(
             hard = difficulty.to(student.dtype) > form.gamma
     chosen = torch.arange(len(labels), device=labels.device)
     if form.gated and hard is not None:
-        chosen = hard.nonzero()[:, 0]
+        chosen = (~hard if form.swapped else hard).nonzero()[:, 0]
     evolved = None
     if p is not None and form.form == SKEW:
         divergence, evolved = _skew(
@@ -164,7 +192,7 @@ def _some_rows(
     elif p is not None and teacher is not None and form.form == REVERSE:
         apart = (student - lse_s[:, None]).sub_(teacher - lse_t[:, None]).to(q.dtype)
         divergence, evolved = _reverse(form, q, apart, labels, gradient)
-    loss = _loss(form, nll, difficulty, forward, divergence, chosen)
+    loss = _loss(form, nll, difficulty, forward, p_log_q, divergence, chosen)
     norm = None
     if gradient:
         gradients = evolved
@@ -262,13 +290,15 @@ def _loss(
     nll: Tensor,
     difficulty: Tensor | None,
     forward: Tensor | None,
+    p_log_q: Tensor | None,
     divergence: Tensor | None,
     chosen: Tensor,
 ) -> Tensor:
-    if form.loss == NLL or difficulty is None or forward is None:
+    if form.loss == NLL or difficulty is None or forward is None or p_log_q is None:
         return nll
-    if form.loss == FORWARD:
-        return (1 - form.lam) * nll + (form.lam * forward if form.lam > 0 else 0)
+    if form.loss in (FORWARD, CROSS):
+        teachers = forward if form.loss == FORWARD else -p_log_q
+        return (1 - form.share) * nll + (form.share * teachers if form.share > 0 else 0)
     if divergence is None:
         return difficulty
     if form.loss == MIXED:

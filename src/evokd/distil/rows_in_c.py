@@ -57,7 +57,7 @@ def rows_in_c(
     n, size = student.shape
     plan = _Plan(
         form.form,
-        form.gated,
+        form.gated + (form.gated and form.swapped),
         teacher is not None,
         gradient,
         form.loss,

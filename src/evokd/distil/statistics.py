@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from evokd.distil.closed_forms import Rows
+from evokd.distil.tokens import Tokens
 
 SUMS = (
     *("tokens", "loss", "nll", "compared", "difficulty", "teacher_nll", "hard"),
@@ -77,3 +78,31 @@ class Statistics:
                 short = "grad" if what == "gradient" else what
                 means |= {f"{short}_share_hard": share, f"{short}_share_easy": 1.0 - share}
         return means
+
+
+@torch.no_grad()
+def rows_of(
+    tokens: Tokens, losses: Tensor, gradient: Tensor | None, all_of_it: bool = True
+) -> Rows:
+    """What a row pass would have found of tokens that autograd passed over.
+
+    Args:
+        losses: (n,)
+        gradient: (n, V), of the weighted losses by the logits, if there is one.
+        all_of_it: False spares what nobody looks at; the loss stands in its place.
+    """
+    if not all_of_it:
+        return Rows(losses, losses)
+    norm = None if gradient is None else gradient.float().norm(dim=-1)
+    nll = tokens.nll.detach()
+    if not tokens.has_teacher:
+        return Rows(losses, nll, gradient_norm=norm)
+    return Rows(
+        losses,
+        nll,
+        tokens.difficulty.detach(),
+        tokens.teacher_nll,
+        tokens.hard(),
+        norm,
+        None if tokens.settings.measure == "kl" else tokens.measured,
+    )

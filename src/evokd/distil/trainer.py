@@ -3,7 +3,8 @@
 Everything that Trainer does (optimizer, schedule, precision, accumulation, checkpoints, several
 devices) it goes on doing. What is added: the loss of an objective on response tokens, normalised by
 their global number; batches of like length in an order that is a pure function of seed and epoch;
-and what a distiller wants to watch.
+weights of pairs; text of the student's own; a Γ, β or memory that changes while it trains; and what
+a distiller wants to watch.
 """
 
 from __future__ import annotations
@@ -12,14 +13,21 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
 
+from evokd.distil.collators import lengths_of, packing_after, padding_to, weighing_after
+from evokd.distil.companions import Companions, CompanionsKeeper, Seen
 from evokd.distil.fused import Buffers, TeacherLogits, objective_on_hidden
+from evokd.distil.gate_network import BetaNetwork
+from evokd.distil.gates import Gate
 from evokd.distil.objectives import (
     IGNORED,
     WITHOUT_TEACHER,
@@ -27,18 +35,23 @@ from evokd.distil.objectives import (
     Tokens,
     objective_settings,
 )
+from evokd.distil.on_policy import Ahead, OnPolicy, check_on_policy
+from evokd.distil.ranking import TokenQueue
 from evokd.distil.schedules import BetaSchedule
 from evokd.distil.statistics import SUMS, Statistics
 from evokd.distil.teachers import LiveTeacher, TeacherSignal
-from evokd.models.batches import LengthGroupedBatches, collate
+from evokd.models.batches import LengthGroupedBatches
 from evokd.models.heads import check_head, final_hidden, head_of
-from evokd.models.packing import pack, pairs_of, takes_packed, width_weight
+from evokd.models.packing import pairs_of, takes_packed, width_weight
 
 log = logging.getLogger(__name__)
 
 
 class DistillationTrainer(Trainer):
     """Train a student on a data set of `input_ids` and `labels` (−100 where there is no loss).
+
+    With a `weight` in an example, the losses of its tokens are multiplied by it; what they are
+    divided by stays the same, so weights should have a mean of 1.
 
     Example:
         trainer = DistillationTrainer(
@@ -62,6 +75,19 @@ class DistillationTrainer(Trainer):
         group_by_length: batches of like length; false leaves the order to Trainer.
         packing: several pairs in one row instead of padding, where student and live teacher keep
             them apart (tried out; else said and padded). Changes no loss, only where tokens stand.
+        on_policy: puts the student's own translations in the place of given text, on some steps;
+            for objectives that look at no reference token, with a teacher that is live.
+        gate: sets Γ from step to step; default: that of `settings`.
+        betas: a network that predicts β of each token, and learns as training goes on.
+        memory: what selective_kd remembers of past tokens, where its queue is above 0.
+
+    What changes while it trains (the last four) is in every checkpoint, so that a training that was
+    interrupted ends as one that wasn't.
+
+    Raises:
+        ValueError: no teacher where one is needed, vocabularies of unequal size, on_policy with an
+            objective that needs the reference.
+        InputError: on_policy with a cached teacher.
     """
 
     def __init__(
@@ -81,6 +107,11 @@ class DistillationTrainer(Trainer):
         chunk_tokens: int | None = None,
         group_by_length: bool = True,
         packing: bool = False,
+        on_policy: OnPolicy | None = None,
+        gate: Gate | None = None,
+        betas: BetaNetwork | None = None,
+        memory: TokenQueue | None = None,
+        callbacks: list[Any] | None = None,
         **kwargs: Any,
     ):
         args = args or TrainingArguments("trainer_output")
@@ -92,12 +123,21 @@ class DistillationTrainer(Trainer):
             # DataParallel would cut the batch behind our backs; several devices take torchrun.
             log.warning("one of %d GPUs is used; start with torchrun for all of them", args.n_gpu)
             args._n_gpu = 1
+        chosen = settings or objective_settings(
+            objective if isinstance(objective, str) else "noevo"
+        )
+        if on_policy is not None:
+            check_on_policy(on_policy, objective, chosen.lam, teacher, eval_dataset is not None)
+        self.companions = Companions(gate, betas, memory, on_policy)
+        # First among the callbacks: another may mark a checkpoint as complete.
+        keeper = CompanionsKeeper(self.companions, lambda each: self._gathered(each))
         super().__init__(
             model=model,
             args=args,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
-            data_collator=data_collator or _collator(model),
+            data_collator=data_collator or padding_to(model),
+            callbacks=[keeper, *(callbacks or [])],
             **kwargs,
         )
         known = isinstance(objective, str)
@@ -108,9 +148,7 @@ class DistillationTrainer(Trainer):
         self.model_accepts_loss_kwargs = True
         self.student: nn.Module = model
         self.objective: str | Callable[[Tokens], Tensor] = objective
-        self.settings = settings or objective_settings(
-            objective if isinstance(objective, str) else "noevo"
-        )
+        self.settings = chosen
         self.beta_schedule = beta_schedule
         self.reduction = reduction
         self.chunk_tokens = chunk_tokens
@@ -121,11 +159,29 @@ class DistillationTrainer(Trainer):
         check_head(model)
         self.packing = packing and self._packs()
         if self.packing:
-            self.data_collator = _packing(self.data_collator, width_weight(self._models()))
+            self.data_collator = packing_after(self.data_collator, width_weight(self._models()))
+        self.data_collator = weighing_after(self.data_collator)
+        self._ahead = None if on_policy is None else Ahead(on_policy)
+        self._micro_batches_left = 0
+        if betas is not None:
+            betas.to(args.device)
         self.statistics = Statistics.empty()
         # Tokens, and positions they were laid out on, since the last log.
         self._positions = torch.zeros(2, dtype=torch.long, device=self.args.device)
         self._log_time: float | None = None
+
+    def train(
+        self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """As Trainer's; what goes beside the student is taken up from the checkpoint as well."""
+        checkpoint = resume_from_checkpoint
+        if checkpoint is True:
+            checkpoint = get_last_checkpoint(str(self.args.output_dir))
+        if checkpoint:
+            self.companions.load(
+                Path(str(checkpoint)), self.args.process_index, self.args.world_size
+            )
+        return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _place(self, teacher: nn.Module | TeacherSignal | None) -> TeacherSignal | None:
         if isinstance(teacher, nn.Module):
@@ -134,8 +190,8 @@ class DistillationTrainer(Trainer):
 
     def _models(self) -> list[nn.Module]:
         """All that read a batch."""
-        live = [self.teacher.model] if isinstance(self.teacher, LiveTeacher) else []
-        return [self.student, *live]
+        live = getattr(self.teacher, "model", None)
+        return [self.student] if live is None else [self.student, live]
 
     def _packs(self) -> bool:
         mixing = [type(one).__name__ for one in self._models() if not takes_packed(one)]
@@ -153,19 +209,30 @@ class DistillationTrainer(Trainer):
             * self.args.gradient_accumulation_steps
             * self.args.world_size
         )
-        return LengthGroupedBatches(_lengths(data), group, self.args.seed)
+        return LengthGroupedBatches(lengths_of(data), group, self.args.seed)
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> Any:
         if not self.group_by_length or eval_dataset is None:
             return super()._get_eval_sampler(eval_dataset)
-        lengths = _lengths(eval_dataset)
+        lengths = lengths_of(eval_dataset)
         return sorted(range(len(lengths)), key=lambda index: -lengths[index])
 
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Tensor]], Tensor | None]:
         """The micro-batches of one optimizer step, and by what its loss is divided."""
-        batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        if self._ahead is None:
+            batches = list(islice(epoch_iterator, num_batches))
+        else:
+            batches = self._ahead.batches(
+                epoch_iterator,
+                self.args.gradient_accumulation_steps,
+                self.student,
+                self.state.global_step,
+                self.state.max_steps,
+                self.data_collator,
+            )
+        self._micro_batches_left = len(batches)
         if not batches:
             return batches, None
         if self._log_time is None:
@@ -195,7 +262,10 @@ class DistillationTrainer(Trainer):
         if num_items_in_batch is None:
             num_items_in_batch = self._amount(inputs).clamp(min=1)
         watched = not self.without_teacher or self._is_logged_step()
-        loss = self._summed_loss(model, inputs, self.teacher if watched else None, self.statistics)
+        self._micro_batches_left -= 1
+        loss = self._summed_loss(
+            model, inputs, self.teacher if watched else None, self.statistics, learns=True
+        )
         self._positions[0] += (pairs_of(inputs) >= 0).sum()
         self._positions[1] += inputs["labels"].numel()
         # Devices average their gradients; the loss was divided by what all of them hold together.
@@ -208,6 +278,7 @@ class DistillationTrainer(Trainer):
         inputs: dict[str, Tensor],
         teacher: TeacherSignal | None,
         statistics: Statistics,
+        learns: bool = False,
     ) -> Tensor:
         labels = inputs["labels"]
         where = "attention_mask" if "attention_mask" in inputs else "position_ids"
@@ -217,32 +288,59 @@ class DistillationTrainer(Trainer):
                 torch._dynamo.maybe_mark_dynamic(ids, (0, 1))
         predicts = _predicts(labels)
         said: TeacherLogits | None = None if teacher is None else teacher.on(read, predicts)
-        hidden = final_hidden(self.student, model, read)
-        weights = None
-        if self.reduction == "sequence":
-            pairs = pairs_of(inputs)[predicts]
-            weights = 1.0 / pairs.bincount()[pairs]
+        hidden = final_hidden(self.student, model, read)[predicts]
+        seen = Seen(
+            hidden,
+            head_of(self.student),
+            said,
+            labels.roll(-1, dims=1)[predicts],
+            self._settings_now(),
+            self.vocabulary_size,
+            self._progress(),
+        )
         # Accelerate wraps the student's forward in autocast; the head's product belongs there too.
         with self.accelerator.autocast():
-            return objective_on_hidden(
+            loss = objective_on_hidden(
                 self.objective,
-                self._settings_now(),
-                hidden[predicts],
-                head_of(self.student),
+                seen.settings,
+                hidden,
+                seen.head,
                 said,
-                labels.roll(-1, dims=1)[predicts],
-                weights=weights,
+                seen.labels,
+                weights=self._weights(inputs, predicts),
                 vocabulary_size=self.vocabulary_size,
                 chunk_tokens=self.chunk_tokens,
                 statistics=statistics,
                 buffers=self._buffers,
+                **self.companions.asked(seen, learns),
             )
+        if learns and self._micro_batches_left <= 0:  # once for each optimizer step
+            several = self.args.world_size > 1
+            seed = self.args.seed * 1_000_003 + self.state.global_step
+            self.companions.taught(seen, seed, self._mean if several else None)
+        return loss
+
+    def _weights(self, inputs: dict[str, Tensor], predicts: Tensor) -> Tensor | None:
+        """(N,), factors of the tokens' losses; None: all are 1."""
+        weights = None
+        if self.reduction == "sequence" or "weights" in inputs:
+            pairs = pairs_of(inputs)[predicts]
+            if self.reduction == "sequence":
+                weights = 1.0 / pairs.bincount()[pairs]
+            if "weights" in inputs:
+                of_pairs = inputs["weights"][pairs]
+                weights = of_pairs if weights is None else weights * of_pairs
+        return weights
+
+    def _progress(self) -> float:
+        """The share of optimizer steps done."""
+        return self.state.global_step / max(1, self.state.max_steps)
 
     def _settings_now(self) -> ObjectiveSettings:
-        if self.beta_schedule is None:
-            return self.settings
-        done = self.state.global_step / max(1, self.state.max_steps)
-        return replace(self.settings, beta=self.beta_schedule(done))
+        settings = self.settings
+        if self.beta_schedule is not None:
+            settings = replace(settings, beta=self.beta_schedule(self._progress()))
+        return self.companions.settings(settings, self._progress())
 
     def _is_logged_step(self) -> bool:
         step = self.state.global_step + 1
@@ -264,6 +362,8 @@ class DistillationTrainer(Trainer):
         for name in ("noevo_loss", "teacher_nll", "hard_share"):
             if name in means:
                 metrics[f"{metric_key_prefix}_{name}"] = means[name]
+        if self.companions.on_policy is not None and self.is_in_train:
+            self.companions.on_policy.validated(metrics[f"{metric_key_prefix}_loss"])
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
@@ -307,6 +407,17 @@ class DistillationTrainer(Trainer):
         total: Tensor = self.accelerator.reduce(mine, "sum")
         return total
 
+    def _summed_here(self, mine: Tensor) -> Tensor:
+        return self._summed(mine.to(self.args.device))
+
+    def _mean(self, mine: Tensor) -> Tensor:
+        return self._summed(mine) / self.args.world_size
+
+    def _gathered(self, mine: Tensor) -> Tensor:
+        """(n,) of each device to all in a row, on all devices."""
+        each: Tensor = self.accelerator.gather(mine.to(self.args.device))
+        return each
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Lay what was watched since the last log beside Trainer's loss."""
         if "loss" in logs and self._log_time is not None:
@@ -319,6 +430,11 @@ class DistillationTrainer(Trainer):
                 float(statistics.sums.get("tokens", 0.0)) / seconds, 1
             )
             logs["padding_share"] = 1.0 - real / max(1, laid_out)
+            if self.companions.on_policy is not None:
+                several = self.args.world_size > 1
+                logs |= self.companions.on_policy.watched(self._summed_here if several else None)
+            if self.companions.gate is not None:
+                logs["gamma"] = self._settings_now().gamma
             self.statistics = Statistics.empty()
             self._positions.zero_()
             self._log_time = time.perf_counter()
@@ -342,26 +458,3 @@ def _equal_widths(student: nn.Module, teacher: Any) -> int:
                 "compare the tokenizers and pass vocabulary_size, the number they share"
             )
     return size
-
-
-def _lengths(data: Any) -> list[int]:
-    if hasattr(data, "lengths"):
-        return list(data.lengths)
-    return [len(data[i]["input_ids"]) for i in range(len(data))]
-
-
-def _collator(model: nn.Module) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
-    config: Any = model.config
-    # Any id will do as filler: attention mask and labels say where it stands.
-    filler = config.pad_token_id if config.pad_token_id is not None else 0
-
-    def padded(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
-        return collate(examples, filler)
-
-    return padded
-
-
-def _packing(
-    padded: Callable[[list[dict[str, Any]]], dict[str, Tensor]], weight: float | None
-) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
-    return lambda examples: pack(padded(examples), weight)

@@ -7,19 +7,25 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerState, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from evokd.distil.companions import Masks
+from evokd.distil.competence import WeightedPairs
+from evokd.distil.gate_network import BetaNetwork
+from evokd.distil.gates import gate_of, objective_of
 from evokd.distil.objectives import ObjectiveSettings, objective_settings
+from evokd.distil.on_policy import OnPolicy, Sampler
+from evokd.distil.ranking import TokenQueue
 from evokd.distil.schedules import BetaSchedule, linear
 from evokd.distil.teachers import TeacherSignal
 from evokd.distil.trainer import DistillationTrainer
@@ -59,12 +65,34 @@ def train(
     vocabulary_size: int | None = None,
     filler: int = 0,
     note: Callable[[str], None] = print,
+    sampler: Sampler | None = None,
+    pair_weights: Sequence[float] | None = None,
+    masks: dict[str, Tensor] | None = None,
 ) -> dict[str, Any]:
     """Train `student` in place, from its last complete checkpoint if there is one.
 
+    Args:
+        work: what is to be done, and where.
+        student: is in float32.
+        teacher: None for objectives that do without.
+        train_set: pairs to train on.
+        valid_set: pairs to validate on.
+        vocabulary_size: entries that both vocabularies share.
+        filler: an id to fill up batches with.
+        note: is told what a user should know.
+        sampler: draws translations, for a method that trains on the student's own text.
+        pair_weights: what the losses of each training pair are multiplied by; mean 1
+            (`evokd.distil.competence`).
+        masks: by the name of a weight, 0 and 1: what is 0 stays 0, as pruned weights should.
+
     Returns:
         Facts: steps, seconds over all sittings, hard share at start and end, which step was kept,
-        and the share of positions that were padding.
+        the share of positions that were padding, and of steps that were on the student's own text.
+
+    Raises:
+        ValueError: on_policy without a sampler or with a method that needs references, masks or
+            weights that don't fit.
+        InputError: on_policy with a cached teacher.
     """
     keeps_best = _keeps_best(work.settings, work.method) and valid_set is not None
     settings, schedule = method_settings(work.method)
@@ -74,12 +102,14 @@ def train(
     callbacks = [MetricsFile(metrics), mark, Bar(work.label), _tensorboard(work.folder)]
     if work.method.objective == "self_evolution":
         callbacks.append(HardWarning(note))
+    if masks is not None:
+        callbacks.append(Masks(student, masks))
     trainer = DistillationTrainer(
         model=student,
         teacher=teacher,
-        objective=work.method.objective,
+        objective=objective_of(work.method)[0],
         args=arguments(work, len(train_set), keeps_best, validates=valid_set is not None),
-        train_dataset=train_set,
+        train_dataset=train_set if pair_weights is None else WeightedPairs(train_set, pair_weights),
         eval_dataset=valid_set,
         data_collator=lambda examples: collate(examples, filler),
         settings=settings,
@@ -89,6 +119,7 @@ def train(
         chunk_tokens=work.settings.chunk_tokens,
         packing=work.settings.packing,
         callbacks=callbacks,
+        **_companions(work, sampler),
     )
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
@@ -120,16 +151,47 @@ def finish(folder: Path) -> None:
 
 def method_settings(method: MethodSettings) -> tuple[ObjectiveSettings, BetaSchedule | None]:
     """A method's settings and, for progressive β, its schedule."""
+    objective, top_percent = objective_of(method)
     settings = objective_settings(
-        method.objective,
+        objective,
         lam=method.constant_lam(),
         beta=method.constant_beta(),
         gamma=method.constant_gamma(),
-        top_percent=method.top_percent,
+        top_percent=top_percent,
+        gate=method.gate,
+        tau=method.tau,
+        measure=method.difficulty,
+        beta_from="difficulty" if method.beta == "difficulty" else "",
+        alpha=method.constant_alpha(),
+        mu=method.mu,
+        smoothing=method.smoothing,
+        queue=method.queue,
+        averaging=method.averaging,
     )
     if isinstance(method.beta, BetaSettings):
         return settings, linear(method.beta.start, method.beta.end, method.beta.of)
     return settings, None
+
+
+def _companions(work: Training, sampler: Sampler | None) -> dict[str, Any]:
+    """What a method trains or keeps beside the student, as keywords of the trainer."""
+    method = work.method
+    found: dict[str, Any] = {"gate": gate_of(method)}
+    if method.beta == "network":
+        found["betas"] = BetaNetwork(work.seed)
+    if method.objective == "selective_kd" and method.queue:
+        found["memory"] = TokenQueue(method.queue)
+    if method.on_policy is not None:
+        if sampler is None:
+            raise ValueError(f"{work.label}: on_policy needs a sampler, which draws translations")
+        longest = work.settings.max_length
+        found["on_policy"] = OnPolicy(method.on_policy, sampler, work.seed, longest, _processes())
+    return found
+
+
+def _processes() -> int:
+    """How many train together."""
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
 def arguments(
@@ -137,8 +199,7 @@ def arguments(
 ) -> TrainingArguments:
     """What transformers' Trainer needs to know, from our settings."""
     settings = work.settings
-    world = max(1, torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1)
-    micro, accumulation = micro_batches(settings, world)
+    micro, accumulation = micro_batches(settings, _processes())
     per_epoch = max(1, math.ceil(pairs / settings.batch_size))
     steps = settings.max_steps or math.ceil(settings.epochs * per_epoch)
     eval_every = min(settings.eval_every or per_epoch, steps)
@@ -356,7 +417,7 @@ class Bar(TrainerCallback):
 def _keeps_best(settings: TrainingSettings, method: MethodSettings) -> bool:
     """The paper keeps SFT's best checkpoint on validation, and distillation's last (4.2)."""
     if settings.select == "auto":
-        return method.objective == "sft"
+        return method.kind() == "sft"
     return settings.select == "best"
 
 
@@ -383,6 +444,7 @@ def _ends(path: Path) -> dict[str, float]:
     logged = read_metrics(path)
     shares = [line["padding_share"] for line in logged if "padding_share" in line]
     facts = {"padding_share": sum(shares) / len(shares)} if shares else {}
+    facts |= _own_share(logged)
     lines = [line for line in logged if "hard_share" in line]
     if not lines:
         return facts
@@ -392,6 +454,17 @@ def _ends(path: Path) -> dict[str, float]:
         "hard_share_end": sum(line["hard_share"] for line in last) / len(last),
         "noevo_loss_end": sum(line["noevo_loss"] for line in last) / len(last),
     }
+
+
+def _own_share(logged: list[dict[str, Any]]) -> dict[str, float]:
+    """Of the logged steps that weren't on given text; a line speaks of the steps since the last."""
+    lines = [line for line in logged if "own_share" in line]
+    if not lines:
+        return {}
+    begins = [0, *(line["step"] for line in lines[:-1])]
+    steps = [line["step"] - begin for line, begin in zip(lines, begins, strict=True)]
+    own = sum(line["own_share"] * count for line, count in zip(lines, steps, strict=True))
+    return {"own_share": own / max(1, sum(steps))}
 
 
 def _bf16(settings: TrainingSettings, device: torch.device) -> bool:

@@ -1,9 +1,9 @@
 """What was measured of each system beside its scores: one row each, as text and as Markdown.
 
-    BLEU at several beam sizes    how much is left for a search to find
-    perplexity                    of the references, per token
-    mode mass                     probability of a system's own best translation
-    drafts taken                  share of the student's words that its teacher would have said
+BLEU at several beam sizes    how much is left for a search to find
+perplexity                    of the references, per token
+mode mass                     probability of a system's own best translation
+drafts taken                  share of the student's words that its teacher would have said
 """
 
 from __future__ import annotations
@@ -112,9 +112,7 @@ def _cell(results: Results, name: str, heading: str) -> str:
     return percent(_mean(row.get(key) for row in rows))
 
 
-def _bleu(
-    results: Results, rows: list[Mapping[str, Any]], name: str, beam: int
-) -> float | None:
+def _bleu(results: Results, rows: list[Mapping[str, Any]], name: str, beam: int) -> float | None:
     test_set = names_of_test_sets(results)[0]
     cells = [cell for row in rows for cell in row.get("beams") or [] if cell["beam"] == beam]
     own = [cell["bleu"] for cell in cells if cell["test_set"] == test_set]

@@ -68,6 +68,7 @@ USED = {
     "akl": ("mu",),
     "selective_kd": ("top_percent", "smoothing", "queue"),
     "tip": ("top_percent",),
+    "pruned": (),
 }
 """Which settings an objective reads; the others would only mislead."""
 UNUSUAL = {

@@ -27,8 +27,10 @@ EXAMPLES = 5  # kept per reason
 _CHARACTERS_PER_WORD = {"Hans": 2, "Jpan": 2, "Thai": 4, "Laoo": 4, "Khmr": 4, "Mymr": 4}
 # Latin characters that say as much as one character of a dense script.
 _CHARACTER_WIDTH = {"Hans": 3, "Jpan": 2, "Hang": 2}
-# Below this length (in Latin characters) a ratio of lengths means nothing: "No." ~ "Keineswegs."
-_SHORT = 20
+
+SHORT = 20
+"""Below this length (in Latin characters) a ratio of lengths means nothing: "No." ~ "Keineswegs."
+"""
 
 
 @dataclass
@@ -100,6 +102,35 @@ def clean(pairs: Iterable[Pair], settings: CleaningSettings) -> tuple[list[Pair]
             continue
         if _digits(source) != _digits(target):
             report.warn("number_mismatch", pair)
+        kept.append(pair)
+    report.kept = len(kept)
+    return kept, report
+
+
+def clean_sources(
+    pairs: Iterable[Pair], settings: CleaningSettings
+) -> tuple[list[Pair], CleaningReport]:
+    """The same for pairs that have a source alone: what looks at one side looks at that, what
+    compares two sides isn't asked, and a duplicate is the same sentence in the same direction."""
+    report = CleaningReport()
+    asked = settings.model_copy(update={"drop_copies": False, "drop_duplicates": False})
+    filters = make_filters(asked)
+    seen: set[tuple[str, str]] = set()
+    kept = []
+    for pair in pairs:
+        report.read += 1
+        source = repair(pair.source)
+        if source != pair.source:
+            report.repaired += 1
+            pair = replace(pair, source=source)
+        mirrored = replace(pair, target=source, target_language=pair.source_language)
+        reason = next((r for check in filters if (r := check(mirrored))), None)
+        if reason is None and settings.drop_duplicates and (pair.direction, source) in seen:
+            reason = "duplicate"
+        if reason is not None:
+            report.drop(reason, pair)
+            continue
+        seen.add((pair.direction, source))
         kept.append(pair)
     report.kept = len(kept)
     return kept, report
@@ -180,16 +211,17 @@ def _long_word(most: int) -> Filter:
 
 def _length_ratio(most: float) -> Filter:
     def check(pair: Pair) -> str | None:
-        source = len(pair.source) * _width(pair.source_language)
-        target = len(pair.target) * _width(pair.target_language)
+        source = latin_length(pair.source, pair.source_language)
+        target = latin_length(pair.target, pair.target_language)
         shorter, longer = sorted((source, target))
-        return "length_ratio" if longer > _SHORT and longer > most * shorter else None
+        return "length_ratio" if longer > SHORT and longer > most * shorter else None
 
     return check
 
 
-def _width(code: str) -> int:
-    return _CHARACTER_WIDTH.get(language(code).script, 1)
+def latin_length(text: str, code: str) -> int:
+    """Characters, those of dense scripts counted as the Latin ones that say as much."""
+    return len(text) * _CHARACTER_WIDTH.get(language(code).script, 1)
 
 
 def _copy(pair: Pair) -> str | None:

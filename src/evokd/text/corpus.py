@@ -2,6 +2,7 @@
 
 read_source    one source of the recipe → pairs
 build_corpus   the recipe's corpus section → training, validation and test pairs, and a report
+corpus_files   every file that this reads
 """
 
 from __future__ import annotations
@@ -10,22 +11,30 @@ import random
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from evokd.errors import InputError
 from evokd.recipe import CorpusSettings, CorpusSource, TestSource
-from evokd.text.cleaning import CleaningReport, clean
+from evokd.text.cleaning import CleaningReport, clean, clean_sources
 from evokd.text.leaks import Sentences, sentences_of, shared_with
 from evokd.text.pairs import Pair, by_sentence, read_pairs, write_pairs
-from evokd.text.sources import input_files, read_source, read_with_notes, source_format
+from evokd.text.sources import (
+    input_files,
+    read_source,
+    read_unpaired,
+    read_with_notes,
+    source_format,
+    unpaired_file,
+)
 
 __all__ = [
     "Corpus",
     "Pair",
     "build_corpus",
     "by_sentence",
+    "corpus_files",
     "input_files",
     "read_pairs",
     "read_source",
@@ -51,6 +60,21 @@ class Corpus:
     tests: Tests
     """{(test set, direction): pairs}"""
     report: dict[str, Any]
+    unpaired: list[Pair] = field(default_factory=list)
+    """Sentences to be translated, cleaned and weighed: pairs whose target is empty."""
+
+
+def corpus_files(settings: CorpusSettings, directions: Sequence[str]) -> list[Path]:
+    """Every file that a corpus is read from, each once.
+
+    Raises:
+        InputError: a missing file.
+    """
+    root = Path(settings.root).expanduser()
+    sources = (*settings.train, *settings.valid, *settings.test)
+    files = [path for source in sources for path in input_files(source, directions, root)]
+    files += [unpaired_file(source, root) for source in settings.unpaired]
+    return list(dict.fromkeys(files))
 
 
 def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int) -> Corpus:
@@ -58,10 +82,11 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
 
     In this order: read; clean train; drop training pairs that share a sentence with a test or
     validation set; take a random `limit` of sentence pairs; set validation text aside if none is
-    given; weigh directions. The same settings and seed give the same corpus.
+    given; clean unpaired text and drop what is in train, valid or a test set; weigh directions. The
+    same settings and seed give the same corpus.
 
     Raises:
-        InputError: whatever is wrong with a source, or a direction without training pairs.
+        InputError: whatever is wrong with a source, or a direction without text to train on.
     """
     facts: dict[str, Any] = {"sources": [], "notes": []}
     root = Path(settings.root).expanduser()
@@ -80,13 +105,19 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
         train, valid = _set_aside(train, cleaning, random.Random(f"{seed}:valid"))
         facts["set_aside_for_valid"] = len(valid)
     cleaning.kept = cleaning.read - sum(dropped.count for dropped in cleaning.reasons.values())
-    _check_training(train, directions, cleaning)
-    _note_gaps(valid, tests, directions, facts)
+    unpaired = _unpaired(settings, root, train, valid, tests, facts)
+    _check_training(train, unpaired, directions, cleaning)
+    _note_gaps(train, valid, tests, directions, facts)
     weighted = _weigh(train, settings.weights, random.Random(f"{seed}:weights"))
-    for name, pairs in (("train", train), ("weighted", weighted), ("valid", valid)):
+    parts = [("train", train), ("weighted", weighted), ("valid", valid)]
+    if settings.unpaired:
+        parts.append(("unpaired", unpaired))
+    for name, pairs in parts:
         for direction, n in _count(pairs, directions).items():
             counts[direction][name] = n
-    return Corpus(weighted, valid, tests, {**cleaning.as_dict(), "directions": counts, **facts})
+    report = {**cleaning.as_dict(), "directions": counts, **facts}
+    unpaired = _weigh(unpaired, settings.weights, random.Random(f"{seed}:unpaired weights"))
+    return Corpus(weighted, valid, tests, report, unpaired)
 
 
 def _read_sources(
@@ -163,11 +194,7 @@ def _drop_leaks(
     facts: dict[str, Any],
 ) -> list[Pair]:
     """Drop (or only count) training pairs of which a side is a test or validation sentence."""
-    held_out: dict[str, Sentences] = {}
-    for (name, _), pairs in tests.items():
-        held_out.setdefault(f"test {name}", set()).update(sentences_of(pairs))
-    if valid:
-        held_out["valid"] = sentences_of(valid)
+    held_out = _held_out(valid, tests)
     leaks: Counter[str] = Counter()
     kept = []
     for pair in train:
@@ -190,6 +217,56 @@ def _drop_leaks(
             facts["notes"].append(
                 f"{n} of {len(valid)} validation pairs share a sentence with {name}"
             )
+    return kept
+
+
+def _held_out(valid: Sequence[Pair], tests: Tests) -> dict[str, Sentences]:
+    held_out: dict[str, Sentences] = {}
+    for (name, _), pairs in tests.items():
+        held_out.setdefault(f"test {name}", set()).update(sentences_of(pairs))
+    if valid:
+        held_out["valid"] = sentences_of(valid)
+    return held_out
+
+
+def _unpaired(
+    settings: CorpusSettings,
+    root: Path,
+    train: Sequence[Pair],
+    valid: Sequence[Pair],
+    tests: Tests,
+    facts: dict[str, Any],
+) -> list[Pair]:
+    """Text without translations, less what is held out or is translated for train anyway."""
+    if not settings.unpaired:
+        return []
+    texts = [read_unpaired(source, root) for source in settings.unpaired]
+    cleaned, report = clean_sources((pair for text in texts for pair in text), settings.cleaning)
+    held_out = _held_out(valid, tests)
+    known = {(pair.direction, pair.source) for pair in train}
+    leaks: Counter[str] = Counter()
+    kept = []
+    for pair in cleaned:
+        sets = [name for name, sentences in held_out.items() if shared_with(pair, sentences)]
+        leaks.update(sets)
+        if sets and settings.cleaning.drop_test_leaks:
+            report.drop("valid_leak" if sets == ["valid"] else "test_leak", pair)
+        elif settings.cleaning.drop_duplicates and (pair.direction, pair.source) in known:
+            report.drop("duplicate", pair)
+        else:
+            kept.append(pair)
+    report.kept = len(kept)
+    facts["unpaired"] = {
+        **report.as_dict(),
+        "sources": [
+            {"path": source.path, "direction": source.direction, "lines": len(text)}
+            for source, text in zip(settings.unpaired, texts, strict=True)
+        ],
+        "leaks": {name: leaks[name] for name in held_out},
+    }
+    for name, n in leaks.items():
+        if not settings.cleaning.drop_test_leaks:
+            facts["notes"].append(f"{n} unpaired sentences stand in {name} and were kept")
     return kept
 
 
@@ -241,9 +318,13 @@ def _set_aside(
 
 
 def _check_training(
-    train: Sequence[Pair], directions: Sequence[str], cleaning: CleaningReport
+    train: Sequence[Pair],
+    unpaired: Sequence[Pair],
+    directions: Sequence[str],
+    cleaning: CleaningReport,
 ) -> None:
-    missing = [direction for direction, n in _count(train, directions).items() if n == 0]
+    counts = _count([*train, *unpaired], directions)
+    missing = [direction for direction, n in counts.items() if n == 0]
     if missing:
         reasons = ", ".join(f"{reason} {d.count}" for reason, d in cleaning.reasons.items())
         raise InputError(
@@ -255,11 +336,20 @@ def _check_training(
 
 
 def _note_gaps(
-    valid: Sequence[Pair], tests: Tests, directions: Sequence[str], facts: dict[str, Any]
+    train: Sequence[Pair],
+    valid: Sequence[Pair],
+    tests: Tests,
+    directions: Sequence[str],
+    facts: dict[str, Any],
 ) -> None:
     tested = {direction for _, direction in tests}
-    validated = {pair.direction for pair in valid}
+    trained, validated = ({pair.direction for pair in pairs} for pairs in (train, valid))
     for direction in directions:
+        if direction not in trained:
+            facts["notes"].append(
+                f"{direction} has no training pairs, only text that the teacher translates; "
+                "methods that train on references never see it"
+            )
         if direction not in tested:
             facts["notes"].append(f"{direction} has no test set; it will have no scores")
         if direction not in validated:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from evokd.errors import InputError
-from evokd.recipe import CorpusSource
+from evokd.recipe import CorpusSource, UnpairedSource
 from evokd.text import formats, named
 from evokd.text.pairs import Pair
-from evokd.text.textfiles import COMPRESSIONS, PACKING_ERRORS, open_bytes
+from evokd.text.textfiles import COMPRESSIONS, PACKING_ERRORS, open_bytes, read_lines
 from evokd.text.tmx import read_tmx
 from evokd.text.wanted import Unit, Wanted, wanted_from
 
@@ -68,6 +68,31 @@ def input_files(source: CorpusSource, directions: Sequence[str], root: Path) -> 
         return list(formats.moses_files(path, wanted_from(source, directions)).values())
     open_bytes(path).close()
     return [path]
+
+
+def read_unpaired(source: UnpairedSource, root: Path) -> list[Pair]:
+    """The lines of a text as pairs with empty targets; nothing is cleaned.
+
+    Raises:
+        InputError: missing, empty, not UTF-8 or broken compression.
+    """
+    language, target_language = source.direction.split("-")
+    lines = read_lines(unpaired_file(source, root))[: source.limit]
+    return [
+        Pair(line, "", language, target_language, f"{source.path}:{number}")
+        for number, line in enumerate(lines, start=1)
+    ]
+
+
+def unpaired_file(source: UnpairedSource, root: Path) -> Path:
+    """The file that holds a text without translations.
+
+    Raises:
+        InputError: it's missing.
+    """
+    path = root / Path(source.path).expanduser()
+    open_bytes(path).close()
+    return path
 
 
 def source_format(source: CorpusSource, root: Path) -> str:

@@ -7,12 +7,17 @@ from pathlib import Path
 from evokd.rundir import read_json, write_json, write_text
 from evokd.text.corpus import Corpus, read_pairs, write_pairs
 
+UNPAIRED = "unpaired.jsonl"
+
 
 def save_corpus(corpus: Corpus, folder: Path) -> None:
-    """train.jsonl, valid.jsonl, test/*.jsonl with plain .src and .ref beside, cleaning.json."""
+    """train.jsonl, valid.jsonl, test/*.jsonl with plain .src and .ref beside, cleaning.json; and
+    unpaired.jsonl, if there is such text."""
     (folder / "test").mkdir(parents=True, exist_ok=True)
     write_pairs(folder / "train.jsonl", corpus.train)
     write_pairs(folder / "valid.jsonl", corpus.valid)
+    if corpus.unpaired:
+        write_pairs(folder / UNPAIRED, corpus.unpaired)
     for (name, direction), pairs in corpus.tests.items():
         stem = folder / "test" / f"{name}.{direction}"
         write_pairs(stem.with_name(stem.name + ".jsonl"), pairs)
@@ -36,4 +41,5 @@ def load_corpus(folder: Path) -> Corpus:
         valid=read_pairs(folder / "valid.jsonl"),
         tests=tests,
         report=read_json(folder / "cleaning.json"),
+        unpaired=read_pairs(folder / UNPAIRED) if (folder / UNPAIRED).exists() else [],
     )

@@ -11,7 +11,7 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,10 @@ from evokd.translate.ends import EndOfAnswer, Ends
 from evokd.translate.greedy import Budget, Request, decode_greedily, rows_can_leave
 
 Progress = bool | Callable[[int, int], None]
+Groups = Iterable[list[tuple[int, list[int]]]]
+"""Groups of (place of the request, its tokens), as they are done."""
+Generate = Callable[[Sequence[Request], Ends, int], Groups]
+"""What answers requests, given where an answer ends and the token that padding is made of."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ def translate(
     target_code: str,
     settings: DecodingSettings | None = None,
     progress: Progress = False,
+    generate: Generate | None = None,
 ) -> Translations:
     """Translate lines of one direction, longest first, as many at once as the settings allow.
 
@@ -100,6 +105,7 @@ def translate(
 
     Args:
         progress: true draws a bar on stderr; a function is called with lines done and lines in all.
+        generate: another way to the tokens than `by_model`.
 
     Raises:
         InputError: unknown language, a chat prompt without a chat template.
@@ -107,13 +113,13 @@ def translate(
     settings = settings or DecodingSettings()
     start = time.perf_counter()
     model = translator.model
-    jobs = _jobs(translator, lines, source_code, target_code, settings)
+    jobs = jobs_of(translator, lines, source_code, target_code, settings)
     ends = Ends.of(translator)
     done: dict[int, Answer] = {}
     blank = len(lines) - len(jobs)
-    with _plain_settings(model), _report(progress, len(lines)) as report:
+    with plain_settings(model), reported(progress, len(lines)) as report:
         report(blank, len(lines))
-        for group in _answers(translator, jobs, ends, settings):
+        for group in _answers(translator, jobs, ends, settings, generate):
             done |= {job.line: answer for job, answer in group}
             report(blank + len(done), len(lines))
     translated = [done[i].text if i in done else "" for i in range(len(lines))]
@@ -169,7 +175,7 @@ class Answer:
     tokens: int
 
 
-def _jobs(
+def jobs_of(
     translator: Translator,
     lines: Sequence[str],
     source_code: str,
@@ -213,27 +219,56 @@ def _cap(source_tokens: int, settings: DecodingSettings) -> int:
 
 
 def _answers(
-    translator: Translator, jobs: Sequence[Job], ends: Ends, settings: DecodingSettings
+    translator: Translator,
+    jobs: Sequence[Job],
+    ends: Ends,
+    settings: DecodingSettings,
+    generate: Generate | None,
 ) -> Iterator[list[tuple[Job, Answer]]]:
     """What the model makes of the jobs, in groups as they are done."""
     model, tokenizer = translator.model, translator.tokenizer
     filler = filler_id(tokenizer)
     requests = [Request(job.prompt_ids, job.cap) for job in jobs]
-    if settings.beam == 1 and rows_can_leave(model):
-        budget = Budget(settings.batch_size, settings.batch_tokens)
-        groups = decode_greedily(model, requests, ends, filler, budget)
+    if generate is not None:
+        groups = generate(requests, ends, filler)
     else:
-        groups = _generated(model, requests, ends, filler, settings)
+        groups = by_model(model, requests, ends, filler, settings)
     for group in groups:
         yield [
-            (jobs[place], _answer(tokenizer, ids, jobs[place].cap, ends)) for place, ids in group
+            (jobs[place], answer_of(tokenizer, ids, jobs[place].cap, ends)) for place, ids in group
         ]
 
 
+def by_model(
+    model: Any,
+    requests: Sequence[Request],
+    ends: Ends,
+    filler: int,
+    settings: DecodingSettings,
+    best: int = 1,
+) -> Groups:
+    """Answers of a model in evaluation mode, greedy or by beam search, in groups as they are done.
+    Tokens may go on behind the end of an answer and behind its cap.
+
+    Args:
+        best: answers to a request, at most the beam; they follow each other, the best first.
+    """
+    assert best <= settings.beam, f"{best} answers of a beam of {settings.beam}"
+    if settings.beam == 1 and rows_can_leave(model):
+        budget = Budget(settings.batch_size, settings.batch_tokens)
+        return decode_greedily(model, requests, ends, filler, budget)
+    return _generated(model, requests, ends, filler, settings, best)
+
+
 def _generated(
-    model: Any, requests: Sequence[Request], ends: Ends, filler: int, settings: DecodingSettings
-) -> Iterator[list[tuple[int, list[int]]]]:
-    """Groups of (place of the request, its tokens), by transformers' generate."""
+    model: Any,
+    requests: Sequence[Request],
+    ends: Ends,
+    filler: int,
+    settings: DecodingSettings,
+    best: int,
+) -> Groups:
+    """The same by transformers' generate."""
     budget = Budget(settings.batch_size, settings.batch_tokens // settings.beam)
     begun = 0
     while begun < len(requests):
@@ -253,6 +288,7 @@ def _generated(
             generation_config=GenerationConfig(
                 do_sample=False,
                 num_beams=settings.beam,
+                num_return_sequences=best,
                 length_penalty=settings.length_penalty,
                 max_new_tokens=int(caps.max()),
                 eos_token_id=list(ends.ids),
@@ -260,24 +296,27 @@ def _generated(
             ),
             stopping_criteria=StoppingCriteriaList([EndOfAnswer(ends, width, caps)]),
         )[:, width:].tolist()
-        yield list(enumerate(generated, start=begun))
+        yield [(begun + row // best, ids) for row, ids in enumerate(generated)]
         begun += count
 
 
-def _answer(tokenizer: Any, ids: list[int], cap: int, ends: Ends) -> Answer:
+def answer_of(tokenizer: Any, ids: list[int], cap: int, ends: Ends) -> Answer:
     """A row of the batch, up to where it ended by itself or hit its cap."""
-    ids = ids[:cap]
-    stopped_by, length, has_text = "cap", len(ids), False
-    for place, token in enumerate(ids):
+    stopped_by, tokens = end_of(ids, cap, ends)
+    text = answer_line(text_of(tokenizer, ids[: tokens - (stopped_by == "eos")]))
+    return Answer(text, stopped_by, tokens)
+
+
+def end_of(ids: Sequence[int], cap: int, ends: Ends) -> tuple[str, int]:
+    """What ends an answer, and how many of these tokens it has, its end token among them."""
+    has_text = False
+    for place, token in enumerate(ids[:cap]):
         if token in ends.ids:
-            stopped_by, length = "eos", place
-            break
+            return "eos", place + 1
         if ends.newline[token] and (has_text or ends.text_first[token]):
-            stopped_by, length = "newline", place + 1
-            break
+            return "newline", place + 1
         has_text = has_text or bool(ends.text[token])
-    text = answer_line(text_of(tokenizer, ids[:length]))
-    return Answer(text, stopped_by, length + (stopped_by == "eos"))
+    return "cap", min(len(ids), cap)
 
 
 def _source_ids(tokenizer: Any, source: str) -> list[int]:
@@ -294,7 +333,7 @@ def _check_lines(lines: Sequence[str], expected: int) -> None:
 
 
 @contextmanager
-def _plain_settings(model: Any) -> Iterator[None]:
+def plain_settings(model: Any) -> Iterator[None]:
     """Set aside the model's own generation settings (sampling, penalties), which generate() would
     lay under ours."""
     own, training = model.generation_config, model.training
@@ -308,7 +347,7 @@ def _plain_settings(model: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _report(progress: Progress, total: int) -> Iterator[Callable[[int, int], None]]:
+def reported(progress: Progress, total: int) -> Iterator[Callable[[int, int], None]]:
     if callable(progress):
         yield progress
         return

@@ -1,4 +1,5 @@
-"""Greedy decoding of many prompts: rows that have ended leave, others take their place.
+"""Decoding of many prompts, greedily or by another choice of each token: rows that have ended
+leave, others take their place.
 
 All rows end at the same column, padding stands in front of them. So a row can leave, a row can come
 in and columns that are padding in all rows can go, at any time, by slicing the cache of keys and
@@ -9,7 +10,7 @@ it would be alone, to rounding.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,9 @@ ROOM = 16
 """Columns allocated ahead of need."""
 SHARE_TO_LEAVE = 3
 """Rows leave together, once one in so many has ended: each time, the cache is copied."""
+Choose = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From logits (rows, V), places of the requests (rows,) and the tokens until each one's cap (rows,)
+to the tokens that come next (rows,). A row that has ended may be asked for, with none left."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ def decode_greedily(
     filler: int,
     budget: Budget,
     look_every: int | None = None,
+    choose: Choose | None = None,
 ) -> Iterator[list[tuple[int, list[int]]]]:
     """Answer requests, best ordered from long to short.
 
@@ -101,12 +106,14 @@ def decode_greedily(
         filler: the token that padding is made of.
         look_every: steps from one look at which rows have ended to the next; default: 1 on a CPU,
             4 on a GPU, which runs ahead of Python until it is asked for a number.
+        choose: what comes next; default: the most likely token.
 
     Yields:
         Groups of (place of the request, its tokens), as they end. Tokens may go on behind the end
         of an answer and behind its cap.
     """
     final = ends.final()
+    choose = choose or _best
     look_every = look_every or (1 if model.device.type == "cpu" else 4)
     begun = 0
     parts: list[tuple[_Rows, list[int]]] = []
@@ -114,15 +121,15 @@ def decode_greedily(
         present = [requests[rows.places[i]] for rows, keep in parts for i in keep]
         coming = budget.more(requests[begun : begun + budget.rows], present)
         if coming:
-            rows, best = _prefilled(model, requests, range(begun, begun + coming), filler)
-            rows.take(best, ends, final)
+            rows, logits = _prefilled(model, requests, range(begun, begun + coming), filler)
+            rows.take(choose(logits, rows.numbers, rows.left), ends, final)
             rows.settle()
             parts.append((rows, list(range(coming))))
             begun += coming
         rows = _joined(model, parts)
         enough = -(-len(rows.places) // SHARE_TO_LEAVE)
         while len(rows.chosen) % look_every or int(rows.ended.sum()) < enough:
-            rows.take(_next_tokens(model, rows), ends, final)
+            rows.take(choose(_next_logits(model, rows), rows.numbers, rows.left), ends, final)
         rows.settle()
         ended = rows.ended.tolist()
         yield [(rows.places[i], rows.answers[i]) for i, done in enumerate(ended) if done]
@@ -166,6 +173,7 @@ class _Rows:
 
     Attributes:
         places: of their requests.
+        numbers: (rows,) the same, where the model is.
         answers: their tokens, those of `chosen` not yet among them.
         chosen: (rows,) tokens of each step since `answers` was last brought up to date.
         last: (rows,) the last token of each answer.
@@ -179,6 +187,7 @@ class _Rows:
     """
 
     places: list[int]
+    numbers: Tensor
     answers: list[list[int]]
     chosen: list[Tensor]
     last: Tensor
@@ -212,7 +221,7 @@ class _Rows:
 def _prefilled(
     model: Any, requests: Sequence[Request], places: Sequence[int], filler: int
 ) -> tuple[_Rows, Tensor]:
-    """Rows that have read their prompts, and the first token of each answer."""
+    """Rows that have read their prompts, and the logits of each answer's first token, (rows, V)."""
     taken = [requests[place] for place in places]
     width = max(len(request.prompt_ids) for request in taken)
     padding = [width - len(request.prompt_ids) for request in taken]
@@ -232,12 +241,12 @@ def _prefilled(
         logits_to_keep=1,
     ).logits
     none = torch.zeros(len(taken), dtype=torch.bool, device=model.device)
-    best = _best(logits)
     rows = _Rows(
         places=list(places),
+        numbers=torch.tensor(list(places), device=model.device),
         answers=[[] for _ in taken],
         chosen=[],
-        last=best,
+        last=input_ids[:, -1],
         cache=cache,
         padding=padding,
         mask=seen,
@@ -246,15 +255,15 @@ def _prefilled(
         had_text=none,
         ended=none.clone(),
     )
-    return rows, best
+    return rows, logits[:, -1]
 
 
-def _next_tokens(model: Any, rows: _Rows) -> Tensor:
-    """One more token for each row, (rows,)."""
+def _next_logits(model: Any, rows: _Rows) -> Tensor:
+    """Of one more token for each row, (rows, V)."""
     width = rows.cache.get_seq_length() + 1
     if width > rows.mask.shape[-1]:
         rows.mask = _mask(model, rows.padding, width + ROOM)
-    logits = model(
+    logits: Tensor = model(
         input_ids=rows.last[:, None],
         attention_mask=rows.mask[..., :width],
         position_ids=rows.positions[:, None],
@@ -262,13 +271,13 @@ def _next_tokens(model: Any, rows: _Rows) -> Tensor:
         use_cache=True,
         logits_to_keep=1,
     ).logits
-    return _best(logits)
+    return logits[:, -1]
 
 
-def _best(logits: Tensor) -> Tensor:
-    """The most likely token at the last position, (rows,); of equals the first, as argmax has it,
-    which takes twice as long on a CPU."""
-    best: Tensor = logits[:, -1].max(dim=-1).indices
+def _best(logits: Tensor, *_: Tensor) -> Tensor:
+    """The most likely tokens, (rows,); of equals the first, as argmax has it, which takes twice as
+    long on a CPU."""
+    best: Tensor = logits.max(dim=-1).indices
     return best
 
 
@@ -302,6 +311,7 @@ def _joined(model: Any, parts: Sequence[tuple[_Rows, list[int]]]) -> _Rows:
         cache.layers.append(layer)
     return _Rows(
         places=[rows.places[i] for rows, keep in parts for i in keep],
+        numbers=together("numbers"),
         answers=[rows.answers[i] for rows, keep in parts for i in keep],
         chosen=[],
         last=together("last"),

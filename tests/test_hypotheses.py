@@ -1,0 +1,93 @@
+"""Which machine translations are left out, on lines as models write them."""
+
+import pytest
+
+from evokd.text.hypotheses import REASONS, is_looping, reason_to_leave_out
+from evokd.text.pairs import Pair
+
+LOOPS = [
+    "Ein Mann in einem roten Hemd in einem roten Hemd in einem roten Hemd in einem roten Hemd",
+    "The dog the dog the dog the dog",
+    "Die Frau, die die, die, die, die, die",
+    "Zwei Männer spielen Fußball und Fußball und Fußball und Fußball und Fußball.",
+    "他在公园里公园里公园里公园里公园里",
+    "これはこれはこれはこれはこれは犬です",
+    "สุนัขวิ่งวิ่งวิ่งวิ่งวิ่งวิ่ง",
+    "Collection: ......................",
+    "Neiiiiiiiiiiiiiiin",
+    "lalalalalalalalalalala",
+    "1000000000000000",
+]
+FINE = [
+    "",
+    "Ein Mann in einem roten Hemd steht in einem roten Haus in einem roten Land.",
+    "No, no, no!",
+    "Die, die die Diebe sahen, sahen die, die die Diebe suchten.",
+    "Er lief und lief und lief und lief, bis er endlich wieder zu Hause bei seiner Mutter ankam.",
+    "Das ist sehr, sehr, sehr schön.",
+    "一个穿红衬衫的人在公园里慢慢地走来走去。",
+    "ここそこここそこ、どこでも見ることができる花です。",
+    "Sie wartete ... und wartete ... und ging.",
+    "She paid 1,000,000 dollars for 1,000 books.",
+    "-- Ja. -- Nein. -- Doch.",
+]
+
+
+@pytest.mark.parametrize("line", LOOPS)
+def test_circles_are_seen(line):
+    assert is_looping(line)
+
+
+@pytest.mark.parametrize("line", FINE)
+def test_repetition_alone_is_no_circle(line):
+    assert not is_looping(line)
+
+
+@pytest.mark.parametrize(
+    ("times", "words_behind", "loops"),
+    [(3, 0, False), (4, 0, True), (4, 8, True), (4, 9, False)],
+)
+def test_a_circle_fills_half_of_the_line(times, words_behind, loops):
+    """Two words, so many times, and then words that differ."""
+    line = " ".join(["rot blau"] * times + [f"wort{'abcdefghi'[i]}" for i in range(words_behind)])
+    assert is_looping(line) is loops
+    assert is_looping(line.upper().replace(" ", ", ")) is loops
+
+
+LONG = "".join(f"{chr(97 + i % 26)}{i}" for i in range(60))  # goes nowhere in circles
+
+
+def reason(source, target, direction="en-de", stopped_by="eos", ratio=4.0):
+    return reason_to_leave_out(
+        Pair(source, target, *direction.split("-"), "x:1"), stopped_by, ratio
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "stopped_by", "expected"),
+    [
+        ("A dog.", "Ein Hund.", "eos", None),
+        ("A dog.", "Ein Hund.", "newline", None),
+        ("A dog.", " ", "eos", "empty"),
+        ("A dog.", "", "cap", "empty"),
+        ("A dog.", "der der der der der", "cap", "looping"),
+        ("No, no, no, no!", "Nein, nein, nein, nein!", "eos", None),
+        ("A dog.", "Ein Hund, der", "cap", "cut_off"),
+        ("A dog.", LONG[:80], "eos", None),  # a short source counts as one of 20 characters
+        ("A dog.", LONG[:81], "eos", "over_long"),
+        (LONG[:25], LONG[:100], "eos", None),
+        (LONG[:25], LONG[:101], "eos", "over_long"),
+        (LONG[:25], LONG[:101], "cap", "cut_off"),
+    ],
+)
+def test_reasons_by_hand(source, target, stopped_by, expected):
+    assert reason(source, target, stopped_by=stopped_by) == expected
+    assert expected is None or expected in REASONS
+
+
+def test_a_dense_script_says_more_with_less():
+    chinese, english = "一个男人和一个女人坐在长凳上", "A man and a woman are sitting on a bench"
+    assert len(english) > 2.5 * len(chinese)
+    assert reason(chinese, english, "zh-en", ratio=1.0) is None
+    assert reason(english, chinese, "en-zh", ratio=1.1) is None
+    assert reason(english[: len(english) // 2], chinese, "en-zh", ratio=1.1) == "over_long"

@@ -1,0 +1,257 @@
+import math
+
+import pytest
+import torch
+
+from evokd.models import heads
+from evokd.models.batches import IGNORED, encode_pair, encode_prompt
+from evokd.models.loading import Translator, fresh_model, train_tokenizer
+from evokd.recipe import DecodingSettings, FreshModel
+from evokd.text.pairs import Pair
+from evokd.text.prompts import load_prompt, prompt_tags
+from evokd.translate import likelihood
+from evokd.translate.decoding import translate
+from evokd.translate.likelihood import (
+    SequenceScore,
+    likelihood_facts,
+    log_probabilities,
+    perplexity,
+)
+
+PAIRS = [
+    Pair("red", "rot", "en", "de", "x:1"),
+    Pair("a house is blue", "ein Haus ist blau", "en", "de", "x:2"),
+    Pair("the dog runs and runs and runs", "der Hund läuft und läuft und läuft", "en", "de", "x:3"),
+    Pair("green tree", "grüner Baum", "en", "de", "x:4"),
+]
+SOURCES, TARGETS = [pair.source for pair in PAIRS], [pair.target for pair in PAIRS]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer([*SOURCES, *TARGETS] * 10, 340, prompt_tags(["en", "de"]))
+
+
+def make(tokenizer, style="compact", positions=256, seed=3):
+    settings = FreshModel(hidden_size=32, layers=2, heads=2, max_positions=positions)
+    model = fresh_model(settings, tokenizer, seed).eval()
+    with torch.no_grad():  # larger than fresh weights, so that it prefers some tokens to others
+        for weight in model.parameters():
+            weight.mul_(6 if weight.dim() == 2 else 1)
+    return Translator(model, tokenizer, load_prompt(style))
+
+
+@pytest.fixture(scope="module")
+def untrained(tokenizer):
+    return make(tokenizer)
+
+
+@pytest.fixture(scope="module")
+def certain(tokenizer):
+    """A model that knows PAIRS by heart."""
+    settings = FreshModel(hidden_size=48, layers=2, heads=2)
+    translator = Translator(fresh_model(settings, tokenizer, 1), tokenizer, load_prompt("compact"))
+    optimizer = torch.optim.AdamW(translator.model.parameters(), lr=5e-3)
+    examples = [encode_pair(tokenizer, translator.prompt, pair) for pair in PAIRS]
+    for _ in range(80):
+        for example in examples:
+            ids, labels = torch.tensor([example.input_ids]), torch.tensor([example.labels])
+            (translator.model(input_ids=ids, labels=labels).loss / len(examples)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return translator
+
+
+def by_hand(translator, ids, start):
+    """ln q of the tokens from `start` on: one sentence, all logits, float64."""
+    model = type(translator.model)(translator.model.config).double().eval()
+    model.load_state_dict(translator.model.state_dict())
+    with torch.no_grad():
+        logits = model(torch.tensor([ids])).logits[0]
+    assert logits.dtype == torch.float64
+    said = logits.log_softmax(-1)
+    return sum(float(said[place - 1, ids[place]]) for place in range(start, len(ids)))
+
+
+@pytest.mark.parametrize("style", ["compact", "alma"])
+def test_scores_are_sums_of_log_probabilities_the_end_token_among_them(tokenizer, style):
+    translator = make(tokenizer, style)
+    found = log_probabilities(translator, SOURCES, TARGETS, "en", "de")
+    for pair, score in zip(PAIRS, found, strict=True):
+        example = encode_pair(tokenizer, translator.prompt, pair)
+        start = sum(label == IGNORED for label in example.labels)
+        assert example.input_ids[-1] == tokenizer.eos_token_id
+        expected = by_hand(translator, example.input_ids, start)
+        assert score.log_probability == pytest.approx(expected, rel=1e-5)
+        assert score.tokens == len(example.input_ids) - start
+    assert len({score.log_probability for score in found}) == len(PAIRS)
+
+
+def test_neither_the_batch_nor_its_padding_nor_the_chunk_matters(untrained, monkeypatch):
+    alone = [
+        log_probabilities(untrained, [s], [t], "en", "de")[0]
+        for s, t in zip(SOURCES, TARGETS, strict=True)
+    ]
+    widths = []
+    monkeypatch.setattr(
+        likelihood,
+        "final_hidden",
+        lambda model, wrapped, read: (
+            widths.append(tuple(read["input_ids"].shape))
+            or heads.final_hidden(model, wrapped, read)
+        ),
+    )
+    for batch_tokens in (1, 40, 10_000):
+        found = log_probabilities(untrained, SOURCES, TARGETS, "en", "de", batch_tokens)
+        for one, other in zip(found, alone, strict=True):
+            assert one.log_probability == pytest.approx(other.log_probability, rel=1e-5)
+            assert (one.tokens, one.greedy) == (other.tokens, other.greedy)
+    assert all(rows * width <= 40 for rows, width in widths[4:-1])
+    assert [rows for rows, _ in widths[:4]] == [1] * 4
+    assert widths[-1][0] == len(PAIRS)
+    assert len(widths) > 6
+    monkeypatch.setattr(likelihood, "BUFFER_BYTES", {"cpu": 1, "cuda": 1})  # 16 rows a chunk
+    found = log_probabilities(untrained, SOURCES, TARGETS, "en", "de")
+    assert sum(score.tokens for score in found) > 16
+    for one, other in zip(found, alone, strict=True):
+        assert one.log_probability == pytest.approx(other.log_probability, rel=1e-5)
+
+
+def test_probabilities_of_all_short_answers_add_up_to_no_more_than_1(tokenizer):
+    """Every token followed by the end, and the end alone: q summed by brute force over a tree."""
+    translator = make(tokenizer, seed=5)
+    prompt = encode_prompt(tokenizer, translator.prompt, "red", "en", "de")
+    with torch.no_grad():
+        first = translator.model(torch.tensor([prompt])).logits[0, -1].double().softmax(-1)
+    blank = log_probabilities(translator, ["red"], [""], "en", "de")[0]
+    assert blank.tokens == 1
+    assert blank.probability == pytest.approx(float(first[tokenizer.eos_token_id]), rel=1e-4)
+    texts = {tokenizer.decode([i]).strip(): i for i in range(5, len(tokenizer))}
+    single = [
+        text
+        for text in texts
+        if text and len(tokenizer(text, add_special_tokens=False)["input_ids"]) == 1
+    ]
+    scores = log_probabilities(translator, ["red"] * len(single), single, "en", "de")
+    assert len(single) > 100
+    assert {score.tokens for score in scores} == {2}
+    mass = blank.probability + sum(score.probability for score in scores)
+    reachable = [tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in single]
+    most = float(first[tokenizer.eos_token_id] + first[reachable].sum())
+    assert 0 < mass < most <= 1
+
+
+def test_blank_sources_are_not_asked_and_order_is_kept(untrained):
+    sources = ["", SOURCES[1], "  ", SOURCES[0]]
+    seen = []
+    found = log_probabilities(
+        untrained, sources, ["rot", TARGETS[1], "", f" {TARGETS[0]} "], "en", "de",
+        progress=lambda done, total: seen.append((done, total)),
+    )  # fmt: skip
+    assert [score.tokens > 0 for score in found] == [False, True, False, True]
+    whole = log_probabilities(untrained, SOURCES, TARGETS, "en", "de")
+    assert found[1].log_probability == pytest.approx(whole[1].log_probability, rel=1e-5)
+    assert found[3].log_probability == pytest.approx(whole[0].log_probability, rel=1e-5)
+    assert seen[-1] == (4, 4)
+    assert log_probabilities(untrained, [], [], "en", "de") == []
+
+
+def test_what_exceeds_the_positions_is_not_asked(tokenizer):
+    short = make(tokenizer, positions=16)
+    lengths = [len(encode_pair(tokenizer, short.prompt, pair).input_ids) for pair in PAIRS]
+    found = log_probabilities(short, SOURCES, TARGETS, "en", "de")
+    assert [score.tokens > 0 for score in found] == [length <= 16 for length in lengths]
+    assert max(lengths) > 16 > min(lengths)
+
+
+def test_perplexity_is_per_token_over_all_sentences():
+    scores = [SequenceScore(math.log(1 / 8), 3, True), SequenceScore(math.log(1 / 16), 2, False)]
+    assert perplexity(scores) == pytest.approx(2 ** (7 / 5))
+    assert perplexity([*scores, likelihood.NOT_ASKED]) == pytest.approx(2 ** (7 / 5))
+    assert perplexity([likelihood.NOT_ASKED]) is None
+
+
+def test_a_model_is_left_as_it_was(untrained):
+    untrained.model.train()
+    log_probabilities(untrained, SOURCES[:1], TARGETS[:1], "en", "de")
+    assert untrained.model.training
+    untrained.model.eval()
+
+
+def test_a_model_that_is_certain_puts_all_its_mass_on_its_mode(certain):
+    outputs = {
+        "en-de": [
+            translate(certain, SOURCES, "en", "de", DecodingSettings(beam=beam)).lines
+            for beam in (1, 3)
+        ]
+    }
+    assert outputs["en-de"][0] == TARGETS
+    facts = likelihood_facts(certain, {"en-de": PAIRS}, outputs)
+    assert facts["mode_mass"] > 90
+    assert facts["mode_mass_median"] > 90
+    assert facts["peaked"] == facts["mode_is_greedy"] == 1.0
+    assert facts["sentences"] == len(PAIRS)
+    assert 1 < facts["perplexity"] < 1.05
+    assert {k: v for k, v in facts.items() if k != "directions"} == facts["directions"]["en-de"]
+
+
+def test_the_most_probable_output_counts_and_the_reference_does_not(certain):
+    worse = ["rot rot", "ein Baum", "der Hund", "rot"]
+    mixed = [TARGETS[0], worse[1], worse[2], TARGETS[3]]
+    known = likelihood_facts(certain, {"en-de": PAIRS}, {"en-de": [worse, mixed]})
+    scores = log_probabilities(
+        certain, SOURCES, [TARGETS[0], worse[1], worse[2], TARGETS[3]], "en", "de"
+    )
+    masses = [score.probability for score in scores]
+    assert known["mode_mass"] == pytest.approx(25 * sum(masses), rel=1e-4)
+    assert 45 < known["mode_mass"] < 55
+    assert known["mode_mass_median"] == pytest.approx(50 * sum(sorted(masses)[1:3]), rel=1e-4)
+    assert known["peaked"] == known["mode_is_greedy"] == 0.5
+    assert known["perplexity"] == pytest.approx(
+        perplexity(log_probabilities(certain, SOURCES, TARGETS, "en", "de")), rel=1e-5
+    )
+
+
+def test_an_untrained_model_has_no_mind(untrained):
+    facts = likelihood_facts(untrained, {"en-de": PAIRS}, {"en-de": [TARGETS]})
+    assert facts["mode_mass"] < 1e-3
+    assert facts["peaked"] == facts["mode_is_greedy"] == 0
+    assert facts["perplexity"] > 100
+
+
+def test_greedy_output_is_found_to_be_greedy(untrained):
+    """Unless its text has other tokens, or it was cut off; then it isn't what was written."""
+    made = translate(untrained, SOURCES, "en", "de")
+    scores = log_probabilities(untrained, SOURCES, made.lines, "en", "de")
+    tokenizer = untrained.tokenizer
+    for source, line, cut, score in zip(SOURCES, made.lines, made.cut_off, scores, strict=True):
+        ids = tokenizer(line, add_special_tokens=False)["input_ids"]
+        prompt = encode_prompt(tokenizer, untrained.prompt, source, "en", "de")
+        with torch.no_grad():
+            said = untrained.model(torch.tensor([prompt + ids])).logits[0].argmax(-1)
+        expected = [*ids, tokenizer.eos_token_id]
+        assert score.greedy == (said[len(prompt) - 1 :].tolist() == expected)
+        assert not (cut and score.greedy)
+
+
+def test_directions_are_counted_apart_and_together(certain):
+    back = [Pair(p.target, p.source, "de", "en", p.origin) for p in PAIRS[:2]]
+    blank = Pair("", "rot", "de", "en", "x:9")
+    pairs = {"en-de": PAIRS, "de-en": [*back, blank]}
+    outputs = {"en-de": [TARGETS], "de-en": [["rot", "", ""]]}
+    seen = []
+    facts = likelihood_facts(
+        certain, pairs, outputs, progress=lambda done, total: seen.append((done, total))
+    )
+    # Of three sources each one translation besides the reference; of one of them none is asked.
+    assert seen == [(0, 10), (4, 10), (6, 10), (10, 10)]
+    one, other = facts["directions"]["en-de"], facts["directions"]["de-en"]
+    assert (one["sentences"], other["sentences"], facts["sentences"]) == (4, 2, 6)
+    assert facts["mode_mass"] == pytest.approx((4 * one["mode_mass"] + 2 * other["mode_mass"]) / 6)
+    assert (other["not_asked"], facts["not_asked"]) == (1, 1)
+    assert other["perplexity"] > facts["perplexity"] > one["perplexity"]
+    no_outputs = likelihood_facts(certain, {"en-de": PAIRS}, {})
+    assert no_outputs["mode_mass"] is no_outputs["peaked"] is None
+    assert no_outputs["sentences"] == 0
+    with pytest.raises(ValueError, match="en-de: 1 outputs for 4 sources"):
+        likelihood_facts(certain, {"en-de": PAIRS}, {"en-de": [["rot"]]})

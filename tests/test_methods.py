@@ -1,0 +1,108 @@
+"""The methods section of a recipe: short forms, defaults of objectives, and what goes together."""
+
+from __future__ import annotations
+
+import pytest
+
+from evokd.methods import METHOD_NAMES, OBJECTIVE_NAMES, REFERENCE_FREE
+from evokd.recipe_file import check_recipe
+from small_study import recipe
+from test_recipe import refusal
+
+
+def methods(*given):
+    return {method.name: method for method in check_recipe(recipe(methods=list(given))).methods}
+
+
+def refused(*given) -> str:
+    return refusal(recipe(methods=list(given)))
+
+
+@pytest.mark.parametrize("name", [n for n in METHOD_NAMES if n != "seq_inter"])
+def test_a_bare_name_is_a_method(name):
+    (made,) = methods(name).values()
+    assert (made.name, made.kind()) == (name, name)
+
+
+def test_methods_of_kim_and_rush_are_nll_on_the_teachers_text():
+    made = methods("seq_kd", "seq_inter")
+    assert (made["seq_kd"].objective, made["seq_kd"].text) == ("sft", "teacher")
+    inter = made["seq_inter"]
+    assert (inter.objective, inter.text, inter.start) == ("sft", "nearest", "seq_kd")
+
+
+def test_a_preset_takes_settings_and_another_name():
+    (made,) = methods({"name": "mine", "objective": "seq_kd", "training": {"epochs": 2}}).values()
+    assert (made.name, made.objective, made.kind()) == ("mine", "sft", "seq_kd")
+    assert made.training == {"epochs": 2}
+
+
+def test_defaults_depend_on_the_objective():
+    made = methods("noevo", "atkd", "skew_teacher", "word_kd", "skl", "srkl", "jsd")
+    assert [made[n].constant_lam() for n in ("noevo", "atkd")] == [0.5, 0.2]
+    assert [made[n].constant_beta() for n in ("noevo", "skew_teacher", "jsd")] == [0.5, 0.9, 0.5]
+    assert [made[n].constant_alpha() for n in ("word_kd", "skl", "srkl")] == [0.5, 0.1, 0.1]
+
+
+def test_gamma_may_be_a_rule():
+    (made,) = methods({"name": "self_evolution", "gamma": {"rule": "linear", "start": 5}}).values()
+    assert (made.constant_gamma(), made.gamma.end) == (5.0, 0.4)
+    (made,) = methods({"name": "self_evolution", "gamma": {"rule": "running_mean"}}).values()
+    assert made.constant_gamma() == 0.4
+
+
+@pytest.mark.parametrize(
+    ("method", "parts"),
+    [
+        ({"gamma": {"rule": "median"}}, ["gamma.rule: found 'median'", "'running_quantile'"]),
+        ({"gamma": {"rul": "linear"}}, ["gamma.rul: unknown key 'rul'; did you mean 'rule'?"]),
+        ({"gamma": "high"}, ["gamma: found 'high'; a finite number or {rule"]),
+        ({"beta": "half"}, ["beta: found 'half'; a finite number, difficulty, network or"]),
+        ({"objective": "noevo", "gamma": {"rule": "linear"}}, ["gamma is of self_evolution"]),
+        ({"objective": "skew", "gate": "smooth"}, ["gate is of self_evolution"]),
+        ({"objective": "skew", "beta": "network"}, ["beta: network is of self_evolution"]),
+        ({"objective": "jds"}, ["unknown objective 'jds'; did you mean 'jsd'?", "seq_kd"]),
+        ({"gamma": {"rule": "quantile"}, "gate": "smooth"}, ["takes gate: hard", "found smooth"]),
+        ({"start": "nobody"}, ["methods.m.start: 'nobody' is no method", "those are: none"]),
+        ({"name": "start"}, ["'start' can't name a system"]),
+    ],
+)
+def test_what_does_not_go_together_is_refused(method, parts):
+    said = refused({"name": "m", "objective": "self_evolution", **method})
+    for part in parts:
+        assert part in said
+
+
+def test_a_method_goes_on_from_one_that_stands_before_it():
+    assert methods("noevo", {"name": "more", "objective": "skl", "start": "noevo"})
+    said = refused({"name": "more", "objective": "skl", "start": "noevo"}, "noevo")
+    assert "methods.more.start: 'noevo' is no method that stands before it" in said
+    assert "'seq_kd' is no method that stands before it" in refused("seq_inter")
+
+
+@pytest.mark.parametrize("objective", OBJECTIVE_NAMES)
+def test_ones_own_text_needs_an_objective_without_reference(objective):
+    method = {"name": "own", "objective": objective, "on_policy": {"share": 1.0}}
+    if objective in REFERENCE_FREE:
+        assert methods({**method, "lam": 1.0})["own"].on_policy.share == 1.0
+    else:
+        said = refused({**method, "lam": 1.0})
+        assert "compares the student with the reference" in said
+        assert "jsd" in said
+
+
+@pytest.mark.parametrize("objective", ["forward_kd", "reverse_kd", "skew_teacher"])
+def test_a_mix_with_the_reference_is_no_objective_without_it(objective):
+    method = {"name": "own", "objective": objective, "on_policy": {}}
+    assert "compares the student with the reference" in refused(method)
+
+
+def test_pruned_students_have_names_of_their_own():
+    made = check_recipe(
+        recipe(methods=["sft"], pruning={"methods": ["sft"], "levels": [0.5, 0.875]})
+    )
+    assert list(made.students()) == ["sft", "sft_pruned50", "sft_pruned87_5"]
+    tree = recipe(methods=["sft"], pruning={"methods": ["noevo"]})
+    assert "pruning.methods: unknown method 'noevo'" in refusal(tree)
+    tree = recipe(methods=["sft"], pruning={"levels": [1.0]})
+    assert "above 0 and below 1" in refusal(tree)
