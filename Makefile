@@ -49,6 +49,7 @@ bench:
 	$(BENCH_VENV)/bin/python bench/objective.py --json $(BENCH_RESULTS)/objective.json
 	$(BENCH_VENV)/bin/python bench/step.py --json $(BENCH_RESULTS)/step.json
 	$(BENCH_VENV)/bin/python bench/decode.py --json $(BENCH_RESULTS)/decode.json
+	$(BENCH_VENV)/bin/python bench/speculative.py --json $(BENCH_RESULTS)/speculative.json
 
 clean:
 	rm -rf $(VENV) $(BENCH_VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

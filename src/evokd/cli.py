@@ -207,6 +207,7 @@ def _recipe_of(args: argparse.Namespace) -> dict:
         return {"path": path}
 
     directions = [d for given in args.direction for d in given.split(",")]
+    before = ["seq_kd"] if "seq_inter" in (args.method or ()) else []  # what it goes on from
     tree: dict = {
         "name": args.output.resolve().name,
         "directions": directions,
@@ -218,7 +219,7 @@ def _recipe_of(args: argparse.Namespace) -> dict:
         },
         "teacher": {"model": args.teacher, "sft": not args.teacher_as_is},
         "student": {"model": args.student},
-        "methods": list(dict.fromkeys(["sft", *(args.method or ["self_evolution"])])),
+        "methods": list(dict.fromkeys(["sft", *before, *(args.method or ["self_evolution"])])),
     }
     if not args.test:
         raise InputError(
