@@ -379,3 +379,17 @@ def test_a_language_that_bleu_cannot_cut_is_refused_before_anything_is_translate
     with pytest.raises(InputError, match="no tokenizer for de"):
         bench.make("nearest")
     assert asked == []
+
+
+def test_one_search_serves_both_kinds_where_their_beams_are_equal(tmp_path, translator, asked):
+    both = ["seq_kd", "seq_inter"]
+    bench = Bench(tmp_path, translator, methods=both, teacher_text={"beam": 3, "candidates": 3})
+    stage, pairs = bench.make("teacher")
+    searched = len(asked)
+    assert searched > 0
+    assert stage.facts()["hypotheses"] == stage.facts()["sentences"]
+    other, _ = bench.make("nearest")
+    assert len(asked) == searched
+    assert other.facts()["hypotheses"] > other.facts()["sentences"]
+    apart = Bench(tmp_path / "apart", translator, teacher_text={"beam": 3, "candidates": 3})
+    assert apart.make("teacher")[1] == pairs

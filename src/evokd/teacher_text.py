@@ -9,7 +9,8 @@ In RUN/teacher_text/KIND, where KIND is `teacher` (the best translation of each 
     left_out.json         what of it nobody should be trained on, with counts and examples
 
 Shards depend on the teacher, the prompt and how it decodes: a killed run goes on behind the last
-one, and when the text changes only new sentences are translated.
+one, and when the text changes only new sentences are translated. Where both kinds are asked for
+with beams of the same size, one search serves both.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from evokd.errors import InputError
 from evokd.judge.nearest import Similarity, nearest, sentence_bleu
@@ -83,13 +84,15 @@ def make_teacher_text(study: Study, corpus: Stage, teacher: System, kind: Kind) 
     # Before any hour is spent: a language may need a tokenizer that isn't installed.
     similarity = {code: sentence_bleu(code) for code in targets if kind == "nearest"}
     (folder / MANIFEST).unlink(missing_ok=True)
-    _remove_stale(study, stage, how)
-    said = _translate(study, stage, pairs, decoding, count)
+    shards = _shards_to_use(study, stage, kind, how)
+    said = _translate(study, stage, shards, pairs, decoding, count)
+    if kind == "teacher":
+        said = {key: found[:1] for key, found in said.items()}
     fit, left_out = _sift(pairs, said, settings.max_length_ratio)
     if not fit:
         raise InputError(
             f"{stage.name}: none of its translations is fit to train on ({_reasons(left_out)}); "
-            f"see {folder / 'shards'}. Is the teacher fine-tuned for this task (teacher.sft), "
+            f"see {shards}. Is the teacher fine-tuned for this task (teacher.sft), "
             "with this prompt?"
         )
     chosen, facts = _chosen(fit, similarity)
@@ -126,7 +129,8 @@ def _decoding(study: Study, kind: Kind) -> tuple[DecodingSettings, int]:
     """How the teacher decodes, and how many translations of a sentence are kept."""
     settings = study.recipe.teacher_text
     beam, count = settings.beam, 1
-    if kind == "nearest":
+    both = set(study.recipe.texts()) == set(get_args(Kind))
+    if kind == "nearest" or (both and beam == settings.candidates):  # one search serves both
         beam = count = settings.candidates
     return study.recipe.decoding.model_copy(update={"beam": beam}), count
 
@@ -149,8 +153,13 @@ def _pairs_to_write(corpus: Corpus, kind: Kind) -> list[Pair]:
     return pairs
 
 
-def _remove_stale(study: Study, stage: Stage, how: str) -> None:
-    """Shards of another teacher, prompt or way to decode."""
+def _shards_to_use(study: Study, stage: Stage, kind: Kind, how: str) -> Path:
+    """A folder for what the teacher says: that of the other kind, if it says it in the same way."""
+    for other in get_args(Kind):
+        shared = _folder(study, other) / "shards"
+        made = shared / "made.json"
+        if other != kind and made.exists() and read_json(made)["fingerprint"] == how:
+            return shared
     shards = stage.folder / "shards"
     made = shards / "made.json"
     if shards.exists() and not (made.exists() and read_json(made)["fingerprint"] == how):
@@ -160,14 +169,19 @@ def _remove_stale(study: Study, stage: Stage, how: str) -> None:
         shutil.rmtree(stage.folder)
     if not shards.exists():
         write_json(made, {"fingerprint": how})
+    return shards
 
 
 def _translate(
-    study: Study, stage: Stage, pairs: Sequence[Pair], decoding: DecodingSettings, count: int
+    study: Study,
+    stage: Stage,
+    folder: Path,
+    pairs: Sequence[Pair],
+    decoding: DecodingSettings,
+    count: int,
 ) -> Said:
     """What the teacher says to each source, as far as it isn't in the shards that are there."""
-    folder = stage.folder / "shards"
-    said = _read_shards(study, stage)
+    said = _read_shards(study, stage, folder)
     directions = list(dict.fromkeys(pair.direction for pair in pairs))
     sources = sorted(_keys(pairs), key=lambda key: directions.index(key[0]))
     missing = [key for key in sources if key not in said]
@@ -248,12 +262,12 @@ def _shards_of(missing: Sequence[tuple[str, str]]) -> Iterator[list[tuple[str, s
             yield keys[start : start + SHARD_SENTENCES]
 
 
-def _read_shards(study: Study, stage: Stage) -> Said:
+def _read_shards(study: Study, stage: Stage, folder: Path) -> Said:
     """What the teacher has said already. A damaged shard is removed."""
     said: Said = {}
-    for path in (stage.folder / "shards").glob(".*.draft"):
+    for path in folder.glob(".*.draft"):
         path.unlink()
-    for path in sorted((stage.folder / "shards").glob("*.jsonl")):
+    for path in sorted(folder.glob("*.jsonl")):
         found: Said = {}
         try:
             for record in map(json.loads, read_lines(path)):
