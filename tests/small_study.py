@@ -17,14 +17,14 @@ DIRECTIONS = ("en-de", "de-en")
 
 
 def recipe(**changes: Any) -> dict[str, Any]:
-    """Tiny fresh models on 200 sentences of the phrasebook, some steps each."""
+    """Tiny fresh models on 100 sentences of the phrasebook, some steps each."""
     return {
         "name": "tiny",
         "directions": list(DIRECTIONS),
         "corpus": {
-            "train": "phrasebook:train:200",
-            "valid": "phrasebook:valid:20",
-            "test": [{"name": "phrases", "path": "phrasebook:test:20"}],
+            "train": "phrasebook:train:100",
+            "valid": "phrasebook:valid:10",
+            "test": [{"name": "phrases", "path": "phrasebook:test:10"}],
         },
         "prompt": "compact",
         "tokenizer": {"vocab_size": 400},
@@ -103,6 +103,11 @@ def evokd(*argv: Any, stdin: bytes = b"") -> tuple[int, str, str]:
             code = int(stop.code or 0)
     out.flush()
     return code, out.buffer.getvalue().decode("utf-8"), err.getvalue()  # type: ignore[attr-defined]
+
+
+def without_figures() -> Any:
+    """A context: reports are written without their figures, most of what a small run takes."""
+    return mock.patch("evokd.report.page._figures", return_value=[])
 
 
 def snapshot(folder: Path) -> dict[str, int]:

@@ -12,12 +12,18 @@ import pytest
 import sacrebleu
 
 from evokd import cli
-from small_study import evokd, recipe, sentences, write_moses, write_recipe
+from small_study import evokd, recipe, sentences, without_figures, write_moses, write_recipe
 
 VERBS = ("demo", "run", "distil", "cache", "translate", "score", "report")
 REFERENCES = ["Der Zug kommt um acht.", "Sie trinkt einen Tee.", "Das Wetter ist heute schön."]
 FIRST = ["Der Zug kommt um acht Uhr.", "Sie trinkt Tee.", "Das Wetter ist heute schön."]
 SECOND = ["Ein Zug kommt.", "Er trinkt einen Kaffee.", "Heute ist das Wetter schön."]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_figures():
+    with without_figures():
+        yield
 
 
 @pytest.fixture
@@ -114,7 +120,7 @@ def test_cache_makes_the_teacher_and_writes_what_it_says(tmp_path):
     assert code == 0, err
     assert "hidden states are written, which are exact" in err
     assert "128 bytes a token (DistillKit publishes 114–300" in err
-    assert out.startswith(f"{folder / 'cache/hidden'}: 440 pairs, ")
+    assert out.startswith(f"{folder / 'cache/hidden'}: 220 pairs, ")
     assert list((folder / "cache/hidden").glob("*.safetensors"))
     assert not (folder / "start").exists()
 

@@ -9,7 +9,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import evokd
-from evokd.distil.fused import Buffers, objective_on_hidden
+from evokd.distil.buffers import Buffers
+from evokd.distil.fused import objective_on_hidden
 from evokd.distil.objectives import OBJECTIVES, Tokens, objective_settings, token_loss
 from evokd.distil.ranking import TokenQueue
 from evokd.distil.statistics import Statistics

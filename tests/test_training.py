@@ -15,19 +15,10 @@ from safetensors.torch import load_file
 from transformers import Trainer, TrainerControl
 
 from evokd.distil import training
+from evokd.distil.checkpoints import CheckpointMark, last_checkpoint
 from evokd.distil.on_policy import OnPolicy
-from evokd.distil.training import (
-    CheckpointMark,
-    HardWarning,
-    MetricsFile,
-    Training,
-    arguments,
-    last_checkpoint,
-    method_settings,
-    micro_batches,
-    read_metrics,
-    train,
-)
+from evokd.distil.training import Training, arguments, method_settings, micro_batches, train
+from evokd.distil.watching import HardWarning, MetricsFile, read_metrics
 from evokd.methods import MethodSettings
 from evokd.recipe import TrainingSettings
 from evokd.translate.sampling import TokenSampler

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evokd.distil.cache import write_cache
-    from evokd.distil.fused import fused_loss
+    from evokd.distil.fused_loss import fused_loss
     from evokd.distil.objectives import difficulty, token_loss
     from evokd.distil.teachers import CachedTeacher
     from evokd.distil.trainer import DistillationTrainer
@@ -24,7 +24,7 @@ _HOMES = {
     "CachedTeacher": "evokd.distil.teachers",
     "DistillationTrainer": "evokd.distil.trainer",
     "difficulty": "evokd.distil.objectives",
-    "fused_loss": "evokd.distil.fused",
+    "fused_loss": "evokd.distil.fused_loss",
     "token_loss": "evokd.distil.objectives",
     "write_cache": "evokd.distil.cache",
 }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evokd.methods import MethodSettings
-from evokd.rundir import MANIFEST, Stage, fingerprint
+from evokd.recipe import Recipe
+from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file
 from evokd.workbench import (
     Study,
     System,
@@ -21,6 +22,7 @@ from evokd.workbench import (
     text_of,
 )
 
+Text = Literal["reference", "teacher", "nearest"]
 LARGE_ERROR = 0.05
 """Mean error of d, as a share of the mean d, above which a top-k cache isn't called a good one."""
 
@@ -38,7 +40,13 @@ def make_cache(study: Study, corpus: Stage, teacher: System, check: bool = False
     stage = Stage(
         f"cache {cache_folder(study).name}",
         cache_folder(study),
-        fingerprint(text_of(corpus), teacher.fingerprint, vars(study.prompt), longest),
+        fingerprint(
+            text_of(corpus),
+            teacher.fingerprint,
+            vars(study.prompt),
+            longest,
+            *_beside_references(study),
+        ),
     )
     from evokd.distil.cache import contents_for, write_cache
     from evokd.distil.cache_file import CATALOGUE
@@ -83,7 +91,8 @@ def check_cache(study: Study, cache: Stage, start: System) -> Stage | None:
     began = time.perf_counter()
     stage.begin()
     student, teaching = load_system(study, start), study.teaching
-    examples, filler = _examples(study), filler_id(student.tokenizer)
+    examples = _examples(study, study.student_tokenizer)
+    filler = filler_id(student.tokenizer)
     padded = (collate(examples[i : i + 32], filler) for i in range(0, len(examples), 32))
     batches = ({k: v.to(study.device) for k, v in batch.items()} for batch in padded)
     found = measure_error(
@@ -128,32 +137,56 @@ def error_in_words(facts: dict[str, Any]) -> str:
     )
 
 
+def taught_texts(recipe: Recipe) -> list[Text]:
+    """Kinds of training text on which methods ask for the teacher's word; NLL of its own text
+    doesn't."""
+    asking = {m.text for m in recipe.methods if m.kind() not in ("seq_kd", "seq_inter")}
+    return sorted(asking)
+
+
+def _beside_references(study: Study) -> list[Any]:
+    """What it depends on where not just the references are read, or not in the teacher's tokens."""
+    found: list[Any] = []
+    taught = taught_texts(study.recipe)
+    if taught != ["reference"]:
+        made = [kind for kind in taught if kind != "reference"]
+        found += [taught, [[vars(pair) for pair in study.pairs(kind)] for kind in made]]
+    if study.has_smaller_vocabulary():
+        found.append(hash_file(study.folder / "start/model" / "kept_ids.json"))
+    return found
+
+
 def _pairs_to_read(study: Study, longest: int) -> list[Any]:
+    """Under the teacher's ids, cut into tokens as students cut them: one that knows fewer tokens
+    spells what the teacher writes beyond them in smaller ones."""
     words = study.student_tokenizer
-    methods = study.recipe.methods
-    taught = {m.text for m in methods if m.kind() not in ("seq_kd", "seq_inter")}
-    data = [study.encoded(text, words, longest) for text in sorted(taught)]
+    smaller = study.smaller_vocabulary(words)
+    if smaller is not None:
+        words, _ = smaller
+    data = [study.encoded(text, words, longest) for text in taught_texts(study.recipe)]
     if study.corpus.valid:
-        data += [study.encoded("valid", words, longest), _examples(study)]
-    return data
+        data += [study.encoded("valid", words, longest), _examples(study, words)]
+    if smaller is None:
+        return data
+    from evokd.distil.sliced_teacher import Renamed
+
+    return [Renamed(one, smaller[1]) for one in data]
 
 
-def _examples(study: Study) -> list[dict[str, Any]]:
+def _examples(study: Study, words: Any) -> list[dict[str, Any]]:
     """The pairs that are diagnosed, however long they are."""
     from evokd.models.batches import encode_pair
 
-    made = [
-        encode_pair(study.student_tokenizer, study.prompt, pair) for pair in diagnosed_pairs(study)
-    ]
+    made = [encode_pair(words, study.prompt, pair) for pair in diagnosed_pairs(study)]
     return [example._asdict() for example in made]
 
 
 def _longest(study: Study) -> int:
-    recipe = study.recipe
-    return max(
-        recipe.training_of(recipe.student.training, method.training).max_length
-        for method in recipe.methods
-    )
+    recipe, own = study.recipe, study.recipe.student.training
+    trainings = [(own, method.training) for method in recipe.methods]
+    pruned = [recipe.method(name).training for name in recipe.pruning.methods]
+    retrainings = [(own, training, recipe.pruning.training) for training in pruned]
+    return max(recipe.training_of(*each).max_length for each in (*trainings, *retrainings))
 
 
 def _looked_at(study: Study) -> MethodSettings:

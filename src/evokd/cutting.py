@@ -31,7 +31,8 @@ def cut_from_teacher(study: Study, max_length: int) -> tuple[Translator, list[in
     model, words, kept = cut(teacher.model, settings, on_device), teacher.tokenizer, None
     if settings.vocabulary == "corpus":
         corpus = study.corpus
-        pairs = [*corpus.train, *corpus.valid, *(p for own in corpus.tests.values() for p in own)]
+        # Not the test sets: what a student is judged on has no say in what it is.
+        pairs = [*corpus.train, *corpus.valid]
         texts = dict.fromkeys(text for pair in pairs for text in (pair.source, pair.target))
         texts |= dict.fromkeys(pair.source for pair in corpus.unpaired)
         encoded = (data[number]["input_ids"] for number in range(len(data)))

@@ -168,9 +168,17 @@ class MethodSettings(Section):
         for key, plain in [("gamma", float), ("gate", "hard"), ("difficulty", "kl")]:
             given = getattr(self, key)
             if not gated and not (isinstance(given, float) if plain is float else given == plain):
-                raise ValueError(f"{key} is of self_evolution; {self.name} is {self.objective}")
+                raise ValueError(
+                    f"{key} is a setting of self_evolution; the objective is {self.objective}"
+                )
+        if self.beta == "difficulty" and self.constant_gamma() <= 0:
+            raise ValueError(
+                f"beta: difficulty is Γ/(Γ + d), and gamma is {self.gamma}; take one above 0"
+            )
         if isinstance(self.beta, str) and not gated:
-            raise ValueError(f"beta: {self.beta} is of self_evolution; {self.name} is not")
+            raise ValueError(
+                f"beta: {self.beta} is for self_evolution; the objective is {self.objective}"
+            )
         ranked = isinstance(self.gamma, GammaRule) and self.gamma.rule == "quantile"
         if ranked and (self.gate, self.difficulty) != ("hard", "kl"):
             raise ValueError(
@@ -181,7 +189,8 @@ class MethodSettings(Section):
             raise ValueError(
                 f"on_policy: {self.objective} compares the student with the reference, and the "
                 "student's own translations have none; without one do "
-                f"{', '.join(sorted(REFERENCE_FREE))} (the last three with lam: 1)"
+                f"{', '.join(sorted(REFERENCE_FREE))} "
+                "(forward_kd, reverse_kd and skew_teacher with lam: 1)"
             )
         return self
 

@@ -361,13 +361,25 @@ class Recipe(Section):
                 known = ", ".join(names[:i]) or "none"
                 raise ValueError(
                     f"methods.{method.name}.start: {method.start!r} is no method that stands "
-                    f"before it; those are: {known}"
+                    f"before it; those are: {known}. Put {method.start} into the list above it, or "
+                    "give it another start"
                 )
         for name in self.pruning.methods:
             if name not in names:
                 raise ValueError("pruning.methods: " + unknown("method", name, names))
         if self.teacher.model == "cut":
             raise ValueError("teacher.model: cut is for students, which are cut from the teacher")
+        if self.student.cut != CutModel() and self.student.model != "cut":
+            raise ValueError(
+                f"student.cut is of model: cut; student.model is {self.student.model!r}. Type "
+                "student.model=cut, or leave student.cut out"
+            )
+        beams = (self.decoding.beam, *self.analysis.beams)
+        if len(set(beams)) < len(beams):
+            raise ValueError(
+                f"analysis.beams: {list(self.analysis.beams)} are to be different ones, beside "
+                f"decoding.beam, which is {self.decoding.beam}"
+            )
         sliced = self.student.model == "cut" and self.student.cut.vocabulary == "corpus"
         if sliced and self.teacher.signal == "topk":
             raise ValueError(

@@ -118,6 +118,7 @@ def _system(
         "train_steps": facts.get("steps"),
         **{k: facts.get(k) for k in ("parameters", "kept_step", "tokens_per_s")},
         **{k: facts.get(k) for k in ("hard_share_start", "hard_share_end", "noevo_loss_end")},
+        "valid_difficulty": facts.get("valid_difficulty"),
     }
     return {"system": name, "seed": seed, "objective": objective, "settings": settings, **known}
 

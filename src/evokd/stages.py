@@ -11,7 +11,7 @@ from evokd.recipe import ModelSettings, TrainingSettings
 from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file, read_json, write_json
 from evokd.text.corpus import build_corpus, corpus_files
 from evokd.text.prompts import prompt_tags
-from evokd.text.store import save_corpus
+from evokd.text.store import UNPAIRED, save_corpus
 from evokd.workbench import (
     Study,
     System,
@@ -108,6 +108,25 @@ def check_tokenizers(study: Study) -> None:
     shared_vocabulary(words[0], len(words[0]), words[1], len(words[1]))
 
 
+def check_cut(study: Study, tokenizer: Stage) -> None:
+    """Before the teacher is trained: can a student be cut from it as the recipe says?
+
+    Raises:
+        InputError: it can't.
+    """
+    teacher, student = study.recipe.teacher, study.recipe.student
+    if student.model != "cut" or (study.folder / "start" / MANIFEST).exists():
+        return
+    from evokd.models import loading, shrinking
+
+    if teacher.model == "fresh":
+        words = loading.load_tokenizer(ModelSettings(model=str(tokenizer.folder)))
+        config: Any = loading.fresh_config(teacher.fresh, words)
+    else:
+        config = loading.load_config(teacher)
+    shrinking.check_cut(student.cut, config)
+
+
 def make_teacher(study: Study, corpus: Stage, tokenizer: Stage) -> System:
     """The teacher: fine-tuned on the corpus, or taken as it is."""
     settings, seed = study.recipe.teacher, study.recipe.seeds[0]
@@ -123,7 +142,8 @@ def make_start(study: Study, corpus: Stage, tokenizer: Stage, teacher: System) -
     training = study.recipe.training_of(
         settings.training, settings.warm_start_training, {"select": "last"}
     )
-    if settings.model == "fresh" and not steps:
+    learns_by_gate = any(m.objective.startswith("self_evolution") for m in study.recipe.methods)
+    if settings.model == "fresh" and not steps and learns_by_gate:
         study.note(
             "warning: the student starts from random weights, so nearly every token is hard for "
             "long; student.warm_start_steps=N warms it up by N steps of SFT"
@@ -284,6 +304,8 @@ def _make_model(
     is_cut = settings.model == "cut" and teacher is not None
     if is_cut and teacher is not None:
         parts.append(teacher.fingerprint)
+        if study.has_smaller_vocabulary():
+            parts.append(_words_of(corpus))
     if steps != 0 or is_cut:
         parts += [text_of(corpus), learned(training)]
     stage = System(name, study.folder / name, fingerprint(name, *parts), name)
@@ -319,6 +341,12 @@ def _make_model(
     close(study, stage, began, facts | described, seed)
     finish(stage.folder)
     return stage
+
+
+def _words_of(corpus: Stage) -> list[str]:
+    """The hash of the text beside LEARNED_TEXT whose tokens a cut vocabulary keeps."""
+    path = corpus.folder / UNPAIRED
+    return [hash_file(path)] if path.exists() else []
 
 
 def _identity(settings: ModelSettings) -> dict[str, Any]:

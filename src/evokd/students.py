@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evokd.methods import MethodSettings
+from evokd.methods import GammaRule, MethodSettings
 from evokd.recipe import TrainingSettings, pruned_name
 from evokd.rundir import Stage, fingerprint, write_json
 from evokd.workbench import (
@@ -21,6 +21,9 @@ from evokd.workbench import (
     text_of,
     train_student,
 )
+
+RANKING = frozenset({"self_evolution_topk", "atkd", "selective_kd", "tip"})
+"""Objectives that choose among the tokens of a micro-batch (`distil.ranking.RANKED_BY`)."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ def make(study: Study, wanted: Wanted) -> System:
     if study.corpus.valid:
         found = diagnose_student(study, student, method, study.teaching)
         write_json(stage.folder / "diagnostics.json", found)
+        facts["valid_difficulty"] = found["mean_difficulty"]
     save_translator(student.model, student.tokenizer, study.prompt, stage.folder / "model")
     close(study, stage, began, facts | describe(student.model), stage.seed)
     finish(stage.folder)
@@ -113,6 +117,7 @@ def _student_stage(
             settings,
             learned(_training_of(study, method)),
             seed,
+            *_parts_of_batches(method, _training_of(study, method)),
             *([] if method.text == "reference" else [texts[method.text].fingerprint]),
             *_approximation(study, method),
         ),
@@ -126,7 +131,12 @@ def _pruned_stage(study: Study, student: System, method: MethodSettings, level: 
     return System(
         f"student {name}, seed {student.seed}",
         study.folder / "students" / f"{name}.seed{student.seed}",
-        fingerprint(student.fingerprint, level, learned(_retraining_of(study, method))),
+        fingerprint(
+            student.fingerprint,
+            level,
+            learned(_retraining_of(study, method)),
+            *_parts_of_batches(method, _retraining_of(study, method)),
+        ),
         name,
         student.seed,
     )
@@ -148,6 +158,14 @@ def _training_of(study: Study, method: MethodSettings) -> TrainingSettings:
 def _retraining_of(study: Study, method: MethodSettings) -> TrainingSettings:
     recipe = study.recipe
     return recipe.training_of(recipe.student.training, method.training, recipe.pruning.training)
+
+
+def _parts_of_batches(method: MethodSettings, training: TrainingSettings) -> list[int]:
+    """The size of micro-batches where it changes a student: some objectives choose among the tokens
+    of each, the network that predicts β learns from one."""
+    ranked = isinstance(method.gamma, GammaRule) and method.gamma.rule == "quantile"
+    matters = ranked or method.objective in RANKING or method.beta == "network"
+    return [training.micro_batch_size] if matters and training.micro_batch_size else []
 
 
 def _approximation(study: Study, method: MethodSettings) -> list[str]:

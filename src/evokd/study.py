@@ -10,7 +10,7 @@ done, and a changed setting redoes what depends on it and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from evokd.recipe import Recipe
 from evokd.recipe_file import dump_recipe
 from evokd.rundir import Stage, locked, write_text
 from evokd.text.prompts import load_prompt
-from evokd.workbench import Study
+from evokd.workbench import Study, System
 
 
 def run(recipe: Recipe, folder: Path, note: Callable[[str], None] = print) -> dict[str, Any]:
@@ -38,16 +38,11 @@ def run(recipe: Recipe, folder: Path, note: Callable[[str], None] = print) -> di
         _keep_recipe(recipe, folder, note)
         tokenizer = stages.make_tokenizer(study, corpus)
         stages.check_tokenizers(study)
+        stages.check_cut(study, tokenizer)
         teacher = stages.make_teacher(study, corpus, tokenizer)
         start = stages.make_start(study, corpus, tokenizer, teacher)
         stages.check_teacher(study, corpus, teacher, start)
-        texts: dict[str, Stage] = {
-            kind: teacher_text.make_teacher_text(study, corpus, teacher, kind)
-            for kind in recipe.texts()
-        }
-        study.written |= {
-            kind: partial(teacher_text.teacher_pairs, study, kind) for kind in recipe.texts()
-        }
+        texts = _write_texts(study, corpus, teacher, recipe.texts())
         wanted = students.wanted_students(study, corpus, teacher, start, texts)
         if recipe.teacher.signal != "live" and not all(one.stage.is_done() for one in wanted):
             cached = caching.make_cache(study, corpus, teacher)
@@ -67,7 +62,8 @@ def cache(
 ) -> tuple[Path, dict[str, Any]]:
     """Make the teacher of a study and write down what it says of all training text.
 
-    What is there is checked to the last byte, and made again where it is damaged.
+    What is there is checked to the last byte, and made again where it is damaged. Where methods ask
+    for the teacher's word on text that it writes itself, it writes that first.
 
     Returns:
         The cache's folder, and how much it holds.
@@ -88,9 +84,25 @@ def cache(
         _keep_recipe(recipe, folder, note)
         tokenizer = stages.make_tokenizer(study, corpus)
         stages.check_tokenizers(study)
+        stages.check_cut(study, tokenizer)
         teacher = stages.make_teacher(study, corpus, tokenizer)
+        if study.has_smaller_vocabulary():  # whose tokens are known when there is a student
+            stages.make_start(study, corpus, tokenizer, teacher)
+        taught = caching.taught_texts(recipe)
+        _write_texts(study, corpus, teacher, [kind for kind in recipe.texts() if kind in taught])
         made = caching.make_cache(study, corpus, teacher, check=True)
     return made.folder, made.facts()
+
+
+def _write_texts(
+    study: Study, corpus: Stage, teacher: System, kinds: Sequence[teacher_text.Kind]
+) -> dict[str, Stage]:
+    """What the teacher writes, by kind; from then on the study knows its pairs."""
+    texts: dict[str, Stage] = {
+        kind: teacher_text.make_teacher_text(study, corpus, teacher, kind) for kind in kinds
+    }
+    study.written |= {kind: partial(teacher_text.teacher_pairs, study, kind) for kind in kinds}
+    return texts
 
 
 def _keep_recipe(recipe: Recipe, folder: Path, note: Callable[[str], None]) -> None:

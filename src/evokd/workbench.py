@@ -96,16 +96,33 @@ class Study:
 
     def _in_students_words(self, teaching: Teaching) -> Teaching:
         """The same for a student that was cut down to some of the teacher's tokens."""
-        student, folder = self.recipe.student, self.folder / "start/model"
-        if student.model != "cut" or student.cut.vocabulary == "all":
+        smaller = self.smaller_vocabulary(teaching.tokenizer)
+        if smaller is None:
             return teaching
         from evokd.distil.sliced_teacher import SlicedTeacher
+
+        own, kept = smaller
+        return Teaching(SlicedTeacher(teaching.signal, kept), own, teaching.words)
+
+    def has_smaller_vocabulary(self) -> bool:
+        """Whether students know some of the teacher's tokens only."""
+        student = self.recipe.student
+        return student.model == "cut" and student.cut.vocabulary != "all"
+
+    def smaller_vocabulary(self, teachers: Any) -> tuple[Any, list[int]] | None:
+        """What students read with, and the teacher's id of each of their tokens; None: with all.
+
+        Args:
+            teachers: the teacher's tokenizer.
+        """
+        if not self.has_smaller_vocabulary():
+            return None
         from evokd.models.loading import load_tokenizer
         from evokd.models.sliced import load_kept_ids
 
-        kept = load_kept_ids(folder, teaching.tokenizer)
+        folder = self.folder / "start/model"
         own = load_tokenizer(ModelSettings(model=str(folder)))
-        return Teaching(SlicedTeacher(teaching.signal, kept), own, teaching.words)
+        return own, load_kept_ids(folder, teachers)
 
     def release_teacher(self) -> None:
         """Give its memory back; who asks for it again gets it loaded again."""

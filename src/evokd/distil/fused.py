@@ -13,24 +13,21 @@ among the tokens of a batch passes over them twice, the first time for their sco
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from evokd.distil.buffers import Buffers, rows_at_once
 from evokd.distil.closed_forms import Rows
 from evokd.distil.gradients import Gradients, wide
-from evokd.distil.objectives import OBJECTIVES, WITHOUT_TEACHER, objective_settings
+from evokd.distil.objectives import OBJECTIVES, WITHOUT_TEACHER
 from evokd.distil.ranking import RANKED_BY, Choice, TokenQueue, choose, scores
 from evokd.distil.rows import has_row_pass, row_pass
 from evokd.distil.statistics import Statistics, rows_of
-from evokd.distil.tokens import IGNORED, ObjectiveSettings, Tokens, log_odds_against
+from evokd.distil.tokens import ObjectiveSettings, Tokens, log_odds_against
 from evokd.models.heads import Head
-
-BUFFER_BYTES = {"cpu": 60 << 20, "cuda": 1 << 30}
-"""What the logits of a chunk may take, student's and teacher's together."""
-_LEAST_ROWS, _MOST_ROWS = 128, {"cpu": 512, "cuda": 4096}
 
 
 class TeacherLogits(Protocol):
@@ -42,92 +39,6 @@ class TeacherLogits(Protocol):
         Written into `out`, (n, size) and float32 or wider, where that is given.
         """
         ...
-
-
-def fused_loss(
-    objective: str | Callable[[Tokens], Tensor],
-    student_hidden: Tensor,
-    student_head: Tensor | Head,
-    teacher_hidden: Tensor | None,
-    teacher_head: Tensor | Head | None,
-    labels: Tensor,
-    *,
-    weights: Tensor | None = None,
-    betas: Tensor | None = None,
-    memory: TokenQueue | None = None,
-    vocabulary_size: int | None = None,
-    chunk_tokens: int | None = None,
-    **settings: Any,
-) -> Tensor:
-    """Mean loss of an objective over the labels that aren't −100, from hidden states and heads.
-
-    Example:
-        loss = evokd.fused_loss("self_evolution", h, W, h_teacher, W_teacher, labels, gamma=0.4)
-        loss.backward()  # h.grad and W.grad; no logits were stored
-
-    Args:
-        objective: a name of `OBJECTIVES`, or a function from `Tokens` to (N,).
-        student_hidden: (N, Hs), the states that predict the labels; differentiable.
-        student_head: (V, Hs), differentiable; a `Head` where there is bias, scale or soft cap.
-        teacher_hidden: (N, Ht) or None for objectives without a teacher.
-        teacher_head: (V, Ht), or a `Head`.
-        labels: (N,), ids below V; −100 marks a position without a loss.
-        weights: (N,), factors of the tokens' losses; the mean is still over their number.
-        betas: (N,), 0 to 1, β of each token where the objective has a proxy; constants.
-        memory: what selective_kd remembers from call to call, if its `queue` is above 0.
-        vocabulary_size: entries that both vocabularies share, where they differ.
-        chunk_tokens: rows of logits that stand in memory at once; default: what 60 MiB hold (on a
-            GPU: 1 GiB).
-        **settings: fields of `ObjectiveSettings`; the papers' defaults otherwise.
-
-    Returns:
-        Scalar in nats, float32 or wider. Its gradients are computed already: backward() hands them
-        out, once.
-
-    Raises:
-        ValueError: an unknown objective or setting, shapes that don't fit, a missing teacher.
-    """
-    from evokd.distil.teachers import HeadedHidden
-
-    known = objective if isinstance(objective, str) else "noevo"
-    chosen = objective_settings(known, **settings)
-    head = _head(student_head)
-    _check_shapes(student_hidden, head, labels, "student")
-    teacher = None
-    size = head.weight.shape[0]
-    kept = labels != IGNORED
-    whole = bool(kept.all())
-    if teacher_hidden is not None and teacher_head is not None:
-        other = _head(teacher_head)
-        _check_shapes(teacher_hidden, other, labels, "teacher")
-        if other.weight.shape[0] != size and vocabulary_size is None:
-            raise ValueError(
-                f"the student's head has {size} entries, the teacher's {other.weight.shape[0]}; "
-                "pass vocabulary_size, the number that they share"
-            )
-        seen = teacher_hidden.detach()
-        teacher = HeadedHidden(seen if whole else seen[kept], _constant(other))
-    elif isinstance(objective, str) and objective not in WITHOUT_TEACHER:
-        raise ValueError(f"{objective} needs teacher_hidden and teacher_head")
-    if not whole:
-        student_hidden, labels = student_hidden[kept], labels[kept]
-        weights = None if weights is None else weights[kept]
-        betas = None if betas is None else betas[kept]
-    # Weights rather than a division: so the gradients are final when they are computed.
-    mean = torch.full_like(labels, 1 / max(1, len(labels)), dtype=wide(student_hidden))
-    return objective_on_hidden(
-        objective,
-        chosen,
-        student_hidden,
-        head,
-        teacher,
-        labels,
-        weights=mean if weights is None else mean * weights,
-        betas=betas,
-        memory=memory,
-        vocabulary_size=vocabulary_size,
-        chunk_tokens=chunk_tokens,
-    )
 
 
 def objective_on_hidden(
@@ -182,7 +93,7 @@ def objective_on_hidden(
         name=name,
         loss=OBJECTIVES[objective] if isinstance(objective, str) else objective,
         settings=settings,
-        head=_constant(student_head),
+        head=constant(student_head),
         teacher=teacher,
         labels=labels,
         weights=weights,
@@ -204,29 +115,7 @@ def objective_on_hidden(
     return loss
 
 
-@dataclass
-class Buffers:
-    """Memory for the logits of a chunk: fresh pages cost more than the arithmetic on them."""
-
-    _kept: dict[str, Tensor] = field(default_factory=dict)
-
-    def of(self, name: str, rows: int, size: int, like: Tensor) -> Tensor:
-        """(rows, size) of float32 or wider, with anything in it; rows start at whole 64 bytes."""
-        stride = -(-size // 16) * 16
-        kept, dtype = self._kept.get(name), wide(like)
-        known = kept is not None and (kept.dtype, kept.device) == (dtype, like.device)
-        if kept is None or not known or kept.numel() < rows * stride:
-            self._kept.pop(name, None)  # first, so that old and new never stand side by side
-            kept = torch.empty(rows * stride, dtype=dtype, device=like.device)
-            self._kept[name] = kept
-        return kept[: rows * stride].view(rows, stride)[:, :size]
-
-
-def _head(given: Tensor | Head) -> Head:
-    return given if isinstance(given, Head) else Head(given)
-
-
-def _constant(head: Head) -> Head:
+def constant(head: Head) -> Head:
     """The head without gradients; on a GPU its weight cast once where autocast is on."""
     weight, bias = head.weight.detach(), None if head.bias is None else head.bias.detach()
     device = weight.device.type
@@ -261,7 +150,7 @@ class _Work:
     def chunks(self, like: Tensor) -> Iterator[slice]:
         """Slices of the tokens, of one length as nearly as may be."""
         count = len(self.labels)
-        each = self.chunk_tokens or _rows_at_once(self.size, self.teacher is not None, like)
+        each = self.chunk_tokens or rows_at_once(self.size, self.teacher is not None, like)
         if self.chunk_tokens is None:
             each = max(1, -(-count // max(1, -(-count // each))))
         for start in range(0, count, each):
@@ -365,30 +254,11 @@ class _ChunkedLoss(torch.autograd.Function):
         return (*gradients, None)
 
 
-def _rows_at_once(size: int, has_teacher: bool, like: Tensor) -> int:
-    device = "cpu" if like.device.type == "cpu" else "cuda"
-    row = size * (8 if like.dtype == torch.float64 else 4) * (2 if has_teacher else 1)
-    return min(max(BUFFER_BYTES[device] // row, _LEAST_ROWS), _MOST_ROWS[device])
-
-
 def _check_losses(losses: Tensor, labels: Tensor) -> None:
     if losses.shape != labels.shape:
         raise ValueError(
             f"an objective gives one loss per token, {tuple(labels.shape)} here; "
             f"found {tuple(losses.shape)}"
-        )
-
-
-def _check_shapes(hidden: Tensor, head: Head, labels: Tensor, whose: str) -> None:
-    if hidden.dim() != 2 or labels.shape != hidden.shape[:1]:
-        raise ValueError(
-            f"the {whose}'s hidden states {tuple(hidden.shape)} and labels {tuple(labels.shape)} "
-            "don't fit; (N, H) and (N,) are accepted"
-        )
-    if head.weight.shape[1] != hidden.shape[1]:
-        raise ValueError(
-            f"the {whose}'s head {tuple(head.weight.shape)} and hidden states "
-            f"{tuple(hidden.shape)} don't fit; (V, H) and (N, H) are accepted"
         )
 
 

@@ -31,7 +31,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evokd.distil.fused import BUFFER_BYTES, Buffers, TeacherLogits
+from evokd.distil.buffers import BUFFER_BYTES, Buffers
+from evokd.distil.fused import TeacherLogits
 from evokd.distil.gradients import wide
 from evokd.distil.tokens import ObjectiveSettings, Tokens
 from evokd.models.heads import Head

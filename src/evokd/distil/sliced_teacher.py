@@ -15,11 +15,12 @@ from evokd.models.heads import Head
 
 
 @dataclass(frozen=True)
-class _Renamed:
+class Renamed:
     """A data set under the teacher's ids; labels say only where a response is."""
 
     data: Any
     kept: list[int]
+    """The teacher's id of each token."""
 
     def __len__(self) -> int:
         return len(self.data)
@@ -84,7 +85,7 @@ class SlicedTeacher:
             InputError: it hasn't.
         """
         if hasattr(self.signal, "check_holds"):
-            self.signal.check_holds(_Renamed(data, self.kept.tolist()))
+            self.signal.check_holds(Renamed(data, self.kept.tolist()))
 
     def _head(self, whole: Head) -> Head:
         """The kept rows of a head, copied once as long as it stays the same."""

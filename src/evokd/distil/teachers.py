@@ -262,3 +262,20 @@ def pairs_of_data(data: Iterable[Any]) -> Iterator[PairOfBatch]:
         predicts = np.append(labels[1:] != IGNORED, False)
         if predicts.any():
             yield PairOfBatch(np.asarray(example["input_ids"], np.int32), predicts)
+
+
+def shared_width(student: nn.Module, teacher: Any) -> int:
+    """Vocabulary entries of the student; a live teacher must have as many.
+
+    Raises:
+        ValueError: it has another number of them.
+    """
+    size: int = head_of(student).weight.shape[0]
+    if isinstance(teacher, nn.Module):
+        other = head_of(teacher).weight.shape[0]
+        if other != size:
+            raise ValueError(
+                f"the student's vocabulary has {size} entries, the teacher's {other}; "
+                "compare the tokenizers and pass vocabulary_size, the number they share"
+            )
+    return size

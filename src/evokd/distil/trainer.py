@@ -10,7 +10,6 @@ a distiller wants to watch.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -23,9 +22,11 @@ from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from evokd.distil.buffers import Buffers
 from evokd.distil.collators import lengths_of, packing_after, padding_to, weighing_after
 from evokd.distil.companions import Companions, CompanionsKeeper, Seen
-from evokd.distil.fused import Buffers, TeacherLogits, objective_on_hidden
+from evokd.distil.devices import Devices
+from evokd.distil.fused import TeacherLogits, objective_on_hidden
 from evokd.distil.gate_network import BetaNetwork
 from evokd.distil.gates import Gate
 from evokd.distil.objectives import (
@@ -38,8 +39,10 @@ from evokd.distil.objectives import (
 from evokd.distil.on_policy import Ahead, OnPolicy, check_on_policy
 from evokd.distil.ranking import TokenQueue
 from evokd.distil.schedules import BetaSchedule
-from evokd.distil.statistics import SUMS, Statistics
-from evokd.distil.teachers import LiveTeacher, TeacherSignal
+from evokd.distil.speed import Speed
+from evokd.distil.statistics import Statistics
+from evokd.distil.targets import amount, predicting, token_weights
+from evokd.distil.teachers import LiveTeacher, TeacherSignal, shared_width
 from evokd.models.batches import LengthGroupedBatches
 from evokd.models.heads import check_head, final_hidden, head_of
 from evokd.models.packing import pairs_of, takes_packed, width_weight
@@ -130,7 +133,7 @@ class DistillationTrainer(Trainer):
             check_on_policy(on_policy, objective, chosen.lam, teacher, eval_dataset is not None)
         self.companions = Companions(gate, betas, memory, on_policy)
         # First among the callbacks: another may mark a checkpoint as complete.
-        keeper = CompanionsKeeper(self.companions, lambda each: self._gathered(each))
+        keeper = CompanionsKeeper(self.companions, lambda each: self.devices.gathered(each))
         super().__init__(
             model=model,
             args=args,
@@ -141,6 +144,7 @@ class DistillationTrainer(Trainer):
             **kwargs,
         )
         known = isinstance(objective, str)
+        self.devices = Devices(self.accelerator)
         self.without_teacher = known and objective in WITHOUT_TEACHER
         if known and not self.without_teacher and teacher is None:
             raise ValueError(f"objective {objective!r} needs a teacher; only sft does without")
@@ -155,7 +159,7 @@ class DistillationTrainer(Trainer):
         self._buffers = Buffers()
         self.group_by_length = group_by_length
         self.teacher = self._place(teacher)
-        self.vocabulary_size = vocabulary_size or _equal_widths(model, teacher)
+        self.vocabulary_size = vocabulary_size or shared_width(model, teacher)
         check_head(model)
         self.packing = packing and self._packs()
         if self.packing:
@@ -166,9 +170,7 @@ class DistillationTrainer(Trainer):
         if betas is not None:
             betas.to(args.device)
         self.statistics = Statistics.empty()
-        # Tokens, and positions they were laid out on, since the last log.
-        self._positions = torch.zeros(2, dtype=torch.long, device=self.args.device)
-        self._log_time: float | None = None
+        self._speed = Speed(self.args.device)
 
     def train(
         self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any
@@ -235,19 +237,12 @@ class DistillationTrainer(Trainer):
         self._micro_batches_left = len(batches)
         if not batches:
             return batches, None
-        if self._log_time is None:
-            self._log_time = time.perf_counter()
-        amount = sum(self._amount(batch) for batch in batches)
-        total = torch.as_tensor(amount, device=device)
+        self._speed.begin()
+        parts = sum(amount(batch, self.reduction) for batch in batches)
+        total = torch.as_tensor(parts, device=device)
         if self.args.world_size > 1:
             total = self.accelerator.gather(total.reshape(1)).sum()
         return batches, total.clamp(min=1)  # a step without a target has loss 0, not 0/0
-
-    def _amount(self, batch: dict[str, Tensor]) -> Tensor:
-        predicts = _predicts(batch["labels"])
-        if self.reduction == "token":
-            return predicts.sum()
-        return (pairs_of(batch)[predicts].bincount() > 0).sum()
 
     def compute_loss(
         self,
@@ -260,14 +255,13 @@ class DistillationTrainer(Trainer):
         if not self.student.training:
             raise RuntimeError("validation goes through evaluate(), which counts tokens")
         if num_items_in_batch is None:
-            num_items_in_batch = self._amount(inputs).clamp(min=1)
+            num_items_in_batch = amount(inputs, self.reduction).clamp(min=1)
         watched = not self.without_teacher or self._is_logged_step()
         self._micro_batches_left -= 1
         loss = self._summed_loss(
             model, inputs, self.teacher if watched else None, self.statistics, learns=True
         )
-        self._positions[0] += (pairs_of(inputs) >= 0).sum()
-        self._positions[1] += inputs["labels"].numel()
+        self._speed.count(inputs)
         # Devices average their gradients; the loss was divided by what all of them hold together.
         loss = loss * self.accelerator.num_processes / num_items_in_batch
         return (loss, None) if return_outputs else loss
@@ -286,7 +280,7 @@ class DistillationTrainer(Trainer):
         if self.args.torch_compile:
             for ids in read.values():  # one graph for batches of all shapes
                 torch._dynamo.maybe_mark_dynamic(ids, (0, 1))
-        predicts = _predicts(labels)
+        predicts = predicting(labels)
         said: TeacherLogits | None = None if teacher is None else teacher.on(read, predicts)
         hidden = final_hidden(self.student, model, read)[predicts]
         seen = Seen(
@@ -307,7 +301,7 @@ class DistillationTrainer(Trainer):
                 seen.head,
                 said,
                 seen.labels,
-                weights=self._weights(inputs, predicts),
+                weights=token_weights(inputs, predicts, self.reduction),
                 vocabulary_size=self.vocabulary_size,
                 chunk_tokens=self.chunk_tokens,
                 statistics=statistics,
@@ -315,22 +309,9 @@ class DistillationTrainer(Trainer):
                 **self.companions.asked(seen, learns),
             )
         if learns and self._micro_batches_left <= 0:  # once for each optimizer step
-            several = self.args.world_size > 1
             seed = self.args.seed * 1_000_003 + self.state.global_step
-            self.companions.taught(seen, seed, self._mean if several else None)
+            self.companions.taught(seen, seed, self.devices.mean if self.devices.several else None)
         return loss
-
-    def _weights(self, inputs: dict[str, Tensor], predicts: Tensor) -> Tensor | None:
-        """(N,), factors of the tokens' losses; None: all are 1."""
-        weights = None
-        if self.reduction == "sequence" or "weights" in inputs:
-            pairs = pairs_of(inputs)[predicts]
-            if self.reduction == "sequence":
-                weights = 1.0 / pairs.bincount()[pairs]
-            if "weights" in inputs:
-                of_pairs = inputs["weights"][pairs]
-                weights = of_pairs if weights is None else weights * of_pairs
-        return weights
 
     def _progress(self) -> float:
         """The share of optimizer steps done."""
@@ -353,10 +334,8 @@ class DistillationTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """Token means over a validation set: `eval_loss` is the NLL of the reference."""
-        start = time.perf_counter()
-        statistics = self.statistics_on(eval_dataset)
-        if self._log_time is not None:  # what is logged of speed is that of training
-            self._log_time += time.perf_counter() - start
+        with self._speed.paused():
+            statistics = self.statistics_on(eval_dataset)
         means = statistics.means()
         metrics = {f"{metric_key_prefix}_loss": means["student_nll"]}
         for name in ("noevo_loss", "teacher_nll", "hard_share"):
@@ -382,7 +361,7 @@ class DistillationTrainer(Trainer):
             with self.compute_loss_context_manager():
                 self._summed_loss(self.student, inputs, self.teacher, statistics)
         self.student.train(training)
-        return self._over_devices(statistics)
+        return self.devices.all_of(statistics)
 
     def _without_repeats(self, loader: Any, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Unlabel the pairs that fill up the last batch where devices share a data set unevenly."""
@@ -396,65 +375,16 @@ class DistillationTrainer(Trainer):
         labels = inputs["labels"].masked_fill(pairs >= first_repeat, IGNORED)
         return {**inputs, "labels": labels}
 
-    def _over_devices(self, statistics: Statistics) -> Statistics:
-        if self.args.world_size == 1:
-            return statistics
-        mine = torch.tensor([float(statistics.sums.get(name, 0.0)) for name in SUMS])
-        total = self._summed(mine.to(self.args.device))
-        return Statistics(dict(zip(SUMS, total, strict=True)))
-
-    def _summed(self, mine: Tensor) -> Tensor:
-        total: Tensor = self.accelerator.reduce(mine, "sum")
-        return total
-
-    def _summed_here(self, mine: Tensor) -> Tensor:
-        return self._summed(mine.to(self.args.device))
-
-    def _mean(self, mine: Tensor) -> Tensor:
-        return self._summed(mine) / self.args.world_size
-
-    def _gathered(self, mine: Tensor) -> Tensor:
-        """(n,) of each device to all in a row, on all devices."""
-        each: Tensor = self.accelerator.gather(mine.to(self.args.device))
-        return each
-
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Lay what was watched since the last log beside Trainer's loss."""
-        if "loss" in logs and self._log_time is not None:
-            statistics = self._over_devices(self.statistics)
-            real, laid_out = self._summed(self._positions).tolist()
-            seconds = time.perf_counter() - self._log_time
+        if "loss" in logs and self._speed.running:
+            statistics = self.devices.all_of(self.statistics)
             logs |= statistics.means()
-            logs["tokens_per_s"] = round(real / seconds, 1)
-            logs["response_tokens_per_s"] = round(
-                float(statistics.sums.get("tokens", 0.0)) / seconds, 1
-            )
-            logs["padding_share"] = 1.0 - real / max(1, laid_out)
+            logs |= self._speed.watched(statistics, self.devices)
             if self.companions.on_policy is not None:
-                several = self.args.world_size > 1
-                logs |= self.companions.on_policy.watched(self._summed_here if several else None)
+                exchange = self.devices.summed if self.devices.several else None
+                logs |= self.companions.on_policy.watched(exchange)
             if self.companions.gate is not None:
                 logs["gamma"] = self._settings_now().gamma
             self.statistics = Statistics.empty()
-            self._positions.zero_()
-            self._log_time = time.perf_counter()
         super().log(logs, start_time)
-
-
-def _predicts(labels: Tensor) -> Tensor:
-    """(B, T), where the next token is a target: the state at position t predicts that at t + 1."""
-    predicts = torch.zeros_like(labels, dtype=torch.bool)
-    predicts[:, :-1] = labels[:, 1:] != IGNORED
-    return predicts
-
-
-def _equal_widths(student: nn.Module, teacher: Any) -> int:
-    size: int = head_of(student).weight.shape[0]
-    if isinstance(teacher, nn.Module):
-        other = head_of(teacher).weight.shape[0]
-        if other != size:
-            raise ValueError(
-                f"the student's vocabulary has {size} entries, the teacher's {other}; "
-                "compare the tokenizers and pass vocabulary_size, the number they share"
-            )
-    return size

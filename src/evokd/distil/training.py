@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,11 +11,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
-from transformers import TrainerCallback, TrainerState, TrainingArguments
-from transformers.integrations import TensorBoardCallback
+from transformers import TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from evokd.distil.checkpoints import (
+    COMPLETE,
+    STATE,
+    CheckpointMark,
+    last_checkpoint,
+    step_of,
+    take_weights,
+)
 from evokd.distil.companions import Masks
 from evokd.distil.competence import WeightedPairs
 from evokd.distil.gate_network import BetaNetwork
@@ -29,16 +32,12 @@ from evokd.distil.ranking import TokenQueue
 from evokd.distil.schedules import BetaSchedule, linear
 from evokd.distil.teachers import TeacherSignal
 from evokd.distil.trainer import DistillationTrainer
+from evokd.distil.watching import Bar, HardWarning, MetricsFile, summary, tensorboard
 from evokd.methods import BetaSchedule as BetaSettings
 from evokd.methods import MethodSettings
 from evokd.models.batches import EncodedPairs, collate
 from evokd.recipe import TrainingSettings
-from evokd.rundir import read_json, write_json, write_text
-
-COMPLETE = "complete"
-"""File that marks a checkpoint as written to its end; holds the sizes of its files."""
-STATE = "trainer_state.json"
-"""What Trainer writes into a checkpoint to go on from."""
+from evokd.rundir import read_json
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def train(
     metrics = work.folder / "metrics.jsonl"
     last = last_checkpoint(work.folder / "checkpoints")
     mark = CheckpointMark(0.0 if last is None else read_json(last / COMPLETE)["seconds"])
-    callbacks = [MetricsFile(metrics), mark, Bar(work.label), _tensorboard(work.folder)]
+    callbacks = [MetricsFile(metrics), mark, Bar(work.label), tensorboard(work.folder)]
     if work.method.objective == "self_evolution":
         callbacks.append(HardWarning(note))
     if masks is not None:
@@ -124,11 +123,11 @@ def train(
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     if last is not None:
-        note(f"{work.label}: going on from step {_step(last)}")
-    if last is not None and _step(last) >= trainer.args.max_steps:
+        note(f"{work.label}: going on from step {step_of(last)}")
+    if last is not None and step_of(last) >= trainer.args.max_steps:
         # Trainer would take one more step wherever the last one isn't the end of an epoch.
         state = TrainerState.load_from_json(str(last / STATE))
-        _take_weights(student, last.with_name(f"checkpoint-{_kept_step(state, keeps_best)}"))
+        take_weights(student, last.with_name(f"checkpoint-{_kept_step(state, keeps_best)}"))
     else:
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
         state = trainer.state
@@ -140,7 +139,7 @@ def train(
         "steps": state.global_step,
         "train_seconds": round(mark.seconds(), 1),
         "kept_step": _kept_step(state, keeps_best),
-        **_ends(metrics),
+        **summary(metrics),
     }
 
 
@@ -258,162 +257,6 @@ def micro_batches(settings: TrainingSettings, world: int) -> tuple[int, int]:
     return micro, per_device // micro
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; half-written ones are removed."""
-    found = None
-    for path in sorted(folder.glob("checkpoint-*"), key=_step):
-        if _is_whole(path):
-            found = path
-        else:
-            shutil.rmtree(path)
-    if found is not None:
-        _point_to_best(found)
-    return found
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    """Neither cut off while it was written nor while it was removed."""
-    try:
-        files = read_json(checkpoint / COMPLETE)["files"]
-        read_json(checkpoint / STATE)
-        # At least: another process may still have been writing its own file.
-        return all((checkpoint / name).stat().st_size >= size for name, size in files.items())
-    except (OSError, ValueError):
-        return False
-
-
-def _point_to_best(checkpoint: Path) -> None:
-    """Trainer notes the best checkpoint's path; the run folder may have moved since."""
-    state = read_json(checkpoint / STATE)
-    best = state.get("best_model_checkpoint")
-    if best is not None:
-        here = str(checkpoint.with_name(Path(best).name))
-        write_json(checkpoint / STATE, {**state, "best_model_checkpoint": here})
-
-
-class CheckpointMark(TrainerCallback):
-    """Marks each checkpoint once all of it is on disk, and keeps the time that training took."""
-
-    def __init__(self, seconds_before: float = 0.0):
-        self.start = time.perf_counter() - seconds_before
-
-    def seconds(self) -> float:
-        """Since the training began, without the time between a kill and the next sitting."""
-        return time.perf_counter() - self.start
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if not state.is_world_process_zero:
-            return
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        files = {
-            str(path.relative_to(folder)): path.stat().st_size
-            for path in sorted(folder.rglob("*"))
-            # The state's size changes where _point_to_best writes it anew.
-            if path.is_file() and path.name != STATE
-        }
-        write_json(folder / COMPLETE, {"seconds": round(self.seconds(), 2), "files": files})
-
-
-class MetricsFile(TrainerCallback):
-    """One JSON object a logged step; a resumed training takes back what it will log again."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if not state.is_world_process_zero:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in read_metrics(self.path) if line["step"] <= state.global_step]
-        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kw: Any
-    ) -> None:
-        if not state.is_world_process_zero or not logs or "train_runtime" in logs:
-            return
-        line = {"step": state.global_step, **{k: _plain(v) for k, v in logs.items()}}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file; a last line cut off by a kill is left out."""
-    if not path.exists():
-        return []
-    lines = []
-    for text in path.read_text(encoding="utf-8").split("\n"):
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            continue
-    return lines
-
-
-class HardWarning(TrainerCallback):
-    """Says so when nearly every token stays hard: their gradients are damped, learning is slow."""
-
-    LIMIT = 0.8
-    PATIENCE = 5
-
-    def __init__(self, note: Callable[[str], None]):
-        self.note = note
-        self.seen = 0
-        self.said = False
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kw: Any
-    ) -> None:
-        share = (logs or {}).get("hard_share")
-        if share is None or not state.is_world_process_zero:
-            return
-        self.seen = self.seen + 1 if share > self.LIMIT else 0
-        if self.seen >= self.PATIENCE and not self.said:
-            self.said = True
-            self.note(
-                f"warning: {share:.0%} of the tokens are hard at step {state.global_step}; the "
-                "loss of a hard token is bounded and its gradient damped, so a student this weak "
-                "learns slowly: warm-start it (student.warm_start_steps) or raise gamma"
-            )
-
-
-class Bar(TrainerCallback):
-    """A progress bar with the time left."""
-
-    def __init__(self, label: str):
-        self.label = label
-        self.bar: tqdm | None = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            self.bar = tqdm(
-                total=state.max_steps,
-                initial=state.global_step,
-                desc=f"{self.label:<24}",
-                unit="step",
-                file=sys.stderr,
-                dynamic_ncols=True,
-                leave=True,
-            )
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.bar is not None:
-            self.bar.update(state.global_step - self.bar.n)
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kw: Any
-    ) -> None:
-        if self.bar is not None and logs and "student_nll" in logs:
-            shown = {"nll": f"{logs['student_nll']:.3f}"}
-            if "hard_share" in logs:
-                shown["hard"] = f"{logs['hard_share']:.0%}"
-            self.bar.set_postfix(shown)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
 def _keeps_best(settings: TrainingSettings, method: MethodSettings) -> bool:
     """The paper keeps SFT's best checkpoint on validation, and distillation's last (4.2)."""
     if settings.select == "auto":
@@ -423,62 +266,10 @@ def _keeps_best(settings: TrainingSettings, method: MethodSettings) -> bool:
 
 def _kept_step(state: TrainerState, keeps_best: bool) -> int:
     best = state.best_model_checkpoint if keeps_best else None
-    return _step(Path(best)) if best else state.global_step
-
-
-def _take_weights(student: nn.Module, checkpoint: Path) -> None:
-    model: Any = type(student)
-    saved = model.from_pretrained(checkpoint, dtype=torch.float32)
-    student.load_state_dict(saved.state_dict())
-
-
-def _tensorboard(folder: Path) -> TensorBoardCallback:
-    """Curves beside metrics.jsonl; Trainer's own place is thrown away with the checkpoints."""
-    callback = TensorBoardCallback()
-    callback.logging_dir = str(folder / "tensorboard")
-    return callback
-
-
-def _ends(path: Path) -> dict[str, float]:
-    """Mean share of padding; first and last of what was logged of the teacher's side."""
-    logged = read_metrics(path)
-    shares = [line["padding_share"] for line in logged if "padding_share" in line]
-    facts = {"padding_share": sum(shares) / len(shares)} if shares else {}
-    facts |= _own_share(logged)
-    lines = [line for line in logged if "hard_share" in line]
-    if not lines:
-        return facts
-    last = lines[-max(1, len(lines) // 10) :]
-    return facts | {
-        "hard_share_start": lines[0]["hard_share"],
-        "hard_share_end": sum(line["hard_share"] for line in last) / len(last),
-        "noevo_loss_end": sum(line["noevo_loss"] for line in last) / len(last),
-    }
-
-
-def _own_share(logged: list[dict[str, Any]]) -> dict[str, float]:
-    """Of the logged steps that weren't on given text; a line speaks of the steps since the last."""
-    lines = [line for line in logged if "own_share" in line]
-    if not lines:
-        return {}
-    begins = [0, *(line["step"] for line in lines[:-1])]
-    steps = [line["step"] - begin for line, begin in zip(lines, begins, strict=True)]
-    own = sum(line["own_share"] * count for line, count in zip(lines, steps, strict=True))
-    return {"own_share": own / max(1, sum(steps))}
+    return step_of(Path(best)) if best else state.global_step
 
 
 def _bf16(settings: TrainingSettings, device: torch.device) -> bool:
     if settings.precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
     return settings.precision == "bfloat16"
-
-
-def _step(path: Path) -> int:
-    return int(path.name.rsplit("-", 1)[1])
-
-
-def _plain(value: Any) -> Any:
-    """Six digits that count; JSON knows no infinity."""
-    if not isinstance(value, float):
-        return value
-    return float(f"{value:.6g}") if math.isfinite(value) else None

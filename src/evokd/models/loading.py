@@ -22,6 +22,7 @@ import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
 from tokenizers.models import BPE
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
@@ -128,7 +129,18 @@ def train_tokenizer(
 
 def fresh_model(settings: FreshModel, tokenizer: Any, seed: int) -> LlamaForCausalLM:
     """A Llama in float32 with random weights that depend on the seed alone."""
-    config = LlamaConfig(
+    config = fresh_config(settings, tokenizer)
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        return LlamaForCausalLM(config)
+    finally:
+        torch.set_rng_state(state)
+
+
+def fresh_config(settings: FreshModel, tokenizer: Any) -> LlamaConfig:
+    """The shape of a fresh model."""
+    return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=settings.hidden_size,
         intermediate_size=settings.intermediate_size or -(-settings.hidden_size * 8 // 96) * 32,
@@ -141,12 +153,21 @@ def fresh_model(settings: FreshModel, tokenizer: Any, seed: int) -> LlamaForCaus
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=end_token_id(tokenizer),
     )
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
+
+
+def load_config(settings: ModelSettings) -> Any:
+    """The shape of a model that isn't fresh, without its weights.
+
+    Raises:
+        InputError: it isn't there or can't be read.
+    """
+    name, more = _locate(settings.model, settings.revision)
     try:
-        return LlamaForCausalLM(config)
-    finally:
-        torch.set_rng_state(state)
+        return AutoConfig.from_pretrained(
+            name, trust_remote_code=settings.trust_remote_code, **more
+        )
+    except Exception as error:  # transformers raises many kinds; all mean: not here, or not this
+        raise _not_loaded("model", settings.model, settings.revision, error) from error
 
 
 def load_tokenizer(settings: ModelSettings) -> Any:
@@ -248,8 +269,9 @@ def load_translator(
     if prompt is None and not (folder / "prompt.json").is_file():
         found = "holds no prompt.json" if folder.is_dir() else "is no folder here"
         raise InputError(
-            f"{folder_or_id} {found}, so nothing says how the model wants to be asked; "
-            "type --prompt parrot (or alma, chat, compact, a template file)"
+            f"{folder_or_id} {found}: name a folder that evokd saved, such as "
+            "RUN/students/NAME.seed1/model, or say how another model wants to be asked, by "
+            "--prompt parrot (or alma, chat, compact, a template file)"
         )
     prompt = prompt or Prompt.load(folder)
     return Translator(load_model(settings, device, dtype), load_tokenizer(settings), prompt)

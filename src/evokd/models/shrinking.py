@@ -19,7 +19,7 @@ from evokd.errors import InputError
 from evokd.models.batches import collate
 from evokd.models.heads import decoder_of
 from evokd.models.importance import scores_of
-from evokd.models.layouts import Layout, layers_of, layout_of
+from evokd.models.layouts import KNOWN, Layout, layers_of, layout_of
 from evokd.models.loading import describe
 from evokd.recipe import CutModel
 
@@ -93,6 +93,27 @@ def cut(
     for old, new in zip(numbers, layers_of(student), strict=True):
         _check_alike(layers[old], new, old, text.model_type)
     return student
+
+
+def check_cut(settings: CutModel, config: Any) -> None:
+    """See from the shape of a teacher, before any hour is spent, whether it can be cut like this.
+
+    Raises:
+        InputError: a number that doesn't fit.
+    """
+    text = config.get_text_config()
+    _layers_to_keep(settings.layers, text.num_hidden_layers)
+    if text.model_type not in KNOWN:
+        return  # `cut` looks at the model itself
+    heads = text.num_attention_heads
+    layout = Layout(
+        heads,
+        getattr(text, "num_key_value_heads", None) or heads,
+        getattr(text, "head_dim", None) or text.hidden_size // heads,
+        text.intermediate_size,
+    )
+    _heads_to_keep(settings.heads, layout, text)
+    _width_to_keep(settings.intermediate_size, layout)
 
 
 def rebuilt(

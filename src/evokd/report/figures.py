@@ -7,6 +7,7 @@ readers can tell apart) and its dash pattern in all figures. A figure without da
 
 from __future__ import annotations
 
+import colorsys
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -64,8 +65,19 @@ SMOOTHING = 0.05
 def colours(names: Sequence[str]) -> dict[str, str]:
     """System → colour: known methods have theirs, others take spare ones in order."""
     others = [name for name in names if name not in PALETTE]
-    spare = {name: SPARE[i % len(SPARE)] for i, name in enumerate(others)}
+    spare = {
+        name: SPARE[i] if i < len(SPARE) else _further(i - len(SPARE))
+        for i, name in enumerate(others)
+    }
     return {name: PALETTE.get(name) or spare[name] for name in names}
+
+
+def _further(number: int) -> str:
+    """Colours without end, each far from the last: hues a golden angle apart, three depths."""
+    red, green, blue = colorsys.hls_to_rgb(
+        (0.07 + 0.618034 * number) % 1, (0.38, 0.5, 0.28)[number % 3], 0.6
+    )
+    return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
 
 
 def loss_curves(curves: Curves, paint: Paint = None) -> str | None:

@@ -18,7 +18,14 @@ from evokd.errors import InputError
 from evokd.report import analysis, figures, sections
 from evokd.report.formatting import arrow
 from evokd.report.headline import headline
-from evokd.report.reading import Results, focus_system, names_of_test_sets, plain_student, systems
+from evokd.report.reading import (
+    Results,
+    curves_shown,
+    focus_system,
+    names_of_test_sets,
+    plain_student,
+    systems,
+)
 from evokd.report.tables import METRIC_LABELS, as_latex, as_markdown
 
 
@@ -124,6 +131,11 @@ def _figures(
 ) -> list[dict[str, Any]]:
     """Those figures that there are data for."""
     found: list[tuple[str | None, str, str]] = []
+    shown = curves_shown(results)
+    students = [name for name in systems(results) if name != "teacher"]
+    few = "" if len(shown) >= len(students) else f" Shown: {', '.join(shown)}."
+    every, curves = curves, {name: runs for name, runs in curves.items() if name in shown}
+    diagnostics = {k: v for k, v in diagnostics.items() if k == "start" or k in shown}
     spread = (
         "Bars: ± one standard deviation over seeds." if len(results.get("seeds") or []) > 1 else ""
     )
@@ -144,28 +156,29 @@ def _figures(
             figures.loss_curves(curves, paint),
             "The common loss",
             "Divergence of the student from the mix of teacher and reference, the same quantity "
-            "for all methods; running mean over 5 % of the training.",
+            f"for all methods; running mean over 5 % of the training.{few}",
         )
     )
     found.append(
         (
             figures.difficulty_histogram(diagnostics, paint),
             "Difficulty of validation tokens",
-            "Grey: the students’ common start. Beyond Γ a token is hard.",
+            f"Grey: the students’ common start. Beyond Γ a token is hard.{few}",
         )
     )
     found.append(
         (
             figures.hard_share_curves(curves, paint),
             "Share of hard tokens",
-            "Tokens of a batch with a difficulty above Γ; running mean over 5 % of the training.",
+            "Tokens of a batch with a difficulty above Γ; running mean over 5 % of the training."
+            f"{few}",
         )
     )
     focus = focus_system(results)
     if focus:
         found.append(
             (
-                figures.hard_weight_curves(curves, focus),
+                figures.hard_weight_curves(every, focus),
                 f"What hard tokens weigh in {focus}",
                 "Their share of the tokens, of the loss and of the gradient.",
             )

@@ -66,6 +66,25 @@ def objectives_of(results: Results) -> dict[str, str | None]:
     return {row["system"]: row.get("objective") for row in results.get("systems") or []}
 
 
+def on_references(results: Results, system: str) -> bool:
+    """Whether its training text was the references, so that what was logged of it compares."""
+    rows = [row for row in results.get("systems") or [] if row["system"] == system]
+    settings = (rows[0].get("settings") or {}) if rows else {}
+    return settings.get("text", "reference") == "reference" and not settings.get("on_policy")
+
+
+def curves_shown(results: Results, most: int = 8) -> list[str]:
+    """Students whose curves stand in one figure: trained on the references, and where these are too
+    many the plain one, the baseline, what the report is about and those with the best BLEU."""
+    names = [n for n in systems(results) if n != "teacher" and on_references(results, n)]
+    names = [name for name in names if objectives_of(results).get(name) != "pruned"]
+    test_set = (names_of_test_sets(results) or [""])[0]
+    first = [plain_student(results), results.get("baseline"), focus_system(results)]
+    ranked = sorted(names, key=lambda name: -(mean_score(results, name, test_set) or 0.0))
+    kept = list(dict.fromkeys(name for name in (*first, *ranked) if name in names))[:most]
+    return [name for name in names if name in kept]
+
+
 def plain_student(results: Results) -> str | None:
     """The student that was trained without a teacher."""
     objectives = objectives_of(results)

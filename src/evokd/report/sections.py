@@ -18,6 +18,7 @@ from evokd.report.reading import (
     main_table,
     names_of_test_sets,
     objectives_of,
+    on_references,
     plain_student,
     systems,
 )
@@ -219,11 +220,11 @@ def training(results: Results) -> list[dict[str, str]]:
                 "time": duration(_mean(run.get("train_seconds") for run in runs)),
                 "tokens_per_s": whole(_mean(run.get("tokens_per_s") for run in runs)),
                 "hard": DASH
-                if hard[1] is None
+                if hard[1] is None or not on_references(results, name)
                 else f"{percent(hard[0])} → {percent(hard[1])}"
                 if hard[0] is not None
                 else percent(hard[1]),
-                "loss": decimal(_mean(run.get("noevo_loss_end") for run in runs), 3),
+                "loss": decimal(_mean(_common_loss(run) for run in runs), 3),
             }
         )
     return rows
@@ -365,6 +366,12 @@ def _token(token: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _common_loss(run: Mapping[str, Any]) -> float | None:
+    """On validation where there is such text: training text isn't the same for all."""
+    on_validation = run.get("valid_difficulty")
+    return run.get("noevo_loss_end") if on_validation is None else on_validation
+
+
 def _settings(run: Mapping[str, Any]) -> str:
     settings = run.get("settings") or {}
     wanted = USED.get(run.get("objective") or "", tuple(SYMBOLS))
@@ -391,7 +398,7 @@ def _setting(value: Any) -> str:
     if "start" in value:
         course = f"{value['start']} → {value.get('end')}"
         return course if rule is None else f"{rule} {course}"
-    return " ".join(str(one) for one in list(value.values())[:1])
+    return ", ".join(f"{key} {one}" for key, one in value.items() if one)
 
 
 def _fate(reason: str, dropped: Mapping[str, Any], read: int) -> dict[str, str]:

@@ -207,7 +207,12 @@ def read_phrasebook(wanted: Wanted, notes: list[str]) -> Iterator[Unit]:
 def _splits(split: str, size: int | None) -> dict[str, list[Triple]]:
     from evokd.text.phrasebook import phrasebook
 
-    return phrasebook(**({split: size} if size is not None else {}))
+    if size is None:
+        return phrasebook()
+    # Drawn in this order, and each without a look at those that come after it.
+    drawn = ("test", "valid", "train")
+    after = drawn[drawn.index(split) + 1 :]
+    return phrasebook(**{split: size, **dict.fromkeys(after, 0)})
 
 
 def _triples(split: str, size: int | None) -> list[Triple]:

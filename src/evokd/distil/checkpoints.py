@@ -1,0 +1,87 @@
+"""Checkpoints of a training: which are whole, the newest of them, and what it leaves behind."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TrainerCallback
+
+from evokd.rundir import read_json, write_json
+
+COMPLETE = "complete"
+"""File that marks a checkpoint as written to its end; holds the sizes of its files."""
+STATE = "trainer_state.json"
+"""What Trainer writes into a checkpoint to go on from."""
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; half-written ones are removed."""
+    found = None
+    for path in sorted(folder.glob("checkpoint-*"), key=step_of):
+        if _is_whole(path):
+            found = path
+        else:
+            shutil.rmtree(path)
+    if found is not None:
+        _point_to_best(found)
+    return found
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Neither cut off while it was written nor while it was removed."""
+    try:
+        files = read_json(checkpoint / COMPLETE)["files"]
+        read_json(checkpoint / STATE)
+        # At least: another process may still have been writing its own file.
+        return all((checkpoint / name).stat().st_size >= size for name, size in files.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _point_to_best(checkpoint: Path) -> None:
+    """Trainer notes the best checkpoint's path; the run folder may have moved since."""
+    state = read_json(checkpoint / STATE)
+    best = state.get("best_model_checkpoint")
+    if best is not None:
+        here = str(checkpoint.with_name(Path(best).name))
+        write_json(checkpoint / STATE, {**state, "best_model_checkpoint": here})
+
+
+class CheckpointMark(TrainerCallback):
+    """Marks each checkpoint once all of it is on disk, and keeps the time that training took."""
+
+    def __init__(self, seconds_before: float = 0.0):
+        self.start = time.perf_counter() - seconds_before
+
+    def seconds(self) -> float:
+        """Since the training began, without the time between a kill and the next sitting."""
+        return time.perf_counter() - self.start
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not state.is_world_process_zero:
+            return
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        files = {
+            str(path.relative_to(folder)): path.stat().st_size
+            for path in sorted(folder.rglob("*"))
+            # The state's size changes where _point_to_best writes it anew.
+            if path.is_file() and path.name != STATE
+        }
+        write_json(folder / COMPLETE, {"seconds": round(self.seconds(), 2), "files": files})
+
+
+def take_weights(student: nn.Module, checkpoint: Path) -> None:
+    """A checkpoint's weights into a model of its class, in place."""
+    model: Any = type(student)
+    saved = model.from_pretrained(checkpoint, dtype=torch.float32)
+    student.load_state_dict(saved.state_dict())
+
+
+def step_of(path: Path) -> int:
+    """The step that a checkpoint was written after, from its name."""
+    return int(path.name.rsplit("-", 1)[1])

@@ -1,0 +1,41 @@
+"""What devices that train together exchange; one alone keeps what it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from evokd.distil.statistics import SUMS, Statistics
+
+
+@dataclass(frozen=True)
+class Devices:
+    """All that train together, as seen from one of them."""
+
+    accelerator: Accelerator
+
+    @property
+    def several(self) -> bool:
+        return bool(self.accelerator.num_processes > 1)
+
+    def summed(self, mine: Tensor) -> Tensor:
+        total: Tensor = self.accelerator.reduce(mine.to(self.accelerator.device), "sum")
+        return total
+
+    def mean(self, mine: Tensor) -> Tensor:
+        return self.summed(mine) / self.accelerator.num_processes
+
+    def gathered(self, mine: Tensor) -> Tensor:
+        """(n,) of each device to all in a row, on all devices."""
+        each: Tensor = self.accelerator.gather(mine.to(self.accelerator.device))
+        return each
+
+    def all_of(self, statistics: Statistics) -> Statistics:
+        """The sums of all devices."""
+        if not self.several:
+            return statistics
+        mine = torch.tensor([float(statistics.sums.get(name, 0.0)) for name in SUMS])
+        return Statistics(dict(zip(SUMS, self.summed(mine), strict=True)))

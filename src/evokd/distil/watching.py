@@ -1,0 +1,158 @@
+"""What is seen of a training: metrics on disk, curves, a progress bar, a warning, and a summary."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback
+
+from evokd.rundir import write_text
+
+
+class MetricsFile(TrainerCallback):
+    """One JSON object a logged step; a resumed training takes back what it will log again."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not state.is_world_process_zero:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [line for line in read_metrics(self.path) if line["step"] <= state.global_step]
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kw: Any
+    ) -> None:
+        if not state.is_world_process_zero or not logs or "train_runtime" in logs:
+            return
+        line = {"step": state.global_step, **{k: _plain(v) for k, v in logs.items()}}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics file; a last line cut off by a kill is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").split("\n"):
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return lines
+
+
+class HardWarning(TrainerCallback):
+    """Says so when nearly every token stays hard: their gradients are damped, learning is slow."""
+
+    LIMIT = 0.8
+    PATIENCE = 5
+
+    def __init__(self, note: Callable[[str], None]):
+        self.note = note
+        self.seen = 0
+        self.said = False
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kw: Any
+    ) -> None:
+        share = (logs or {}).get("hard_share")
+        if share is None or not state.is_world_process_zero:
+            return
+        self.seen = self.seen + 1 if share > self.LIMIT else 0
+        if self.seen >= self.PATIENCE and not self.said:
+            self.said = True
+            self.note(
+                f"warning: {share:.0%} of the tokens are hard at step {state.global_step}; the "
+                "loss of a hard token is bounded and its gradient damped, so a student this weak "
+                "learns slowly: warm-start it (student.warm_start_steps) or raise gamma"
+            )
+
+
+class Bar(TrainerCallback):
+    """A progress bar with the time left."""
+
+    def __init__(self, label: str):
+        self.label = label
+        self.bar: tqdm | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self.bar = tqdm(
+                total=state.max_steps,
+                initial=state.global_step,
+                desc=f"{self.label:<24}",
+                unit="step",
+                file=sys.stderr,
+                dynamic_ncols=True,
+                leave=True,
+            )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kw: Any
+    ) -> None:
+        if self.bar is not None and logs and "student_nll" in logs:
+            shown = {"nll": f"{logs['student_nll']:.3f}"}
+            if "hard_share" in logs:
+                shown["hard"] = f"{logs['hard_share']:.0%}"
+            self.bar.set_postfix(shown)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def tensorboard(folder: Path) -> TensorBoardCallback:
+    """Curves beside metrics.jsonl; Trainer's own place is thrown away with the checkpoints."""
+    callback = TensorBoardCallback()
+    callback.logging_dir = str(folder / "tensorboard")
+    return callback
+
+
+def summary(path: Path) -> dict[str, float]:
+    """Mean share of padding; first and last of what was logged of the teacher's side."""
+    logged = read_metrics(path)
+    shares = [line["padding_share"] for line in logged if "padding_share" in line]
+    facts = {"padding_share": sum(shares) / len(shares)} if shares else {}
+    facts |= _own_share(logged)
+    lines = [line for line in logged if "hard_share" in line]
+    if not lines:
+        return facts
+    last = lines[-max(1, len(lines) // 10) :]
+    return facts | {
+        "hard_share_start": lines[0]["hard_share"],
+        "hard_share_end": sum(line["hard_share"] for line in last) / len(last),
+        "noevo_loss_end": sum(line["noevo_loss"] for line in last) / len(last),
+    }
+
+
+def _own_share(logged: list[dict[str, Any]]) -> dict[str, float]:
+    """Of the logged steps that weren't on given text; a line speaks of the steps since the last."""
+    lines = [line for line in logged if "own_share" in line]
+    if not lines:
+        return {}
+    begins = [0, *(line["step"] for line in lines[:-1])]
+    steps = [line["step"] - begin for line, begin in zip(lines, begins, strict=True)]
+    own = sum(line["own_share"] * count for line, count in zip(lines, steps, strict=True))
+    return {"own_share": own / max(1, sum(steps))}
+
+
+def _plain(value: Any) -> Any:
+    """Six digits that count; JSON knows no infinity."""
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.6g}") if math.isfinite(value) else None
