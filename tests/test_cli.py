@@ -325,6 +325,15 @@ def test_the_version_is_told():
     assert out.split(".")[0].isdigit()
 
 
+def test_a_flag_that_is_repeated_adds_to_what_was_said():
+    said = "distil --teacher a --student b -l en-de -o out --train x --train y z --test t --test u"
+    args = cli._arguments([*said.split(), *["--method", "seq_inter", "--method", "skl"]])
+    tree = cli._recipe_of(args)
+    assert [source["path"] for source in tree["corpus"]["train"]] == ["x", "y", "z"]
+    assert [source["path"] for source in tree["corpus"]["test"]] == ["t", "u"]
+    assert tree["methods"] == ["sft", "seq_kd", "seq_inter", "skl"]  # seq_inter goes on from seq_kd
+
+
 def test_distil_wants_a_test_set(tmp_path):
     common = ("distil", "--teacher", "fresh", "--student", "fresh", "-l", "en-de")
     said = refused(*common, "--train", tmp_path / "train", "-o", tmp_path / "run")

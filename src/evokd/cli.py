@@ -326,6 +326,7 @@ def _parser() -> argparse.ArgumentParser:
         "--train",
         required=True,
         nargs="+",
+        action="extend",
         metavar="PREFIX",
         help="parallel text: a prefix (PREFIX.en + PREFIX.de) or any file evokd reads",
     )
@@ -337,11 +338,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="en-de",
         help="direction; repeat it for more (-l en-de -l de-en)",
     )
-    p.add_argument("--valid", nargs="*", default=[], metavar="PREFIX")
-    p.add_argument("--test", nargs="*", default=[], metavar="PREFIX")
+    p.add_argument("--valid", nargs="*", action="extend", default=[], metavar="PREFIX")
+    p.add_argument("--test", nargs="*", action="extend", default=[], metavar="PREFIX")
     p.add_argument(
         "--method",
         nargs="+",
+        action="extend",
         choices=METHOD_NAMES,
         metavar="METHOD",
         help=f"default: self_evolution; of {', '.join(METHOD_NAMES)}",
