@@ -52,8 +52,8 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
 from evokd import DistillationTrainer
-from evokd.distil.cache import contents_for, write_cache
-from evokd.distil.teachers import CachedTeacher
+from evokd.distil.signal.cache import contents_for, write_cache
+from evokd.distil.signal.teachers import CachedTeacher
 from evokd.methods import OBJECTIVE_NAMES
 from evokd.models.batches import EncodedPairs, LengthGroupedBatches, collate, encode_corpus
 from evokd.models.loading import train_tokenizer

@@ -61,10 +61,11 @@ def test_the_method_page_shows_the_example_and_names_what_is_there():
     source = (EXAMPLES / "add_an_objective.py").read_text(encoding="utf-8")
     (focal,) = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
     assert f"```python\n{ast.get_source_segment(source, focal)}\n```" in page
-    rooms = dict.fromkeys(
-        ("objectives", "schedules", "fused", "closed_forms", "rows", "trainer"), "distil"
-    )
-    rooms["heads"] = "models"
+    rooms = {
+        **dict.fromkeys(("objectives", "schedules"), "distil"),
+        **dict.fromkeys(("fused", "closed_forms", "rows"), "distil.chunks"),
+        **{"trainer": "distil.learning", "heads": "models"},
+    }
     named = re.findall(rf"`({'|'.join(rooms)})\.([\w.]+)`", page)
     named = [(module, name) for module, name in named if name not in ("py", "c")]
     assert len(named) > 15

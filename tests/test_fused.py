@@ -9,12 +9,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import evokd
-from evokd.distil.buffers import Buffers
-from evokd.distil.fused import objective_on_hidden
+from evokd.distil.chunks.buffers import Buffers
+from evokd.distil.chunks.fused import objective_on_hidden
 from evokd.distil.objectives import OBJECTIVES, Tokens, objective_settings, token_loss
 from evokd.distil.ranking import TokenQueue
+from evokd.distil.signal.teachers import HeadedHidden
 from evokd.distil.statistics import Statistics
-from evokd.distil.teachers import HeadedHidden
 from evokd.models.heads import Head
 
 N, V, HS, HT = 37, 50, 12, 20

@@ -12,7 +12,7 @@ from evokd.distil.gate_network import (
     lookahead,
     skew_gradient,
 )
-from evokd.distil.teachers import HeadedHidden
+from evokd.distil.signal.teachers import HeadedHidden
 from evokd.distil.tokens import ObjectiveSettings, Tokens, mixture
 from evokd.models.heads import Head
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from evokd.distil.closed_forms import Rows
-from evokd.distil.fused import objective_on_hidden
+from evokd.distil.chunks.closed_forms import Rows
+from evokd.distil.chunks.fused import objective_on_hidden
 from evokd.distil.gates import gate_of, objective_of, running_mean, running_quantile
 from evokd.distil.objectives import token_loss
 from evokd.distil.schedules import cosine, linear
-from evokd.distil.teachers import HeadedHidden
+from evokd.distil.signal.teachers import HeadedHidden
 from evokd.distil.tokens import ObjectiveSettings, Tokens
 from evokd.methods import MethodSettings
 from evokd.models.heads import Head

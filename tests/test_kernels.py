@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from evokd.distil import kernels
+from evokd.distil.chunks import kernels
 from evokd.distil.objectives import OBJECTIVES, Tokens, objective_settings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Triton is for Linux")

@@ -8,10 +8,10 @@ import torch
 from transformers import TrainingArguments
 
 from evokd import DistillationTrainer
+from evokd.distil.learning.on_policy import OnPolicy, examples_of, prompt_length, response_cap
 from evokd.distil.objectives import objective_settings
-from evokd.distil.on_policy import OnPolicy, examples_of, prompt_length, response_cap
-from evokd.distil.sliced_teacher import SlicedTeacher
-from evokd.distil.teachers import CachedTeacher
+from evokd.distil.signal.sliced_teacher import SlicedTeacher
+from evokd.distil.signal.teachers import CachedTeacher
 from evokd.errors import InputError
 from evokd.methods import OnPolicySettings
 from evokd.models.batches import IGNORED, collate

@@ -6,8 +6,8 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from evokd.distil import kernels, rows, rows_in_c
-from evokd.distil.closed_forms import closed_form
+from evokd.distil.chunks import kernels, rows, rows_in_c
+from evokd.distil.chunks.closed_forms import closed_form
 from evokd.distil.objectives import OBJECTIVES, most_difficult, objective_settings, token_loss
 
 CLOSED = sorted(

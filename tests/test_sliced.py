@@ -21,11 +21,11 @@ from transformers import (
     TrainingArguments,
 )
 
-from evokd.distil.cache import contents_for, write_cache
+from evokd.distil.learning.trainer import DistillationTrainer
 from evokd.distil.objectives import IGNORED
-from evokd.distil.sliced_teacher import SlicedTeacher
-from evokd.distil.teachers import CachedTeacher, LiveTeacher, TopKLogits
-from evokd.distil.trainer import DistillationTrainer
+from evokd.distil.signal.cache import contents_for, write_cache
+from evokd.distil.signal.sliced_teacher import SlicedTeacher
+from evokd.distil.signal.teachers import CachedTeacher, LiveTeacher, TopKLogits
 from evokd.errors import InputError
 from evokd.models.batches import collate, encode_corpus
 from evokd.models.loading import load_translator, save_translator, train_tokenizer

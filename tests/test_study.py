@@ -429,7 +429,7 @@ def test_bad_text_leaves_what_was_made(finished, copied, tmp_path):
 CHILD = """
 import os, signal, sys
 from evokd.cli import main
-from evokd.distil.checkpoints import CheckpointMark
+from evokd.distil.learning.checkpoints import CheckpointMark
 
 mark = CheckpointMark.on_save
 
@@ -466,7 +466,7 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path, monkeypatch):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert evokd("run", path, "-o", whole)[0] == 0
 
-    from evokd.distil.checkpoints import CheckpointMark
+    from evokd.distil.learning.checkpoints import CheckpointMark
 
     mark = CheckpointMark.on_save
 

@@ -14,11 +14,17 @@ import torch
 from safetensors.torch import load_file
 from transformers import Trainer, TrainerControl
 
-from evokd.distil import training
-from evokd.distil.checkpoints import CheckpointMark, last_checkpoint
-from evokd.distil.on_policy import OnPolicy
-from evokd.distil.training import Training, arguments, method_settings, micro_batches, train
-from evokd.distil.watching import HardWarning, MetricsFile, read_metrics
+from evokd.distil.learning import training
+from evokd.distil.learning.checkpoints import CheckpointMark, last_checkpoint
+from evokd.distil.learning.on_policy import OnPolicy
+from evokd.distil.learning.training import (
+    Training,
+    arguments,
+    method_settings,
+    micro_batches,
+    train,
+)
+from evokd.distil.learning.watching import HardWarning, MetricsFile, read_metrics
 from evokd.methods import MethodSettings
 from evokd.recipe import TrainingSettings
 from evokd.translate.sampling import TokenSampler

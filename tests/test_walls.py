@@ -111,7 +111,7 @@ def test_the_paper_imports_torch_and_nothing_else():
 
 
 def test_the_trainer_knows_no_language_and_the_report_no_model():
-    assert "text" not in rooms_used(PACKAGE / "distil/trainer.py")
+    assert "text" not in rooms_used(PACKAGE / "distil/learning/trainer.py")
     for path in (PACKAGE / "report").glob("*.py"):
         assert not rooms_used(path) & {"models", "distil", "translate"}
 

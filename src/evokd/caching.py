@@ -48,8 +48,8 @@ def make_cache(study: Study, corpus: Stage, teacher: System, check: bool = False
             *_beside_references(study),
         ),
     )
-    from evokd.distil.cache import contents_for, write_cache
-    from evokd.distil.cache_file import CATALOGUE
+    from evokd.distil.signal.cache import contents_for, write_cache
+    from evokd.distil.signal.cache_file import CATALOGUE
 
     done = is_done(study, stage)
     if done and not (check and _mend(study, stage.folder, thorough=True)):
@@ -84,8 +84,8 @@ def check_cache(study: Study, cache: Stage, start: System) -> Stage | None:
     )
     if is_done(study, stage):
         return stage
-    from evokd.distil.topk_error import measure_error
-    from evokd.distil.training import method_settings
+    from evokd.distil.learning.training import method_settings
+    from evokd.distil.signal.topk_error import measure_error
     from evokd.models.batches import collate, filler_id
 
     began = time.perf_counter()
@@ -116,7 +116,7 @@ def check_cache(study: Study, cache: Stage, start: System) -> Stage | None:
 
 def size_in_words(facts: dict[str, Any]) -> str:
     """One line about what a cache holds."""
-    from evokd.distil.cache import PUBLISHED
+    from evokd.distil.signal.cache import PUBLISHED
 
     return (
         f"{facts['pairs']} pairs, {facts['tokens']} response tokens, {facts['mib']} MiB, "
@@ -168,7 +168,7 @@ def _pairs_to_read(study: Study, longest: int) -> list[Any]:
         data += [study.encoded("valid", words, longest), _examples(study, words)]
     if smaller is None:
         return data
-    from evokd.distil.sliced_teacher import Renamed
+    from evokd.distil.signal.sliced_teacher import Renamed
 
     return [Renamed(one, smaller[1]) for one in data]
 
@@ -196,7 +196,7 @@ def _looked_at(study: Study) -> MethodSettings:
 
 
 def _remove_stale(study: Study, folder: Path, contents: Any, identity: dict[str, str]) -> None:
-    from evokd.distil.cache_file import read_catalogue, what_changed
+    from evokd.distil.signal.cache_file import read_catalogue, what_changed
 
     changed = what_changed(read_catalogue(folder), contents, identity)
     if changed:
@@ -206,8 +206,8 @@ def _remove_stale(study: Study, folder: Path, contents: Any, identity: dict[str,
 
 def _mend(study: Study, folder: Path, thorough: bool) -> list[str]:
     """Take damaged files out of a cache; returns their names."""
-    from evokd.distil.cache_file import damaged_shards
-    from evokd.distil.cache_writer import drop_files
+    from evokd.distil.signal.cache_file import damaged_shards
+    from evokd.distil.signal.cache_writer import drop_files
 
     damaged = damaged_shards(folder, thorough)
     for what in damaged.values():

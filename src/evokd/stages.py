@@ -312,7 +312,7 @@ def _make_model(
     if is_done(study, stage):
         return stage
     from evokd.cutting import cut_from_teacher, keep_ids
-    from evokd.distil.training import finish
+    from evokd.distil.learning.training import finish
     from evokd.models import loading
 
     kept = None

@@ -68,7 +68,7 @@ def make(study: Study, wanted: Wanted) -> System:
     stage, method = wanted.stage, wanted.method
     if is_done(study, stage):
         return stage
-    from evokd.distil.training import finish
+    from evokd.distil.learning.training import finish
     from evokd.models.loading import describe, save_translator
     from evokd.models.pruning import prune_model, pruned_facts
 

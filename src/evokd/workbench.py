@@ -79,7 +79,7 @@ class Study:
         """
         if self.recipe.teacher.signal == "live":
             return self.live_teaching()
-        from evokd.distil.teachers import CachedTeacher
+        from evokd.distil.signal.teachers import CachedTeacher
         from evokd.models.loading import load_tokenizer
 
         cached = CachedTeacher(cache_folder(self), identity_of_teacher(self))
@@ -89,7 +89,7 @@ class Study:
 
     def live_teaching(self) -> Teaching:
         """The teacher beside the student, whatever the recipe's signal is."""
-        from evokd.distil.teachers import LiveTeacher
+        from evokd.distil.signal.teachers import LiveTeacher
 
         signal = LiveTeacher(self.teacher.model)
         return self._in_students_words(Teaching(signal, self.teacher.tokenizer, "live"))
@@ -99,7 +99,7 @@ class Study:
         smaller = self.smaller_vocabulary(teaching.tokenizer)
         if smaller is None:
             return teaching
-        from evokd.distil.sliced_teacher import SlicedTeacher
+        from evokd.distil.signal.sliced_teacher import SlicedTeacher
 
         own, kept = smaller
         return Teaching(SlicedTeacher(teaching.signal, kept), own, teaching.words)
@@ -194,8 +194,8 @@ def train_student(
     Args:
         masks: of weights, by name; what is 0 there stays 0.
     """
-    from evokd.distil.competence import competence_weights
-    from evokd.distil.training import Training, train
+    from evokd.distil.learning.competence import competence_weights
+    from evokd.distil.learning.training import Training, train
     from evokd.translate.decoding import text_of as text_of_ids
     from evokd.translate.sampling import TokenSampler
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from evokd.distil.learning.training import method_settings
 from evokd.distil.objectives import IGNORED, Tokens
-from evokd.distil.teachers import LiveTeacher, TeacherSignal
-from evokd.distil.training import method_settings
+from evokd.distil.signal.teachers import LiveTeacher, TeacherSignal
 from evokd.methods import MethodSettings
 from evokd.models.batches import collate, encode_pair, filler_id
 from evokd.models.heads import final_hidden, head_of

@@ -31,9 +31,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evokd.distil.buffers import BUFFER_BYTES, Buffers
-from evokd.distil.fused import TeacherLogits
-from evokd.distil.gradients import wide
+from evokd.distil.chunks.buffers import BUFFER_BYTES, Buffers
+from evokd.distil.chunks.fused import TeacherLogits
+from evokd.distil.chunks.gradients import wide
 from evokd.distil.tokens import ObjectiveSettings, Tokens
 from evokd.models.heads import Head
 

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from evokd.distil.closed_forms import Rows
+from evokd.distil.chunks.closed_forms import Rows
 from evokd.distil.ranking import TokenQueue
 from evokd.distil.schedules import Schedule, cosine, linear
 from evokd.distil.tokens import ObjectiveSettings

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from evokd.distil.closed_forms import Rows
+from evokd.distil.chunks.closed_forms import Rows
 from evokd.distil.tokens import Tokens
 
 SUMS = (

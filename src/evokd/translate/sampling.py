@@ -26,7 +26,7 @@ DEFAULT_BUDGET = Budget(rows=256, tokens=16384)
 
 @dataclass(frozen=True)
 class TokenSampler:
-    """Draws answers to prompts; what `evokd.distil.on_policy.Sampler` asks for.
+    """Draws answers to prompts; what `evokd.distil.learning.on_policy.Sampler` asks for.
 
     Attributes:
         end_ids: tokens that end an answer.

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from evokd.distil.closed_forms import ClosedForm, Rows
+from evokd.distil.chunks.closed_forms import ClosedForm, Rows
 
 log = logging.getLogger(__name__)
 

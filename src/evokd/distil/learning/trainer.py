@@ -22,13 +22,16 @@ from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from evokd.distil.buffers import Buffers
-from evokd.distil.collators import lengths_of, packing_after, padding_to, weighing_after
-from evokd.distil.companions import Companions, CompanionsKeeper, Seen
-from evokd.distil.devices import Devices
-from evokd.distil.fused import TeacherLogits, objective_on_hidden
+from evokd.distil.chunks.buffers import Buffers
+from evokd.distil.chunks.fused import TeacherLogits, objective_on_hidden
 from evokd.distil.gate_network import BetaNetwork
 from evokd.distil.gates import Gate
+from evokd.distil.learning.collators import lengths_of, packing_after, padding_to, weighing_after
+from evokd.distil.learning.companions import Companions, CompanionsKeeper, Seen
+from evokd.distil.learning.devices import Devices
+from evokd.distil.learning.on_policy import Ahead, OnPolicy, check_on_policy
+from evokd.distil.learning.speed import Speed
+from evokd.distil.learning.targets import amount, predicting, token_weights
 from evokd.distil.objectives import (
     IGNORED,
     WITHOUT_TEACHER,
@@ -36,13 +39,10 @@ from evokd.distil.objectives import (
     Tokens,
     objective_settings,
 )
-from evokd.distil.on_policy import Ahead, OnPolicy, check_on_policy
 from evokd.distil.ranking import TokenQueue
 from evokd.distil.schedules import BetaSchedule
-from evokd.distil.speed import Speed
+from evokd.distil.signal.teachers import LiveTeacher, TeacherSignal, shared_width
 from evokd.distil.statistics import Statistics
-from evokd.distil.targets import amount, predicting, token_weights
-from evokd.distil.teachers import LiveTeacher, TeacherSignal, shared_width
 from evokd.models.batches import LengthGroupedBatches
 from evokd.models.heads import check_head, final_hidden, head_of
 from evokd.models.packing import pairs_of, takes_packed, width_weight

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from evokd.distil.gradients import wide
+from evokd.distil.chunks.gradients import wide
 
 BUFFER_BYTES = {"cpu": 60 << 20, "cuda": 1 << 30}
 """What the logits of a chunk may take, student's and teacher's together."""

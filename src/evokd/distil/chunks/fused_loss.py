@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evokd.distil.fused import constant, objective_on_hidden
-from evokd.distil.gradients import wide
+from evokd.distil.chunks.fused import constant, objective_on_hidden
+from evokd.distil.chunks.gradients import wide
 from evokd.distil.objectives import WITHOUT_TEACHER, objective_settings
 from evokd.distil.ranking import TokenQueue
-from evokd.distil.teachers import HeadedHidden
+from evokd.distil.signal.teachers import HeadedHidden
 from evokd.distil.tokens import IGNORED, Tokens
 from evokd.models.heads import Head
 

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evokd.distil.teachers import CachedTeacher
+from evokd.distil.signal.teachers import CachedTeacher
 from evokd.errors import InputError
 from evokd.methods import REFERENCE_FREE, OnPolicySettings
 from evokd.models.batches import IGNORED

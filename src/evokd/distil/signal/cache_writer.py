@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from evokd.distil.cache_file import (
+from evokd.distil.signal.cache_file import (
     CATALOGUE,
     FORMAT,
     HEAD,

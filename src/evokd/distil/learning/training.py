@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from transformers import TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from evokd.distil.checkpoints import (
+from evokd.distil.gate_network import BetaNetwork
+from evokd.distil.gates import gate_of, objective_of
+from evokd.distil.learning.checkpoints import (
     COMPLETE,
     STATE,
     CheckpointMark,
@@ -22,17 +24,15 @@ from evokd.distil.checkpoints import (
     step_of,
     take_weights,
 )
-from evokd.distil.companions import Masks
-from evokd.distil.competence import WeightedPairs
-from evokd.distil.gate_network import BetaNetwork
-from evokd.distil.gates import gate_of, objective_of
+from evokd.distil.learning.companions import Masks
+from evokd.distil.learning.competence import WeightedPairs
+from evokd.distil.learning.on_policy import OnPolicy, Sampler
+from evokd.distil.learning.trainer import DistillationTrainer
+from evokd.distil.learning.watching import Bar, HardWarning, MetricsFile, summary, tensorboard
 from evokd.distil.objectives import ObjectiveSettings, objective_settings
-from evokd.distil.on_policy import OnPolicy, Sampler
 from evokd.distil.ranking import TokenQueue
 from evokd.distil.schedules import BetaSchedule, linear
-from evokd.distil.teachers import TeacherSignal
-from evokd.distil.trainer import DistillationTrainer
-from evokd.distil.watching import Bar, HardWarning, MetricsFile, summary, tensorboard
+from evokd.distil.signal.teachers import TeacherSignal
 from evokd.methods import BetaSchedule as BetaSettings
 from evokd.methods import MethodSettings
 from evokd.models.batches import EncodedPairs, collate
@@ -81,7 +81,7 @@ def train(
         note: is told what a user should know.
         sampler: draws translations, for a method that trains on the student's own text.
         pair_weights: what the losses of each training pair are multiplied by; mean 1
-            (`evokd.distil.competence`).
+            (`evokd.distil.learning.competence`).
         masks: by the name of a weight, 0 and 1: what is 0 stays 0, as pruned weights should.
 
     Returns:

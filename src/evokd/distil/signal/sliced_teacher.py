@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evokd.distil.teachers import HeadedHidden, TeacherSignal
+from evokd.distil.signal.teachers import HeadedHidden, TeacherSignal
 from evokd.errors import InputError
 from evokd.models.heads import Head
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evokd.distil import rows_in_c
-from evokd.distil.closed_forms import (
+from evokd.distil.chunks import rows_in_c
+from evokd.distil.chunks.closed_forms import (
     CROSS,
     FORWARD,
     LINEAR,
@@ -76,7 +76,7 @@ def row_pass(
         raise ValueError(f"{objective} has no closed form with these settings")
     on_gpu = student.device.type == "cuda"
     if on_gpu and _kernel_stands() and _kernel_knows(objective, settings):
-        from evokd.distil import kernels
+        from evokd.distil.chunks import kernels
 
         return kernels.row_pass(
             objective,
@@ -100,13 +100,13 @@ def row_pass(
 
 
 def _kernel_stands() -> bool:
-    from evokd.distil import kernels
+    from evokd.distil.chunks import kernels
 
     return kernels.available()
 
 
 def _kernel_knows(objective: str, settings: ObjectiveSettings) -> bool:
-    from evokd.distil import kernels
+    from evokd.distil.chunks import kernels
 
     return kernels.knows(objective, settings)
 

@@ -19,12 +19,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from evokd.distil.buffers import Buffers, rows_at_once
-from evokd.distil.closed_forms import Rows
-from evokd.distil.gradients import Gradients, wide
+from evokd.distil.chunks.buffers import Buffers, rows_at_once
+from evokd.distil.chunks.closed_forms import Rows
+from evokd.distil.chunks.gradients import Gradients, wide
+from evokd.distil.chunks.rows import has_row_pass, row_pass
 from evokd.distil.objectives import OBJECTIVES, WITHOUT_TEACHER
 from evokd.distil.ranking import RANKED_BY, Choice, TokenQueue, choose, scores
-from evokd.distil.rows import has_row_pass, row_pass
 from evokd.distil.statistics import Statistics, rows_of
 from evokd.distil.tokens import ObjectiveSettings, Tokens, log_odds_against
 from evokd.models.heads import Head

@@ -18,7 +18,7 @@ import numpy as np
 from torch import nn
 from torch.utils.data import Dataset
 
-from evokd.distil.on_policy import (
+from evokd.distil.learning.on_policy import (
     Example,
     Sampler,
     evaluating,

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from evokd.distil.objectives import IGNORED, ObjectiveSettings, Tokens, mixture
-from evokd.distil.teachers import CachedTeacher, LiveTeacher, TopKLogits
+from evokd.distil.signal.teachers import CachedTeacher, LiveTeacher, TopKLogits
 from evokd.models.heads import final_hidden, head_of
 
 _HALF = 2.0**-11 * 1.001

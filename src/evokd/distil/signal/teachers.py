@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evokd.distil.cache_file import CacheReader, check_identity, pair_key, read_head
-from evokd.distil.fused import TeacherLogits
+from evokd.distil.chunks.fused import TeacherLogits
+from evokd.distil.signal.cache_file import CacheReader, check_identity, pair_key, read_head
 from evokd.errors import InputError
 from evokd.models.batches import IGNORED
 from evokd.models.heads import Head, check_head, final_hidden, head_of

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from evokd.distil.devices import Devices
+from evokd.distil.learning.devices import Devices
 from evokd.distil.statistics import Statistics
 from evokd.models.packing import pairs_of
 

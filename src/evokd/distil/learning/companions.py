@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
-from evokd.distil.fused import TeacherLogits
+from evokd.distil.chunks.fused import TeacherLogits
 from evokd.distil.gate_network import BetaNetwork
 from evokd.distil.gates import Gate
+from evokd.distil.learning.on_policy import OnPolicy
 from evokd.distil.objectives import ObjectiveSettings
-from evokd.distil.on_policy import OnPolicy
 from evokd.distil.ranking import TokenQueue
 from evokd.models.heads import Head
 

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from evokd.distil.cache_file import (
+from evokd.distil.signal.cache_file import (
     INDEX_BYTES,
     CacheReader,
     Contents,
 )
-from evokd.distil.cache_writer import SHARD_BYTES, SHARD_SECONDS, CacheWriter
-from evokd.distil.teachers import LiveTeacher, PairOfBatch, pairs_of_data
+from evokd.distil.signal.cache_writer import SHARD_BYTES, SHARD_SECONDS, CacheWriter
+from evokd.distil.signal.teachers import LiveTeacher, PairOfBatch, pairs_of_data
 from evokd.errors import InputError
 from evokd.models.heads import Head, head_of
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from evokd.distil.closed_forms import Rows
+from evokd.distil.chunks.closed_forms import Rows
 from evokd.distil.objectives import WITHOUT_TEACHER
 from evokd.distil.tokens import ObjectiveSettings
 

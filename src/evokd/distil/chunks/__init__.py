@@ -1,0 +1,1 @@
+"""An objective on hidden states, a chunk of tokens at a time."""

@@ -1,0 +1,1 @@
+"""Training a student: the trainer, and what goes on around it."""

@@ -1,0 +1,1 @@
+"""The teacher's word: live, or from files."""
