@@ -228,6 +228,9 @@ def test_headline_knows_the_noise() -> None:
     assert "still differ by 0.3 BLEU: smaller differences mean nothing" in headline(results)[1]
     results["summary"][-1]["mean"] = 24.0
     assert "gave the same scores" in headline(results)[1]
+    assert "only more seeds would show its noise" in headline(results)[1]
+    results["seeds"] = [1, 2]
+    assert "its noise is that between seeds" in " ".join(headline(results))
 
 
 def test_headline_ends_with_the_speed_of_teacher_and_best_student() -> None:

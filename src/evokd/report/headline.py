@@ -146,6 +146,11 @@ def _noise(results: Results, focus: str, test_set: str) -> str | None:
     if not gaps:
         return None
     noise, delta = max(gaps), _delta(results, focus, test_set)
+    if noise < 0.005 and len(results.get("seeds") or []) > 1:
+        return (
+            f"{twins[0]} and {twins[1]} have the same gradients and gave the same scores: this "
+            "setup repeats itself exactly, and its noise is that between seeds."
+        )
     if noise < 0.005:
         return (
             f"{twins[0]} and {twins[1]} have the same gradients and gave the same scores: this "
