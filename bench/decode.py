@@ -37,7 +37,8 @@ from evokd.models.loading import (
     pick_dtype,
     train_tokenizer,
 )
-from evokd.recipe import DecodingSettings, FreshModel
+from evokd.recipe.judging import DecodingSettings
+from evokd.recipe.models import FreshModel
 from evokd.text.phrasebook import phrasebook
 from evokd.text.prompts import answer_line, load_prompt, prompt_tags
 from evokd.translate.decoding import text_of, translate

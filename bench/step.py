@@ -54,10 +54,10 @@ from transformers.utils import logging as transformers_logging
 from evokd import DistillationTrainer
 from evokd.distil.signal.cache import contents_for, write_cache
 from evokd.distil.signal.teachers import CachedTeacher
-from evokd.methods import OBJECTIVE_NAMES
 from evokd.models.batches import EncodedPairs, LengthGroupedBatches, collate, encode_corpus
 from evokd.models.loading import train_tokenizer
-from evokd.recipe import CorpusSource
+from evokd.recipe.corpus import CorpusSource
+from evokd.recipe.methods import OBJECTIVE_NAMES
 from evokd.text.prompts import load_prompt, prompt_tags
 from evokd.text.sources import read_source
 

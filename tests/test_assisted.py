@@ -22,7 +22,7 @@ from transformers import (
 from evokd.errors import InputError
 from evokd.models.batches import encode_prompt
 from evokd.models.loading import Translator, train_tokenizer
-from evokd.recipe import DecodingSettings
+from evokd.recipe.judging import DecodingSettings
 from evokd.text.prompts import load_prompt, prompt_tags
 from evokd.translate.assisted import acceptance, greedy_answers, translate_with_draft
 from evokd.translate.decoding import end_of, translate

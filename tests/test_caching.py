@@ -9,7 +9,8 @@ import pytest
 from evokd.caching import _longest
 from evokd.distil.objectives import RANKS_TOKENS
 from evokd.models.loading import load_tokenizer
-from evokd.recipe import ModelSettings, Recipe
+from evokd.recipe.models import ModelSettings
+from evokd.recipe.recipe import Recipe
 from evokd.rundir import Stage
 from evokd.students import RANKING, wanted_students
 from evokd.text.hypotheses import Candidate

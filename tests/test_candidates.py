@@ -7,7 +7,8 @@ import torch
 
 from evokd.models.batches import encode_prompt
 from evokd.models.loading import Translator, fresh_model, train_tokenizer
-from evokd.recipe import DecodingSettings, FreshModel
+from evokd.recipe.judging import DecodingSettings
+from evokd.recipe.models import FreshModel
 from evokd.text.prompts import load_prompt, prompt_tags
 from evokd.translate import decoding
 from evokd.translate.candidates import candidates

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evokd.recipe import CleaningSettings
+from evokd.recipe.corpus import CleaningSettings
 from evokd.text.cleaning import as_table, clean, letter_share, repair, word_count
 from evokd.text.pairs import Pair
 

@@ -11,7 +11,7 @@ from evokd.distil.learning import competence
 from evokd.distil.learning.competence import FILE, WeightedPairs, competence_weights, weights_of
 from evokd.distil.learning.on_policy import prompt_length
 from evokd.errors import InputError
-from evokd.methods import CompetenceSettings
+from evokd.recipe.methods import CompetenceSettings
 from tiny import copy_task, tiny_llama
 
 END = 1

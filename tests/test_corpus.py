@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evokd.errors import InputError
-from evokd.recipe import CorpusSettings
+from evokd.recipe.corpus import CorpusSettings
 from evokd.text.corpus import build_corpus, corpus_files
 from evokd.text.leaks import normalised
 from evokd.text.pairs import Pair, by_sentence, read_pairs, write_pairs

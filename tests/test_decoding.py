@@ -5,7 +5,8 @@ from transformers import GenerationConfig, LlamaForCausalLM
 from evokd.errors import InputError
 from evokd.models.batches import collate, encode_corpus, encode_prompt
 from evokd.models.loading import Translator, fresh_model, train_tokenizer
-from evokd.recipe import DecodingSettings, FreshModel
+from evokd.recipe.judging import DecodingSettings
+from evokd.recipe.models import FreshModel
 from evokd.text.pairs import Pair
 from evokd.text.prompts import answer_line, load_prompt, prompt_tags
 from evokd.translate.decoding import translate, write_lines

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from evokd.distil.objectives import OBJECTIVES
-from evokd.recipe import TrainingSettings
+from evokd.recipe.training import TrainingSettings
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

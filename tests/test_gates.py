@@ -13,8 +13,8 @@ from evokd.distil.objectives import token_loss
 from evokd.distil.schedules import cosine, linear
 from evokd.distil.signal.teachers import HeadedHidden
 from evokd.distil.tokens import ObjectiveSettings, Tokens
-from evokd.methods import MethodSettings
 from evokd.models.heads import Head
+from evokd.recipe.methods import MethodSettings
 
 SETTINGS = ObjectiveSettings(gamma=9.0, lam=0.3)
 

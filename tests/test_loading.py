@@ -26,7 +26,7 @@ from evokd.models.loading import (
     save_translator,
     train_tokenizer,
 )
-from evokd.recipe import FreshModel, ModelSettings
+from evokd.recipe.models import FreshModel, ModelSettings
 from evokd.text.prompts import load_prompt
 
 CPU = torch.device("cpu")

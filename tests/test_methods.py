@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from evokd.methods import METHOD_NAMES, OBJECTIVE_NAMES, REFERENCE_FREE
-from evokd.recipe_file import check_recipe
+from evokd.recipe.file import check_recipe
+from evokd.recipe.methods import METHOD_NAMES, OBJECTIVE_NAMES, REFERENCE_FREE
 from small_study import recipe
 from test_recipe import refusal
 

@@ -13,9 +13,9 @@ from evokd.distil.objectives import objective_settings
 from evokd.distil.signal.sliced_teacher import SlicedTeacher
 from evokd.distil.signal.teachers import CachedTeacher
 from evokd.errors import InputError
-from evokd.methods import OnPolicySettings
 from evokd.models.batches import IGNORED, collate
 from evokd.models.packing import pack
+from evokd.recipe.methods import OnPolicySettings
 from evokd.translate.sampling import TokenSampler
 from tiny import copy_task, tiny_llama
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evokd.errors import InputError
-from evokd.recipe import PROMPT_STYLES
+from evokd.recipe.recipe import PROMPT_STYLES
 from evokd.text.prompts import Prompt, answer_line, load_prompt, prompt_tags
 
 

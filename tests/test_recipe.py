@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from evokd.errors import InputError
-from evokd.methods import BetaSchedule
-from evokd.recipe_file import check_recipe, dump_recipe, load_recipe
+from evokd.recipe.file import check_recipe, dump_recipe, load_recipe
+from evokd.recipe.methods import BetaSchedule
 from small_study import recipe, write_recipe
 
 SHIPPED = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
@@ -23,7 +23,11 @@ def tree_with(place: str, value):
     node = tree
     *parents, last = place.split(".")
     for part in parents:
-        node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+        if isinstance(node, list):
+            named = (e for e in node if part in (e.get("name"), e.get("objective")))
+            node = node[int(part)] if part.isdigit() else next(named)
+        else:
+            node = node.setdefault(part, {})
     node[last] = value
     return tree
 
@@ -44,9 +48,9 @@ def refusal(tree, *overrides) -> str:
         ("student.warm_start_step", "warm_start_steps"),
         ("corpus.trian", "train"),
         ("corpus.train.0.limt", "limit"),
-        ("corpus.test.0.nam", "name"),
+        ("corpus.test.phrases.nam", "name"),
         ("corpus.cleaning.min_word", "min_words"),
-        ("methods.1.gama", "gamma"),
+        ("methods.self_evolution.gama", "gamma"),
         ("decoding.batchsize", "batch_size"),
         ("scoring.bootstrap_sample", "bootstrap_samples"),
         ("report.titel", "title"),
@@ -61,7 +65,7 @@ def test_an_unknown_key_names_its_place_and_the_nearest_known_one(place, near):
 
 def test_an_unknown_key_of_a_beta_schedule_names_the_nearest_one():
     said = refusal(tree_with("methods.1.beta", {"strat": 0.5}))
-    assert "methods.1.beta.strat: unknown key 'strat'; did you mean 'start'?" in said
+    assert "methods.self_evolution.beta.strat: unknown key 'strat'; did you mean 'start'?" in said
     assert "BetaSchedule" not in said
 
 
@@ -86,9 +90,9 @@ def test_training_keys_of_a_method_are_laid_over_the_common_ones():
         ("training.epochs", -1, ["training.epochs: found -1", "greater than 0"]),
         ("training.schedule", "square", ["training.schedule: found 'square'", "'cosine'"]),
         ("methods.1.objective", "self_evolutoin", ["did you mean 'self_evolution'"]),
-        ("methods.1.beta", 1.5, ["methods.1.beta: beta is 1.5; 0 to 1"]),
-        ("methods.1.beta", "half", ["methods.1.beta: found 'half'"]),
-        ("methods.1.gamma", float("inf"), ["methods.1.gamma: found inf", "finite"]),
+        ("methods.1.beta", 1.5, ["methods.self_evolution.beta: beta is 1.5; 0 to 1"]),
+        ("methods.1.beta", "half", ["methods.self_evolution.beta: found 'half'"]),
+        ("methods.1.gamma", float("inf"), ["methods.self_evolution.gamma: found inf", "finite"]),
         ("methods.1.name", "teacher", ["'teacher' and 'start' are taken"]),
         ("methods.1.name", "a/b", ["'a/b' can't name a system"]),
         ("methods.1.name", "sft", ["method 'sft' appears twice"]),

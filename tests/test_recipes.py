@@ -13,10 +13,10 @@ import yaml
 
 from evokd.cli import shipped_recipe
 from evokd.distil.objectives import OBJECTIVES
-from evokd.methods import METHOD_NAMES, OBJECTIVE_NAMES, BetaSchedule
-from evokd.recipe import PROMPT_STYLES, Recipe
-from evokd.recipe_file import check_recipe, load_recipe
-from evokd.section import Section
+from evokd.recipe.file import check_recipe, load_recipe
+from evokd.recipe.methods import METHOD_NAMES, OBJECTIVE_NAMES, BetaSchedule
+from evokd.recipe.recipe import PROMPT_STYLES, Recipe
+from evokd.recipe.section import Section
 from evokd.text.prompts import load_prompt
 from small_study import evokd
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evokd.recipe_file import check_recipe
+from evokd.recipe.file import check_recipe
 from evokd.results import _notes, _systems, assemble
 from evokd.rundir import write_json, write_text
 from evokd.text.corpus import Corpus, Pair

@@ -9,7 +9,7 @@ from transformers import MambaConfig, MambaForCausalLM
 
 from evokd.models.batches import end_token_id
 from evokd.models.loading import Translator, fresh_model, train_tokenizer
-from evokd.recipe import FreshModel
+from evokd.recipe.models import FreshModel
 from evokd.text.prompts import load_prompt
 from evokd.translate import sampling
 from evokd.translate.ends import Ends

@@ -13,7 +13,7 @@ from evokd.models.importance import scores_of
 from evokd.models.layouts import KNOWN, layers_of, layout_of
 from evokd.models.loading import load_translator, save_translator, train_tokenizer
 from evokd.models.shrinking import calibration_batches, cut, describe_cut
-from evokd.recipe import CutModel
+from evokd.recipe.models import CutModel
 from evokd.text.prompts import load_prompt
 from tiny import VOCABULARY, copy_task, tiny_llama
 

@@ -32,7 +32,7 @@ from evokd.models.loading import load_translator, save_translator, train_tokeniz
 from evokd.models.shrinking import cut
 from evokd.models.sliced import load_kept_ids, save_kept_ids, slice_vocabulary, used_ids
 from evokd.models.vocabulary import fingerprint, shared_vocabulary
-from evokd.recipe import CutModel
+from evokd.recipe.models import CutModel
 from evokd.text.pairs import Pair
 from evokd.text.prompts import load_prompt
 from tiny import tiny_llama

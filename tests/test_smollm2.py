@@ -26,7 +26,8 @@ from evokd.models.loading import (
 from evokd.models.shrinking import cut, describe_cut
 from evokd.models.sliced import slice_vocabulary, used_ids
 from evokd.models.vocabulary import shared_vocabulary
-from evokd.recipe import CutModel, DecodingSettings, ModelSettings
+from evokd.recipe.judging import DecodingSettings
+from evokd.recipe.models import CutModel, ModelSettings
 from evokd.text.pairs import Pair
 from evokd.text.phrasebook import phrasebook
 from evokd.text.prompts import load_prompt

@@ -10,7 +10,7 @@ import sacrebleu
 import zstandard
 
 from evokd.errors import InputError
-from evokd.recipe import CorpusSource
+from evokd.recipe.corpus import CorpusSource
 from evokd.text.named import HubAddress, hub_address
 from evokd.text.sources import input_files, read_source, read_with_notes, source_format
 

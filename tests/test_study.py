@@ -172,7 +172,7 @@ def test_manifests_say_what_a_stage_stood_on(finished):
 def test_hashes_of_input_files_stand_in_the_corpus_manifest(tmp_path):
     import hashlib
 
-    from evokd.recipe_file import check_recipe
+    from evokd.recipe.file import check_recipe
     from evokd.stages import Study, make_corpus
     from evokd.text.prompts import load_prompt
 
@@ -225,7 +225,7 @@ def test_the_saved_recipe_is_the_resolved_one(finished):
     saved = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
     assert saved["training"]["warmup_ratio"] == 0.03
     assert [m["name"] for m in saved["methods"]] == list(METHODS)
-    from evokd.recipe_file import load_recipe
+    from evokd.recipe.file import load_recipe
 
     assert load_recipe(folder / "recipe.yaml") == load_recipe(path)
 

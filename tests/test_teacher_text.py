@@ -9,7 +9,8 @@ from evokd import teacher_text
 from evokd.errors import InputError
 from evokd.judge.nearest import sentence_bleu
 from evokd.models.loading import Translator, fresh_model, train_tokenizer
-from evokd.recipe import FreshModel, Recipe
+from evokd.recipe.models import FreshModel
+from evokd.recipe.recipe import Recipe
 from evokd.rundir import Stage, read_json
 from evokd.teacher_text import make_teacher_text, teacher_pairs
 from evokd.text.corpus import Corpus

@@ -346,7 +346,7 @@ def test_1_process_equals_2(tmp_path, monkeypatch):
         from evokd.distil.gates import running_quantile
         from evokd.distil.objectives import objective_settings
         from evokd.distil.learning.on_policy import OnPolicy
-        from evokd.methods import OnPolicySettings
+        from evokd.recipe.methods import OnPolicySettings
         from test_trainer import copy_task, trained
         torch.set_num_threads(1)
 

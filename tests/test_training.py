@@ -25,8 +25,8 @@ from evokd.distil.learning.training import (
     train,
 )
 from evokd.distil.learning.watching import HardWarning, MetricsFile, read_metrics
-from evokd.methods import MethodSettings
-from evokd.recipe import TrainingSettings
+from evokd.recipe.methods import MethodSettings
+from evokd.recipe.training import TrainingSettings
 from evokd.translate.sampling import TokenSampler
 from tiny import copy_task, tiny_llama
 

@@ -20,14 +20,10 @@ PACKAGE = Path(evokd.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS_BELOW = {
     "errors": set(),
-    "complaints": set(),
-    "section": set(),
-    "methods": {"complaints", "section"},
-    "recipe": {"complaints", "section", "methods"},
-    "recipe_file": {"errors", "complaints", "recipe"},
+    "recipe": {"errors"},
     "rundir": {"errors"},
     "text": {"errors", "recipe", "rundir"},
-    "models": {"errors", "recipe", "methods", "rundir", "text"},
+    "models": {"errors", "recipe", "rundir", "text"},
 }
 for room in ("distil", "translate", "judge", "report"):
     ROOMS_BELOW[room] = {*ROOMS_BELOW["models"], "models"}
@@ -40,17 +36,13 @@ ROOMS_BELOW["students"] = ROOMS_BELOW["caching"]
 ROOMS_BELOW["cutting"] = ROOMS_BELOW["caching"]
 ROOMS_BELOW["stages"] |= {"cutting"}
 ROOMS_BELOW["analysing"] = {*ROOMS_BELOW["stages"], "stages"}
-ROOMS_BELOW["study"] = {*ROOMS_BELOW["analysing"], "analysing", "caching", "recipe_file"}
+ROOMS_BELOW["study"] = {*ROOMS_BELOW["analysing"], "analysing", "caching"}
 ROOMS_BELOW["study"] |= {"students", "teacher_text"}
 ROOMS_BELOW["cli"] = {*ROOMS_BELOW["study"], "study"}
 ROOMS_BELOW["__main__"] = {"cli"}
 WITHOUT_TORCH = (
     "errors",
-    "complaints",
-    "section",
-    "methods",
     "recipe",
-    "recipe_file",
     "rundir",
     "text",
     "judge",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evokd.judge.comparison import SystemOutput, TestSet, score_all
-from evokd.recipe import AnalysisSettings
+from evokd.recipe.judging import AnalysisSettings
 from evokd.rundir import Stage, fingerprint, hash_file, read_json, write_json
 from evokd.stages import translate_tests, translation_path
 from evokd.workbench import Study, System, load_system, progress_bar

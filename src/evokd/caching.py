@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from evokd.methods import MethodSettings
-from evokd.recipe import Recipe
+from evokd.recipe.methods import MethodSettings
+from evokd.recipe.recipe import Recipe
 from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file
 from evokd.workbench import (
     Study,

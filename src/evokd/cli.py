@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from evokd.errors import InputError
-from evokd.methods import METHOD_NAMES
-from evokd.recipe import Recipe
-from evokd.recipe_file import check_recipe, load_recipe
+from evokd.recipe.file import check_recipe, load_recipe
+from evokd.recipe.methods import METHOD_NAMES
+from evokd.recipe.recipe import Recipe
 from evokd.rundir import versions
 
 EXIT_BAD_INPUT = 2
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 def distil(args: argparse.Namespace) -> int:
     """A study from flags; the recipe that it stands for is printed and saved."""
-    from evokd.recipe_file import dump_recipe
+    from evokd.recipe.file import dump_recipe
 
     recipe = check_recipe(_recipe_of(args), args.override, origin="evokd distil")
     text = dump_recipe(recipe)
@@ -114,7 +114,7 @@ def translate(args: argparse.Namespace) -> int:
     lines = split_lines(decode(sys.stdin.buffer.read(), "standard input", may_be_empty=True))
     _quiet()
     from evokd.models.loading import load_translator, pick_device, pick_dtype
-    from evokd.recipe import DecodingSettings
+    from evokd.recipe.judging import DecodingSettings
     from evokd.translate.decoding import translate as translate_lines
 
     device, _ = pick_device(args.device)

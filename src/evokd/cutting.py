@@ -48,7 +48,7 @@ def keep_ids(kept: list[int] | None, folder: Path, study: Study) -> None:
     """Write down beside a cut model which of its teacher's tokens it knows."""
     from evokd.models.loading import load_tokenizer
     from evokd.models.sliced import save_kept_ids
-    from evokd.recipe import ModelSettings
+    from evokd.recipe.models import ModelSettings
 
     if kept is not None:
         teacher: Any = load_tokenizer(ModelSettings(model=str(study.folder / "teacher/model")))

@@ -18,7 +18,7 @@ from evokd.judge.comparison import (
     score_all,
     summarise,
 )
-from evokd.recipe import Recipe
+from evokd.recipe.recipe import Recipe
 from evokd.text.corpus import Corpus
 
 FEW_SEGMENTS = 100

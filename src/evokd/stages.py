@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from evokd.methods import MethodSettings
-from evokd.recipe import ModelSettings, TrainingSettings
+from evokd.recipe.methods import MethodSettings
+from evokd.recipe.models import ModelSettings
+from evokd.recipe.training import TrainingSettings
 from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file, read_json, write_json
 from evokd.text.corpus import build_corpus, corpus_files
 from evokd.text.prompts import prompt_tags

@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evokd.methods import GammaRule, MethodSettings
-from evokd.recipe import TrainingSettings, pruned_name
+from evokd.recipe.methods import GammaRule, MethodSettings
+from evokd.recipe.training import TrainingSettings, pruned_name
 from evokd.rundir import Stage, fingerprint, write_json
 from evokd.workbench import (
     Study,

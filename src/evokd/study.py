@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from evokd import analysing, caching, stages, students, teacher_text
-from evokd.recipe import Recipe
-from evokd.recipe_file import dump_recipe
+from evokd.recipe.file import dump_recipe
+from evokd.recipe.recipe import Recipe
 from evokd.rundir import Stage, locked, write_text
 from evokd.text.prompts import load_prompt
 from evokd.workbench import Study, System

@@ -28,7 +28,7 @@ from typing import Any, Literal, get_args
 
 from evokd.errors import InputError
 from evokd.judge.nearest import Similarity, nearest, sentence_bleu
-from evokd.recipe import DecodingSettings
+from evokd.recipe.judging import DecodingSettings
 from evokd.rundir import (
     MANIFEST,
     Stage,

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from evokd.errors import InputError
-from evokd.methods import MethodSettings
-from evokd.recipe import ModelSettings, Recipe, TrainingSettings
+from evokd.recipe.methods import MethodSettings
+from evokd.recipe.models import ModelSettings
+from evokd.recipe.recipe import Recipe
+from evokd.recipe.training import TrainingSettings
 from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file, read_json, write_json
 from evokd.text.corpus import Corpus
 from evokd.text.pairs import Pair

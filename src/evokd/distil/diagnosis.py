@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from evokd.distil.learning.training import method_settings
 from evokd.distil.objectives import IGNORED, Tokens
 from evokd.distil.signal.teachers import LiveTeacher, TeacherSignal
-from evokd.methods import MethodSettings
 from evokd.models.batches import collate, encode_pair, filler_id
 from evokd.models.heads import final_hidden, head_of
 from evokd.models.loading import Translator
+from evokd.recipe.methods import MethodSettings
 from evokd.text.pairs import Pair
 
 EDGES = [round(0.1 * step, 1) for step in range(51)]

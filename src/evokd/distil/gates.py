@@ -20,7 +20,7 @@ from evokd.distil.chunks.closed_forms import Rows
 from evokd.distil.ranking import TokenQueue
 from evokd.distil.schedules import Schedule, cosine, linear
 from evokd.distil.tokens import ObjectiveSettings
-from evokd.methods import GammaRule, MethodSettings
+from evokd.recipe.methods import GammaRule, MethodSettings
 
 FIRST_GAMMA = 0.4
 """Γ of a running rule's first optimizer step, when nothing has been seen: the paper's."""

@@ -35,7 +35,7 @@ from transformers.utils import logging as hub_logging
 
 from evokd.errors import InputError
 from evokd.models.batches import end_token_id, filler_id
-from evokd.recipe import FreshModel, ModelSettings
+from evokd.recipe.models import FreshModel, ModelSettings
 from evokd.text.prompts import Prompt
 
 PAD, BEGIN, END = "<pad>", "<s>", "</s>"

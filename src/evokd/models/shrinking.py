@@ -21,7 +21,7 @@ from evokd.models.heads import decoder_of
 from evokd.models.importance import scores_of
 from evokd.models.layouts import KNOWN, Layout, layers_of, layout_of
 from evokd.models.loading import describe
-from evokd.recipe import CutModel
+from evokd.recipe.models import CutModel
 
 _MAY_DIFFER = {
     *("layer_idx", "in_features", "out_features", "intermediate_size"),

@@ -15,7 +15,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from evokd.recipe import CleaningSettings
+from evokd.recipe.corpus import CleaningSettings
 from evokd.text.languages import language
 from evokd.text.pairs import Pair
 

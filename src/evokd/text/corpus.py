@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from evokd.errors import InputError
-from evokd.recipe import CorpusSettings, CorpusSource, TestSource
+from evokd.recipe.corpus import CorpusSettings, CorpusSource, TestSource
 from evokd.text.cleaning import CleaningReport, clean, clean_sources
 from evokd.text.leaks import Sentences, sentences_of, shared_with
 from evokd.text.pairs import Pair, by_sentence, read_pairs, write_pairs

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from evokd.errors import InputError
-from evokd.recipe import PROMPT_STYLES
+from evokd.recipe.recipe import PROMPT_STYLES
 from evokd.text.languages import language
 from evokd.text.textfiles import read_text
 

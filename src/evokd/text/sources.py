@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from evokd.errors import InputError
-from evokd.recipe import CorpusSource, UnpairedSource
+from evokd.recipe.corpus import CorpusSource, UnpairedSource
 from evokd.text import formats, named
 from evokd.text.pairs import Pair
 from evokd.text.textfiles import COMPRESSIONS, PACKING_ERRORS, open_bytes, read_lines

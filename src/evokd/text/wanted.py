@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from evokd.errors import InputError
-from evokd.recipe import CorpusSource
+from evokd.recipe.corpus import CorpusSource
 from evokd.text.languages import is_language, same_language, split_direction
 from evokd.text.textfiles import one_line
 

@@ -21,7 +21,7 @@ import torch
 from evokd.models.batches import IGNORED, collate
 from evokd.models.heads import final_hidden, head_of
 from evokd.models.loading import Translator
-from evokd.recipe import DecodingSettings
+from evokd.recipe.judging import DecodingSettings
 from evokd.translate.decoding import (
     Groups,
     Progress,

@@ -9,7 +9,7 @@ import torch
 from evokd.models.batches import IGNORED, collate, filler_id
 from evokd.models.heads import head_of
 from evokd.models.loading import Translator
-from evokd.recipe import DecodingSettings
+from evokd.recipe.judging import DecodingSettings
 from evokd.text.hypotheses import Candidate
 from evokd.translate.decoding import (
     Answer,

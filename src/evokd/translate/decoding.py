@@ -24,7 +24,7 @@ from transformers import GenerationConfig, StoppingCriteriaList
 from evokd.errors import InputError
 from evokd.models.batches import encode_prompts, filler_id
 from evokd.models.loading import Translator
-from evokd.recipe import DecodingSettings
+from evokd.recipe.judging import DecodingSettings
 from evokd.rundir import write_text
 from evokd.text.prompts import answer_line
 from evokd.translate.ends import EndOfAnswer, Ends

@@ -27,7 +27,7 @@ from evokd.distil.learning.on_policy import (
     seed_of,
 )
 from evokd.errors import InputError
-from evokd.methods import CompetenceSettings
+from evokd.recipe.methods import CompetenceSettings
 
 FILE = "competence.jsonl"
 """In the folder of a training: what was sampled for, then a line of pass counts per chunk."""

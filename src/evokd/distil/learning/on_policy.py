@@ -30,9 +30,9 @@ from torch import Tensor, nn
 
 from evokd.distil.signal.teachers import CachedTeacher
 from evokd.errors import InputError
-from evokd.methods import REFERENCE_FREE, OnPolicySettings
 from evokd.models.batches import IGNORED
 from evokd.models.packing import pairs_of
+from evokd.recipe.methods import REFERENCE_FREE, OnPolicySettings
 
 Kind = Literal["given", "fresh", "replayed"]
 """Where the targets of an optimizer step come from."""

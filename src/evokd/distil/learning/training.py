@@ -33,10 +33,10 @@ from evokd.distil.objectives import ObjectiveSettings, objective_settings
 from evokd.distil.ranking import TokenQueue
 from evokd.distil.schedules import BetaSchedule, linear
 from evokd.distil.signal.teachers import TeacherSignal
-from evokd.methods import BetaSchedule as BetaSettings
-from evokd.methods import MethodSettings
 from evokd.models.batches import EncodedPairs, collate
-from evokd.recipe import TrainingSettings
+from evokd.recipe.methods import BetaSchedule as BetaSettings
+from evokd.recipe.methods import MethodSettings
+from evokd.recipe.training import TrainingSettings
 from evokd.rundir import read_json
 
 

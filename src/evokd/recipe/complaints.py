@@ -29,15 +29,20 @@ SHAPES = {
 """What is accepted, by pydantic's kind of error."""
 
 
-def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
-    """Pydantic's complaints as one line each: where, what was found, what is accepted."""
+def explain(
+    error: ValidationError, model: type[BaseModel], prefix: str = "", tree: Any = None
+) -> str:
+    """Pydantic's complaints as one line each: where, what was found, what is accepted.
+
+    `tree` is what was checked: elements of its lists that have names go by them.
+    """
     lines = []
     problems = error.errors()
     # A list whose only element is wrong counts as empty as well: that says nothing new.
     parents = {p["loc"][:depth] for p in problems for depth in range(len(p["loc"]))}
     for problem in problems:
         place = _without_kinds(problem["loc"])
-        where = prefix + ".".join(place)
+        where = prefix + ".".join(_named(place, tree))
         if (
             len(place) < len(problem["loc"])
             and problem["loc"][-1] in UNIONS.get(place[-1], ((),))[0]
@@ -76,6 +81,28 @@ def _without_kinds(location: Sequence[int | str]) -> list[str]:
         if not (place and part in UNIONS.get(place[-1], ((),))[0]):
             place.append(str(part))
     return place
+
+
+def _named(place: Iterable[str], tree: Any) -> list[str]:
+    """The place with an element's name where that says which one is meant, else its number."""
+    named = []
+    for part in place:
+        if isinstance(tree, list) and part.isdigit() and int(part) < len(tree):
+            names = element_names(tree)
+            name, tree = names[int(part)], tree[int(part)]
+            named.append(name if isinstance(name, str) and names.count(name) == 1 else part)
+        else:
+            tree = tree.get(part) if isinstance(tree, dict) else None
+            named.append(part)
+    return named
+
+
+def element_names(items: Iterable[Any]) -> list[Any]:
+    """What the elements of a list in a recipe may be called by, beside their numbers."""
+    return [
+        item.get("name", item.get("objective")) if isinstance(item, dict) else item
+        for item in items
+    ]
 
 
 def _keys_at(model: type[BaseModel], location: Iterable[int | str]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -9,3 +11,8 @@ class Section(BaseModel):
     """A frozen part of the recipe that refuses keys it doesn't know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def as_list(value: Any) -> Any:
+    """A single value stands for a list of one."""
+    return list(value) if isinstance(value, (list, tuple)) else [value]

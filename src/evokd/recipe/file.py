@@ -10,9 +10,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from evokd.complaints import explain
 from evokd.errors import InputError
-from evokd.recipe import Recipe, as_list
+from evokd.recipe.complaints import element_names, explain
+from evokd.recipe.recipe import Recipe
+from evokd.recipe.section import as_list
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -48,7 +49,7 @@ def check_recipe(
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        raise InputError(f"{origin} has errors:\n{explain(error, Recipe)}") from None
+        raise InputError(f"{origin} has errors:\n{explain(error, Recipe, tree=tree)}") from None
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -101,10 +102,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
 
 def _index(items: list[Any], part: str, override: str) -> int:
     """Position of a list's element, by number or by the element's name."""
-    names = [
-        item.get("name", item.get("objective")) if isinstance(item, dict) else item
-        for item in items
-    ]
+    names = element_names(items)
     if part in names:
         return names.index(part)
     if part.isdigit() and int(part) < len(items):

@@ -1,0 +1,87 @@
+"""The models of a recipe: teacher, student and the tokenizer that fresh ones share."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from evokd.recipe.section import Section
+
+
+class FreshModel(Section):
+    """A Llama built from numbers, with random weights."""
+
+    hidden_size: int = Field(default=256, ge=8)
+    intermediate_size: int | None = None
+    """Width of the feed-forward layers; default: 8/3 of hidden_size, rounded up to 32."""
+    layers: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1)
+    kv_heads: int | None = None
+    tie_embeddings: bool = True
+    max_positions: int = Field(default=1024, ge=16)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> FreshModel:
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError(
+                f"hidden_size {self.hidden_size} isn't divisible by 2 × heads ({self.heads}); "
+                f"take hidden_size={-(-self.hidden_size // (2 * self.heads)) * 2 * self.heads}"
+            )
+        return self
+
+
+class CutModel(Section):
+    """A student cut out of its teacher; what isn't named stays as it is."""
+
+    layers: int | tuple[int, ...] | None = None
+    """So many, spread evenly, the last one among them; or a list of numbers from 0."""
+    heads: int | None = Field(default=None, ge=1)
+    """Attention heads of each layer, the best by `by`; whole groups where keys are shared."""
+    intermediate_size: int | None = Field(default=None, ge=1)
+    """Neurons of each feed-forward layer, the best by `by`."""
+    by: Literal["activation", "weight"] = "activation"
+    """What is best: what stirs most on training pairs, or has the largest weights."""
+    calibration_pairs: int = Field(default=128, ge=1)
+    vocabulary: Literal["all", "corpus"] = "all"
+    """corpus: only the tokens that the study's text uses, and all single bytes."""
+
+
+class ModelSettings(Section):
+    model: str = "fresh"
+    """A hub id, a folder, a .gguf file, `gguf:PACKAGE` (a file inside an installed Python package)
+    or `fresh`; for a student also `cut`: a part of its teacher."""
+    revision: str | None = None
+    tokenizer: str | None = None
+    """Where the tokenizer is, if not beside the model."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
+    trust_remote_code: bool = False
+    fresh: FreshModel = FreshModel()
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Keys of `training` that differ for this model."""
+
+
+class TeacherSettings(ModelSettings):
+    sft: bool = True
+    """Fine-tune the teacher on the training text first; false takes it as it is."""
+    signal: Literal["live", "hidden", "topk"] = "live"
+    """Where training takes the teacher's word from: the model beside the student, or a cache of its
+    hidden states or of its top_k log-probabilities, written once for all methods and seeds."""
+    top_k: int = Field(default=64, ge=1)
+    """Log-probabilities kept of each token under signal: topk."""
+
+
+class StudentSettings(ModelSettings):
+    cut: CutModel = CutModel()
+    """What is kept of the teacher, for model: cut."""
+    warm_start_steps: int = Field(default=0, ge=0)
+    """SFT steps before any method starts; all methods start from the same weights."""
+    warm_start_training: dict[str, Any] = Field(default_factory=dict)
+    """Keys of `training` that differ in those steps."""
+
+
+class TokenizerSettings(Section):
+    """The byte-level BPE that fresh models share."""
+
+    vocab_size: int = Field(default=4096, ge=300)

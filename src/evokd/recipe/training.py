@@ -1,0 +1,82 @@
+"""How students are trained, on which text of the teacher's, and pruned afterwards."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from evokd.recipe.section import Section
+
+
+class TrainingSettings(Section):
+    """One training; the defaults are the paper's (section 4.2)."""
+
+    epochs: float = Field(default=3.0, gt=0)
+    max_steps: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    """Sentence pairs per optimizer step, over all devices and accumulation steps."""
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    """Sentence pairs per forward pass and device; default: as many as batch_size, up to 64."""
+    learning_rate: float = Field(default=2e-5, gt=0)
+    schedule: Literal["linear", "cosine", "constant"] = "cosine"
+    warmup_ratio: float = Field(default=0.03, ge=0, le=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    adam_beta2: float = Field(default=0.999, gt=0, lt=1)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_length: int = Field(default=512, ge=8)
+    """Longest prompt + response, in tokens; longer pairs are left out and counted."""
+    reduction: Literal["token", "sequence"] = "token"
+    chunk_tokens: int | None = Field(default=None, ge=1)
+    """Response positions whose logits stand in memory at once; default: what fits 60 MiB, on a GPU
+    1 GiB."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Autocast of the student's forward pass; auto: bfloat16 on a GPU that has it."""
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    """Let torch.compile fuse the student's forward and backward pass."""
+    packing: bool = False
+    """Several pairs in one row, walled off from each other, in place of padding."""
+    eval_every: int | None = Field(default=None, ge=1)
+    """Steps between validations; default: each epoch."""
+    save_every: int | None = Field(default=None, ge=1)
+    """Steps between checkpoints to resume from; default: each tenth of the training. Where the best
+    checkpoint is kept, each validation writes one instead."""
+    log_every: int = Field(default=10, ge=1)
+    select: Literal["auto", "best", "last"] = "auto"
+    """Which checkpoint is kept; auto: the best on validation for sft, the last for distillation."""
+
+
+class TeacherTextSettings(Section):
+    """What the teacher writes for methods that train on its text (methods.text)."""
+
+    beam: int = Field(default=5, ge=1)
+    """Of text: teacher (Kim and Rush 2016: 5)."""
+    candidates: int = Field(default=35, ge=1)
+    """Of text: nearest, the K best (Kim and Rush: 35)."""
+    max_length_ratio: float = Field(default=4.0, ge=1)
+    """A translation so many times as long as its source, in characters, is left out."""
+
+
+class PruningSettings(Section):
+    """Class-blind magnitude pruning of finished students, and retraining (See et al. 2016)."""
+
+    methods: tuple[str, ...] = ()
+    """Whose students are pruned."""
+    levels: tuple[float, ...] = (0.5, 0.8, 0.9)
+    """Shares of the weights that are set to 0."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Keys of `training` that differ in the retraining."""
+
+    @field_validator("levels")
+    @classmethod
+    def _levels_are_shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        for level in value:
+            if not 0 < level < 1:
+                raise ValueError(f"level {level}; above 0 and below 1 is accepted")
+        return value
+
+
+def pruned_name(method: str, level: float) -> str:
+    """Of a student of which a share of the weights, 0 to 1, is 0."""
+    return f"{method}_pruned{f'{100 * level:g}'.replace('.', '_')}"
