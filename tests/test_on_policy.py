@@ -2,12 +2,15 @@
 
 import copy
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.utils import DistributedType
 from transformers import TrainingArguments
 
 from evokd import DistillationTrainer
+from evokd.distil.learning.devices import Devices
 from evokd.distil.learning.on_policy import OnPolicy, examples_of, prompt_length, response_cap
 from evokd.distil.objectives import objective_settings
 from evokd.distil.signal.sliced_teacher import SlicedTeacher
@@ -356,6 +359,40 @@ def test_an_adaptive_share_needs_validation(tmp_path):
             train_dataset=copy_task(8),
             on_policy=own(adaptive=True),
         )
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage", "refused"),
+    [
+        (DistributedType.FSDP, None, "FSDP leaves each device a part"),
+        (DistributedType.DEEPSPEED, 3, "DeepSpeed ZeRO-3 leaves each device a part"),
+        (DistributedType.DEEPSPEED, 2, None),
+        (DistributedType.MULTI_GPU, None, None),
+    ],
+)
+def test_a_student_spread_over_devices_is_refused(tmp_path, monkeypatch, kind, stage, refused):
+    state = SimpleNamespace(
+        distributed_type=kind, deepspeed_plugin=SimpleNamespace(zero_stage=stage)
+    )
+    found = Devices(SimpleNamespace(state=state)).sharding
+    assert (found is None) == (refused is None)
+    monkeypatch.setattr(Devices, "sharding", found)
+
+    def trainer():
+        return DistillationTrainer(
+            model=tiny_llama(1),
+            teacher=tiny_llama(2),
+            objective="jsd",
+            args=TrainingArguments(str(tmp_path), use_cpu=True, report_to=[]),
+            train_dataset=copy_task(8),
+            on_policy=own(),
+        )
+
+    if refused is None:
+        trainer()
+    else:
+        with pytest.raises(InputError, match=refused):
+            trainer()
 
 
 def test_what_is_saved_is_all_there_is():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from torch import Tensor
 
 from evokd.distil.statistics import SUMS, Statistics
@@ -20,6 +21,17 @@ class Devices:
     @property
     def several(self) -> bool:
         return bool(self.accelerator.num_processes > 1)
+
+    @property
+    def sharding(self) -> str | None:
+        """What spreads the weights themselves over devices, so that none has a whole model."""
+        state = self.accelerator.state
+        if state.distributed_type == DistributedType.FSDP:
+            return "FSDP"
+        if state.distributed_type == DistributedType.DEEPSPEED:
+            stage = state.deepspeed_plugin.zero_stage
+            return "DeepSpeed ZeRO-3" if stage == 3 else None
+        return None
 
     def summed(self, mine: Tensor) -> Tensor:
         total: Tensor = self.accelerator.reduce(mine.to(self.accelerator.device), "sum")

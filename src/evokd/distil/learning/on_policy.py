@@ -264,6 +264,23 @@ def check_on_policy(
         raise ValueError("on_policy.adaptive goes by validation loss; there is no validation set")
 
 
+def check_whole_student(sharding: str | None) -> None:
+    """Each device translates with a student of its own.
+
+    Args:
+        sharding: what spreads the student's weights over devices, if anything does.
+
+    Raises:
+        InputError: something does.
+    """
+    if sharding is not None:
+        raise InputError(
+            f"on_policy: {sharding} leaves each device a part of the student, and translating "
+            "takes all of it; train with plain data parallelism (torchrun without FSDP or ZeRO-3), "
+            "or take a method without on_policy"
+        )
+
+
 class Ahead:
     """The micro-batches of an epoch, a step at a time, taken from their iterator some steps early.
 

@@ -29,7 +29,7 @@ from evokd.distil.gates import Gate
 from evokd.distil.learning.collators import lengths_of, packing_after, padding_to, weighing_after
 from evokd.distil.learning.companions import Companions, CompanionsKeeper, Seen
 from evokd.distil.learning.devices import Devices
-from evokd.distil.learning.on_policy import Ahead, OnPolicy, check_on_policy
+from evokd.distil.learning.on_policy import Ahead, OnPolicy, check_on_policy, check_whole_student
 from evokd.distil.learning.speed import Speed
 from evokd.distil.learning.targets import amount, predicting, token_weights
 from evokd.distil.objectives import (
@@ -90,7 +90,7 @@ class DistillationTrainer(Trainer):
     Raises:
         ValueError: no teacher where one is needed, vocabularies of unequal size, on_policy with an
             objective that needs the reference.
-        InputError: on_policy with a cached teacher.
+        InputError: on_policy with a cached teacher, or with a student spread over devices.
     """
 
     def __init__(
@@ -145,6 +145,8 @@ class DistillationTrainer(Trainer):
         )
         known = isinstance(objective, str)
         self.devices = Devices(self.accelerator)
+        if on_policy is not None:
+            check_whole_student(self.devices.sharding)
         self.without_teacher = known and objective in WITHOUT_TEACHER
         if known and not self.without_teacher and teacher is None:
             raise ValueError(f"objective {objective!r} needs a teacher; only sft does without")
