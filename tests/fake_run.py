@@ -184,6 +184,27 @@ def make_results(
             "warnings": {"number_mismatch": {"count": 210, "examples": []}},
             "notes": [],
         },
+        "teacher_text": {
+            "nearest": {
+                **{"beam": 5, "candidates": 5, "sentences": 36912, "tokens": 2_190_120},
+                **{"mass_of_best": 5.25, "bleu_of_best": 30.41, "bleu_of_nearest": 36.92},
+                "sifted": {
+                    **{"read": 57418, "kept": 57310, "repaired": 0, "warnings": {}},
+                    "reasons": {
+                        "looping": {
+                            "count": 108,
+                            "examples": [
+                                {
+                                    "origin": "train:90",
+                                    "source": "A dog runs & runs.",
+                                    "target": "Ein Ein Ein Ein Ein Ein",
+                                }
+                            ],
+                        }
+                    },
+                },
+            }
+        },
         "start": {"teacher_nll": 1.48, "student_nll": 2.61, "warm_start_steps": 450},
         "versions": {
             "evokd": "0.1.0",

@@ -91,6 +91,17 @@ def test_students_are_taught_by_what_fits_their_text(finished):
     assert facts_of(finished[0], "own")["own_share"] == 1.0
 
 
+def test_what_the_teacher_wrote_is_in_the_report(finished):
+    texts = results_of(finished[0])["teacher_text"]
+    assert list(texts) == ["teacher", "nearest"]
+    for kind, facts in texts.items():
+        folder = finished[0] / "teacher_text" / kind
+        assert facts["sifted"] == json.loads((folder / "left_out.json").read_text("utf-8"))
+        assert facts["pairs"] == len((folder / "pairs.jsonl").read_text("utf-8").splitlines())
+    page = (finished[0] / "report.html").read_text(encoding="utf-8")
+    assert "The teacher’s translations nearest to the references" in page
+
+
 def test_a_student_cut_from_its_teacher_is_smaller(finished):
     teacher = json.loads((finished[0] / "teacher/manifest.json").read_text())["facts"]
     student = facts_of(finished[0], "sft")

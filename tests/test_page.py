@@ -92,6 +92,10 @@ def test_page_shows_every_part(built: str) -> None:
         "2.7×",
         "λ 0.5 · β 0.5 · Γ 0.4",
         "test leak",
+        "Of 57\u202f418 pairs, 57\u202f310 have a translation".replace("\u202f", " "),
+        "sentence BLEU of the nearest36.9",
+        "mean probability of the first5.2",
+        "A dog runs & runs. ⟷ Ein Ein",
         "57\u202f418 were kept".replace("\u202f", " "),
         "learning_rate: 0.0015",
         "transformers",
@@ -137,7 +141,10 @@ def test_page_renders_smaller_studies(tmp_path: Path, change: dict[str, Any]) ->
     assert "Scores" in page.text
 
 
-PARTS = ("systems", "scores", "comparisons", "summary", "gap_closed", "speed", "examples", "notes")
+PARTS = (
+    *("systems", "scores", "comparisons", "summary", "gap_closed", "speed", "examples", "notes"),
+    *("cleaning", "teacher_text"),
+)
 
 
 @pytest.mark.parametrize("gone", [*PARTS, "all"])

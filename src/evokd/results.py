@@ -34,6 +34,7 @@ def assemble(
     facts: Mapping[str, dict[str, Any]],
     start: dict[str, Any],
     analysis: Sequence[dict[str, Any]] = (),
+    written: Mapping[str, dict[str, Any]] | None = None,
     note: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Score, compare and describe the systems of a study.
@@ -43,6 +44,7 @@ def assemble(
         facts: what each system's stage noted down, by label (system, or system.seedN).
         start: what is known of the students' common start.
         analysis: what was measured of systems beside their scores, a row each.
+        written: what is known of each kind of the teacher's text.
     """
     tests = [
         TestSet(name, direction, [p.source for p in pairs], [[p.target for p in pairs]])
@@ -90,6 +92,7 @@ def assemble(
         "analysis": list(analysis),
         "examples": _examples(recipe, tests, outputs),
         "cleaning": corpus.report,
+        "teacher_text": dict(written or {}),
         "versions": rundir.versions() | _machine(facts),
         "notes": _notes(recipe, corpus, start, facts),
     }

@@ -231,8 +231,14 @@ def make_results(
     start: System,
     students: list[System],
     analysis: list[dict[str, Any]],
+    written: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
-    """Scores, comparisons and everything else that the report shows, in results.json."""
+    """Scores, comparisons and everything else that the report shows, in results.json.
+
+    Args:
+        analysis: what was measured of systems beside their scores, a row each.
+        written: what is known of each kind of the teacher's text.
+    """
     from evokd.results import assemble
 
     systems = [teacher, *students]
@@ -251,6 +257,7 @@ def make_results(
         [(*cell, hash_file(path)) for cell, path in texts.items()],
         [(system.label, system.fingerprint) for system in systems],
         analysis,
+        written,
     )
     path = study.folder / "results.json"
     if path.exists() and read_json(path).get("fingerprint") == mark:
@@ -264,6 +271,7 @@ def make_results(
         facts,
         start=start.facts() | (read_json(gate)["facts"] if gate.exists() else {}),
         analysis=analysis,
+        written=written,
         note=study.note,
     )
     write_json(path, {"fingerprint": mark, **found})

@@ -52,7 +52,10 @@ def run(recipe: Recipe, folder: Path, note: Callable[[str], None] = print) -> di
         for system in (teacher, *made):
             stages.translate_tests(study, corpus, system)
         analysis = analysing.analyse(study, corpus, teacher, made)
-        found = stages.make_results(study, corpus, teacher, start, made, analysis)
+        told: dict[str, dict[str, Any]] = {
+            kind: teacher_text.told(study, kind) for kind in recipe.texts()
+        }
+        found = stages.make_results(study, corpus, teacher, start, made, analysis, told)
         stages.make_report(study)
     return found
 

@@ -48,6 +48,7 @@ from evokd.workbench import Study, System, is_done, progress_bar
 
 Kind = Literal["teacher", "nearest"]
 PAIRS = "pairs.jsonl"
+LEFT_OUT = "left_out.json"
 SHARD_SENTENCES = 512
 PROBE_SENTENCES = 16
 """Translated first where there is more than a shard to do, to tell how long that will take."""
@@ -119,6 +120,12 @@ def teacher_pairs(study: Study, kind: Kind) -> list[Pair]:
     has twice, for the weight of its direction, is here twice too.
     """
     return read_pairs(_folder(study, kind) / PAIRS)
+
+
+def told(study: Study, kind: Kind) -> dict[str, Any]:
+    """Of a finished stage, for the report: its facts, and what was left out with examples."""
+    folder = _folder(study, kind)
+    return {**read_json(folder / MANIFEST)["facts"], "sifted": read_json(folder / LEFT_OUT)}
 
 
 def _folder(study: Study, kind: Kind) -> Path:
@@ -345,7 +352,7 @@ def _counts(said: Sequence[Sequence[Candidate]]) -> dict[str, Any]:
 
 
 def _write(folder: Path, pairs: Sequence[Pair], left_out: CleaningReport) -> None:
-    write_json(folder / "left_out.json", left_out.as_dict())
+    write_json(folder / LEFT_OUT, left_out.as_dict())
     for path in [*folder.glob("*.src"), *folder.glob("*.hyp")]:
         path.unlink()
     for direction in dict.fromkeys(pair.direction for pair in pairs):
@@ -372,7 +379,7 @@ def _tell(study: Study, stage: Stage, left_out: CleaningReport, facts: dict[str,
     if left_out.read - left_out.kept > MANY * left_out.read:
         study.note(
             f"warning: {1 - left_out.kept / left_out.read:.0%} of the pairs have no translation "
-            f"that is fit to train on; {stage.folder / 'left_out.json'} shows some"
+            f"that is fit to train on; {stage.folder / LEFT_OUT} shows some"
         )
 
 

@@ -117,6 +117,7 @@ def _contents(results: Results, run_dir: Path | None, recipe_yaml: str) -> dict[
             "legend": analysis.legend(results),
         },
         "cleaning": sections.cleaning(results),
+        "teacher_texts": sections.teacher_texts(results),
         "stages": _stages(results, run_dir),
         "recipe_yaml": recipe_yaml,
         "versions": {key: value for key, value in versions.items() if value is not None},

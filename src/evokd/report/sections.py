@@ -46,6 +46,10 @@ MISBEHAVIOUR = {
     "cut_off": "cut off",
     "repeated": "looping",
 }
+TEXT_TITLES = {
+    "teacher": "The teacher’s translations",
+    "nearest": "The teacher’s translations nearest to the references",
+}
 SYMBOLS = {
     **{"lam": "λ", "beta": "β", "gamma": "Γ", "top_percent": "top %", "alpha": "α", "mu": "μ"},
     **{"smoothing": "ε", "queue": "queue", "averaging": "averaging"},
@@ -280,7 +284,34 @@ def speed(results: Results) -> list[dict[str, Any]]:
 
 def cleaning(results: Results) -> dict[str, Any] | None:
     """What was dropped from the training text and why."""
-    facts = results.get("cleaning") or {}
+    return _sifted(results.get("cleaning") or {})
+
+
+def teacher_texts(results: Results) -> list[dict[str, Any]]:
+    """What the teacher wrote, what of it was left out and why; one for each kind."""
+    texts = []
+    for kind, facts in (results.get("teacher_text") or {}).items():
+        sifted = _sifted(facts.get("sifted") or {})
+        if sifted is None:
+            continue
+        told = [
+            ("beam", whole(facts.get("beam"))),
+            ("translations of each source", whole(facts.get("candidates"))),
+            ("sources", whole(facts.get("sentences"))),
+            ("tokens written", whole(facts.get("tokens"))),
+            ("mean probability of the first", percent(facts["mass_of_best"] / 100)),
+        ]
+        if "bleu_of_nearest" in facts:
+            told += [
+                ("sentence BLEU of the first", decimal(facts["bleu_of_best"], 1)),
+                ("sentence BLEU of the nearest", decimal(facts["bleu_of_nearest"], 1)),
+            ]
+        texts.append({"title": TEXT_TITLES.get(kind, kind), "facts": told, **sifted})
+    return texts
+
+
+def _sifted(facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Of pairs read: how many were kept, and what became of the others."""
     read = facts.get("read")
     if not read:
         return None
