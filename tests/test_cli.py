@@ -12,6 +12,7 @@ import pytest
 import sacrebleu
 
 from evokd import cli
+from evokd.recipe.file import load_recipe
 from small_study import evokd, recipe, sentences, without_figures, write_moses, write_recipe
 
 VERBS = ("demo", "run", "distil", "cache", "translate", "score", "report")
@@ -332,6 +333,17 @@ def test_a_flag_that_is_repeated_adds_to_what_was_said():
     assert [source["path"] for source in tree["corpus"]["train"]] == ["x", "y", "z"]
     assert [source["path"] for source in tree["corpus"]["test"]] == ["t", "u"]
     assert tree["methods"] == ["sft", "seq_kd", "seq_inter", "skl"]  # seq_inter goes on from seq_kd
+
+
+def test_distil_can_check_its_flags_and_stop(tmp_path):
+    said = ("distil", "--teacher", "fresh", "--student", "fresh", "-l", "en-de", "--check")
+    files = ("--train", tmp_path / "train", "--test", tmp_path / "test", "-o", tmp_path / "run")
+    code, out, err = evokd(*said, *files, "training.epochs=2")
+    assert (code, err) == (0, "")
+    (tmp_path / "printed.yaml").write_text(out, encoding="utf-8")
+    assert load_recipe(tmp_path / "printed.yaml").training.epochs == 2
+    assert not (tmp_path / "run").exists()
+    assert "unknown key 'epoch'" in refused(*said, *files, "training.epoch=2")
 
 
 def test_distil_wants_a_test_set(tmp_path):

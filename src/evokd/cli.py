@@ -77,6 +77,8 @@ def distil(args: argparse.Namespace) -> int:
     recipe = check_recipe(_recipe_of(args), args.override, origin="evokd distil")
     text = dump_recipe(recipe)
     print(f"# {args.output}/recipe.yaml, the recipe that this command stands for\n{text}")
+    if args.check:
+        return 0
     return _study(recipe, args.output)
 
 
@@ -351,6 +353,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--prompt", default="parrot", help="parrot, alma, chat, compact or a file")
     p.add_argument("--teacher-as-is", action="store_true", help="don't fine-tune the teacher first")
     p.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    p.add_argument("--check", action="store_true", help="check the flags, print the recipe, stop")
     p.add_argument("override", **overrides)
 
     p = verb("cache", cache, "evokd cache recipes/multi30k.yaml -o runs/m30k teacher.signal=hidden")
