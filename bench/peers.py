@@ -192,7 +192,10 @@ def trl_gkd(_objective: str) -> Loss:
 VARIANTS: dict[str, Variant] = {
     "evokd": Variant(evokd_fused),
     "evokd, chunks of 512": Variant(evokd_wide),
-    "evokd, no compiler": Variant(evokd_fused, environment={"EVOKD_ROWS": "torch"}),
+    "evokd, torch's products": Variant(evokd_fused, environment={"EVOKD_PRODUCTS": "torch"}),
+    "evokd, no compiler": Variant(
+        evokd_fused, environment={"EVOKD_ROWS": "torch", "EVOKD_PRODUCTS": "torch"}
+    ),
     "evokd, autograd on a chunk": Variant(evokd_autograd),
     "naive": Variant(naive),
     "naive, compiled": Variant(partial(naive, compiled=True)),

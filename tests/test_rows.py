@@ -6,6 +6,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
+from evokd import compiling
 from evokd.distil.chunks import kernels, rows, rows_in_c
 from evokd.distil.chunks.closed_forms import closed_form
 from evokd.distil.objectives import OBJECTIVES, most_difficult, objective_settings, token_loss
@@ -126,7 +127,7 @@ def test_a_compiled_pass_is_there():
 def test_no_compiler_no_compiled_pass(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(rows_in_c.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(compiling.tempfile, "gettempdir", lambda: str(tmp_path))
     caplog.set_level("INFO")
     assert rows_in_c.load() is None
     assert "no C compiler" in caplog.text

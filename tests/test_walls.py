@@ -21,9 +21,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS_BELOW = {
     "errors": set(),
     "recipe": {"errors"},
+    "compiling": set(),
     "rundir": {"errors"},
     "text": {"errors", "recipe", "rundir"},
-    "models": {"errors", "recipe", "rundir", "text"},
+    "models": {"errors", "recipe", "rundir", "text", "compiling"},
 }
 for room in ("distil", "translate", "judge", "report"):
     ROOMS_BELOW[room] = {*ROOMS_BELOW["models"], "models"}

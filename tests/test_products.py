@@ -1,0 +1,131 @@
+"""Products on bfloat16 units and by torch, against float64."""
+
+import itertools
+
+import pytest
+import torch
+
+from evokd.models import products
+from evokd.models.products import multiply, multiply_on_units
+
+SHAPES = [(37, 45, 700), (5, 3000, 80), (228, 1000, 64), (100, 64, 3000), (1, 1100, 1025)]
+"""m, n, k: whole tiles and parts of some, and more than is packed at once."""
+DTYPES = [torch.float32, torch.bfloat16]
+ERRORS = {2: 1e-5, 3: 1e-6}
+"""By parts."""
+
+
+@pytest.fixture(autouse=True)
+def _loaded_anew():
+    products.load.cache_clear()
+    yield
+    products.load.cache_clear()
+
+
+@pytest.fixture
+def units():
+    if products.load() is None:
+        pytest.skip("this CPU has no bfloat16 units, or no compiler")
+
+
+@pytest.fixture
+def no_units(monkeypatch):
+    monkeypatch.setenv("EVOKD_PRODUCTS", "torch")
+
+
+def matrix(rows, columns, dtype=torch.float32, turned=False):
+    """Random, with the entries of a row or of a column side by side."""
+    generator = torch.Generator().manual_seed(rows + 7 * columns)
+    shape = (columns, rows) if turned else (rows, columns)
+    made = torch.randn(shape, generator=generator).to(dtype)
+    return made.t() if turned else made
+
+
+def error(found, expected):
+    return float((found.double() - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize(("m", "n", "k"), SHAPES)
+def test_the_units_multiply_as_exactly_as_they_say(units, m, n, k, parts):
+    choices = itertools.product(DTYPES, DTYPES, *[(False, True)] * 3)
+    for of_a, of_b, a_turned, b_turned, add in choices:
+        a, b = matrix(m, k, of_a, a_turned), matrix(k, n, of_b, b_turned)
+        out = matrix(m, n + 7)[:, :n]
+        before = out.double()
+        assert multiply_on_units(a, b, out, add, parts)
+        exact = a.double() @ b.double() + (before if add else 0)
+        assert error(out, exact) < ERRORS[parts]
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.float16, torch.float64])
+@pytest.mark.parametrize(("m", "n", "k"), [(6, 9000, 40), (6, 40, 9000), (9000, 6, 40)])
+def test_torch_multiplies_what_the_units_dont(no_units, dtype, m, n, k):
+    for turned, add in itertools.product((False, True), repeat=2):
+        a, b = matrix(m, k, dtype, turned), matrix(k, n)
+        out = matrix(m, n, torch.float64 if dtype == torch.float64 else torch.float32)
+        exact = a.double() @ b.double() + (out.double() if add else 0)
+        multiply(a, b, out, add)
+        assert error(out, exact) < 1e-6
+
+
+def test_what_stands_beside_the_result_stays(units):
+    wide = torch.full((70, 1100), 7.0)
+    assert multiply_on_units(matrix(70, 40), matrix(40, 1001), wide[:, :1001])
+    assert (wide[:, 1001:] == 7).all()
+
+
+def test_the_units_serve_large_products_of_some_kinds_only(units):
+    a, b, out = matrix(64, 300), matrix(300, 400), torch.empty(64, 400)
+    assert multiply_on_units(a, b, out)
+    assert not multiply_on_units(a[:4], b, out[:4])  # small
+    assert not multiply_on_units(a.double(), b, out)
+    assert not multiply_on_units(a.half(), b, out)
+    assert not multiply_on_units(a, b, out.bfloat16())
+    assert not multiply_on_units(matrix(128, 600)[::2, ::2], b, out)  # entries apart
+    assert not multiply_on_units(a, b, torch.empty(400, 64).t())
+
+
+def test_threads_share_the_work(units):
+    for m, n, k in SHAPES:
+        a, b = matrix(m, k), matrix(k, n)
+        found = []
+        before = torch.get_num_threads()
+        try:
+            for threads in (1, 3):
+                torch.set_num_threads(threads)
+                found.append(torch.empty(m, n))
+                assert multiply_on_units(a, b, found[-1])
+        finally:
+            torch.set_num_threads(before)
+        torch.testing.assert_close(*found, rtol=1e-5, atol=1e-4)
+
+
+def test_what_is_no_number_stays_in_its_row(units):
+    a, out = matrix(40, 100), torch.empty(40, 600)
+    a[3, 5] = torch.nan
+    assert multiply_on_units(a, matrix(100, 600), out)
+    assert out[3].isnan().all()
+    assert out.isfinite().sum() == 39 * 600
+
+
+def test_shapes_that_dont_fit_are_refused():
+    with pytest.raises(ValueError, match=r"\(2, 3\) times \(4, 5\) isn't \(2, 5\)"):
+        multiply(matrix(2, 3), matrix(4, 5), torch.empty(2, 5))
+    with pytest.raises(ValueError, match="isn't"):
+        multiply(matrix(2, 3), matrix(3, 5), torch.empty(5, 2))
+
+
+def test_without_units_or_compiler_torch_does_its_work(monkeypatch, tmp_path, caplog):
+    broken = tmp_path / "cc"
+    broken.write_text("#!/bin/sh\necho no such target >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CC", str(broken))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    caplog.set_level("INFO")
+    assert products.load() is None
+    assert "no such target" in caplog.text
+    a, b, out = matrix(64, 300), matrix(300, 400), torch.empty(64, 400)
+    assert not multiply_on_units(a, b, out)
+    multiply(a, b, out)
+    assert error(out, a.double() @ b.double()) < 1e-6
