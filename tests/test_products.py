@@ -1,4 +1,4 @@
-"""Products on bfloat16 units and by torch, against float64."""
+"""Products on a CPU's matrix units and by torch, against float64."""
 
 import itertools
 
@@ -25,7 +25,7 @@ def _loaded_anew():
 @pytest.fixture
 def units():
     if products.load() is None:
-        pytest.skip("this CPU has no bfloat16 units, or no compiler")
+        pytest.skip("this CPU has no matrix units, or there is no compiler")
 
 
 @pytest.fixture
@@ -67,6 +67,24 @@ def test_torch_multiplies_what_the_units_dont(no_units, dtype, m, n, k):
         exact = a.double() @ b.double() + (out.double() if add else 0)
         multiply(a, b, out, add)
         assert error(out, exact) < 1e-6
+
+
+def test_the_error_is_in_the_last_digits_of_each_rows_greatest_entry(units):
+    """Rows have scales of their own, over 64 orders of magnitude; one entry is above the others."""
+    a, b = matrix(64, 1500), matrix(1500, 500, turned=True)
+    a *= 10.0 ** torch.arange(-32, 32)[:, None]
+    a[:, 7] *= 1000
+    b *= 10.0 ** torch.linspace(-3, 3, 500)
+    a[5], b[:, 9] = 0, 0
+    out, exact = torch.empty(64, 500), a.double() @ b.double()
+    assert multiply_on_units(a, b, out)
+    of_a, of_b = a.double().abs(), b.double().abs()
+    bound = of_a.amax(1, keepdim=True) * of_b.sum(0) + of_a.sum(1, keepdim=True) * of_b.amax(0)
+    seen = of_a.amax(1) > 1e-29  # smaller ones count as zeros
+    assert seen.sum() == 62
+    assert ((out.double() - exact).abs() <= 2.0**-22 * bound)[seen].all()
+    assert (out[5] == 0).all()
+    assert (out[:, 9] == 0).all()
 
 
 def test_what_stands_beside_the_result_stays(units):

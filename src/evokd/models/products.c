@@ -1,14 +1,20 @@
-/* Products of matrices on a CPU's bfloat16 units (Intel AMX), in float32 and as exact.
+/* Products of matrices on a CPU's matrix units (Intel AMX), as exact as wanted.
 
-   A float is the sum of two or three bfloat16, its parts: the nearest one, then the nearest to what
-   is left. A product of floats is the sum of products of their parts, largest first; those that are
-   left out are below the last digit that is kept. The units add up in float.
+   PARTS: a float is taken for the sum of two or three bfloat16, the nearest one, then the nearest
+   to what is left. A product of floats is the sum of products of their parts, largest first; those
+   below the last digit that is kept are left out. The units add up in float.
+
+   DIGITS: the entries of a row are taken for 24-bit numbers, of a scale that its greatest entry
+   sets, with three digits of 8 bits, -128 to 127. The units multiply digits twice as fast, and add
+   up in integers, without error; of the nine products, six are above what is kept. Used of three
+   parts where both matrices are floats with the entries of consecutive k side by side.
 
    products.py compiles this file, and says where it serves; torch multiplies elsewhere. */
 
 #include <stdint.h>
 
-#if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__linux__)
+#if defined(__linux__) && defined(__AMX_BF16__) && defined(__AMX_INT8__) && \
+    defined(__AVX512BF16__) && defined(__AVX512BW__)
 
 #include <immintrin.h>
 #include <stdlib.h>
@@ -24,7 +30,7 @@ typedef struct {
     const void *data;
     int64_t stride; /* from line to line, in entries */
     int32_t half;   /* bfloat16, else float */
-    int32_t along;  /* entries of consecutive k stand side by side, else those of consecutive rows */
+    int32_t along;  /* entries of consecutive k stand side by side; else of consecutive rows */
 } operand;
 
 typedef struct {
@@ -37,7 +43,17 @@ typedef struct {
     int32_t threads;
 } task;
 
-enum { TILE = 16, DEEP = 32, PANEL = 32, TILE_SIZE = TILE * DEEP, DEPTH = 1024, MOST_PARTS = 3, GROUP = 1 << 18 };
+enum {
+    TILE = 16,              /* lines of a tile, of 64 bytes */
+    PANEL = 32,             /* rows that are packed together, two tiles */
+    DEEP = 32,              /* k of a tile of bfloat16 */
+    TILE_SIZE = TILE * DEEP,
+    DEEPER = 64,            /* of a tile of digits */
+    DEPTH = 1024,           /* k that are packed at once */
+    GROUP = 1 << 19,        /* bytes that are packed at once of what isn't packed whole */
+    MOST_PARTS = 3,
+    DIGITS = 3
+};
 
 static inline __attribute__((always_inline)) void transpose(__m512i r[16]) {
     __m512i t[16];
@@ -138,10 +154,10 @@ static inline __attribute__((always_inline)) void pack_tile(
     }
 }
 
-/* `rows` rows from `row` on and k from `k` on, as panels of 32 rows, `size` entries from each other.
-   A panel: for each 32 k the parts, of each two tiles. Lines of memory are read along. */
+/* `rows` rows from `row` on and k from `k` on, as panels, `size` bytes from each other: for each
+   32 k the parts, of each two tiles. Lines of memory are read along. */
 static void pack(
-    uint16_t *to, int64_t size, operand x, int64_t row, int64_t k, int64_t rows, int64_t ks,
+    uint8_t *to, int64_t size, operand x, int64_t row, int64_t k, int64_t rows, int64_t ks,
     int parts, int by_row
 ) {
     int64_t step = parts * 2 * TILE_SIZE;
@@ -149,7 +165,7 @@ static void pack(
     for (int64_t r0 = 0; r0 < rows; r0 += wide) {
         for (int64_t d0 = 0; d0 < ks; d0 += deep) {
             for (int64_t r = r0; r < r0 + wide && r < rows; r += TILE) {
-                uint16_t *line = to + r / PANEL * size + r % PANEL / TILE * TILE_SIZE;
+                uint16_t *line = (uint16_t *)(to + r / PANEL * size) + r % PANEL / TILE * TILE_SIZE;
                 for (int64_t d = d0; d < d0 + deep && d < ks; d += DEEP) {
                     pack_tile(
                         line + d / DEEP * step, 2 * TILE_SIZE, x, row + r, k + d, rows - r, ks - d,
@@ -220,7 +236,9 @@ static void multiply(
         to = apart;
         apart_stride = PANEL;
         if (add) {
-            for (int64_t i = 0; i < m; i++) memcpy(apart + i * PANEL, c + i * stride, n * sizeof *c);
+            for (int64_t i = 0; i < m; i++) {
+                memcpy(apart + i * PANEL, c + i * stride, n * sizeof *c);
+            }
         }
     }
 #define CASE(A, B)                                                                       \
@@ -241,13 +259,147 @@ static void multiply(
     }
 }
 
+/* A row's entries times this are its 24-bit numbers; 0 for a row of zeros, and no number for a row
+   with one that is none. */
+static float scale_of(const float *row, int64_t ks) {
+    __m512 most = _mm512_setzero_ps(), wrong = _mm512_setzero_ps(), zero = _mm512_setzero_ps();
+    for (int64_t k = 0; k < ks; k += 16) {
+        __mmask16 some = ks - k >= 16 ? 0xffff : (__mmask16)((1u << (ks - k)) - 1);
+        __m512 x = _mm512_maskz_loadu_ps(some, row + k);
+        most = _mm512_max_ps(most, _mm512_abs_ps(x));
+        wrong = _mm512_fmadd_ps(x, zero, wrong);
+    }
+    float greatest = _mm512_reduce_max_ps(most), no_number = _mm512_reduce_add_ps(wrong);
+    if (greatest < 1e-30f) return no_number; /* its numbers would not be floats */
+    return 8.3e6f / greatest + no_number;
+}
+
+/* The byte `shift` bits up of 64 numbers, in an order of its own; A and B have it both. */
+static inline __m512i bytes_of(const __m512i numbers[4], int shift) {
+    __m512i mask = _mm512_set1_epi32(0xff), one[4];
+    for (int q = 0; q < 4; q++) {
+        one[q] = _mm512_and_si512(_mm512_srli_epi32(numbers[q], shift), mask);
+    }
+    return _mm512_packus_epi16(
+        _mm512_packus_epi32(one[0], one[1]), _mm512_packus_epi32(one[2], one[3])
+    );
+}
+
+/* `rows` rows from `row` on and k from `k` on, as panels, `size` bytes from each other: for each
+   64 k the digits, of each two tiles. The scales' inverses follow a panel. */
+static void pack_digits(
+    uint8_t *to, int64_t size, operand x, int64_t row, int64_t k, int64_t rows, int64_t ks,
+    int by_row
+) {
+    __m512i lines[DIGITS][16];
+    __m512i sign = _mm512_set1_epi8((char)0x80), carry = _mm512_set1_epi32(0x8080);
+    int64_t stride = x.stride;
+    for (int64_t r = 0; r < rows; r += TILE) {
+        uint8_t *panel = to + r / PANEL * size;
+        float scales[TILE], *inverse = (float *)(panel + size) - PANEL + r % PANEL;
+        const float *from = (const float *)x.data + (row + r) * stride + k;
+        for (int64_t i = 0; i < TILE; i++) {
+            scales[i] = r + i < rows ? scale_of(from + i * stride, ks) : 0;
+            inverse[i] = scales[i] == 0 ? 0 : 1 / scales[i];
+        }
+        for (int64_t d = 0; d < ks; d += DEEPER) {
+            uint8_t *tile = panel + d * PANEL * DIGITS + r % PANEL * DEEPER;
+            for (int64_t i = 0; i < TILE; i++) {
+                __m512i quarters[4];
+                for (int64_t q = 0; q < 4; q++) {
+                    int64_t left = r + i < rows ? ks - d - 16 * q : 0;
+                    __mmask16 mask = left >= 16 ? 0xffff : left > 0 ? (1u << left) - 1 : 0;
+                    __m512 x = _mm512_maskz_loadu_ps(mask, from + i * stride + d + 16 * q);
+                    x = _mm512_mul_ps(x, _mm512_set1_ps(scales[i]));
+                    quarters[q] = _mm512_add_epi32(_mm512_cvtps_epi32(x), carry);
+                }
+                lines[0][i] = bytes_of(quarters, 16);
+                lines[1][i] = _mm512_xor_si512(bytes_of(quarters, 8), sign);
+                lines[2][i] = _mm512_xor_si512(bytes_of(quarters, 0), sign);
+            }
+            for (int p = 0; p < DIGITS; p++) {
+                if (!by_row) transpose(lines[p]);
+                for (int i = 0; i < TILE; i++) {
+                    _mm512_storeu_si512(tile + p * PANEL * DEEPER + i * DEEPER, lines[p][i]);
+                }
+            }
+        }
+    }
+}
+
+/* All products of digits that together are `order` below the highest, of two packed panels. */
+static inline __attribute__((always_inline)) void multiply_order(
+    const uint8_t *a, const uint8_t *b, int64_t steps, int order, int tall, int32_t *sums
+) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t step = 0; step < steps; step++) {
+        for (int i = 0; i <= order; i++) {
+            const uint8_t *of_a = a + i * PANEL * DEEPER, *of_b = b + (order - i) * PANEL * DEEPER;
+            _tile_loadd(4, of_a, DEEPER);
+            _tile_loadd(6, of_b, DEEPER);
+            _tile_loadd(7, of_b + TILE * DEEPER, DEEPER);
+            _tile_dpbssd(0, 4, 6);
+            _tile_dpbssd(1, 4, 7);
+            if (tall) {
+                _tile_loadd(5, of_a + TILE * DEEPER, DEEPER);
+                _tile_dpbssd(2, 5, 6);
+                _tile_dpbssd(3, 5, 7);
+            }
+        }
+        a += DIGITS * PANEL * DEEPER;
+        b += DIGITS * PANEL * DEEPER;
+    }
+    _tile_stored(0, sums, PANEL * sizeof *sums);
+    _tile_stored(1, sums + TILE, PANEL * sizeof *sums);
+    if (tall) {
+        _tile_stored(2, sums + TILE * PANEL, PANEL * sizeof *sums);
+        _tile_stored(3, sums + TILE * PANEL + TILE, PANEL * sizeof *sums);
+    }
+}
+
+static void multiply_digits(
+    const uint8_t *a, const float *per_a, const uint8_t *b, const float *per_b, int64_t steps,
+    int64_t m, int64_t n, float *c, int64_t stride, int add
+) {
+    int32_t sums[DIGITS][PANEL * PANEL];
+    if (m > PANEL) m = PANEL;
+    if (n > PANEL) n = PANEL;
+    if (m > TILE) {
+        multiply_order(a, b, steps, 0, 1, sums[0]);
+        multiply_order(a, b, steps, 1, 1, sums[1]);
+        multiply_order(a, b, steps, 2, 1, sums[2]);
+    } else {
+        multiply_order(a, b, steps, 0, 0, sums[0]);
+        multiply_order(a, b, steps, 1, 0, sums[1]);
+        multiply_order(a, b, steps, 2, 0, sums[2]);
+    }
+    for (int64_t i = 0; i < m; i++) {
+        __m512 of_row = _mm512_set1_ps(per_a[i] * 65536.0f);
+        for (int64_t j = 0; j < n; j += 16) {
+            __mmask16 some = n - j >= 16 ? 0xffff : (__mmask16)((1u << (n - j)) - 1);
+            __m512 high = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums[0] + i * PANEL + j));
+            __m512 middle = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums[1] + i * PANEL + j));
+            __m512 low = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums[2] + i * PANEL + j));
+            __m512 sum = _mm512_fmadd_ps(middle, _mm512_set1_ps(256.0f), low);
+            sum = _mm512_fmadd_ps(high, _mm512_set1_ps(65536.0f), sum);
+            __m512 before =
+                add ? _mm512_maskz_loadu_ps(some, c + i * stride + j) : _mm512_setzero_ps();
+            __m512 scale = _mm512_mul_ps(of_row, _mm512_loadu_ps(per_b + j));
+            _mm512_mask_storeu_ps(c + i * stride + j, some, _mm512_fmadd_ps(sum, scale, before));
+        }
+    }
+}
+
 /* Memory of a thread, kept from call to call. */
-static uint16_t *memory_of(int64_t size) {
-    static _Thread_local uint16_t *kept;
+static uint8_t *memory_of(int64_t size) {
+    static _Thread_local uint8_t *kept;
     static _Thread_local int64_t kept_size;
     if (kept_size < size) {
         free(kept);
-        kept = aligned_alloc(64, (size * sizeof *kept + 63) / 64 * 64);
+        kept = aligned_alloc(64, (size + 63) / 64 * 64);
         kept_size = kept ? size : 0;
     }
     return kept;
@@ -255,20 +407,7 @@ static uint16_t *memory_of(int64_t size) {
 
 static int64_t panels(int64_t rows) { return (rows + PANEL - 1) / PANEL; }
 
-/* By one thread: the smaller operand is packed whole, of the other a panel at a time. */
-static int multiply_alone(task t) {
-    int parts[2] = {t.a.half ? 1 : t.parts, t.b.half ? 1 : t.parts};
-    int64_t deepest = t.k < DEPTH ? (t.k + DEEP - 1) / DEEP * DEEP : DEPTH;
-    int stream_b = t.n >= t.m;
-    operand kept = stream_b ? t.a : t.b, streamed = stream_b ? t.b : t.a;
-    int kept_parts = parts[!stream_b], streamed_parts = parts[stream_b];
-    int64_t kept_rows = stream_b ? t.m : t.n, streamed_rows = stream_b ? t.n : t.m;
-    int64_t kept_size = PANEL * deepest * kept_parts;
-    int64_t streamed_size = PANEL * deepest * streamed_parts;
-    int64_t group = GROUP / streamed_size > 1 ? GROUP / streamed_size : 1; /* of panels */
-    uint16_t *memory = memory_of(panels(kept_rows) * kept_size + group * streamed_size);
-    if (!memory) return 1;
-    uint16_t *some = memory + panels(kept_rows) * kept_size;
+static void shape_tiles(void) {
     struct {
         uint8_t palette, start, reserved[14];
         uint16_t bytes[16];
@@ -279,25 +418,56 @@ static int multiply_alone(task t) {
         shape.rows[i] = TILE;
     }
     _tile_loadconfig(&shape);
+}
+
+/* By one thread: the smaller operand is packed whole, of the other some panels at a time. */
+static int multiply_alone(task t) {
+    int digits = t.parts == 3 && t.a.along && t.b.along && !t.a.half && !t.b.half;
+    int stream_b = t.n >= t.m, a_parts = t.a.half ? 1 : t.parts, b_parts = t.b.half ? 1 : t.parts;
+    operand kept = stream_b ? t.a : t.b, streamed = stream_b ? t.b : t.a;
+    int kept_parts = stream_b ? a_parts : b_parts, streamed_parts = stream_b ? b_parts : a_parts;
+    int64_t kept_rows = stream_b ? t.m : t.n, streamed_rows = stream_b ? t.n : t.m;
+    int64_t depth = t.k < DEPTH ? t.k : DEPTH;
+    int64_t step = digits ? DEEPER : DEEP;
+    int64_t line = (depth + step - 1) / step * step * PANEL; /* of a panel's entries */
+    int64_t scales = PANEL * sizeof(float);
+    int64_t kept_size = digits ? line * DIGITS + scales : line * kept_parts * 2;
+    int64_t streamed_size = digits ? line * DIGITS + scales : line * streamed_parts * 2;
+    int64_t group = GROUP / streamed_size > 1 ? GROUP / streamed_size : 1; /* of panels */
+    uint8_t *memory = memory_of(panels(kept_rows) * kept_size + group * streamed_size);
+    if (!memory) return 1;
+    uint8_t *some = memory + panels(kept_rows) * kept_size;
+    shape_tiles();
     for (int64_t k = 0; k < t.k; k += DEPTH) {
-        int64_t ks = t.k - k < DEPTH ? t.k - k : DEPTH, steps = (ks + DEEP - 1) / DEEP;
-        pack(memory, kept_size, kept, 0, k, kept_rows, ks, kept_parts, stream_b);
+        int64_t ks = t.k - k < DEPTH ? t.k - k : DEPTH, steps = (ks + step - 1) / step;
+        if (digits) pack_digits(memory, kept_size, kept, 0, k, kept_rows, ks, stream_b);
+        else pack(memory, kept_size, kept, 0, k, kept_rows, ks, kept_parts, stream_b);
         for (int64_t g = 0; g < streamed_rows; g += group * PANEL) {
             int64_t rows = streamed_rows - g < group * PANEL ? streamed_rows - g : group * PANEL;
-            pack(some, streamed_size, streamed, g, k, rows, ks, streamed_parts, !stream_b);
-            int64_t kept_panels = panels(kept_rows), some_panels = panels(rows);
-            int64_t down = stream_b ? kept_panels : some_panels;
-            int64_t across = stream_b ? some_panels : kept_panels;
+            if (digits) pack_digits(some, streamed_size, streamed, g, k, rows, ks, !stream_b);
+            else pack(some, streamed_size, streamed, g, k, rows, ks, streamed_parts, !stream_b);
+            int64_t down = panels(stream_b ? kept_rows : rows);
+            int64_t across = panels(stream_b ? rows : kept_rows);
             for (int64_t i = 0; i < down; i++) { /* C line by line: its pages are many */
                 for (int64_t j = 0; j < across; j++) {
-                    const uint16_t *of_kept = memory + (stream_b ? i : j) * kept_size;
-                    const uint16_t *of_some = some + (stream_b ? j : i) * streamed_size;
-                    int64_t row = i * PANEL + (stream_b ? 0 : g), column = j * PANEL + (stream_b ? g : 0);
-                    multiply(
-                        stream_b ? of_kept : of_some, stream_b ? of_some : of_kept, steps, parts[0],
-                        parts[1], t.m - row, t.n - column, t.c + row * t.stride + column, t.stride,
-                        t.add || k
-                    );
+                    const uint8_t *a = stream_b ? memory + i * kept_size : some + i * streamed_size;
+                    const uint8_t *b = stream_b ? some + j * streamed_size : memory + j * kept_size;
+                    int64_t row = i * PANEL + (stream_b ? 0 : g);
+                    int64_t column = j * PANEL + (stream_b ? g : 0);
+                    float *c = t.c + row * t.stride + column;
+                    if (digits) {
+                        const float *per_a = (const float *)(a + line * DIGITS);
+                        const float *per_b = (const float *)(b + line * DIGITS);
+                        multiply_digits(
+                            a, per_a, b, per_b, steps, t.m - row, t.n - column, c, t.stride,
+                            t.add || k
+                        );
+                    } else {
+                        multiply(
+                            (const uint16_t *)a, (const uint16_t *)b, steps, a_parts, b_parts,
+                            t.m - row, t.n - column, c, t.stride, t.add || k
+                        );
+                    }
                 }
             }
         }
@@ -332,7 +502,8 @@ int evokd_product(const task *what) {
 #else
         int one = 0, all = 1;
 #endif
-        int64_t from = panels(length) * one / all * PANEL, to = panels(length) * (one + 1) / all * PANEL;
+        int64_t from = panels(length) * one / all * PANEL;
+        int64_t to = panels(length) * (one + 1) / all * PANEL;
         if (to > length) to = length;
         task own = t;
         if (by_k) {

@@ -1,10 +1,11 @@
-"""Products of matrices on a CPU: on its bfloat16 units where it has them, else by torch.
+"""Products of matrices on a CPU: on its matrix units where it has them, else by torch.
 
-Intel's server CPUs since 2023 (Sapphire Rapids) multiply bfloat16 an order of magnitude faster than
-float32. `products.c` takes each float32 apart into some bfloat16, multiplies those and adds up in
-float32. Of three the result is as exact as float32 (some 5e-7 of its size), of two it is off by
-5e-6, where rounding to bfloat16 is off by 2e-3. A chunk of logits also has too few rows for a BLAS,
-which rearranges the whole other matrix for them.
+Intel's server CPUs since 2023 (Sapphire Rapids) have units (AMX) that multiply bfloat16 and 8-bit
+integers an order of magnitude faster than float32. `products.c` takes each float32 apart into some
+of those, multiplies them and adds up. Of three the result is as exact as float32 (4e-7 of its
+size; what counts is the greatest entry of each row, so that outliers cost the others digits), of
+two it is off by 5e-6, where rounding to bfloat16 is off by 2e-3. A chunk of logits also has too few
+rows for a BLAS, which rearranges the whole other matrix for them.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def multiply(a: Tensor, b: Tensor, out: Tensor, add: bool = False, parts: int = 
     Args:
         a, b: (m, k) and (k, n) of any dtypes; one of m, k and n is a vocabulary's size.
         out: (m, n)
-        parts: bfloat16 numbers that a float32 is taken for on the bfloat16 units, 2 or 3.
+        parts: short numbers that a float32 is taken for on the matrix units, 2 or 3.
 
     Raises:
         ValueError: shapes that don't fit.
@@ -68,7 +69,7 @@ def multiply(a: Tensor, b: Tensor, out: Tensor, add: bool = False, parts: int = 
 
 
 def multiply_on_units(a: Tensor, b: Tensor, out: Tensor, add: bool = False, parts: int = 3) -> bool:
-    """The same on the CPU's bfloat16 units, where they serve; else nothing is done.
+    """The same on the CPU's matrix units, where they serve; else nothing is done.
 
     They serve float32 and bfloat16, each with entries side by side in one dimension, into float32.
 

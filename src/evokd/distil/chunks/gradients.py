@@ -9,8 +9,8 @@ from evokd.models.heads import Head
 from evokd.models.products import multiply
 
 PARTS = 2
-"""Of a float32 on a CPU's bfloat16 units: what the logits before were off by would be raised to
-their power, what these products are off by, 5e-6, is not."""
+"""Short numbers for a float32 on a CPU's matrix units. These products may be off by 5e-6, as the
+gradient then is; logits may not, for probabilities are off by several times as much."""
 
 
 class Gradients:
