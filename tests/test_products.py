@@ -70,9 +70,9 @@ def test_torch_multiplies_what_the_units_dont(no_units, dtype, m, n, k):
 
 
 def test_the_error_is_in_the_last_digits_of_each_rows_greatest_entry(units):
-    """Rows have scales of their own, over 64 orders of magnitude; one entry is above the others."""
+    """Rows have scales of their own, over 40 orders of magnitude; one entry is above the others."""
     a, b = matrix(64, 1500), matrix(1500, 500, turned=True)
-    a *= 10.0 ** torch.arange(-32, 32)[:, None]
+    a *= 10.0 ** torch.linspace(-20, 20, 64)[:, None]
     a[:, 7] *= 1000
     b *= 10.0 ** torch.linspace(-3, 3, 500)
     a[5], b[:, 9] = 0, 0
@@ -80,11 +80,11 @@ def test_the_error_is_in_the_last_digits_of_each_rows_greatest_entry(units):
     assert multiply_on_units(a, b, out)
     of_a, of_b = a.double().abs(), b.double().abs()
     bound = of_a.amax(1, keepdim=True) * of_b.sum(0) + of_a.sum(1, keepdim=True) * of_b.amax(0)
-    seen = of_a.amax(1) > 1e-29  # smaller ones count as zeros
-    assert seen.sum() == 62
-    assert ((out.double() - exact).abs() <= 2.0**-22 * bound)[seen].all()
-    assert (out[5] == 0).all()
-    assert (out[:, 9] == 0).all()
+    assert ((out.double() - exact).abs() <= 2.0**-22 * bound).all()
+    a *= 1e-15  # below 1e-30 they count as zeros
+    assert multiply_on_units(a, b, out)
+    assert not out[0].any()
+    assert out[-1].any()
 
 
 def test_what_stands_beside_the_result_stays(units):
