@@ -47,12 +47,13 @@ def _compiled(source: Path) -> Path:
             return folder / name
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder) as own:
-                made = Path(own) / name
-                _compile(compiler, source, made)
-                made.replace(folder / name)  # at once: another process may be at the same
-        except PermissionError:
+            own = tempfile.TemporaryDirectory(dir=folder)
+        except OSError:
             continue
+        with own as path:
+            made = Path(path) / name
+            _compile(compiler, source, made)
+            made.replace(folder / name)  # at once: another process may be at the same
         return folder / name
     raise OSError("no folder to keep it in can be written")
 

@@ -1,0 +1,54 @@
+"""Our own C: compiled once, and said plainly where it can't be."""
+
+import time
+
+import pytest
+
+from evokd import compiling
+
+SOURCE = "int answer(void) { return 42; }\n"
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "answer.c"
+    path.write_text(SOURCE, encoding="utf-8")
+    return path
+
+
+def test_what_is_compiled_is_kept(source, monkeypatch):
+    assert compiling.library(source).answer() == 42
+    (kept,) = (source.parent / "cache/evokd").iterdir()
+    assert (kept.stat().st_mode & 0o077, kept.parent.stat().st_mode & 0o077) != (0o077, 0o077)
+    made = kept.stat().st_mtime_ns
+    time.sleep(0.01)
+    assert compiling.library(source).answer() == 42
+    assert kept.stat().st_mtime_ns == made
+    source.write_text(SOURCE.replace("42", "43"), encoding="utf-8")
+    assert compiling.library(source).answer() == 43
+    assert len(list((source.parent / "cache/evokd").iterdir())) == 2
+
+
+def test_a_compiler_that_fails_is_quoted(source, monkeypatch):
+    broken = source.parent / "cc"
+    broken.write_text("#!/bin/sh\necho no such target >&2\nexit 1\n", encoding="utf-8")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CC", str(broken))
+    with pytest.raises(OSError, match="no such target"):
+        compiling.library(source)
+
+
+def test_where_there_is_no_compiler_that_is_said(source, monkeypatch):
+    monkeypatch.setenv("PATH", str(source.parent))
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(OSError, match="there is no C compiler"):
+        compiling.library(source)
+
+
+def test_another_folder_serves_where_the_first_cant_be_written(source, monkeypatch):
+    (source.parent / "cache").write_text("a file, where a folder is wanted", encoding="utf-8")
+    monkeypatch.setattr(compiling.tempfile, "gettempdir", lambda: str(source.parent / "other"))
+    (source.parent / "other").mkdir()
+    assert compiling.library(source).answer() == 42
+    assert len(list((source.parent / "other").glob("evokd-*/answer-*.so"))) == 1
