@@ -1,6 +1,7 @@
 """Products on a CPU's matrix units and by torch, against float64."""
 
 import itertools
+import threading
 
 import pytest
 import torch
@@ -119,12 +120,55 @@ def test_threads_share_the_work(units):
         torch.testing.assert_close(*found, rtol=1e-5, atol=1e-4)
 
 
-def test_what_is_no_number_stays_in_its_row(units):
-    a, out = matrix(40, 100), torch.empty(40, 600)
-    a[3, 5] = torch.nan
-    assert multiply_on_units(a, matrix(100, 600), out)
-    assert out[3].isnan().all()
-    assert out.isfinite().sum() == 39 * 600
+@pytest.mark.parametrize("parts", [2, 3])
+def test_what_is_no_number_stays_in_its_row(units, parts):
+    for turned in (False, True):  # of three parts digits serve the second
+        a, out = matrix(40, 100), torch.empty(40, 600)
+        a[3, 5] = torch.nan
+        assert multiply_on_units(a, matrix(100, 600, turned=turned), out, parts=parts)
+        assert out[3].isnan().all()
+        assert out.isfinite().sum() == 39 * 600
+
+
+def test_far_scales_meet_in_the_middle(units):
+    a, b = matrix(40, 100), matrix(100, 600, turned=True)
+    exact = a.double() @ b.double()
+    for by in (1e-18, 1e18, 1e25):
+        out = torch.empty(40, 600)
+        assert multiply_on_units(a * by, b / by, out)
+        assert error(out, exact) < 1e-6
+
+
+def test_gradients_are_torchs(units):
+    a, b = matrix(64, 300).requires_grad_(), matrix(300, 400)
+    with pytest.raises(RuntimeError, match="out="):
+        multiply(a, b, torch.empty(64, 400))
+    with torch.no_grad():
+        assert multiply_on_units(a, b, torch.empty(64, 400))
+    with pytest.raises(ValueError, match="parts is 4"):
+        multiply(a, b, torch.empty(64, 400), parts=4)
+
+
+def test_memory_doesnt_grow_with_threads_that_come_and_go(units):
+    def resident():
+        with open("/proc/self/status", encoding="ascii") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
+
+    def work():
+        multiply_on_units(matrix(256, 1024), b, torch.empty(256, 4096))
+
+    b, before = matrix(1024, 4096), torch.get_num_threads()
+    try:
+        for count in range(20):
+            torch.set_num_threads(1 + count % 4)
+            one = threading.Thread(target=work)
+            one.start()
+            one.join()
+            if count == 7:
+                settled = resident()
+    finally:
+        torch.set_num_threads(before)
+    assert resident() < settled + 16
 
 
 def test_shapes_that_dont_fit_are_refused():

@@ -40,13 +40,17 @@ def _compiled(source: Path) -> Path:
     compiler = next(filter(None, map(shutil.which, names)), None)
     if compiler is None:
         raise OSError("there is no C compiler")
-    mark = hashlib.sha256(b"".join([source.read_bytes(), repr(_FLAGS).encode(), _processor()]))
+    known = Path(compiler).resolve().stat()
+    made_by = repr((compiler, known.st_size, known.st_mtime_ns, _ALWAYS, _FLAGS))
+    mark = hashlib.sha256(b"".join([source.read_bytes(), made_by.encode(), _processor()]))
     name = f"{source.stem}-{mark.hexdigest()[:16]}.so"
     for folder in _cache_folders():
-        if (folder / name).exists() and (folder / name).stat().st_uid == os.getuid():
-            return folder / name
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not _is_ours(folder):
+                continue
+            if (folder / name).exists():
+                return folder / name
             own = tempfile.TemporaryDirectory(dir=folder)
         except OSError:
             continue
@@ -78,6 +82,16 @@ def _processor() -> bytes:
         return (platform.machine() + platform.processor() + platform.node()).encode()
 
 
+def _is_ours(folder: Path) -> bool:
+    """Nobody else can put a library there for us to load."""
+    found = folder.stat()
+    return found.st_uid == os.getuid() and not found.st_mode & 0o022
+
+
 def _cache_folders() -> list[Path]:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return [Path(home) / "evokd", Path(tempfile.gettempdir()) / f"evokd-{os.getuid()}"]
+    folders = [Path(tempfile.gettempdir()) / f"evokd-{os.getuid()}"]
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a user without a home
+        return folders
+    return [home / "evokd", *folders]

@@ -17,13 +17,11 @@
     defined(__AVX512BF16__) && defined(__AVX512BW__)
 
 #include <immintrin.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 /* A matrix as a product reads it: `rows` of C's side, k summed over. */
 typedef struct {
@@ -51,6 +49,7 @@ enum {
     DEEPER = 64,            /* of a tile of digits */
     DEPTH = 1024,           /* k that are packed at once */
     GROUP = 1 << 19,        /* bytes that are packed at once of what isn't packed whole */
+    MOST_SUMS = 1 << 25,    /* bytes of sums that threads have of their own */
     MOST_PARTS = 3,
     DIGITS = 3
 };
@@ -387,22 +386,11 @@ static void multiply_digits(
             sum = _mm512_fmadd_ps(high, _mm512_set1_ps(65536.0f), sum);
             __m512 before =
                 add ? _mm512_maskz_loadu_ps(some, c + i * stride + j) : _mm512_setzero_ps();
-            __m512 scale = _mm512_mul_ps(of_row, _mm512_loadu_ps(per_b + j));
-            _mm512_mask_storeu_ps(c + i * stride + j, some, _mm512_fmadd_ps(sum, scale, before));
+            sum = _mm512_mul_ps(sum, _mm512_loadu_ps(per_b + j)); /* not both scales at once: */
+            sum = _mm512_fmadd_ps(sum, of_row, before);           /* they may be out of range */
+            _mm512_mask_storeu_ps(c + i * stride + j, some, sum);
         }
     }
-}
-
-/* Memory of a thread, kept from call to call. */
-static uint8_t *memory_of(int64_t size) {
-    static _Thread_local uint8_t *kept;
-    static _Thread_local int64_t kept_size;
-    if (kept_size < size) {
-        free(kept);
-        kept = aligned_alloc(64, (size + 63) / 64 * 64);
-        kept_size = kept ? size : 0;
-    }
-    return kept;
 }
 
 static int64_t panels(int64_t rows) { return (rows + PANEL - 1) / PANEL; }
@@ -417,29 +405,50 @@ static void shape_tiles(void) {
         shape.bytes[i] = 64;
         shape.rows[i] = TILE;
     }
+    __asm__ volatile("" ::: "memory"); /* all of it is there: compilers know of 8 bytes */
     _tile_loadconfig(&shape);
 }
 
-/* By one thread: the smaller operand is packed whole, of the other some panels at a time. */
-static int multiply_alone(task t) {
-    int digits = t.parts == 3 && t.a.along && t.b.along && !t.a.half && !t.b.half;
-    int stream_b = t.n >= t.m, a_parts = t.a.half ? 1 : t.parts, b_parts = t.b.half ? 1 : t.parts;
-    operand kept = stream_b ? t.a : t.b, streamed = stream_b ? t.b : t.a;
-    int kept_parts = stream_b ? a_parts : b_parts, streamed_parts = stream_b ? b_parts : a_parts;
-    int64_t kept_rows = stream_b ? t.m : t.n, streamed_rows = stream_b ? t.n : t.m;
+/* How a product is done by one thread: the smaller operand is packed whole, of the other some
+   panels at a time. */
+typedef struct {
+    int digits, stream_b, a_parts, b_parts;
+    int64_t step, line;               /* k of a tile; entries of a panel */
+    int64_t kept_size, streamed_size; /* bytes of a panel */
+    int64_t group;                    /* panels packed at a time */
+    int64_t size;                     /* bytes of memory */
+} plan;
+
+static plan plan_of(task t) {
+    plan p = {.digits = t.parts == DIGITS && t.a.along && t.b.along && !t.a.half && !t.b.half};
+    p.stream_b = t.n >= t.m;
+    p.a_parts = t.a.half ? 1 : t.parts;
+    p.b_parts = t.b.half ? 1 : t.parts;
+    p.step = p.digits ? DEEPER : DEEP;
     int64_t depth = t.k < DEPTH ? t.k : DEPTH;
-    int64_t step = digits ? DEEPER : DEEP;
-    int64_t line = (depth + step - 1) / step * step * PANEL; /* of a panel's entries */
-    int64_t scales = PANEL * sizeof(float);
-    int64_t kept_size = digits ? line * DIGITS + scales : line * kept_parts * 2;
-    int64_t streamed_size = digits ? line * DIGITS + scales : line * streamed_parts * 2;
-    int64_t group = GROUP / streamed_size > 1 ? GROUP / streamed_size : 1; /* of panels */
-    uint8_t *memory = memory_of(panels(kept_rows) * kept_size + group * streamed_size);
-    if (!memory) return 1;
+    p.line = (depth + p.step - 1) / p.step * p.step * PANEL;
+    int64_t a_size = p.line * p.a_parts * 2, b_size = p.line * p.b_parts * 2;
+    if (p.digits) a_size = b_size = p.line * DIGITS + PANEL * sizeof(float);
+    p.kept_size = p.stream_b ? a_size : b_size;
+    p.streamed_size = p.stream_b ? b_size : a_size;
+    p.group = GROUP / p.streamed_size > 1 ? GROUP / p.streamed_size : 1;
+    int64_t kept = panels(p.stream_b ? t.m : t.n);
+    p.size = (kept * p.kept_size + p.group * p.streamed_size + 63) / 64 * 64;
+    return p;
+}
+
+static void multiply_alone(task t, uint8_t *memory) {
+    plan p = plan_of(t);
+    int stream_b = p.stream_b, digits = p.digits;
+    operand kept = stream_b ? t.a : t.b, streamed = stream_b ? t.b : t.a;
+    int kept_parts = stream_b ? p.a_parts : p.b_parts;
+    int streamed_parts = stream_b ? p.b_parts : p.a_parts;
+    int64_t kept_rows = stream_b ? t.m : t.n, streamed_rows = stream_b ? t.n : t.m;
+    int64_t kept_size = p.kept_size, streamed_size = p.streamed_size, group = p.group;
     uint8_t *some = memory + panels(kept_rows) * kept_size;
     shape_tiles();
     for (int64_t k = 0; k < t.k; k += DEPTH) {
-        int64_t ks = t.k - k < DEPTH ? t.k - k : DEPTH, steps = (ks + step - 1) / step;
+        int64_t ks = t.k - k < DEPTH ? t.k - k : DEPTH, steps = (ks + p.step - 1) / p.step;
         if (digits) pack_digits(memory, kept_size, kept, 0, k, kept_rows, ks, stream_b);
         else pack(memory, kept_size, kept, 0, k, kept_rows, ks, kept_parts, stream_b);
         for (int64_t g = 0; g < streamed_rows; g += group * PANEL) {
@@ -456,15 +465,15 @@ static int multiply_alone(task t) {
                     int64_t column = j * PANEL + (stream_b ? g : 0);
                     float *c = t.c + row * t.stride + column;
                     if (digits) {
-                        const float *per_a = (const float *)(a + line * DIGITS);
-                        const float *per_b = (const float *)(b + line * DIGITS);
+                        const float *per_a = (const float *)(a + p.line * DIGITS);
+                        const float *per_b = (const float *)(b + p.line * DIGITS);
                         multiply_digits(
                             a, per_a, b, per_b, steps, t.m - row, t.n - column, c, t.stride,
                             t.add || k
                         );
                     } else {
                         multiply(
-                            (const uint16_t *)a, (const uint16_t *)b, steps, a_parts, b_parts,
+                            (const uint16_t *)a, (const uint16_t *)b, steps, p.a_parts, p.b_parts,
                             t.m - row, t.n - column, c, t.stride, t.add || k
                         );
                     }
@@ -473,7 +482,6 @@ static int multiply_alone(task t) {
         }
     }
     _tile_release();
-    return 0;
 }
 
 static operand shifted(operand x, int64_t rows, int64_t k) {
@@ -482,63 +490,94 @@ static operand shifted(operand x, int64_t rows, int64_t k) {
     return x;
 }
 
-/* 0: done; else there is no memory. */
+/* What the given one of all does of it: a part of the vocabulary, which is the longest side. */
+static task share_of(task t, int one, int all, int64_t length) {
+    int64_t from = panels(length) * one / all * PANEL;
+    int64_t to = panels(length) * (one + 1) / all * PANEL;
+    if (to > length) to = length;
+    if (length == t.k) {
+        t.a = shifted(t.a, 0, from);
+        t.b = shifted(t.b, 0, from);
+        t.k = to - from;
+    } else if (length == t.n) {
+        t.b = shifted(t.b, from, 0);
+        t.n = to - from;
+        t.c += from;
+    } else {
+        t.a = shifted(t.a, from, 0);
+        t.m = to - from;
+        t.c += from * t.stride;
+    }
+    return t;
+}
+
+/* Memory of the calling thread, kept from call to call until it ends. */
+static pthread_key_t key;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int no_key;
+
+static void make_key(void) { no_key = pthread_key_create(&key, free); }
+
+typedef struct {
+    int64_t size;
+    uint8_t padding[56];
+    uint8_t bytes[];
+} block;
+
+static uint8_t *memory_of(int64_t size) {
+    pthread_once(&once, make_key);
+    if (no_key) return 0;
+    block *kept = pthread_getspecific(key);
+    if (!kept || kept->size < size) {
+        free(kept);
+        kept = aligned_alloc(64, sizeof *kept + (size + 63) / 64 * 64);
+        if (kept) kept->size = size;
+        if (pthread_setspecific(key, kept)) {
+            free(kept);
+            return 0;
+        }
+    }
+    return kept ? kept->bytes : 0;
+}
+
+/* 0: done; else there is no memory, and nothing is done. */
 int evokd_product(const task *what) {
     task t = *what;
-    int threads = t.threads, failed = 0;
-    int64_t longest = t.m > t.n ? t.m : t.n;
-    int by_k = t.k > longest, by_n = !by_k && t.n >= t.m;
-    int64_t length = by_k ? t.k : longest;
-    if (threads > panels(length)) threads = (int)panels(length);
-    float *sums = 0;
-    if (by_k && threads > 1) {
-        sums = malloc((threads - 1) * t.m * t.n * sizeof *sums);
-        if (!sums) return 1;
+    int64_t length = t.m > t.n ? t.m : t.n, sums = t.m * t.n * (int64_t)sizeof(float);
+    if (t.k > length) length = t.k;
+    int by_k = length == t.k, all = t.threads;
+    if (all > panels(length)) all = (int)panels(length);
+    if (by_k && all > 1 + MOST_SUMS / sums) all = (int)(1 + MOST_SUMS / sums);
+    sums = (sums + 63) / 64 * 64;
+    int64_t size = 0;
+    for (int one = 0; one < all; one++) {
+        int64_t own = plan_of(share_of(t, one, all, length)).size;
+        if (own > size) size = own;
     }
-#pragma omp parallel num_threads(threads) reduction(| : failed)
-    {
-#ifdef _OPENMP
-        int one = omp_get_thread_num(), all = omp_get_num_threads();
-#else
-        int one = 0, all = 1;
-#endif
-        int64_t from = panels(length) * one / all * PANEL;
-        int64_t to = panels(length) * (one + 1) / all * PANEL;
-        if (to > length) to = length;
-        task own = t;
-        if (by_k) {
-            own.a = shifted(t.a, 0, from);
-            own.b = shifted(t.b, 0, from);
-            own.k = to - from;
-            if (one) {
-                own.c = sums + (one - 1) * t.m * t.n;
-                own.stride = t.n;
-                own.add = 0;
-            }
-        } else if (by_n) {
-            own.b = shifted(t.b, from, 0);
-            own.n = to - from;
-            own.c += from;
-        } else {
-            own.a = shifted(t.a, from, 0);
-            own.m = to - from;
-            own.c += from * t.stride;
+    uint8_t *memory = memory_of(all * size + (by_k ? (all - 1) * sums : 0));
+    if (!memory) return 1;
+    uint8_t *more = memory + all * size - sums; /* of all but the first */
+#pragma omp parallel for num_threads(all) schedule(static, 1)
+    for (int one = 0; one < all; one++) {
+        task own = share_of(t, one, all, length);
+        if (by_k && one) {
+            own.c = (float *)(more + one * sums);
+            own.stride = t.n;
+            own.add = 0;
         }
-        failed |= multiply_alone(own);
-#pragma omp barrier
-        if (by_k) {
-#pragma omp for
-            for (int64_t i = 0; i < t.m; i++) {
-                for (int other = 1; other < all; other++) {
-                    const float *more = sums + ((other - 1) * t.m + i) * t.n;
-                    float *line = t.c + i * t.stride;
-                    for (int64_t j = 0; j < t.n; j++) line[j] += more[j];
-                }
+        multiply_alone(own, memory + one * size);
+    }
+    if (by_k && all > 1) {
+#pragma omp parallel for num_threads(all)
+        for (int64_t i = 0; i < t.m; i++) {
+            float *line = t.c + i * t.stride;
+            for (int one = 1; one < all; one++) {
+                const float *other = (const float *)(more + one * sums) + i * t.n;
+                for (int64_t j = 0; j < t.n; j++) line[j] += other[j];
             }
         }
     }
-    free(sums);
-    return failed;
+    return 0;
 }
 
 /* Whether the system lends the units to this process. */

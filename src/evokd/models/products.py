@@ -4,8 +4,10 @@ Intel's server CPUs since 2023 (Sapphire Rapids) have units (AMX) that multiply 
 integers an order of magnitude faster than float32. `products.c` takes each float32 apart into some
 of those, multiplies them and adds up. Of three the result is as exact as float32 (4e-7 of its
 size; what counts is the greatest entry of each row, so that outliers cost the others digits), of
-two it is off by 5e-6, where rounding to bfloat16 is off by 2e-3. A chunk of logits also has too few
-rows for a BLAS, which rearranges the whole other matrix for them.
+two it is off by 5e-6, where rounding to bfloat16 is off by 2e-3. What is below 1e-30 counts as 0,
+and a row or column with an infinity comes out as no numbers at all, where torch would keep some.
+A chunk of logits also has too few rows for a BLAS, which rearranges the whole other matrix for
+them.
 """
 
 from __future__ import annotations
@@ -76,8 +78,13 @@ def multiply_on_units(a: Tensor, b: Tensor, out: Tensor, add: bool = False, part
     Returns:
         Whether it was done.
     """
+    if parts not in (2, 3):
+        raise ValueError(f"parts is {parts}; 2 or 3 are accepted")
     (m, k), n = a.shape, b.shape[1]
-    if m * n * k < LEAST_WORK or not (_readable(a) and _readable(b) and _writable(out)):
+    followed = torch.is_grad_enabled() and any(x.requires_grad for x in (a, b, out))
+    if m * n * k < LEAST_WORK or followed:  # torch will say that it can't follow either
+        return False
+    if not (_readable(a) and _readable(b) and _writable(out)):
         return False
     compiled = load()
     if compiled is None:
@@ -133,7 +140,12 @@ def load() -> ctypes.CDLL | None:
     except OSError as error:
         log.info("products.c isn't compiled (%s); torch does its work", error)
         return None
-    return compiled if compiled.evokd_products_ready() else None
+    if not compiled.evokd_products_ready():
+        log.info(
+            "this CPU has no matrix units, or the system doesn't lend them; torch does its work"
+        )
+        return None
+    return compiled
 
 
 def _readable(x: Tensor) -> bool:
