@@ -198,6 +198,7 @@ def test_without_a_compiler_torch_does_its_work(monkeypatch, caplog):
     def refuse(source):
         raise OSError(f"no compiler takes {source.name}")
 
+    monkeypatch.delenv("EVOKD_PRODUCTS", raising=False)
     monkeypatch.setattr(products, "library", refuse)
     caplog.set_level("INFO")
     a, b, out = matrix(64, 300), matrix(300, 400), torch.empty(64, 400)
