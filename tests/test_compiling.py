@@ -18,15 +18,15 @@ def source(tmp_path, monkeypatch):
 
 
 def test_what_is_compiled_is_kept(source, monkeypatch):
-    assert compiling.library(source).answer() == 42
+    assert compiling.load_c(source).answer() == 42
     (kept,) = (source.parent / "cache/evokd").iterdir()
     assert kept.parent.stat().st_mode & 0o077 == 0
     made = kept.stat().st_mtime_ns
     time.sleep(0.01)
-    assert compiling.library(source).answer() == 42
+    assert compiling.load_c(source).answer() == 42
     assert kept.stat().st_mtime_ns == made
     source.write_text(SOURCE.replace("42", "43"), encoding="utf-8")
-    assert compiling.library(source).answer() == 43
+    assert compiling.load_c(source).answer() == 43
     assert len(list((source.parent / "cache/evokd").iterdir())) == 2
 
 
@@ -36,21 +36,21 @@ def test_a_compiler_that_fails_is_quoted(source, monkeypatch):
     broken.chmod(0o755)
     monkeypatch.setenv("CC", str(broken))
     with pytest.raises(OSError, match="no such target"):
-        compiling.library(source)
+        compiling.load_c(source)
 
 
 def test_where_there_is_no_compiler_that_is_said(source, monkeypatch):
     monkeypatch.setenv("PATH", str(source.parent))
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(OSError, match="there is no C compiler"):
-        compiling.library(source)
+        compiling.load_c(source)
 
 
 def test_another_folder_serves_where_the_first_cant_be_written(source, monkeypatch):
     (source.parent / "cache").write_text("a file, where a folder is wanted", encoding="utf-8")
     monkeypatch.setattr(compiling.tempfile, "gettempdir", lambda: str(source.parent / "other"))
     (source.parent / "other").mkdir()
-    assert compiling.library(source).answer() == 42
+    assert compiling.load_c(source).answer() == 42
     assert len(list((source.parent / "other").glob("evokd-*/answer-*.so"))) == 1
 
 
@@ -58,7 +58,7 @@ def test_a_folder_that_others_can_write_isnt_trusted(source, monkeypatch):
     (source.parent / "cache/evokd").mkdir(parents=True)
     (source.parent / "cache/evokd").chmod(0o777)
     monkeypatch.setattr(compiling.tempfile, "gettempdir", lambda: str(source.parent))
-    assert compiling.library(source).answer() == 42
+    assert compiling.load_c(source).answer() == 42
     assert not list((source.parent / "cache/evokd").iterdir())
 
 
@@ -69,15 +69,15 @@ def test_a_user_without_a_home_has_a_folder_too(source, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(compiling.Path, "home", homeless)
     monkeypatch.setattr(compiling.tempfile, "gettempdir", lambda: str(source.parent))
-    assert compiling.library(source).answer() == 42
+    assert compiling.load_c(source).answer() == 42
 
 
 def test_another_compiler_compiles_anew(source, monkeypatch):
-    assert compiling.library(source).answer() == 42
+    assert compiling.load_c(source).answer() == 42
     found = compiling.shutil.which("cc") or compiling.shutil.which("gcc")
     other = source.parent / "other-cc"
     other.write_text(f'#!/bin/sh\nexec {found} "$@"\n', encoding="utf-8")
     other.chmod(0o755)
     monkeypatch.setenv("CC", str(other))
-    assert compiling.library(source).answer() == 42
+    assert compiling.load_c(source).answer() == 42
     assert len(list((source.parent / "cache/evokd").iterdir())) == 2

@@ -199,7 +199,7 @@ def test_without_a_compiler_torch_does_its_work(monkeypatch, caplog):
         raise OSError(f"no compiler takes {source.name}")
 
     monkeypatch.delenv("EVOKD_PRODUCTS", raising=False)
-    monkeypatch.setattr(products, "library", refuse)
+    monkeypatch.setattr(products, "load_c", refuse)
     caplog.set_level("INFO")
     a, b, out = matrix(64, 300), matrix(300, 400), torch.empty(64, 400)
     assert not multiply_on_units(a, b, out)

@@ -22,7 +22,7 @@ _FLAGS = (
 _ALWAYS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 
 
-def library(source: Path) -> ctypes.CDLL:
+def load_c(source: Path) -> ctypes.CDLL:
     """What a C file became.
 
     Raises:

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from evokd.compiling import library
+from evokd.compiling import load_c
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def load() -> ctypes.CDLL | None:
     if os.environ.get("EVOKD_PRODUCTS", "c") != "c":
         return None
     try:
-        compiled = library(Path(__file__).with_name("products.c"))
+        compiled = load_c(Path(__file__).with_name("products.c"))
     except OSError as error:
         log.info("products.c isn't compiled (%s); torch does its work", error)
         return None

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from evokd import rundir
 from evokd.errors import InputError
-from evokd.report import analysis, figures, sections
+from evokd.report import analysis, figures, sections, training_text
 from evokd.report.formatting import arrow
 from evokd.report.headline import headline
 from evokd.report.reading import (
@@ -116,8 +116,8 @@ def _contents(results: Results, run_dir: Path | None, recipe_yaml: str) -> dict[
             "rows": analysis.table(results),
             "legend": analysis.legend(results),
         },
-        "cleaning": sections.cleaning(results),
-        "teacher_texts": sections.teacher_texts(results),
+        "cleaning": training_text.cleaning(results),
+        "teacher_texts": training_text.teacher_texts(results),
         "stages": _stages(results, run_dir),
         "recipe_yaml": recipe_yaml,
         "versions": {key: value for key, value in versions.items() if value is not None},

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from evokd.compiling import library
+from evokd.compiling import load_c
 from evokd.distil.chunks.closed_forms import ClosedForm, Rows
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def load() -> ctypes.CDLL | None:
     if os.environ.get("EVOKD_ROWS", "c") != "c":
         return None
     try:
-        compiled = library(Path(__file__).with_name("rows.c"))
+        compiled = load_c(Path(__file__).with_name("rows.c"))
     except OSError as error:
         log.info("rows.c isn't compiled (%s); torch does its work, at about 1.3 × the time", error)
         return None
