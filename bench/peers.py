@@ -71,13 +71,6 @@ def evokd_fused(objective: str) -> Loss:
     return partial(evokd.fused_loss, objective)
 
 
-def evokd_wide(objective: str) -> Loss:
-    """With chunks larger than what 60 MiB hold: speed for memory."""
-    import evokd
-
-    return partial(evokd.fused_loss, objective, chunk_tokens=512)
-
-
 def evokd_autograd(objective: str) -> Loss:
     """As evokd runs an objective that it has no closed form for: autograd on a chunk."""
     import evokd
@@ -191,11 +184,7 @@ def trl_gkd(_objective: str) -> Loss:
 
 VARIANTS: dict[str, Variant] = {
     "evokd": Variant(evokd_fused),
-    "evokd, chunks of 512": Variant(evokd_wide),
-    "evokd, torch's products": Variant(evokd_fused, environment={"EVOKD_PRODUCTS": "torch"}),
-    "evokd, no compiler": Variant(
-        evokd_fused, environment={"EVOKD_ROWS": "torch", "EVOKD_PRODUCTS": "torch"}
-    ),
+    "evokd, no compiler": Variant(evokd_fused, environment={"EVOKD_ROWS": "torch"}),
     "evokd, autograd on a chunk": Variant(evokd_autograd),
     "naive": Variant(naive),
     "naive, compiled": Variant(partial(naive, compiled=True)),

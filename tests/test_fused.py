@@ -15,7 +15,6 @@ from evokd.distil.objectives import OBJECTIVES, Tokens, objective_settings, toke
 from evokd.distil.ranking import TokenQueue
 from evokd.distil.signal.teachers import HeadedHidden
 from evokd.distil.statistics import Statistics
-from evokd.models import products
 from evokd.models.heads import Head
 
 N, V, HS, HT = 37, 50, 12, 20
@@ -434,8 +433,7 @@ def test_gradients_are_as_near_to_float64_as_the_inputs_allow(name, dtype, limit
         assert (one.double() - other_one).norm() <= limit * other_one.norm()
 
 
-def test_four_products_and_no_more(monkeypatch):
-    monkeypatch.setattr(products, "load", lambda: None)  # torch's can be counted
+def test_four_products_and_no_more():
     hidden, head, teacher, other, labels = shape(torch.float32)
     flops = 0
 
@@ -483,7 +481,7 @@ PEAK = """
 import re, sys, torch, evokd
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
-n, v, hs, ht = 1024, 32000, 64, 96
+n, v, hs, ht = 2048, 32000, 64, 96
 given = [torch.randn(n, hs), torch.randn(v, hs), torch.randn(n, ht), torch.randn(v, ht)]
 labels = torch.randint(0, v, (n,))
 def step(rows):
@@ -500,9 +498,9 @@ print(peak() - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_call_takes_two_buffers_of_logits_and_no_more():
-    """Logits of this batch would take 2 × 125 MiB, their gradients as much again."""
+    """Logits of this batch would take 2 × 250 MiB, their gradients as much again."""
     done = subprocess.run(
         [sys.executable, "-c", PEAK], capture_output=True, text=True, env=os.environ, check=True
     )
     outputs = 32000 * 64 * 4 / 2**20 + 1
-    assert 20 < float(done.stdout) < 64 + outputs + 8
+    assert 20 < float(done.stdout) < 125 + outputs + 12

@@ -28,7 +28,7 @@ class TrainingSettings(Section):
     """Longest prompt + response, in tokens; longer pairs are left out and counted."""
     reduction: Literal["token", "sequence"] = "token"
     chunk_tokens: int | None = Field(default=None, ge=1)
-    """Response positions whose logits stand in memory at once; default: what fits 60 MiB, on a GPU
+    """Response positions whose logits stand in memory at once; default: what fits 125 MiB, on a GPU
     1 GiB."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Autocast of the student's forward pass; auto: bfloat16 on a GPU that has it."""

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from evokd.distil.chunks import rows_in_c
 from evokd.distil.chunks.gradients import wide
 
-BUFFER_BYTES = {"cpu": 60 << 20, "cpu without a compiler": 90 << 20, "cuda": 1 << 30}
-"""What the logits of a chunk may take, student's and teacher's together. Larger chunks make up for
-some of what torch's pass over their rows costs."""
+BUFFER_BYTES = {"cpu": 125 << 20, "cuda": 1 << 30}
+"""What the logits of a chunk may take, student's and teacher's together: 512 tokens of 32,000
+entries. Each chunk reads both heads anew, so smaller ones are slower."""
 _LEAST_ROWS, _MOST_ROWS = 128, {"cpu": 512, "cuda": 4096}
 
 
@@ -37,7 +36,5 @@ class Buffers:
 def rows_at_once(size: int, has_teacher: bool, like: Tensor) -> int:
     """Tokens whose logits, of `size` entries, stand in memory at once."""
     device = "cpu" if like.device.type == "cpu" else "cuda"
-    alone = device == "cpu" and rows_in_c.load() is None
     row = size * (8 if like.dtype == torch.float64 else 4) * (2 if has_teacher else 1)
-    memory = BUFFER_BYTES["cpu without a compiler" if alone else device]
-    return min(max(memory // row, _LEAST_ROWS), _MOST_ROWS[device])
+    return min(max(BUFFER_BYTES[device] // row, _LEAST_ROWS), _MOST_ROWS[device])

@@ -49,7 +49,7 @@ def fused_loss(
         betas: (N,), 0 to 1, β of each token where the objective has a proxy; constants.
         memory: what selective_kd remembers from call to call, if its `queue` is above 0.
         vocabulary_size: entries that both vocabularies share, where they differ.
-        chunk_tokens: rows of logits that stand in memory at once; default: what 60 MiB hold (on a
+        chunk_tokens: rows of logits that stand in memory at once; default: what 125 MiB hold (on a
             GPU: 1 GiB).
         **settings: fields of `ObjectiveSettings`; the papers' defaults otherwise.
 

@@ -8,10 +8,6 @@ from torch import Tensor
 from evokd.models.heads import Head
 from evokd.models.products import multiply
 
-PARTS = 2
-"""Short numbers for a float32 on a CPU's matrix units. These products may be off by 5e-6, as the
-gradient then is; logits may not, for probabilities are off by several times as much."""
-
 
 class Gradients:
     """Gradients of hidden states, head weight and bias, as far as they are wanted.
@@ -56,14 +52,14 @@ class Gradients:
         """In the gradient's precision."""
         hidden, weight = self.hidden[rows], self.head.weight[: self.size]
         if self.of_hidden is not None and self.of_hidden.dtype == gradient.dtype:
-            multiply(gradient, weight, self.of_hidden[rows], parts=PARTS)
+            multiply(gradient, weight, self.of_hidden[rows])
         elif self.of_hidden is not None:
             of_hidden = torch.empty_like(hidden, dtype=gradient.dtype)
-            multiply(gradient, weight, of_hidden, parts=PARTS)
+            multiply(gradient, weight, of_hidden)
             self.of_hidden[rows] = of_hidden
         if self.of_weight is not None:
             of_weight = self.of_weight[: self.size]
-            multiply(gradient.t(), hidden, of_weight, add=not self.empty, parts=PARTS)
+            multiply(gradient.t(), hidden, of_weight, add=not self.empty)
 
     def _add_at_once(self, gradient: Tensor, rows: slice) -> None:
         """On a GPU, in the weight's precision; chunks add up in float32 or wider."""

@@ -74,7 +74,7 @@ class DistillationTrainer(Trainer):
             devices; "sequence" takes the mean of each pair's mean (the paper's 1/N, Eq. 9).
         vocabulary_size: entries that both vocabularies share, where one of them is padded.
         chunk_tokens: response positions whose logits stand in memory at once; default: what fits
-            60 MiB, on a GPU 1 GiB.
+            125 MiB, on a GPU 1 GiB.
         group_by_length: batches of like length; false leaves the order to Trainer.
         packing: several pairs in one row instead of padding, where student and live teacher keep
             them apart (tried out; else said and padded). Changes no loss, only where tokens stand.
