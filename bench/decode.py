@@ -27,7 +27,9 @@ import torch
 from torch import nn
 from transformers import GenerationConfig, StoppingCriteriaList
 
-from evokd.models.batches import encode_prompts, filler_id
+from evokd.data.phrasebook import phrasebook
+from evokd.data.prompts import answer_line, load_prompt, prompt_tags
+from evokd.models.encoding import encode_prompts, filler_id
 from evokd.models.loading import (
     Translator,
     describe,
@@ -39,10 +41,8 @@ from evokd.models.loading import (
 )
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import FreshModel
-from evokd.text.phrasebook import phrasebook
-from evokd.text.prompts import answer_line, load_prompt, prompt_tags
 from evokd.translate.decoding import text_of, translate
-from evokd.translate.ends import EndOfAnswer, Ends
+from evokd.translate.stopping import EndOfAnswer, Ends
 
 PLAIN_BATCH = 8
 FRESH = {

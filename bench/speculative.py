@@ -22,8 +22,8 @@ import decode
 import measuring
 
 from evokd.models.loading import Translator, describe, load_translator, pick_device, pick_dtype
-from evokd.translate.assisted import acceptance, greedy_answers, translate_with_draft
 from evokd.translate.decoding import translate
+from evokd.translate.speculative import acceptance, greedy_answers, translate_with_draft
 
 
 def main() -> None:

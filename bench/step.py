@@ -52,14 +52,14 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
 from evokd import DistillationTrainer
-from evokd.distil.signal.cache import contents_for, write_cache
-from evokd.distil.signal.teachers import CachedTeacher
-from evokd.models.batches import EncodedPairs, LengthGroupedBatches, collate, encode_corpus
+from evokd.data.prompts import load_prompt, prompt_tags
+from evokd.data.sources import read_source
+from evokd.distil.teacher.precompute import contents_for, write_cache
+from evokd.distil.teacher.signal import CachedTeacher
+from evokd.models.encoding import EncodedPairs, LengthGroupedBatches, collate, encode_corpus
 from evokd.models.loading import train_tokenizer
 from evokd.recipe.corpus import CorpusSource
 from evokd.recipe.methods import OBJECTIVE_NAMES
-from evokd.text.prompts import load_prompt, prompt_tags
-from evokd.text.sources import read_source
 
 FLOOR = "sft"
 CACHES = {"cached_hidden": "hidden", "cached_topk": "topk"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from evokd.judge.comparison import gap_closed, summarise
+from evokd.evaluate.comparison import gap_closed, summarise
 
 DIRECTIONS = ("en-de", "de-en")
 OBJECTIVES = ("sft", "forward_kd", "noevo", "skew", "self_evolution")

@@ -19,15 +19,15 @@ from transformers import (
     Qwen3Config,
 )
 
+from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.errors import InputError
-from evokd.models.batches import encode_prompt
+from evokd.models.encoding import encode_prompt
 from evokd.models.loading import Translator, train_tokenizer
 from evokd.recipe.judging import DecodingSettings
-from evokd.text.prompts import load_prompt, prompt_tags
-from evokd.translate.assisted import acceptance, greedy_answers, translate_with_draft
 from evokd.translate.decoding import end_of, translate
 from evokd.translate.drafts import Count, Passes, count_of
-from evokd.translate.ends import Ends
+from evokd.translate.speculative import acceptance, greedy_answers, translate_with_draft
+from evokd.translate.stopping import Ends
 
 WORDS = ["rot", "blau", "grün", "gelb", "Haus", "Baum", "Hund", "Katze", "läuft", "steht"]
 LINES = [

@@ -8,8 +8,10 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
+from evokd.data.pairs import Pair
+from evokd.data.prompts import Prompt, load_prompt, prompt_tags
 from evokd.errors import InputError
-from evokd.models.batches import (
+from evokd.models.encoding import (
     IGNORED,
     EncodedPairs,
     LengthGroupedBatches,
@@ -21,8 +23,6 @@ from evokd.models.batches import (
     filler_id,
 )
 from evokd.models.loading import train_tokenizer
-from evokd.text.pairs import Pair
-from evokd.text.prompts import Prompt, load_prompt, prompt_tags
 
 CHAT = (
     "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] | trim }}<|end|>\n"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evokd.errors import InputError
-from evokd.judge.behaviour import loops, measure_behaviour, words
+from evokd.evaluate.degeneration import loops, measure_behaviour, words
 
 
 def count(kind, hypothesis, reference, source="one two three four"):

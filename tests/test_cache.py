@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from evokd.distil.signal import cache, cache_writer
-from evokd.distil.signal.cache import cache_facts, contents_for, write_cache
-from evokd.distil.signal.cache_file import (
+from evokd.distil.teacher import cache_writer
+from evokd.distil.teacher import precompute as cache
+from evokd.distil.teacher.cache_reader import (
     HEAD,
     CacheReader,
     Contents,
@@ -23,8 +23,9 @@ from evokd.distil.signal.cache_file import (
     pair_key,
     read_head,
 )
-from evokd.distil.signal.cache_writer import CacheWriter, drop_files
-from evokd.distil.signal.teachers import CachedTeacher, pairs_of_data
+from evokd.distil.teacher.cache_writer import CacheWriter, drop_files
+from evokd.distil.teacher.precompute import cache_facts, contents_for, write_cache
+from evokd.distil.teacher.signal import CachedTeacher, pairs_of_data
 from evokd.errors import InputError
 from tiny import VOCABULARY, copy_task, tiny_llama
 

@@ -6,17 +6,17 @@ import json
 
 import pytest
 
-from evokd.caching import _longest
+from evokd.data.hypotheses import Candidate
+from evokd.data.prompts import load_prompt
 from evokd.distil.objectives import RANKS_TOKENS
 from evokd.models.loading import load_tokenizer
 from evokd.recipe.models import ModelSettings
 from evokd.recipe.recipe import Recipe
 from evokd.rundir import Stage
-from evokd.students import RANKING, wanted_students
-from evokd.text.hypotheses import Candidate
-from evokd.text.prompts import load_prompt
-from evokd.translate import candidates as room
-from evokd.workbench import Study, System
+from evokd.study.context import Study, System
+from evokd.study.students import RANKING, wanted_students
+from evokd.study.teacher_cache import _longest
+from evokd.translate import nbest as room
 from small_study import evokd, recipe, write_recipe
 
 TAUGHT_ON_ITS_TEXT = {"name": "echo", "objective": "word_kd", "text": "teacher"}

@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from evokd.models.batches import encode_prompt
+from evokd.data.prompts import load_prompt, prompt_tags
+from evokd.models.encoding import encode_prompt
 from evokd.models.loading import Translator, fresh_model, train_tokenizer
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import FreshModel
-from evokd.text.prompts import load_prompt, prompt_tags
 from evokd.translate import decoding
-from evokd.translate.candidates import candidates
 from evokd.translate.decoding import translate
+from evokd.translate.nbest import candidates
 from test_decoding import OwnKind
 
 LINES = ["rot blau", "Haus", "", "Katze läuft grün", "Baum Hund gelb steht rot", "gelb gelb"]
@@ -47,7 +47,7 @@ def seen(monkeypatch):
         ids.setdefault(answer.text, []).append(tokens[: answer.tokens])
         return answer
 
-    monkeypatch.setattr("evokd.translate.candidates.answer_of", keep)
+    monkeypatch.setattr("evokd.translate.nbest.answer_of", keep)
     return ids
 
 
@@ -149,7 +149,7 @@ def test_the_same_text_in_other_tokens_is_merged(translator, monkeypatch):
     def by_model(model, requests, ends, filler, settings, best):
         yield [(0, ids) for ids in answers]
 
-    monkeypatch.setattr("evokd.translate.candidates.by_model", by_model)
+    monkeypatch.setattr("evokd.translate.nbest.by_model", by_model)
     (found,) = candidates(translator, ["rot"], "en", "de", DecodingSettings(beam=3), 3)
     assert [one.text for one in found] == ["blau", "blaublau"]
     assert found[0].tokens == len(spelled) + 1

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evokd.data.cleaning import as_table, clean, letter_share, repair, word_count
+from evokd.data.pairs import Pair
 from evokd.recipe.corpus import CleaningSettings
-from evokd.text.cleaning import as_table, clean, letter_share, repair, word_count
-from evokd.text.pairs import Pair
 
 DEFAULTS = CleaningSettings()
 

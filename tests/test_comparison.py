@@ -7,7 +7,7 @@ import pytest
 import sacrebleu
 
 from evokd.errors import InputError
-from evokd.judge.comparison import (
+from evokd.evaluate.comparison import (
     SystemOutput,
     TestSet,
     behaviour_all,

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from evokd import compiling
+from evokd.distil.row_loss import compiling
 
 SOURCE = "int answer(void) { return 42; }\n"
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evokd.data.contamination import normalised
+from evokd.data.corpus import build_corpus, corpus_files
+from evokd.data.pairs import Pair, by_sentence, read_pairs, write_pairs
+from evokd.data.store import load_corpus, save_corpus
 from evokd.errors import InputError
 from evokd.recipe.corpus import CorpusSettings
-from evokd.text.corpus import build_corpus, corpus_files
-from evokd.text.leaks import normalised
-from evokd.text.pairs import Pair, by_sentence, read_pairs, write_pairs
-from evokd.text.store import load_corpus, save_corpus
 
 BOTH = ["en-de", "de-en"]
 NUMBERS = [f"{a}{b}" for a in "ABCDEFGHIJKLMNOPQRST" for b in "abcdefghijklmnopqrst"]  # 400 words

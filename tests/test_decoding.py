@@ -2,15 +2,15 @@ import pytest
 import torch
 from transformers import GenerationConfig, LlamaForCausalLM
 
+from evokd.data.pairs import Pair
+from evokd.data.prompts import answer_line, load_prompt, prompt_tags
 from evokd.errors import InputError
-from evokd.models.batches import collate, encode_corpus, encode_prompt
+from evokd.models.encoding import collate, encode_corpus, encode_prompt
 from evokd.models.loading import Translator, fresh_model, train_tokenizer
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import FreshModel
-from evokd.text.pairs import Pair
-from evokd.text.prompts import answer_line, load_prompt, prompt_tags
 from evokd.translate.decoding import translate, write_lines
-from evokd.translate.ends import Ends
+from evokd.translate.stopping import Ends
 
 WORDS = ["rot", "blau", "grün", "gelb", "Haus", "Baum", "Hund", "Katze", "läuft", "steht"]
 LINES = [

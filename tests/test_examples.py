@@ -62,9 +62,9 @@ def test_the_method_page_shows_the_example_and_names_what_is_there():
     (focal,) = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
     assert f"```python\n{ast.get_source_segment(source, focal)}\n```" in page
     rooms = {
-        **dict.fromkeys(("objectives", "schedules"), "distil"),
-        **dict.fromkeys(("fused", "closed_forms", "rows"), "distil.chunks"),
-        **{"trainer": "distil.learning", "heads": "models"},
+        **dict.fromkeys(("objectives", "schedules", "chunked_loss"), "distil"),
+        **dict.fromkeys(("closed_forms", "rows"), "distil.row_loss"),
+        **{"trainer": "distil.train", "lm_head": "models"},
     }
     named = re.findall(rf"`({'|'.join(rooms)})\.([\w.]+)`", page)
     named = [(module, name) for module, name in named if name not in ("py", "c")]

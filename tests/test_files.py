@@ -7,7 +7,7 @@ import pytest
 import sacrebleu
 
 from evokd.errors import InputError
-from evokd.judge.files import as_table, score_files, system_names
+from evokd.evaluate.files import as_table, score_files, system_names
 
 SOURCES = ["a dog runs across the meadow", "two children play at the sea", "a man sings a song"]
 REFERENCES = ["ein Hund rennt über die Wiese", "zwei Kinder spielen am Meer", "ein Mann singt laut"]

@@ -9,13 +9,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import evokd
-from evokd.distil.chunks.buffers import Buffers
-from evokd.distil.chunks.fused import objective_on_hidden
+from evokd.distil.buffers import Buffers
+from evokd.distil.chunked_loss import objective_on_hidden
+from evokd.distil.metrics import Statistics
 from evokd.distil.objectives import OBJECTIVES, Tokens, objective_settings, token_loss
-from evokd.distil.ranking import TokenQueue
-from evokd.distil.signal.teachers import HeadedHidden
-from evokd.distil.statistics import Statistics
-from evokd.models.heads import Head
+from evokd.distil.teacher.signal import HeadedHidden
+from evokd.distil.token_selection import TokenQueue
+from evokd.models.lm_head import Head
 
 N, V, HS, HT = 37, 50, 12, 20
 NAMES = sorted(OBJECTIVES)

@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from evokd.distil.gate_network import (
+from evokd.distil.beta_network import (
     BetaNetwork,
     features_of,
     lookahead,
     skew_gradient,
 )
-from evokd.distil.signal.teachers import HeadedHidden
+from evokd.distil.teacher.signal import HeadedHidden
 from evokd.distil.tokens import ObjectiveSettings, Tokens, mixture
-from evokd.models.heads import Head
+from evokd.models.lm_head import Head
 
 SETTINGS = ObjectiveSettings()
 

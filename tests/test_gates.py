@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from evokd.distil.chunks.closed_forms import Rows
-from evokd.distil.chunks.fused import objective_on_hidden
-from evokd.distil.gates import gate_of, objective_of, running_mean, running_quantile
+from evokd.distil.chunked_loss import objective_on_hidden
+from evokd.distil.gamma_schedules import gate_of, objective_of, running_mean, running_quantile
 from evokd.distil.objectives import token_loss
+from evokd.distil.row_loss.closed_forms import Rows
 from evokd.distil.schedules import cosine, linear
-from evokd.distil.signal.teachers import HeadedHidden
+from evokd.distil.teacher.signal import HeadedHidden
 from evokd.distil.tokens import ObjectiveSettings, Tokens
-from evokd.models.heads import Head
+from evokd.models.lm_head import Head
 from evokd.recipe.methods import MethodSettings
 
 SETTINGS = ObjectiveSettings(gamma=9.0, lam=0.3)

@@ -18,8 +18,8 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from evokd.translate.ends import EndOfAnswer, Ends
-from evokd.translate.greedy import Budget, Request, decode_greedily, rows_can_leave
+from evokd.translate.continuous_batching import Budget, Request, decode_greedily, rows_can_leave
+from evokd.translate.stopping import EndOfAnswer, Ends
 
 VOCABULARY, FILLER = 96, 0
 ENDS = Ends(

@@ -11,12 +11,12 @@ from torch._dynamo.utils import counters
 from transformers import LlamaForCausalLM, TrainingArguments
 
 from evokd import DistillationTrainer, token_loss
-from evokd.distil.chunks.fused import objective_on_hidden
+from evokd.distil.chunked_loss import objective_on_hidden
+from evokd.distil.metrics import Statistics
 from evokd.distil.objectives import IGNORED, OBJECTIVES, objective_settings
-from evokd.distil.signal.teachers import HeadedHidden, LiveTeacher
-from evokd.distil.statistics import Statistics
-from evokd.models.batches import collate
-from evokd.models.heads import Head, check_head, final_hidden, head_of
+from evokd.distil.teacher.signal import HeadedHidden, LiveTeacher
+from evokd.models.encoding import collate
+from evokd.models.lm_head import Head, check_head, final_hidden, head_of
 from tiny import VOCABULARY, copy_task, tiny_llama
 
 SIZES = {

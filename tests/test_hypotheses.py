@@ -2,8 +2,8 @@
 
 import pytest
 
-from evokd.text.hypotheses import REASONS, is_looping, reason_to_leave_out
-from evokd.text.pairs import Pair
+from evokd.data.hypotheses import REASONS, is_looping, reason_to_leave_out
+from evokd.data.pairs import Pair
 
 LOOPS = [
     "Ein Mann in einem roten Hemd in einem roten Hemd in einem roten Hemd in einem roten Hemd",

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from evokd.distil.chunks import kernels
 from evokd.distil.objectives import OBJECTIVES, Tokens, objective_settings
+from evokd.distil.row_loss import kernels
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Triton is for Linux")
 

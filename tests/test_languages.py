@@ -4,14 +4,14 @@ import pytest
 import sacrebleu
 from sacrebleu.metrics.bleu import _TOKENIZERS
 
-from evokd.errors import InputError
-from evokd.text.languages import (
+from evokd.data.languages import (
     is_language,
     language,
     languages,
     same_language,
     split_direction,
 )
+from evokd.errors import InputError
 
 
 @pytest.mark.parametrize(

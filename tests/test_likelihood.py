@@ -3,13 +3,13 @@ import math
 import pytest
 import torch
 
-from evokd.models import heads
-from evokd.models.batches import IGNORED, encode_pair, encode_prompt
+from evokd.data.pairs import Pair
+from evokd.data.prompts import load_prompt, prompt_tags
+from evokd.models import lm_head as heads
+from evokd.models.encoding import IGNORED, encode_pair, encode_prompt
 from evokd.models.loading import Translator, fresh_model, train_tokenizer
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import FreshModel
-from evokd.text.pairs import Pair
-from evokd.text.prompts import load_prompt, prompt_tags
 from evokd.translate import likelihood
 from evokd.translate.decoding import translate
 from evokd.translate.likelihood import (

@@ -13,6 +13,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from evokd.data.prompts import load_prompt
 from evokd.errors import InputError
 from evokd.models import loading
 from evokd.models.loading import (
@@ -27,7 +28,6 @@ from evokd.models.loading import (
     train_tokenizer,
 )
 from evokd.recipe.models import FreshModel, ModelSettings
-from evokd.text.prompts import load_prompt
 
 CPU = torch.device("cpu")
 TEXTS = ["Zwei junge weiße Männer sind im Freien.", "Two young white men are outside, 12 34 🙂."]

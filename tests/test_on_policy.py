@@ -10,13 +10,13 @@ from accelerate.utils import DistributedType
 from transformers import TrainingArguments
 
 from evokd import DistillationTrainer
-from evokd.distil.learning.devices import Devices
-from evokd.distil.learning.on_policy import OnPolicy, examples_of, prompt_length, response_cap
 from evokd.distil.objectives import objective_settings
-from evokd.distil.signal.sliced_teacher import SlicedTeacher
-from evokd.distil.signal.teachers import CachedTeacher
+from evokd.distil.teacher.signal import CachedTeacher
+from evokd.distil.teacher.sliced import SlicedTeacher
+from evokd.distil.train.distributed import Devices
+from evokd.distil.train.on_policy import OnPolicy, examples_of, prompt_length, response_cap
 from evokd.errors import InputError
-from evokd.models.batches import IGNORED, collate
+from evokd.models.encoding import IGNORED, collate
 from evokd.models.packing import pack
 from evokd.recipe.methods import OnPolicySettings
 from evokd.translate.sampling import TokenSampler

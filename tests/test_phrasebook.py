@@ -16,12 +16,12 @@ from itertools import combinations, product
 
 import pytest
 
+from evokd.data import phrasebook as book
+from evokd.data.grammar import calendar, czech, english, german, people, places, things, travelling
+from evokd.data.grammar import patterns as grammar
+from evokd.data.grammar.eating import czech_count, english_count, german_count
+from evokd.data.phrasebook import LANGUAGES, PATTERNS, Triple, phrasebook
 from evokd.errors import InputError
-from evokd.text import phrasebook as book
-from evokd.text.grammar import calendar, czech, english, german, people, places, things, travelling
-from evokd.text.grammar import patterns as grammar
-from evokd.text.grammar.eating import czech_count, english_count, german_count
-from evokd.text.phrasebook import LANGUAGES, PATTERNS, Triple, phrasebook
 
 
 @pytest.fixture(scope="module")
@@ -634,7 +634,7 @@ def test_negative_sizes_are_refused():
     ],
 )
 def test_what_is_mine_is_reflexive_where_i_am_the_subject(plain, own):
-    from evokd.text.grammar.shopping import _own
+    from evokd.data.grammar.shopping import _own
 
     assert _own(plain) == own
     made = phrasebook(train=2000, valid=50, test=50)["train"]

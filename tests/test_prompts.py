@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evokd.data.prompts import Prompt, answer_line, load_prompt, prompt_tags
 from evokd.errors import InputError
 from evokd.recipe.recipe import PROMPT_STYLES
-from evokd.text.prompts import Prompt, answer_line, load_prompt, prompt_tags
 
 
 def test_parrot_is_the_alpaca_frame():

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
+from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.errors import InputError
-from evokd.models.batches import collate
+from evokd.models.encoding import collate
 from evokd.models.loading import describe, load_translator, save_translator, train_tokenizer
-from evokd.models.pruning import masks_of, matrices, prune_model, pruned_facts
-from evokd.text.prompts import load_prompt, prompt_tags
+from evokd.models.magnitude_pruning import masks_of, matrices, prune_model, pruned_facts
 from tiny import VOCABULARY, copy_task, tiny_llama
 
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from evokd.distil.objectives import OBJECTIVES, Tokens, objective_settings, token_loss
-from evokd.distil.ranking import (
+from evokd.distil.token_selection import (
     RANKED_BY,
     TokenQueue,
     choose,

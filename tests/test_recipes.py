@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from evokd.cli import shipped_recipe
+from evokd.data.prompts import load_prompt
 from evokd.distil.objectives import OBJECTIVES
 from evokd.recipe.file import check_recipe, load_recipe
 from evokd.recipe.methods import METHOD_NAMES, OBJECTIVE_NAMES, BetaSchedule
 from evokd.recipe.recipe import PROMPT_STYLES, Recipe
 from evokd.recipe.section import Section
-from evokd.text.prompts import load_prompt
 from small_study import evokd
 
 FOLDER = Path(__file__).parent.parent / "recipes"

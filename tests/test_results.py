@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from evokd.data.corpus import Corpus, Pair
 from evokd.recipe.file import check_recipe
-from evokd.results import _notes, _systems, assemble
 from evokd.rundir import write_json, write_text
-from evokd.text.corpus import Corpus, Pair
+from evokd.study.results import _notes, _systems, assemble
 from small_study import recipe
 
 SOURCES = [f"The train number {n} leaves at noon." for n in range(10)]

@@ -6,10 +6,9 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from evokd import compiling
-from evokd.distil.chunks import kernels, rows, rows_in_c
-from evokd.distil.chunks.closed_forms import closed_form
 from evokd.distil.objectives import OBJECTIVES, most_difficult, objective_settings, token_loss
+from evokd.distil.row_loss import compiling, kernels, rows, rows_in_c
+from evokd.distil.row_loss.closed_forms import closed_form
 
 CLOSED = sorted(
     (

@@ -7,14 +7,14 @@ import pytest
 import torch
 from transformers import MambaConfig, MambaForCausalLM
 
-from evokd.models.batches import end_token_id
+from evokd.data.prompts import load_prompt
+from evokd.models.encoding import end_token_id
 from evokd.models.loading import Translator, fresh_model, train_tokenizer
 from evokd.recipe.models import FreshModel
-from evokd.text.prompts import load_prompt
 from evokd.translate import sampling
-from evokd.translate.ends import Ends
-from evokd.translate.greedy import Budget, Request, decode_greedily, rows_can_leave
+from evokd.translate.continuous_batching import Budget, Request, decode_greedily, rows_can_leave
 from evokd.translate.sampling import TokenSampler
+from evokd.translate.stopping import Ends
 from tiny import VOCABULARY, tiny_llama
 
 END = 1

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evokd.errors import InputError
-from evokd.judge.scores import check_metrics, read_lines, score_system
+from evokd.evaluate.scores import check_metrics, read_lines, score_system
 
 HYPOTHESES = ["the cat sat on the mat", "Hello, world!", "", "a man rides a red bicycle"]
 REFERENCES = ["the cat sat on a mat", "Hello world!", "nothing", "A man is riding a red bike"]

@@ -8,13 +8,13 @@ import transformers
 from torch import nn
 from transformers import AutoModelForCausalLM
 
+from evokd.data.prompts import load_prompt
 from evokd.errors import InputError
 from evokd.models.importance import scores_of
 from evokd.models.layouts import KNOWN, layers_of, layout_of
 from evokd.models.loading import load_translator, save_translator, train_tokenizer
-from evokd.models.shrinking import calibration_batches, cut, describe_cut
+from evokd.models.structured_pruning import calibration_batches, cut, describe_cut
 from evokd.recipe.models import CutModel
-from evokd.text.prompts import load_prompt
 from tiny import VOCABULARY, copy_task, tiny_llama
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from evokd.errors import InputError
-from evokd.judge.significance import paired_bootstrap
+from evokd.evaluate.significance import paired_bootstrap
 
 WORDS = "the a cat dog man woman red blue sits runs on under mat street".split()  # noqa: SIM905
 

@@ -21,20 +21,20 @@ from transformers import (
     TrainingArguments,
 )
 
-from evokd.distil.learning.trainer import DistillationTrainer
+from evokd.data.pairs import Pair
+from evokd.data.prompts import load_prompt
 from evokd.distil.objectives import IGNORED
-from evokd.distil.signal.cache import contents_for, write_cache
-from evokd.distil.signal.sliced_teacher import SlicedTeacher
-from evokd.distil.signal.teachers import CachedTeacher, LiveTeacher, TopKLogits
+from evokd.distil.teacher.precompute import contents_for, write_cache
+from evokd.distil.teacher.signal import CachedTeacher, LiveTeacher, TopKLogits
+from evokd.distil.teacher.sliced import SlicedTeacher
+from evokd.distil.train.trainer import DistillationTrainer
 from evokd.errors import InputError
-from evokd.models.batches import collate, encode_corpus
+from evokd.models.encoding import collate, encode_corpus
 from evokd.models.loading import load_translator, save_translator, train_tokenizer
-from evokd.models.shrinking import cut
-from evokd.models.sliced import load_kept_ids, save_kept_ids, slice_vocabulary, used_ids
+from evokd.models.structured_pruning import cut
 from evokd.models.vocabulary import fingerprint, shared_vocabulary
+from evokd.models.vocabulary_pruning import load_kept_ids, save_kept_ids, slice_vocabulary, used_ids
 from evokd.recipe.models import CutModel
-from evokd.text.pairs import Pair
-from evokd.text.prompts import load_prompt
 from tiny import tiny_llama
 
 LARGE = [line for n in range(60) for line in (f"Zug {n} fährt um {n % 24} Uhr nach Köln ab.",

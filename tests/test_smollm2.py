@@ -7,7 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from evokd.models.batches import (
+from evokd.data.pairs import Pair
+from evokd.data.phrasebook import phrasebook
+from evokd.data.prompts import load_prompt
+from evokd.models.encoding import (
     IGNORED,
     collate,
     encode_corpus,
@@ -23,14 +26,11 @@ from evokd.models.loading import (
     load_translator,
     save_translator,
 )
-from evokd.models.shrinking import cut, describe_cut
-from evokd.models.sliced import slice_vocabulary, used_ids
+from evokd.models.structured_pruning import cut, describe_cut
 from evokd.models.vocabulary import shared_vocabulary
+from evokd.models.vocabulary_pruning import slice_vocabulary, used_ids
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import CutModel, ModelSettings
-from evokd.text.pairs import Pair
-from evokd.text.phrasebook import phrasebook
-from evokd.text.prompts import load_prompt
 from evokd.translate.decoding import translate
 from test_sliced import ODD
 from tiny import tiny_llama

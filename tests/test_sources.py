@@ -9,10 +9,10 @@ import pytest
 import sacrebleu
 import zstandard
 
+from evokd.data.remote import HubAddress, hub_address
+from evokd.data.sources import input_files, read_source, read_with_notes, source_format
 from evokd.errors import InputError
 from evokd.recipe.corpus import CorpusSource
-from evokd.text.named import HubAddress, hub_address
-from evokd.text.sources import input_files, read_source, read_with_notes, source_format
 
 BOTH = ["en-de", "de-en"]
 LINES = [("A dog.", "Ein Hund."), ('Two, "cats"', "Zwei 'Katzen'"), ("", "")]

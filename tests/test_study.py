@@ -172,9 +172,9 @@ def test_manifests_say_what_a_stage_stood_on(finished):
 def test_hashes_of_input_files_stand_in_the_corpus_manifest(tmp_path):
     import hashlib
 
+    from evokd.data.prompts import load_prompt
     from evokd.recipe.file import check_recipe
-    from evokd.stages import Study, make_corpus
-    from evokd.text.prompts import load_prompt
+    from evokd.study.stages import Study, make_corpus
 
     train = write_moses(tmp_path, "train", sentences(20))
     test = write_moses(tmp_path, "test", sentences(3, start=500))
@@ -340,7 +340,8 @@ def test_students_learn_from_the_cache_without_the_teacher(finished, copied, tmp
     """One teacher's word for all seeds: its model isn't in memory, the students are the same."""
     from safetensors.torch import load_file
 
-    from evokd import students, workbench
+    from evokd.study import context as workbench
+    from evokd.study import students
 
     live = tmp_path / "live"
     shutil.copytree(copied, live)
@@ -429,7 +430,7 @@ def test_bad_text_leaves_what_was_made(finished, copied, tmp_path):
 CHILD = """
 import os, signal, sys
 from evokd.cli import main
-from evokd.distil.learning.checkpoints import CheckpointMark
+from evokd.distil.train.checkpoints import CheckpointMark
 
 mark = CheckpointMark.on_save
 
@@ -466,7 +467,7 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path, monkeypatch):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert evokd("run", path, "-o", whole)[0] == 0
 
-    from evokd.distil.learning.checkpoints import CheckpointMark
+    from evokd.distil.train.checkpoints import CheckpointMark
 
     mark = CheckpointMark.on_save
 

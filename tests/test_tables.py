@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evokd.report.headline import headline
-from evokd.report.reading import focus_system, main_table, plain_student
+from evokd.report.results import focus_system, main_table, plain_student
 from evokd.report.tables import (
     as_latex,
     as_markdown,

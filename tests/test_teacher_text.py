@@ -5,22 +5,22 @@ import json
 import pytest
 import torch
 
-from evokd import teacher_text
+from evokd.data.corpus import Corpus
+from evokd.data.hypotheses import Candidate
+from evokd.data.pairs import Pair
+from evokd.data.prompts import load_prompt, prompt_tags
+from evokd.data.store import save_corpus
 from evokd.errors import InputError
-from evokd.judge.nearest import sentence_bleu
+from evokd.evaluate.nearest import sentence_bleu
 from evokd.models.loading import Translator, fresh_model, train_tokenizer
 from evokd.recipe.models import FreshModel
 from evokd.recipe.recipe import Recipe
 from evokd.rundir import Stage, read_json
-from evokd.teacher_text import make_teacher_text, teacher_pairs
-from evokd.text.corpus import Corpus
-from evokd.text.hypotheses import Candidate
-from evokd.text.pairs import Pair
-from evokd.text.prompts import load_prompt, prompt_tags
-from evokd.text.store import save_corpus
-from evokd.translate import candidates as room
+from evokd.study import teacher_translations as teacher_text
+from evokd.study.context import Study, System
+from evokd.study.teacher_translations import make_teacher_text, teacher_pairs
+from evokd.translate import nbest as room
 from evokd.translate.decoding import translate
-from evokd.workbench import Study, System
 from small_study import recipe as small_recipe
 from small_study import sentences, snapshot
 

@@ -8,19 +8,19 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
-from evokd.distil.learning.trainer import DistillationTrainer
 from evokd.distil.objectives import IGNORED, OBJECTIVES, ObjectiveSettings, difficulty, token_loss
-from evokd.distil.signal.cache import contents_for, top_k_of, write_cache
-from evokd.distil.signal.cache_file import Contents
-from evokd.distil.signal.teachers import CachedTeacher, LiveTeacher, TopKLogits, pairs_of_batch
-from evokd.distil.signal.topk_error import (
+from evokd.distil.teacher.cache_reader import Contents
+from evokd.distil.teacher.precompute import contents_for, top_k_of, write_cache
+from evokd.distil.teacher.signal import CachedTeacher, LiveTeacher, TopKLogits, pairs_of_batch
+from evokd.distil.teacher.topk_error import (
     BOUNDED,
     difficulty_error_bound,
     loss_error_bound,
     measure_error,
 )
+from evokd.distil.train.trainer import DistillationTrainer
 from evokd.errors import InputError
-from evokd.models.batches import collate
+from evokd.models.encoding import collate
 from evokd.models.packing import pack
 from tiny import VOCABULARY, copy_task, tiny_llama
 

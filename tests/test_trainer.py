@@ -16,8 +16,8 @@ from transformers import TrainingArguments
 
 from evokd import DistillationTrainer, token_loss
 from evokd.distil.objectives import IGNORED, objective_settings
-from evokd.distil.ranking import TokenQueue
 from evokd.distil.schedules import linear
+from evokd.distil.token_selection import TokenQueue
 from tiny import copy_task, tiny_llama
 
 HERE = Path(__file__).parent
@@ -342,10 +342,10 @@ def test_1_process_equals_2(tmp_path, monkeypatch):
         import sys
         sys.path.insert(0, {str(HERE)!r})
         import torch
-        from evokd.distil.gate_network import BetaNetwork
-        from evokd.distil.gates import running_quantile
+        from evokd.distil.beta_network import BetaNetwork
+        from evokd.distil.gamma_schedules import running_quantile
         from evokd.distil.objectives import objective_settings
-        from evokd.distil.learning.on_policy import OnPolicy
+        from evokd.distil.train.on_policy import OnPolicy
         from evokd.recipe.methods import OnPolicySettings
         from test_trainer import copy_task, trained
         torch.set_num_threads(1)

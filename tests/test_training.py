@@ -14,17 +14,17 @@ import torch
 from safetensors.torch import load_file
 from transformers import Trainer, TrainerControl
 
-from evokd.distil.learning import training
-from evokd.distil.learning.checkpoints import CheckpointMark, last_checkpoint
-from evokd.distil.learning.on_policy import OnPolicy
-from evokd.distil.learning.training import (
+from evokd.distil.train import run as training
+from evokd.distil.train.callbacks import HardWarning, MetricsFile, read_metrics
+from evokd.distil.train.checkpoints import CheckpointMark, last_checkpoint
+from evokd.distil.train.on_policy import OnPolicy
+from evokd.distil.train.run import (
     Training,
     arguments,
     method_settings,
     micro_batches,
     train,
 )
-from evokd.distil.learning.watching import HardWarning, MetricsFile, read_metrics
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.training import TrainingSettings
 from evokd.translate.sampling import TokenSampler

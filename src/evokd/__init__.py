@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evokd.distil.chunks.fused_loss import fused_loss
-    from evokd.distil.learning.trainer import DistillationTrainer
+    from evokd.distil.fused_loss import fused_loss
     from evokd.distil.objectives import difficulty, token_loss
-    from evokd.distil.signal.cache import write_cache
-    from evokd.distil.signal.teachers import CachedTeacher
+    from evokd.distil.teacher.precompute import write_cache
+    from evokd.distil.teacher.signal import CachedTeacher
+    from evokd.distil.train.trainer import DistillationTrainer
 
 __all__ = [
     "CachedTeacher",
@@ -21,12 +21,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CachedTeacher": "evokd.distil.signal.teachers",
-    "DistillationTrainer": "evokd.distil.learning.trainer",
+    "CachedTeacher": "evokd.distil.teacher.signal",
+    "DistillationTrainer": "evokd.distil.train.trainer",
     "difficulty": "evokd.distil.objectives",
-    "fused_loss": "evokd.distil.chunks.fused_loss",
+    "fused_loss": "evokd.distil.fused_loss",
     "token_loss": "evokd.distil.objectives",
-    "write_cache": "evokd.distil.signal.cache",
+    "write_cache": "evokd.distil.teacher.precompute",
 }
 
 

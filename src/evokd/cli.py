@@ -88,8 +88,8 @@ def cache(args: argparse.Namespace) -> int:
     _quiet()
     from tqdm import tqdm
 
-    from evokd.caching import size_in_words
-    from evokd.study import cache as write_cache
+    from evokd.study.run import cache as write_cache
+    from evokd.study.teacher_cache import size_in_words
 
     folder, facts = write_cache(
         recipe,
@@ -102,9 +102,9 @@ def cache(args: argparse.Namespace) -> int:
 
 def translate(args: argparse.Namespace) -> int:
     """Lines of stdin to lines of stdout."""
-    from evokd.text.languages import split_direction
-    from evokd.text.prompts import load_prompt
-    from evokd.text.textfiles import decode, split_lines
+    from evokd.data.languages import split_direction
+    from evokd.data.prompts import load_prompt
+    from evokd.data.textfiles import decode, split_lines
 
     source, target = split_direction(args.direction)
     prompt = load_prompt(args.prompt) if args.prompt else None
@@ -125,7 +125,7 @@ def translate(args: argparse.Namespace) -> int:
     settings = DecodingSettings(beam=args.beam, batch_size=args.batch_size)
     shown = sys.stderr.isatty()
     if args.draft:
-        from evokd.translate.assisted import translate_with_draft
+        from evokd.translate.speculative import translate_with_draft
 
         made, drafting = translate_with_draft(
             translator,
@@ -150,7 +150,7 @@ def translate(args: argparse.Namespace) -> int:
 
 def score(args: argparse.Namespace) -> int:
     """Any systems' output files against references."""
-    from evokd.judge.files import as_table, score_files
+    from evokd.evaluate.files import as_table, score_files
 
     found = score_files(
         args.direction, args.src, args.ref, args.hyp, args.metrics, baseline=args.baseline
@@ -187,7 +187,7 @@ def _study(recipe: Recipe, folder: Path) -> int:
     _quiet()
     from tqdm import tqdm
 
-    from evokd.study import run as run_study
+    from evokd.study.run import run as run_study
 
     # tqdm's own write keeps clear of the progress bars.
     results = run_study(recipe, folder, note=lambda text: tqdm.write(text, file=sys.stderr))

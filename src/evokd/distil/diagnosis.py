@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evokd.distil.learning.training import method_settings
+from evokd.data.pairs import Pair
 from evokd.distil.objectives import IGNORED, Tokens
-from evokd.distil.signal.teachers import LiveTeacher, TeacherSignal
-from evokd.models.batches import collate, encode_pair, filler_id
-from evokd.models.heads import final_hidden, head_of
+from evokd.distil.teacher.signal import LiveTeacher, TeacherSignal
+from evokd.distil.train.run import method_settings
+from evokd.models.encoding import collate, encode_pair, filler_id
+from evokd.models.lm_head import final_hidden, head_of
 from evokd.models.loading import Translator
 from evokd.recipe.methods import MethodSettings
-from evokd.text.pairs import Pair
 
 EDGES = [round(0.1 * step, 1) for step in range(51)]
 """Bins of the difficulty histogram, in nats; a last one takes all above."""

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evokd.distil.ranking import RANKED_BY, TokenQueue, choose, chosen, most_difficult, scores
 from evokd.distil.related import (
     akl,
     atkd,
@@ -24,6 +23,14 @@ from evokd.distil.related import (
     srkl,
     tip,
     word_kd,
+)
+from evokd.distil.token_selection import (
+    RANKED_BY,
+    TokenQueue,
+    choose,
+    chosen,
+    most_difficult,
+    scores,
 )
 from evokd.distil.tokens import (
     CHOICES,

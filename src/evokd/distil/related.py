@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evokd.distil.ranking import chosen
+from evokd.distil.token_selection import chosen
 from evokd.distil.tokens import LEAST_LOG, Known, Tokens, kl, mixture
 
 _USUAL_HEAD = 64

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from evokd.errors import InputError
-from evokd.models.heads import decoder_of
 from evokd.models.layouts import Layout, layers_of
+from evokd.models.lm_head import decoder_of
 
 
 def scores_of(

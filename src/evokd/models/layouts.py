@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from evokd.errors import InputError
-from evokd.models.heads import decoder_of
+from evokd.models.lm_head import decoder_of
 
 KNOWN = (
     *("llama", "mistral", "ministral", "qwen2", "qwen3"),

@@ -33,10 +33,10 @@ from transformers import (
 )
 from transformers.utils import logging as hub_logging
 
+from evokd.data.prompts import Prompt
 from evokd.errors import InputError
-from evokd.models.batches import end_token_id, filler_id
+from evokd.models.encoding import end_token_id, filler_id
 from evokd.recipe.models import FreshModel, ModelSettings
-from evokd.text.prompts import Prompt
 
 PAD, BEGIN, END = "<pad>", "<s>", "</s>"
 FEWEST_TOKENS = 16

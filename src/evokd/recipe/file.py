@@ -11,9 +11,9 @@ import yaml
 from pydantic import ValidationError
 
 from evokd.errors import InputError
-from evokd.recipe.complaints import element_names, explain
 from evokd.recipe.recipe import Recipe
 from evokd.recipe.section import as_list
+from evokd.recipe.validation import element_names, explain
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

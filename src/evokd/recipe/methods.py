@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from evokd.recipe.complaints import unknown
 from evokd.recipe.section import Section
+from evokd.recipe.validation import unknown
 
 ObjectiveName = Literal[
     "sft",

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, ValidationError, field_validator, model_validator
 
-from evokd.recipe.complaints import explain, unknown
 from evokd.recipe.corpus import CorpusSettings
 from evokd.recipe.judging import AnalysisSettings, DecodingSettings, ReportSettings, ScoringSettings
 from evokd.recipe.methods import MethodSettings
@@ -20,6 +19,7 @@ from evokd.recipe.training import (
     TrainingSettings,
     pruned_name,
 )
+from evokd.recipe.validation import explain, unknown
 
 PROMPT_STYLES = ("parrot", "alma", "chat", "compact")
 DIRECTION = re.compile(r"^[A-Za-z]{2,3}([_@.][A-Za-z0-9]+)?-[A-Za-z]{2,3}([_@.][A-Za-z0-9]+)?$")

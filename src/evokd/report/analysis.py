@@ -15,7 +15,7 @@ from typing import Any
 from tabulate import tabulate
 
 from evokd.report.formatting import count, decimal, percent
-from evokd.report.reading import Results, mean_score, names_of_test_sets, overall, systems
+from evokd.report.results import Results, mean_score, names_of_test_sets, overall, systems
 
 
 def headings(results: Results) -> list[str]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from evokd.report.reading import (
+from evokd.report.results import (
     AVERAGE,
     LOWER_IS_BETTER,
     Results,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evokd.report.reading import (
+from evokd.report.results import (
     Results,
     comparisons_of,
     focus_system,

@@ -18,7 +18,7 @@ from evokd.errors import InputError
 from evokd.report import analysis, figures, sections, training_text
 from evokd.report.formatting import arrow
 from evokd.report.headline import headline
-from evokd.report.reading import (
+from evokd.report.results import (
     Results,
     curves_shown,
     focus_system,

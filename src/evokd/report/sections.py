@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from evokd.report.formatting import arrow, count, decimal, duration, percent, whole
-from evokd.report.reading import (
+from evokd.report.results import (
     Cell,
     Results,
     columns,

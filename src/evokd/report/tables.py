@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from evokd.report.reading import (
+from evokd.report.results import (
     BETTER,
     WORSE,
     Cell,

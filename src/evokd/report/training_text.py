@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evokd.report.formatting import decimal, percent, whole
-from evokd.report.reading import Results
+from evokd.report.results import Results
 from evokd.report.tables import DASH
 
 TEXT_TITLES = {

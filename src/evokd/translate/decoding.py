@@ -21,14 +21,14 @@ import torch
 from tqdm import tqdm
 from transformers import GenerationConfig, StoppingCriteriaList
 
+from evokd.data.prompts import answer_line
 from evokd.errors import InputError
-from evokd.models.batches import encode_prompts, filler_id
+from evokd.models.encoding import encode_prompts, filler_id
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
 from evokd.rundir import write_text
-from evokd.text.prompts import answer_line
-from evokd.translate.ends import EndOfAnswer, Ends
-from evokd.translate.greedy import Budget, Request, decode_greedily, rows_can_leave
+from evokd.translate.continuous_batching import Budget, Request, decode_greedily, rows_can_leave
+from evokd.translate.stopping import EndOfAnswer, Ends
 
 Progress = bool | Callable[[int, int], None]
 Groups = Iterable[list[tuple[int, list[int]]]]

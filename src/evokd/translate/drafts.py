@@ -15,9 +15,9 @@ from transformers import DynamicCache, GenerationConfig, StoppingCriteria, Stopp
 from evokd.errors import InputError
 from evokd.models.loading import Translator
 from evokd.models.vocabulary import shared_vocabulary
+from evokd.translate.continuous_batching import Request
 from evokd.translate.decoding import end_of, plain_settings
-from evokd.translate.ends import Ends
-from evokd.translate.greedy import Request
+from evokd.translate.stopping import Ends
 
 DRAFT_TOKENS = 5
 """A fixed number makes shares comparable: transformers' own default, up to 20 until the draft is

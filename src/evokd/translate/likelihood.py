@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evokd.models.batches import (
+from evokd.data.pairs import Pair
+from evokd.models.encoding import (
     IGNORED,
     collate,
     encode_corpus,
@@ -24,9 +25,8 @@ from evokd.models.batches import (
     end_token_id,
     filler_id,
 )
-from evokd.models.heads import Head, final_hidden, head_of
+from evokd.models.lm_head import Head, final_hidden, head_of
 from evokd.models.loading import Translator
-from evokd.text.pairs import Pair
 
 BATCH_TOKENS = 8192
 BUFFER_BYTES = {"cpu": 60 * 2**20, "cuda": 2**30}

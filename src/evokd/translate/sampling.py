@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from evokd.models.batches import filler_id
+from evokd.models.encoding import filler_id
 from evokd.models.loading import Translator
-from evokd.translate.ends import Ends
-from evokd.translate.greedy import Budget, Request, decode_greedily, rows_can_leave
+from evokd.translate.continuous_batching import Budget, Request, decode_greedily, rows_can_leave
+from evokd.translate.stopping import Ends
 
 DEFAULT_BUDGET = Budget(rows=256, tokens=16384)
 
 
 @dataclass(frozen=True)
 class TokenSampler:
-    """Draws answers to prompts; what `evokd.distil.learning.on_policy.Sampler` asks for.
+    """Draws answers to prompts; what `evokd.distil.train.on_policy.Sampler` asks for.
 
     Attributes:
         end_ids: tokens that end an answer.

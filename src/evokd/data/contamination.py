@@ -1,0 +1,51 @@
+"""Sentences of a test or validation set that stand in training text.
+
+Two sentences are the same if they differ in nothing but case, punctuation, spaces and Unicode form.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+from evokd.data.languages import language
+from evokd.data.pairs import Pair
+
+Sentences = set[tuple[str, str]]
+"""{(language, normalised sentence)}"""
+
+
+def sentences_of(pairs: Iterable[Pair]) -> Sentences:
+    """Both sides of all pairs."""
+    return {side for pair in pairs for side in _sides(pair)}
+
+
+def shared_with(pair: Pair, sentences: Sentences) -> bool:
+    """Whether a side of the pair is among the sentences, in whichever direction it stood there."""
+    return any(side in sentences for side in _sides(pair))
+
+
+def _sides(pair: Pair) -> list[tuple[str, str]]:
+    sides = [
+        (language(pair.source_language).code, normalised(pair.source)),
+        (language(pair.target_language).code, normalised(pair.target)),
+    ]
+    # A sentence without a letter or digit ("…", "?!") proves nothing.
+    return [side for side in sides if side[1]]
+
+
+class _OnlyWords(dict[int, "int | None"]):
+    """For str.translate: what isn't punctuation, space or control, found out once a character."""
+
+    def __missing__(self, code: int) -> int | None:
+        kept = None if unicodedata.category(chr(code))[0] in "PZC" else code
+        self[code] = kept
+        return kept
+
+
+_ONLY_WORDS = _OnlyWords()
+
+
+def normalised(text: str) -> str:
+    """A sentence without case, punctuation, spaces and Unicode variants."""
+    return unicodedata.normalize("NFKC", text).casefold().translate(_ONLY_WORDS)

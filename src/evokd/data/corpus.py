@@ -1,0 +1,376 @@
+"""All text of a study: read, cleaned, checked for leaks, and weighed.
+
+read_source    one source of the recipe → pairs
+build_corpus   the recipe's corpus section → training, validation and test pairs, and a report
+corpus_files   every file that this reads
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evokd.data.cleaning import CleaningReport, clean, clean_sources
+from evokd.data.contamination import Sentences, sentences_of, shared_with
+from evokd.data.pairs import Pair, by_sentence, read_pairs, write_pairs
+from evokd.data.sources import (
+    input_files,
+    read_source,
+    read_unpaired,
+    read_with_notes,
+    source_format,
+    unpaired_file,
+)
+from evokd.errors import InputError
+from evokd.recipe.corpus import CorpusSettings, CorpusSource, TestSource
+
+__all__ = [
+    "Corpus",
+    "Pair",
+    "build_corpus",
+    "by_sentence",
+    "corpus_files",
+    "input_files",
+    "read_pairs",
+    "read_source",
+    "write_pairs",
+]
+
+VALID_SHARE = 0.02
+VALID_MOST = 500  # sentence pairs
+# Lines that belong together have lengths that go together; r of real text is 0.7 and more.
+_LEAST_CORRELATION = 0.2
+_CORRELATION_NEEDS = 100  # sentence pairs
+
+Tests = dict[tuple[str, str], list[Pair]]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The text of a study. `report` is what corpus/cleaning.json holds."""
+
+    train: list[Pair]
+    """Cleaned and weighed: a pair of a direction of weight 2 stands in it twice."""
+    valid: list[Pair]
+    tests: Tests
+    """{(test set, direction): pairs}"""
+    report: dict[str, Any]
+    unpaired: list[Pair] = field(default_factory=list)
+    """Sentences to be translated, cleaned and weighed: pairs whose target is empty."""
+
+
+def corpus_files(settings: CorpusSettings, directions: Sequence[str]) -> list[Path]:
+    """Every file that a corpus is read from, each once.
+
+    Raises:
+        InputError: a missing file.
+    """
+    root = Path(settings.root).expanduser()
+    sources = (*settings.train, *settings.valid, *settings.test)
+    files = [path for source in sources for path in input_files(source, directions, root)]
+    files += [unpaired_file(source, root) for source in settings.unpaired]
+    return list(dict.fromkeys(files))
+
+
+def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int) -> Corpus:
+    """Read, clean and divide the text of a study.
+
+    In this order: read; clean train; drop training pairs that share a sentence with a test or
+    validation set; take a random `limit` of sentence pairs; set validation text aside if none is
+    given; clean unpaired text and drop what is in train, valid or a test set; weigh directions. The
+    same settings and seed give the same corpus.
+
+    Raises:
+        InputError: whatever is wrong with a source, or a direction without text to train on.
+    """
+    facts: dict[str, Any] = {"sources": [], "notes": []}
+    root = Path(settings.root).expanduser()
+    tests = _read_tests(settings.test, directions, root, facts)
+    valid = _read_sources("valid", settings.valid, directions, root, facts)
+    train = _read_sources("train", settings.train, directions, root, facts)
+
+    train, cleaning = clean(train, settings.cleaning)
+    counts = {direction: {"cleaned": n} for direction, n in _count(train, directions).items()}
+    train = _drop_leaks(train, valid, tests, settings, cleaning, facts)
+    if settings.limit is not None:
+        before = len(train)
+        train = _sample(train, settings.limit, random.Random(f"{seed}:limit"))
+        facts["left_out_by_limit"] = before - len(train)
+    if not settings.valid:
+        train, valid = _set_aside(train, cleaning, random.Random(f"{seed}:valid"))
+        facts["set_aside_for_valid"] = len(valid)
+    cleaning.kept = cleaning.read - sum(dropped.count for dropped in cleaning.reasons.values())
+    unpaired = _unpaired(settings, root, train, valid, tests, facts)
+    _check_training(train, unpaired, directions, cleaning)
+    _note_gaps(train, valid, tests, directions, facts)
+    weighted = _weigh(train, settings.weights, random.Random(f"{seed}:weights"))
+    parts = [("train", train), ("weighted", weighted), ("valid", valid)]
+    if settings.unpaired:
+        parts.append(("unpaired", unpaired))
+    for name, pairs in parts:
+        for direction, n in _count(pairs, directions).items():
+            counts[direction][name] = n
+    report = {**cleaning.as_dict(), "directions": counts, **facts}
+    unpaired = _weigh(unpaired, settings.weights, random.Random(f"{seed}:unpaired weights"))
+    return Corpus(weighted, valid, tests, report, unpaired)
+
+
+def _read_sources(
+    part: str,
+    sources: Iterable[CorpusSource],
+    directions: Sequence[str],
+    root: Path,
+    facts: dict[str, Any],
+) -> list[Pair]:
+    pairs = []
+    for source in sources:
+        found, notes = read_with_notes(source, directions, root)
+        correlation = _length_correlation(found)
+        facts["sources"].append(
+            {
+                "part": part,
+                "path": source.path,
+                "format": source_format(source, root),
+                "pairs": len(found),
+                "directions": dict(Counter(pair.direction for pair in found)),
+                "length_correlation": correlation,
+            }
+        )
+        facts["notes"] += notes
+        if correlation is not None and correlation < _LEAST_CORRELATION:
+            facts["notes"].append(
+                f"{source.path}: the lengths of its two sides hardly go together (r = "
+                f"{correlation:.2f}); check that line n of one side translates line n of the other"
+            )
+        pairs += found
+    return pairs
+
+
+def _length_correlation(pairs: Sequence[Pair]) -> float | None:
+    """Pearson's r of the two sides' lengths in characters: near zero where lines don't match."""
+    lengths = [(len(p.source), len(p.target)) for p in pairs if p.source and p.target]
+    if len(lengths) < _CORRELATION_NEEDS:
+        return None
+    try:
+        return round(statistics.correlation(*zip(*lengths, strict=True)), 3)
+    except statistics.StatisticsError:  # all lengths equal
+        return None
+
+
+def _read_tests(
+    sources: Sequence[TestSource], directions: Sequence[str], root: Path, facts: dict[str, Any]
+) -> Tests:
+    """Test pairs by test set and direction.
+
+    Several sources may share a name: the WMT sets have a file for each direction.
+    """
+    tests: Tests = {}
+    owner: dict[tuple[str, str], str] = {}
+    for source in sources:
+        pairs = _read_sources(f"test {source.name}", [source], directions, root, facts)
+        for direction in dict.fromkeys(pair.direction for pair in pairs):
+            key = (source.name, direction)
+            if key in tests:
+                raise InputError(
+                    f"test set {source.name} has {direction} twice: from {owner[key]} and from "
+                    f"{source.path}; give one of them another name, or say directions: [..] in each"
+                )
+            owner[key] = source.path
+            tests[key] = [pair for pair in pairs if pair.direction == direction]
+    return tests
+
+
+def _drop_leaks(
+    train: list[Pair],
+    valid: list[Pair],
+    tests: Tests,
+    settings: CorpusSettings,
+    cleaning: CleaningReport,
+    facts: dict[str, Any],
+) -> list[Pair]:
+    """Drop (or only count) training pairs of which a side is a test or validation sentence."""
+    held_out = _held_out(valid, tests)
+    leaks: Counter[str] = Counter()
+    kept = []
+    for pair in train:
+        sets = [name for name, sentences in held_out.items() if shared_with(pair, sentences)]
+        leaks.update(sets)
+        if sets and settings.cleaning.drop_test_leaks:
+            cleaning.drop("valid_leak" if sets == ["valid"] else "test_leak", pair)
+        else:
+            kept.append(pair)
+    facts["leaks"] = {
+        "dropped": settings.cleaning.drop_test_leaks,
+        "train_pairs": {name: leaks[name] for name in held_out},
+        "valid_pairs": _leaks_of_valid(valid, held_out),
+    }
+    for name, n in facts["leaks"]["train_pairs"].items():
+        if n and not settings.cleaning.drop_test_leaks:
+            facts["notes"].append(f"{n} training pairs share a sentence with {name} and were kept")
+    for name, n in facts["leaks"]["valid_pairs"].items():
+        if n:
+            facts["notes"].append(
+                f"{n} of {len(valid)} validation pairs share a sentence with {name}"
+            )
+    return kept
+
+
+def _held_out(valid: Sequence[Pair], tests: Tests) -> dict[str, Sentences]:
+    held_out: dict[str, Sentences] = {}
+    for (name, _), pairs in tests.items():
+        held_out.setdefault(f"test {name}", set()).update(sentences_of(pairs))
+    if valid:
+        held_out["valid"] = sentences_of(valid)
+    return held_out
+
+
+def _unpaired(
+    settings: CorpusSettings,
+    root: Path,
+    train: Sequence[Pair],
+    valid: Sequence[Pair],
+    tests: Tests,
+    facts: dict[str, Any],
+) -> list[Pair]:
+    """Text without translations, less what is held out or is translated for train anyway."""
+    if not settings.unpaired:
+        return []
+    texts = [read_unpaired(source, root) for source in settings.unpaired]
+    cleaned, report = clean_sources((pair for text in texts for pair in text), settings.cleaning)
+    held_out = _held_out(valid, tests)
+    known = {(pair.direction, pair.source) for pair in train}
+    leaks: Counter[str] = Counter()
+    kept = []
+    for pair in cleaned:
+        sets = [name for name, sentences in held_out.items() if shared_with(pair, sentences)]
+        leaks.update(sets)
+        if sets and settings.cleaning.drop_test_leaks:
+            report.drop("valid_leak" if sets == ["valid"] else "test_leak", pair)
+        elif settings.cleaning.drop_duplicates and (pair.direction, pair.source) in known:
+            report.drop("duplicate", pair)
+        else:
+            kept.append(pair)
+    report.kept = len(kept)
+    facts["unpaired"] = {
+        **report.as_dict(),
+        "sources": [
+            {"path": source.path, "direction": source.direction, "lines": len(text)}
+            for source, text in zip(settings.unpaired, texts, strict=True)
+        ],
+        "leaks": {name: leaks[name] for name in held_out},
+    }
+    for name, n in leaks.items():
+        if not settings.cleaning.drop_test_leaks:
+            facts["notes"].append(f"{n} unpaired sentences stand in {name} and were kept")
+    return kept
+
+
+def _leaks_of_valid(valid: Sequence[Pair], held_out: Mapping[str, Sentences]) -> dict[str, int]:
+    return {
+        name: sum(shared_with(pair, sentences) for pair in valid)
+        for name, sentences in held_out.items()
+        if name != "valid" and valid
+    }
+
+
+def _sample(pairs: list[Pair], size: int, chance: random.Random) -> list[Pair]:
+    """So many sentence pairs at random, both directions together, in their old order."""
+    groups = by_sentence(pairs)
+    if size >= len(groups):
+        return pairs
+    chosen = sorted(chance.sample(range(len(groups)), size))
+    return [pair for i in chosen for pair in groups[i]]
+
+
+def _set_aside(
+    train: list[Pair], cleaning: CleaningReport, chance: random.Random
+) -> tuple[list[Pair], list[Pair]]:
+    """Take validation text out of train: of each pair of languages 2 %, at most 500 in all.
+
+    What shares a sentence with it leaves train too (a sentence has more than one translation, or is
+    there in three languages).
+    """
+    groups = by_sentence(train)
+    share = min(VALID_SHARE, VALID_MOST / max(len(groups), 1))
+    by_languages: dict[frozenset[str], list[int]] = {}
+    for i, (pair, *_) in enumerate(groups):
+        key = frozenset((pair.source_language, pair.target_language))
+        by_languages.setdefault(key, []).append(i)
+    chosen: set[int] = set()
+    for members in by_languages.values():
+        if len(members) > 1:  # the last one is better trained on
+            chosen.update(chance.sample(members, max(1, int(share * len(members)))))
+    valid = [pair for i in sorted(chosen) for pair in groups[i]]
+    sentences = sentences_of(valid)
+    rest = []
+    for i, group in enumerate(groups):
+        for pair in group if i not in chosen else ():
+            if shared_with(pair, sentences):
+                cleaning.drop("valid_leak", pair)
+            else:
+                rest.append(pair)
+    return rest, valid
+
+
+def _check_training(
+    train: Sequence[Pair],
+    unpaired: Sequence[Pair],
+    directions: Sequence[str],
+    cleaning: CleaningReport,
+) -> None:
+    counts = _count([*train, *unpaired], directions)
+    missing = [direction for direction, n in counts.items() if n == 0]
+    if missing:
+        reasons = ", ".join(f"{reason} {d.count}" for reason, d in cleaning.reasons.items())
+        raise InputError(
+            f"no training pairs for {', '.join(missing)}: {cleaning.read} pairs were read, "
+            f"{cleaning.kept} left after cleaning"
+            + (f" (dropped: {reasons})" if reasons else "")
+            + "; add a source to corpus.train, or take the direction out of directions"
+        )
+
+
+def _note_gaps(
+    train: Sequence[Pair],
+    valid: Sequence[Pair],
+    tests: Tests,
+    directions: Sequence[str],
+    facts: dict[str, Any],
+) -> None:
+    tested = {direction for _, direction in tests}
+    trained, validated = ({pair.direction for pair in pairs} for pairs in (train, valid))
+    for direction in directions:
+        if direction not in trained:
+            facts["notes"].append(
+                f"{direction} has no training pairs, only text that the teacher translates; "
+                "methods that train on references never see it"
+            )
+        if direction not in tested:
+            facts["notes"].append(f"{direction} has no test set; it will have no scores")
+        if direction not in validated:
+            facts["notes"].append(f"{direction} has no validation text")
+
+
+def _weigh(train: list[Pair], weights: Mapping[str, float], chance: random.Random) -> list[Pair]:
+    """Each direction's pairs ⌊w⌋ times, and a random part of them once more."""
+    if not weights:
+        return train
+    copies = [0] * len(train)
+    for direction in dict.fromkeys(pair.direction for pair in train):
+        weight = weights.get(direction, 1.0)
+        members = [i for i, pair in enumerate(train) if pair.direction == direction]
+        whole = int(weight)
+        extra = set(chance.sample(members, round((weight - whole) * len(members))))
+        for i in members:
+            copies[i] = whole + (i in extra)
+    return [pair for pair, n in zip(train, copies, strict=True) for _ in range(n)]
+
+
+def _count(pairs: Iterable[Pair], directions: Sequence[str]) -> dict[str, int]:
+    counts = Counter(pair.direction for pair in pairs)
+    return {direction: counts[direction] for direction in directions}

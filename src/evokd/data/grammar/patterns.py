@@ -1,0 +1,16 @@
+"""All sentence patterns of the phrasebook, in their order."""
+
+from __future__ import annotations
+
+from evokd.data.grammar import describing, eating, living, shopping, staying, travelling, weather
+from evokd.data.grammar.words import Pattern
+
+PATTERNS: tuple[Pattern, ...] = (
+    *shopping.PATTERNS,
+    *travelling.PATTERNS,
+    *eating.PATTERNS,
+    *staying.PATTERNS,
+    *living.PATTERNS,
+    *weather.PATTERNS,
+    *describing.PATTERNS,
+)

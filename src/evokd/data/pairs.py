@@ -1,0 +1,79 @@
+"""A sentence and its translation, and the file that keeps such pairs in a run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import groupby
+from pathlib import Path
+
+from evokd.data.textfiles import read_lines
+from evokd.errors import InputError
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One sentence, its translation, and where they come from.
+
+    `origin` is `file:line` (`file#number` where lines mean nothing, `hub:…#number` for data sets);
+    the two directions of one sentence share it.
+    """
+
+    source: str
+    target: str
+    source_language: str
+    target_language: str
+    origin: str
+
+    @property
+    def direction(self) -> str:
+        """`en-de`, as the study spells it."""
+        return f"{self.source_language}-{self.target_language}"
+
+
+def by_sentence(pairs: Iterable[Pair]) -> list[list[Pair]]:
+    """Neighbours that are directions of the same two sentences, together."""
+    return [list(group) for _, group in groupby(pairs, key=_sentence)]
+
+
+def _sentence(pair: Pair) -> tuple[str, frozenset[str], frozenset[str]]:
+    languages = frozenset((pair.source_language, pair.target_language))
+    return pair.origin, languages, frozenset((pair.source, pair.target))
+
+
+# Written as escapes, so that readers which split on every Unicode line end see one line a pair.
+_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "\x85\u2028\u2029"}
+
+
+def write_pairs(path: str | Path, pairs: Sequence[Pair]) -> None:
+    """Write pairs as JSON lines, one a line whatever their text holds; all of the file or none."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".part")
+    with open(unfinished, "w", encoding="utf-8", newline="\n") as file:
+        for pair in pairs:
+            file.write(json.dumps(asdict(pair), ensure_ascii=False).translate(_ESCAPES) + "\n")
+    os.replace(unfinished, path)
+
+
+def read_pairs(path: str | Path) -> list[Pair]:
+    """Read what `write_pairs` wrote.
+
+    Raises:
+        InputError: a missing file or a line that holds no pair.
+    """
+    names = {field.name for field in fields(Pair)}
+    pairs = []
+    for number, line in enumerate(read_lines(Path(path), may_be_empty=True), start=1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{path}:{number} is no JSON: {error}") from None
+        if not isinstance(record, dict) or set(record) != names:
+            raise InputError(
+                f"{path}:{number} is no pair; keys {', '.join(sorted(names))} are accepted"
+            )
+        pairs.append(Pair(**record))
+    return pairs

@@ -1,0 +1,156 @@
+"""What stands before a translation, and what is taken from an answer.
+
+A prompt is a template with these placeholders, of which only {source} must occur:
+
+    {source}                               the sentence
+    {source_language} {target_language}    English names: German
+    {source_code} {target_code}            codes: de
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from evokd.data.languages import language
+from evokd.data.textfiles import read_text
+from evokd.errors import InputError
+from evokd.recipe.recipe import PROMPT_STYLES
+
+PLACEHOLDERS = ("source", "source_language", "target_language", "source_code", "target_code")
+
+# Alpaca's frame with ParroT's instruction (Jiao et al. 2023), as in the paper's section 4.1.
+_PARROT = """\
+Below is an instruction that describes a task, paired with an input that provides further context. \
+Write a response that appropriately completes the request.
+
+### Instruction:
+Translate the following sentences from {source_language} to {target_language}.
+
+### Input:
+{source}
+
+### Response:"""
+
+# Xu et al. 2024, "A Paradigm Shift in Machine Translation".
+_ALMA = """\
+Translate this from {source_language} to {target_language}:
+{source_language}: {source}
+{target_language}:"""
+
+_CHAT = """\
+Translate the following sentence from {source_language} to {target_language}. \
+Answer with the translation only.
+
+{source}"""
+
+# A few tokens in all, for students whose tokenizer holds the tags (see prompt_tags).
+_COMPACT = "<{source_code}>{source}<{target_code}>"
+
+_TEMPLATES = {"parrot": _PARROT, "alma": _ALMA, "chat": _CHAT, "compact": _COMPACT}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A template, its style (`parrot`, …, `file`), and whether the tokenizer's chat template goes
+    around it."""
+
+    style: str
+    template: str
+    chat: bool = False
+
+    def render(self, source: str, source_code: str, target_code: str) -> str:
+        """The text before the response; for a chat prompt, the content of the user's message.
+
+        Braces in the sentence are text. Codes are printed in their shortest form (`en` for
+        `eng_Latn`), so that a prompt doesn't depend on how a recipe spells them.
+
+        Raises:
+            InputError: an unknown language.
+        """
+        values = {
+            "source": source,
+            "source_language": language(source_code).name,
+            "target_language": language(target_code).name,
+            "source_code": language(source_code).code,
+            "target_code": language(target_code).code,
+        }
+        return _PLACEHOLDER.sub(lambda match: values[match[1]], self.template)
+
+    def save(self, folder: str | Path) -> None:
+        """Write prompt.json beside a model."""
+        text = json.dumps(asdict(self), ensure_ascii=False, indent=2)
+        (Path(folder) / "prompt.json").write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Prompt:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: a missing or damaged file.
+        """
+        path = Path(folder) / "prompt.json"
+        try:
+            prompt = cls(**json.loads(read_text(path)))
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{path} is no prompt ({error}); keys style, template and chat are accepted"
+            ) from None
+        _check_template(prompt.template, str(path))
+        return prompt
+
+
+_PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+
+
+def load_prompt(name_or_path: str | Path) -> Prompt:
+    """A prompt by style (parrot, alma, chat, compact) or from a template file.
+
+    A template file is taken as it is, less one final newline (which editors add); a second one
+    stays.
+
+    Raises:
+        InputError: neither a style nor a file, no {source}, or an unknown placeholder.
+    """
+    name = str(name_or_path)
+    if name in _TEMPLATES:
+        return Prompt(name, _TEMPLATES[name], chat=name == "chat")
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise InputError(
+            f"prompt {name!r} is neither a style nor a file; accepted: "
+            f"{', '.join(PROMPT_STYLES)}, or the path of a template file that holds {{source}}"
+        )
+    template = read_text(path).replace("\r\n", "\n").removesuffix("\n")
+    _check_template(template, name)
+    return Prompt("file", template)
+
+
+def prompt_tags(languages: Iterable[str]) -> list[str]:
+    """The special tokens that a fresh tokenizer holds for the compact style: `<en>`, `<de>`, …"""
+    return list(dict.fromkeys(f"<{language(code).code}>" for code in languages))
+
+
+# All that str.splitlines() takes for a line end, and tabs: \x1c–\x1e are ASCII separators.
+_LINE_BREAKS = re.compile("[\t\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]")
+
+
+def answer_line(text: str) -> str:
+    """The first line of an answer, as exactly one line: the first one that isn't blank.
+
+    Every other line end of Unicode becomes a space, so that no later line of a file can shift.
+    """
+    first = text.lstrip().split("\n", 1)[0]
+    return _LINE_BREAKS.sub(" ", first).strip()
+
+
+def _check_template(template: str, origin: str) -> None:
+    for name in re.findall(r"\{([A-Za-z_]\w*)\}", template):
+        if name not in PLACEHOLDERS:
+            accepted = ", ".join(f"{{{placeholder}}}" for placeholder in PLACEHOLDERS)
+            raise InputError(f"{origin}: unknown placeholder {{{name}}}; accepted: {accepted}")
+    if "{source}" not in template:
+        raise InputError(f"{origin} has no {{source}}; put it where the sentence belongs")

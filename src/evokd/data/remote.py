@@ -1,0 +1,219 @@
+"""Corpora that are named rather than brought as a file: the Hugging Face hub, sacreBLEU's test sets
+and the phrasebook.
+
+The first two need the network unless their files are cached; nothing else in this room does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evokd.data.language_request import Unit, Wanted, match_languages, record_unit
+from evokd.data.languages import language
+from evokd.data.textfiles import read_lines
+from evokd.errors import InputError
+
+if TYPE_CHECKING:
+    from evokd.data.phrasebook import Triple
+
+
+@dataclass(frozen=True)
+class HubAddress:
+    """`hub:REPO[/CONFIG]:SPLIT[:SRC:TGT][@REVISION]`, taken apart.
+
+    A repo that starts with `.`, `/` or `~` is a folder of JSON, CSV or Parquet files.
+    """
+
+    repo: str
+    config: str | None
+    split: str
+    columns: tuple[str, str] | None
+    revision: str | None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of this machine."""
+        return self.repo[0] in "./~"
+
+
+def hub_address(path: str) -> HubAddress:
+    """Take an address apart.
+
+    Raises:
+        InputError: it isn't one.
+    """
+    text, at, revision = path.removeprefix("hub:").rpartition("@")
+    if not at:
+        text, revision = revision, ""
+    parts = re.split(r":(?![^\[]*\])", text)  # not inside train[:100]
+    if len(parts) not in (2, 4) or not all(parts) or (at and not revision):
+        raise InputError(
+            f"{path!r} is no hub address; hub:REPO[/CONFIG]:SPLIT[:SRC:TGT][@REVISION] is "
+            "accepted, e.g. hub:wmt/wmt16/de-en:train"
+        )
+    repo, split = parts[:2]
+    columns = (parts[2], parts[3]) if len(parts) == 4 else None
+    config = None
+    if repo[0] not in "./~" and repo.count("/") > 1:
+        owner, name, config = repo.split("/", 2)
+        repo = f"{owner}/{name}"
+    return HubAddress(repo, config, split, columns, revision or None)
+
+
+def read_hub(root: Path, wanted: Wanted, notes: list[str]) -> Iterator[Unit]:
+    """A split of a hub data set with a `translation` column or two text columns.
+
+    The commit that the revision means is part of each origin, so a run says what it read.
+
+    Raises:
+        InputError: `datasets` isn't installed, or the data set can't be had; says what was tried.
+    """
+    address = hub_address(wanted.name)
+    if address.columns is not None:
+        wanted = replace(wanted, columns=address.columns)
+    rows, revision = _load_split(address, root, wanted.name)
+    where = f"hub:{address.repo}"
+    if address.config:
+        where += f"/{address.config}"
+    where += f":{address.split}" + (f"@{revision}" if revision else "")
+    for number, row in enumerate(rows, start=1):
+        yield record_unit(row, wanted, f"{where}, row {number},", f"{where}#{number}")
+
+
+def _load_split(address: HubAddress, root: Path, name: str) -> tuple[Any, str | None]:
+    try:
+        import datasets
+    except ImportError:
+        raise InputError(
+            f"{name} needs the package datasets, which isn't installed; "
+            "type pip install 'evokd[hub]'"
+        ) from None
+    repo, revision = address.repo, address.revision
+    if address.is_folder:
+        folder = root / Path(repo).expanduser()
+        if not folder.is_dir():
+            raise InputError(f"{name}: the folder {folder} doesn't exist")
+        repo = str(folder)
+    else:
+        revision = _commit(repo, revision)
+    try:
+        rows = datasets.load_dataset(repo, address.config, split=address.split, revision=revision)
+    except Exception as error:  # datasets raises whatever its many loaders raise
+        message = str(error).strip().split("\n")[0]
+        raise InputError(
+            f"{name} can't be loaded: tried datasets.load_dataset({repo!r}, "
+            f"{address.config!r}, split={address.split!r}, revision={revision!r}), got "
+            f"{type(error).__name__}: {message}; check the name and the network "
+            "(HF_HUB_OFFLINE=1 reads the cache alone), or give local files"
+        ) from None
+    return rows, revision
+
+
+def _commit(repo: str, revision: str | None) -> str | None:
+    """The commit a revision stands for now; where the hub can't be asked, the revision itself."""
+    try:
+        from huggingface_hub import HfApi
+
+        return HfApi().dataset_info(repo, revision=revision, timeout=20).sha or revision
+    except Exception:  # offline: the cache may still have it, and load_dataset says if not
+        return revision
+
+
+def read_sacrebleu(wanted: Wanted, notes: list[str]) -> Iterator[Unit]:
+    """A test set by sacreBLEU's name; each direction has texts of its own, the first reference is
+    taken.
+
+    Raises:
+        InputError: an unknown name or direction, or files that can't be fetched.
+    """
+    import sacrebleu
+
+    name = wanted.name.removeprefix("sacrebleu:")
+    if name not in sacrebleu.DATASETS:
+        raise InputError(
+            f"sacreBLEU {sacrebleu.__version__} knows no test set {name!r}; accepted: those of "
+            "sacrebleu --list, e.g. sacrebleu:wmt22"
+        )
+    known = sacrebleu.DATASETS[name].langpairs
+    for source, target in wanted.directions:
+        pair = f"{language(source).code}-{language(target).code}"
+        if pair not in known:
+            if wanted.explicit:
+                raise InputError(f"{wanted.name} has no {pair}; it has {', '.join(known)}")
+            continue
+        files = _test_set_files(name, pair)
+        sources, references = (read_lines(path) for path in files[:2])
+        if len(sources) != len(references):
+            raise InputError(
+                f"{files[0]} has {len(sources)} lines, {files[1]} has {len(references)}; delete "
+                "the folder and fetch the test set again"
+            )
+        notes.append(
+            f"{wanted.name} {pair}: reference {files[1].name}"
+            + (f", {len(files) - 2} more not used" if len(files) > 2 else "")
+        )
+        for number, (text, reference) in enumerate(zip(sources, references, strict=True), start=1):
+            origin = f"{wanted.name}/{pair}#{number}"
+            yield Unit({source: text, target: reference}, origin, (source, target))
+
+
+def _test_set_files(name: str, pair: str) -> list[Path]:
+    """The source and the references of a test set, fetched if they aren't cached."""
+    from sacrebleu import utils
+
+    try:
+        source = utils.get_source_file(name, pair)
+        references = utils.get_reference_files(name, pair)
+    except (Exception, SystemExit) as error:  # sacreBLEU exits where a download fails
+        raise InputError(
+            f"sacrebleu:{name} {pair} can't be fetched ({type(error).__name__}: {error}); it needs "
+            "the network once; without it, give local files: path: test (test.en, test.de)"
+        ) from None
+    return [Path(source), *map(Path, references)]
+
+
+_PHRASEBOOK = re.compile(r"(?:phrasebook:)?(train|valid|test)(?::(\d+))?")
+
+
+def read_phrasebook(wanted: Wanted, notes: list[str]) -> Iterator[Unit]:
+    """A split of the embedded corpus: `phrasebook:train`, or `phrasebook:train:5000` for a size.
+
+    Raises:
+        InputError: no such split.
+    """
+    match = _PHRASEBOOK.fullmatch(wanted.name)
+    if match is None:
+        raise InputError(
+            f"{wanted.name!r} is no part of the phrasebook; phrasebook:train, phrasebook:valid and "
+            "phrasebook:test are accepted, with a size if you like: phrasebook:train:5000"
+        )
+    split, size = match[1], int(match[2]) if match[2] else None
+    codes = match_languages(wanted.languages, ("en", "de", "cs"))
+    missing = [code for code in wanted.languages if code not in codes]
+    if missing and wanted.explicit:
+        raise InputError(f"{wanted.name} has en, de and cs, not {', '.join(missing)}")
+    for number, triple in enumerate(_triples(split, size), start=1):
+        texts = {"en": triple.english, "de": triple.german, "cs": triple.czech}
+        found = {code: texts[spelling] for code, spelling in codes.items()}
+        yield Unit(found, f"phrasebook:{split}#{number}")
+
+
+@lru_cache(maxsize=4)
+def _splits(split: str, size: int | None) -> dict[str, list[Triple]]:
+    from evokd.data.phrasebook import phrasebook
+
+    if size is None:
+        return phrasebook()
+    # Drawn in this order, and each without a look at those that come after it.
+    drawn = ("test", "valid", "train")
+    after = drawn[drawn.index(split) + 1 :]
+    return phrasebook(**{split: size, **dict.fromkeys(after, 0)})
+
+
+def _triples(split: str, size: int | None) -> list[Triple]:
+    return _splits(split if size is not None else "", size)[split]

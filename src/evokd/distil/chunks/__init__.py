@@ -1,1 +1,0 @@
-"""An objective on hidden states, a chunk of tokens at a time."""

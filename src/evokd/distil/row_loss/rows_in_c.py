@@ -1,0 +1,105 @@
+"""The row pass in C: `rows.c`, compiled when a machine first asks for it, and called."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from evokd.distil.row_loss.closed_forms import ClosedForm, Rows
+from evokd.distil.row_loss.compiling import load_c
+
+log = logging.getLogger(__name__)
+
+
+class _Plan(ctypes.Structure):
+    """`plan` of rows.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("form", "gated", "teacher", "gradient", "loss")),
+        ("threads", ctypes.c_int32),
+        *((name, ctypes.c_double) for name in ("lam", "share", "beta", "gamma")),
+        *((name, ctypes.c_double) for name in ("reference", "kl", "scale", "cap")),
+    )
+
+
+def rows_in_c(
+    compiled: ctypes.CDLL,
+    form: ClosedForm,
+    student: Tensor,
+    teacher: Tensor | None,
+    labels: Tensor,
+    weights: Tensor | None,
+    hard: Tensor | None,
+    scale: float,
+    cap: float | None,
+    gradient: bool,
+) -> Rows:
+    n, size = student.shape
+    plan = _Plan(
+        form.form,
+        form.gated + (form.gated and form.swapped),
+        teacher is not None,
+        gradient,
+        form.loss,
+        max(1, min(torch.get_num_threads(), n)),
+        form.lam,
+        form.share,
+        form.beta,
+        form.gamma,
+        form.reference,
+        form.kl,
+        scale,
+        cap or 0.0,
+    )
+    floats = torch.empty(5, n)
+    is_hard = torch.empty(n, dtype=torch.bool)
+    labels = labels.contiguous()
+    weights = None if weights is None else weights.float().contiguous()
+    hard = None if hard is None else hard.contiguous()
+    compiled.evokd_row_pass(
+        ctypes.byref(plan),
+        n,
+        size,
+        student.data_ptr(),
+        student.stride(0),
+        0 if teacher is None else teacher.data_ptr(),
+        0 if teacher is None else teacher.stride(0),
+        labels.data_ptr(),
+        0 if weights is None else weights.data_ptr(),
+        0 if hard is None else hard.data_ptr(),
+        *(floats[i].data_ptr() for i in range(4)),
+        is_hard.data_ptr(),
+        floats[4].data_ptr(),
+    )
+    loss, nll, difficulty, teacher_nll, norm = floats.unbind()
+    if teacher is None:
+        return Rows(loss, nll, gradient_norm=norm if gradient else None)
+    return Rows(loss, nll, difficulty, teacher_nll, is_hard, norm if gradient else None)
+
+
+@cache
+def load() -> ctypes.CDLL | None:
+    """rows.c, compiled when a machine first asks for it; None: torch does its work.
+
+    EVOKD_ROWS=torch in the environment does without it.
+    """
+    if os.environ.get("EVOKD_ROWS", "c") != "c":
+        return None
+    try:
+        compiled = load_c(Path(__file__).with_name("rows.c"))
+    except OSError as error:
+        log.info("rows.c isn't compiled (%s); torch does its work, at about 1.3 × the time", error)
+        return None
+    pointers, number = ctypes.c_void_p, ctypes.c_int64
+    compiled.evokd_row_pass.restype = None
+    compiled.evokd_row_pass.argtypes = (
+        *(pointers, number, number, pointers, number, pointers, number),
+        *(pointers,) * 9,
+    )
+    return compiled

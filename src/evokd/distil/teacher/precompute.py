@@ -1,0 +1,253 @@
+"""The teacher, run once over all that students will learn from, and written down."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from evokd.distil.teacher.cache_reader import (
+    INDEX_BYTES,
+    CacheReader,
+    Contents,
+)
+from evokd.distil.teacher.cache_writer import SHARD_BYTES, SHARD_SECONDS, CacheWriter
+from evokd.distil.teacher.signal import LiveTeacher, PairOfBatch, pairs_of_data
+from evokd.errors import InputError
+from evokd.models.lm_head import Head, head_of
+
+PUBLISHED = "DistillKit publishes 114–300 for its compressed top-k"
+CHUNK = 512
+"""Response tokens whose logits stand in memory at once."""
+
+
+def contents_for(
+    teacher: nn.Module,
+    kind: Literal["hidden", "topk"],
+    top_k: int = 64,
+    values: str = "float16",
+) -> Contents:
+    """What would be stored of a teacher: hidden states in its own number format, or its top k.
+
+    Args:
+        top_k: log-probabilities of each token; the whole vocabulary at most.
+        values: their number format; float16 is off by 1/2048 of a logarithm at most, float32 isn't.
+    """
+    vocabulary, columns = head_of(teacher).weight.shape
+    if kind == "hidden":
+        return Contents(kind, vocabulary, columns, _name(next(teacher.parameters()).dtype))
+    return Contents(kind, vocabulary, min(top_k, vocabulary), values)
+
+
+def write_cache(
+    folder: str | Path,
+    teacher: nn.Module,
+    data: Sequence[Any],
+    contents: Contents,
+    identity: dict[str, str] | None = None,
+    *,
+    batch_tokens: int | None = None,
+    shard_bytes: int = SHARD_BYTES,
+    shard_seconds: float = SHARD_SECONDS,
+    note: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Run a teacher over the pairs of some data sets and store what it says of their responses.
+
+    What is there already is kept: after a kill, or with text added since, the same call goes on.
+
+    Args:
+        data: data sets of `input_ids` and `labels`; a pair that is there twice is stored once.
+        contents: see `contents_for`.
+        identity: name → fingerprint of whatever a reader may insist on: weights, tokenizer, prompt.
+        batch_tokens: tokens of a forward pass, padding included; by default 2048 on a CPU, whose
+            caches a larger batch runs out of, and 16384 elsewhere.
+        note: takes the lines that say how large it will be, and how long it takes.
+
+    Returns:
+        pairs, tokens, bytes_per_token and mib of the whole cache, the seconds of this call.
+
+    Raises:
+        InputError: the folder holds a cache of something else, a damaged one, or the disk is full.
+    """
+    folder, began = Path(folder), time.perf_counter()
+    writer = CacheWriter(folder, contents, identity or {}, shard_bytes, shard_seconds)
+    pairs = {pair.key(): pair for pair in chain.from_iterable(map(pairs_of_data, data))}
+    missing = {key: pair for key, pair in pairs.items() if key not in writer.known}
+    _check_space(folder, contents, len(pairs), missing, note)
+    live = LiveTeacher(teacher)
+    head = head_of(teacher)
+    batch_tokens = batch_tokens or (2048 if head.weight.device.type == "cpu" else 16384)
+    if contents.kind == "hidden":
+        named = {"weight": head.weight, "bias": head.bias}
+        kept = {name: t.detach().cpu() for name, t in named.items() if t is not None}
+        writer.keep_head(kept, head.scale, head.cap)
+    if missing:
+        _run(live, missing, head, contents, writer, batch_tokens, note)
+    return {**cache_facts(folder), "seconds": round(time.perf_counter() - began, 2)}
+
+
+def cache_facts(folder: Path) -> dict[str, Any]:
+    """How much a cache holds and, of a top-k one, how much it leaves out."""
+    reader = CacheReader(folder)
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    facts = {
+        "kind": reader.contents.kind,
+        "pairs": len(reader),
+        "tokens": reader.tokens,
+        "bytes_per_token": reader.contents.bytes_per_token(),
+        "mib": round(size / 2**20, 2),
+    }
+    if reader.contents.kind == "topk" and reader.tokens:
+        tail = np.concatenate([shard.rows["tail"].view(np.float32) for shard in reader.shards])
+        facts |= {
+            "k": reader.contents.columns,
+            "tail_mass": float(tail.mean(dtype=np.float64)),
+            "tail_mass_max": float(tail.max()),
+        }
+    return facts
+
+
+def top_k_of(logits: Tensor, labels: Tensor, contents: Contents) -> dict[str, Tensor]:
+    """Rows of a top-k cache from whole logits, (n, V) float32 or wider, and reference ids (n,)."""
+    log_p = logits.log_softmax(-1)
+    values, ids = log_p.topk(contents.columns, dim=-1)
+    reference = log_p.gather(1, labels[:, None])
+    # Summed up, not one minus the rest, which would be rounding where the tail is thin.
+    rest = log_p.exp_().scatter_(1, ids, 0.0).scatter_(1, labels[:, None], 0.0)
+    made = {
+        "ids": (ids & 0xFFFF).to(torch.int16).view(torch.uint16),  # as GPUs can, too
+        "values": values.to(getattr(torch, contents.dtype)),
+        "reference": reference.float(),
+        "tail": rest.sum(1, keepdim=True).float(),
+    }
+    if contents.vocabulary > 2**16:
+        made["ids_high"] = (ids >> 16).to(torch.uint8)
+    return made
+
+
+def _check_space(
+    folder: Path,
+    contents: Contents,
+    pairs: int,
+    missing: dict[bytes, PairOfBatch],
+    note: Callable[[str], None],
+) -> None:
+    tokens = sum(int(pair.predicts.sum()) for pair in missing.values())
+    needed = tokens * contents.bytes_per_token() + len(missing) * INDEX_BYTES
+    free = shutil.disk_usage(folder).free
+    there = (
+        f" ({pairs - len(missing)} of {pairs} are there already)" if len(missing) < pairs else ""
+    )
+    note(
+        f"cache: {len(missing)} pairs with {tokens} response tokens to write{there}, "
+        f"{contents.words()}, {contents.bytes_per_token()} bytes a token ({PUBLISHED}): "
+        f"{_mib(needed)} on disk, {_mib(free)} free"
+    )
+    if needed * 1.02 > free:
+        raise InputError(
+            f"the cache needs {_mib(needed)} and {folder} has {_mib(free)} free; choose another "
+            "disk with -o, or store less: teacher.signal=topk and a smaller teacher.top_k "
+            f"(16 takes about {_mib(tokens * 16 * 5)})"
+        )
+
+
+def _run(
+    live: LiveTeacher,
+    missing: dict[bytes, PairOfBatch],
+    head: Head,
+    contents: Contents,
+    writer: CacheWriter,
+    batch_tokens: int,
+    note: Callable[[str], None],
+) -> None:
+    device = head.weight.device
+    total = sum(len(pair.ids) for pair in missing.values())
+    with tqdm(
+        total=total, desc=f"{'cache':<24}", unit="token", file=sys.stderr, dynamic_ncols=True
+    ) as bar:
+        for number, keys in enumerate(_batches(missing, batch_tokens)):
+            start = time.perf_counter()
+            chosen = [missing[key] for key in keys]
+            inputs, predicts = _padded(chosen, device)
+            said = live.on(inputs, predicts)
+            labels = inputs["input_ids"].roll(-1, dims=1)[predicts]
+            rows = _rows(said.hidden, labels, head, contents)
+            counts = predicts.sum(1).tolist()
+            split = {name: tensor.split(counts) for name, tensor in rows.items()}
+            for place, key in enumerate(keys):
+                writer.add(key, {name: parts[place] for name, parts in split.items()})
+            tokens = sum(len(pair.ids) for pair in chosen)
+            if number == 0 and tokens < total:
+                seconds = (time.perf_counter() - start) / tokens * (total - tokens)
+                note(f"cache: about {_duration(seconds)} from here on, by its first batch")
+            bar.update(tokens)
+        writer.flush()
+
+
+@torch.no_grad()
+def _rows(hidden: Tensor, labels: Tensor, head: Head, contents: Contents) -> dict[str, Tensor]:
+    """Rows of some response tokens on the CPU, from hidden states (n, H)."""
+    if contents.kind == "hidden":
+        return {"hidden": hidden.to("cpu", getattr(torch, contents.dtype))}
+    size = head.weight.shape[0]
+    parts = [
+        # Into float32, as the objective asks a live teacher.
+        top_k_of(head.logits(some, size, _buffer(some, size)), ids, contents)
+        for some, ids in zip(hidden.split(CHUNK), labels.split(CHUNK), strict=True)
+    ]
+    return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
+
+
+def _batches(pairs: dict[bytes, PairOfBatch], batch_tokens: int) -> Iterator[list[bytes]]:
+    """Keys of pairs of like length, longest first: what doesn't fit into memory fails at once."""
+    batch: list[bytes] = []
+    for key in sorted(pairs, key=lambda key: -len(pairs[key].ids)):
+        longest = len(pairs[batch[0]].ids) if batch else 0
+        if batch and longest * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(key)
+    if batch:
+        yield batch
+
+
+def _padded(pairs: Sequence[PairOfBatch], device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
+    """input_ids and attention_mask (B, T), and which positions predict a response token."""
+    shape = len(pairs), max(len(pair.ids) for pair in pairs)
+    ids, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+    predicts = torch.zeros(shape, dtype=torch.bool)
+    for row, pair in enumerate(pairs):
+        length = len(pair.ids)
+        ids[row, :length] = torch.from_numpy(pair.ids.astype(np.int64))
+        mask[row, :length] = 1
+        predicts[row, :length] = torch.from_numpy(pair.predicts)
+    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}, predicts.to(device)
+
+
+def _buffer(hidden: Tensor, size: int) -> Tensor:
+    return hidden.new_empty((len(hidden), size), dtype=torch.float32)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _mib(amount: float) -> str:
+    return f"{amount / 2**30:.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:.1f} MiB"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,281 @@
+"""Where the teacher's word comes from: one seam, `TeacherSignal`, and three sources.
+
+The objective doesn't know whether the teacher was run a moment ago or read from a file:
+
+    LiveTeacher                     a model beside the student
+    CachedTeacher, kind "hidden"    its hidden states from a file and its head; exact
+    CachedTeacher, kind "topk"      its k best log-probabilities, the reference token's, the rest
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from evokd.distil.chunked_loss import TeacherLogits
+from evokd.distil.teacher.cache_reader import CacheReader, check_identity, pair_key, read_head
+from evokd.errors import InputError
+from evokd.models.encoding import IGNORED
+from evokd.models.lm_head import Head, check_head, final_hidden, head_of
+
+_TINY = torch.finfo(torch.float32).tiny
+
+
+class TeacherSignal(Protocol):
+    """A teacher, wherever it is."""
+
+    @property
+    def width(self) -> int:
+        """Entries of its vocabulary, padding included."""
+        ...
+
+    def on(self, inputs: dict[str, Tensor], predicts: Tensor) -> TeacherLogits:
+        """What the teacher says at the positions of a batch that predict a response token.
+
+        Args:
+            inputs: input_ids, and attention_mask of a padded or position_ids of a packed batch,
+                each (B, T).
+            predicts: (B, T) bool, N of them true; the token after such a position is a target.
+
+        Returns:
+            The logits of those N tokens, in row order, a chunk at a time.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class HeadedHidden:
+    """Teacher logits made of hidden states when they are asked for."""
+
+    hidden: Tensor
+    """(N, H)"""
+    head: Head
+
+    @torch.no_grad()
+    def logits(self, rows: slice, size: int, out: Tensor | None = None) -> Tensor:
+        return self.head.logits(self.hidden[rows], size, out)
+
+
+@dataclass(frozen=True)
+class TopKLogits:
+    """A whole distribution made of its k largest entries and one more, when it is asked for.
+
+    The mass of all other entries is known, its shares aren't: it is spread evenly over them.
+    """
+
+    ids: Tensor
+    """(N, k) int64, the entries that are known, most probable first."""
+    values: Tensor
+    """(N, k) float32, their log-probabilities."""
+    labels: Tensor
+    """(N,) int64, the reference tokens."""
+    reference: Tensor
+    """(N,) float32, their log-probabilities, among the k or not."""
+    tail: Tensor
+    """(N,) float32, summed probability of all other entries."""
+    width: int
+    """Entries of the teacher's vocabulary."""
+
+    def cut(self, rows: slice) -> TopKLogits:
+        """Some of the tokens."""
+        names = ("ids", "values", "labels", "reference", "tail")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+
+    @torch.no_grad()
+    def logits(self, rows: slice, size: int, out: Tensor | None = None) -> Tensor:
+        """(n, size), log-probabilities, normalised over the first `size` entries."""
+        if size > self.width:
+            raise ValueError(
+                f"{size} vocabulary entries are asked for; the teacher has {self.width}"
+            )
+        ids, labels, reference = self.ids[rows], self.labels[rows, None], self.reference[rows, None]
+        is_label, listed = ids == labels, ids < size
+        values = torch.where(is_label, reference, self.values[rows])  # the more precise one
+        apart = ~is_label.any(1, keepdim=True)  # the reference isn't among the k
+        others = self.width - ids.shape[1] - apart.long()
+        each = (self.tail[rows, None].clamp(min=_TINY) / others.clamp(min=1)).log()
+        others_kept = size - listed.sum(1, keepdim=True) - apart.long()
+        mass = torch.cat(
+            [
+                values.masked_fill(~listed, -torch.inf),
+                reference.masked_fill(~apart, -torch.inf),
+                each + others_kept.log(),
+            ],
+            dim=1,
+        ).logsumexp(1, keepdim=True)
+        made = values.new_empty((len(ids), size)) if out is None else out
+        made[:] = each - mass
+        # What is cut off goes where the reference is, and says the same.
+        made.scatter_(
+            1,
+            torch.where(listed, ids, labels),
+            (torch.where(listed, values, reference) - mass).to(made.dtype),
+        )
+        return made.scatter_(1, labels, (reference - mass).to(made.dtype))
+
+
+class LiveTeacher:
+    """A model beside the student, run without gradients for each batch."""
+
+    def __init__(self, model: nn.Module):
+        self.model = model.eval().requires_grad_(False)
+        check_head(model)
+
+    @property
+    def width(self) -> int:
+        return int(head_of(self.model).weight.shape[0])
+
+    @torch.no_grad()
+    def on(self, inputs: dict[str, Tensor], predicts: Tensor) -> HeadedHidden:
+        hidden = final_hidden(self.model, self.model, inputs)
+        return HeadedHidden(hidden[predicts], head_of(self.model))
+
+
+class CachedTeacher:
+    """A teacher from files: `write_cache` ran it once; now it isn't loaded at all.
+
+    Any number of processes may read one cache.
+
+    Args:
+        folder: what `write_cache` made.
+        identity: what it must have been made of (weights, tokenizer, prompt), as far as known.
+
+    Raises:
+        InputError: no cache there, a stale one, or a damaged one; `on`: a pair that isn't in it.
+    """
+
+    def __init__(self, folder: str | Path, identity: dict[str, str] | None = None):
+        self.reader = CacheReader(Path(folder))
+        self.contents = self.reader.contents
+        catalogue = self.reader.catalogue
+        if identity is not None:
+            check_identity(catalogue, self.contents, identity, Path(folder))
+        self.head: Head | None = None
+        if self.contents.kind == "hidden":
+            tensors, scale, cap = read_head(Path(folder), catalogue)
+            self.head = Head(tensors["weight"], tensors.get("bias"), scale, cap)
+
+    @property
+    def width(self) -> int:
+        return self.contents.vocabulary
+
+    def on(self, inputs: dict[str, Tensor], predicts: Tensor) -> TeacherLogits:
+        device = predicts.device
+        rows = self._rows([pair.key() for pair in pairs_of_batch(inputs, predicts)], device)
+        if self.contents.kind == "hidden":
+            return HeadedHidden(rows["hidden"], self._head_on(device))
+        ids = rows["ids"].long() & 0xFFFF
+        if "ids_high" in rows:
+            ids += rows["ids_high"].long() << 16
+        return TopKLogits(
+            ids,
+            rows["values"].float(),
+            inputs["input_ids"].roll(-1, dims=1)[predicts],
+            rows["reference"][:, 0],
+            rows["tail"][:, 0],
+            self.contents.vocabulary,
+        )
+
+    def missing(self, data: Any) -> int:
+        """How many of the pairs of a data set (input_ids, labels) aren't in this cache."""
+        keys = [pair.key() for pair in pairs_of_data(data)]
+        return int((self.reader.find(keys) < 0).sum()) if keys else 0
+
+    def check_holds(self, data: Any) -> None:
+        """See before an hour is spent that every pair of a data set is there.
+
+        Raises:
+            InputError: some aren't.
+        """
+        missing = self.missing(data)
+        if missing:
+            raise self._not_here(missing, len(data))
+
+    def _rows(self, keys: list[bytes], device: torch.device) -> dict[str, Tensor]:
+        numbers = self.reader.find(keys)
+        absent = int((numbers < 0).sum())
+        if absent:
+            raise self._not_here(absent, len(keys))
+        rows = self.reader.read(numbers)
+        if "ids" in rows:  # 16 bits that a GPU knows
+            rows["ids"] = rows["ids"].view(torch.int16)
+        return {name: one.to(device) for name, one in rows.items()}
+
+    def _not_here(self, missing: int, of: int) -> InputError:
+        return InputError(
+            f"{missing} of {of} pairs aren't in the teacher cache {self.reader.folder}, which "
+            f"holds {len(self.reader)} pairs. Probable reasons: another tokenizer, prompt or "
+            "training.max_length than it was written with, text added since, or it isn't finished; "
+            "type `evokd cache RECIPE -o DIR` to add what is missing"
+        )
+
+    def _head_on(self, device: torch.device) -> Head:
+        assert self.head is not None
+        if self.head.weight.device != device:
+            bias = None if self.head.bias is None else self.head.bias.to(device)
+            self.head = replace(self.head, weight=self.head.weight.to(device), bias=bias)
+        return self.head
+
+
+class PairOfBatch(NamedTuple):
+    """One sequence without padding."""
+
+    ids: np.ndarray
+    """(T,)"""
+    predicts: np.ndarray
+    """(T,) bool"""
+
+    def key(self) -> bytes:
+        return pair_key(self.ids, self.predicts)
+
+
+def pairs_of_batch(inputs: dict[str, Tensor], predicts: Tensor) -> Iterator[PairOfBatch]:
+    """The pairs of a padded or packed batch that have a response token, in row order."""
+    ids, wanted = inputs["input_ids"].cpu().numpy(), predicts.cpu().numpy()
+    mask, positions = inputs.get("attention_mask"), inputs.get("position_ids")
+    real = np.ones_like(wanted) if mask is None else mask.cpu().numpy().astype(bool)
+    begins = np.zeros_like(wanted) if positions is None else positions.cpu().numpy() == 0
+    begins[:, 0] = True
+    starts = np.flatnonzero(begins)
+    # Most sequences of a packed batch may be filler, a token each.
+    of_sequence = np.cumsum(begins.ravel()) - 1
+    spoken = np.flatnonzero(np.bincount(of_sequence[wanted.ravel()], minlength=len(starts)))
+    before = np.concatenate([[0], np.cumsum(real.ravel())])  # real tokens in front of a position
+    bounds = before[np.append(starts, wanted.size)]
+    ids, wanted = ids[real].astype(np.int32), wanted[real]
+    for number in spoken.tolist():
+        pair = slice(bounds[number], bounds[number + 1])
+        yield PairOfBatch(ids[pair], wanted[pair])
+
+
+def pairs_of_data(data: Iterable[Any]) -> Iterator[PairOfBatch]:
+    """The pairs of a data set of input_ids and labels that have a response token, in order."""
+    for number in range(len(data)):  # type: ignore[arg-type]
+        example = data[number]  # type: ignore[index]
+        labels = np.asarray(example["labels"])
+        predicts = np.append(labels[1:] != IGNORED, False)
+        if predicts.any():
+            yield PairOfBatch(np.asarray(example["input_ids"], np.int32), predicts)
+
+
+def shared_width(student: nn.Module, teacher: Any) -> int:
+    """Vocabulary entries of the student; a live teacher must have as many.
+
+    Raises:
+        ValueError: it has another number of them.
+    """
+    size: int = head_of(student).weight.shape[0]
+    if isinstance(teacher, nn.Module):
+        other = head_of(teacher).weight.shape[0]
+        if other != size:
+            raise ValueError(
+                f"the student's vocabulary has {size} entries, the teacher's {other}; "
+                "compare the tokenizers and pass vocabulary_size, the number they share"
+            )
+    return size

@@ -1,0 +1,98 @@
+"""A teacher that speaks of some of its tokens only, under its student's ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evokd.distil.teacher.signal import HeadedHidden, TeacherSignal
+from evokd.errors import InputError
+from evokd.models.lm_head import Head
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A data set under the teacher's ids; labels say only where a response is."""
+
+    data: Any
+    kept: list[int]
+    """The teacher's id of each token."""
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, number: int) -> dict[str, list[int]]:
+        example = self.data[number]
+        ids = [self.kept[i] for i in example["input_ids"]]
+        return {"input_ids": ids, "labels": list(example["labels"])}
+
+
+class SlicedTeacher:
+    """A `TeacherSignal` for a student with a smaller vocabulary (`models.sliced`).
+
+    Batches come in the student's ids, are read by the teacher in its own, and logits are made of
+    the kept entries only. An objective's softmax then gives the teacher's distribution given that
+    the token is one of those that are kept.
+
+    Args:
+        signal: a live teacher, or a cache of hidden states of the same pairs under its own ids.
+        kept: the teacher's id of each token of the student, (V,).
+
+    Raises:
+        InputError: `on`: the teacher gives log-probabilities of its top_k tokens, without a head.
+    """
+
+    def __init__(self, signal: TeacherSignal, kept: Sequence[int]):
+        self.signal = signal
+        self.kept = torch.as_tensor(kept, dtype=torch.long)
+        if (
+            not len(self.kept)
+            or not 0 <= int(self.kept.min()) <= int(self.kept.max()) < signal.width
+        ):
+            raise ValueError(f"ids of the teacher's {signal.width} tokens are accepted")
+        self._whole: Head | None = None
+        self._sliced: Head | None = None
+
+    @property
+    def width(self) -> int:
+        return len(self.kept)
+
+    @property
+    def model(self) -> Any:
+        """The live teacher's model, or None."""
+        return getattr(self.signal, "model", None)
+
+    def on(self, inputs: dict[str, Tensor], predicts: Tensor) -> HeadedHidden:
+        ids = inputs["input_ids"]
+        if self.kept.device != ids.device:
+            self.kept = self.kept.to(ids.device)
+        said = self.signal.on({**inputs, "input_ids": self.kept[ids]}, predicts)
+        if not isinstance(said, HeadedHidden):
+            raise InputError(
+                "teacher.signal=topk doesn't go with student.cut.vocabulary=corpus; "
+                "type teacher.signal=live or teacher.signal=hidden"
+            )
+        return HeadedHidden(said.hidden, self._head(said.head))
+
+    def check_holds(self, data: Any) -> None:
+        """See that a cached teacher has every pair of a data set under the student's ids.
+
+        Raises:
+            InputError: it hasn't.
+        """
+        if hasattr(self.signal, "check_holds"):
+            self.signal.check_holds(Renamed(data, self.kept.tolist()))
+
+    def _head(self, whole: Head) -> Head:
+        """The kept rows of a head, copied once as long as it stays the same."""
+        if self._whole is None or self._whole.weight is not whole.weight:
+            rows = self.kept.to(whole.weight.device)
+            bias = None if whole.bias is None else whole.bias.detach().index_select(0, rows)
+            weight = whole.weight.detach().index_select(0, rows)
+            self._whole, self._sliced = whole, replace(whole, weight=weight, bias=bias)
+        assert self._sliced is not None
+        return self._sliced

@@ -1,0 +1,379 @@
+"""Training on the student's own translations, mixed with the given ones.
+
+GKD (Agarwal et al. 2024): with probability λ, here `share`, the targets of a whole optimizer step
+are the student's own, drawn at a temperature; no gradient flows through the drawing. DistiLLM (Ko
+et al. 2024) keeps them in a buffer, from which they come again while ever fewer are made, and lets
+the share grow from 0 only where validation gets worse:
+
+    u < φ (1 − t/T), or u < φ while the buffer isn't full    fresh translations, into the buffer
+    else u < φ                                               pairs from the buffer
+    else                                                     the given text
+
+with u of (seed, step), t of T steps done and φ the share. Without a buffer all u < φ are fresh.
+
+For the fresh ones among the next `every` steps the student, as it is then, translates at once. What
+this buys in speed it costs in freshness; φ and the buffer are looked at then, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from evokd.distil.teacher.signal import CachedTeacher
+from evokd.errors import InputError
+from evokd.models.encoding import IGNORED
+from evokd.models.packing import pairs_of
+from evokd.recipe.methods import REFERENCE_FREE, OnPolicySettings
+
+Kind = Literal["given", "fresh", "replayed"]
+"""Where the targets of an optimizer step come from."""
+Example = dict[str, Any]
+"""A training sequence as the collator takes it: input_ids and labels, perhaps a weight."""
+Batch = dict[str, Tensor]
+LOSS_RISE = 0.1
+"""Rise of the validation loss, in nats per token, at which φ grows."""
+PHI_STEP = 0.1
+_DECISION, _REPLAY = 1, 2
+_COUNTED = ("given", "fresh", "replayed", "drawn", "capped", "empty")
+
+
+class Sampler(Protocol):
+    """Draws answers to prompts; `evokd.translate.sampling.TokenSampler` is one."""
+
+    def __call__(
+        self,
+        model: nn.Module,
+        prompts: Sequence[Sequence[int]],
+        caps: Sequence[int],
+        temperature: float,
+        seeds: Sequence[int],
+    ) -> list[list[int]]:
+        """Token ids that answer each prompt, their end token included; cut off at its cap, an
+        answer has none. What is drawn depends on model, prompt and its seed, not on its neighbours.
+        The model is in evaluation mode; torch's random state is to be left alone."""
+        ...
+
+
+class OnPolicy:
+    """Decides which steps train on the student's own text, has it made, and holds it.
+
+    With several devices each has an instance of its own, makes translations for its own
+    micro-batches and holds its part of the buffer; the decisions are the same.
+
+    Args:
+        settings: share, temperature, how many steps at once, buffer and schedule.
+        sampler: what draws translations.
+        seed: decides steps and draws, together with the step.
+        max_length: longest prompt + translation in tokens.
+        processes: devices that train together.
+    """
+
+    def __init__(
+        self,
+        settings: OnPolicySettings,
+        sampler: Sampler,
+        seed: int = 0,
+        max_length: int | None = None,
+        processes: int = 1,
+    ):
+        self.settings = settings
+        self.sampler = sampler
+        self.seed = seed
+        self.max_length = max_length
+        self.phi = 0.0 if settings.adaptive else settings.share
+        self.reference_loss: float | None = None
+        self.buffer: deque[Example] = deque(maxlen=-(-settings.replay // processes))
+        self.kinds: dict[int, Kind] = {}
+        """What was decided of steps to come."""
+        self.made: dict[int, list[Example]] = {}
+        """Pairs made for them, in the order of their micro-batches."""
+        self.counts: dict[str, int] = {}
+
+    def kind(self, step: int, steps: int, held: int) -> Kind:
+        """What a step trains on; held: pairs in the buffer."""
+        u = np.random.default_rng((self.seed, step, _DECISION)).random()
+        room = self.buffer.maxlen or 0
+        if u >= self.phi:
+            return "given"
+        return (
+            "fresh" if held < room or not room or u < self.phi * (1 - step / steps) else "replayed"
+        )
+
+    def look_ahead(
+        self, student: nn.Module, coming: Mapping[int, Sequence[Batch]], steps: int
+    ) -> None:
+        """Decide on some steps to come, and make the translations for them.
+
+        Args:
+            student: the model as it is now.
+            coming: the micro-batches of each step, in order. What was decided and made before a
+                training was interrupted is kept.
+            steps: optimizer steps of the whole training.
+        """
+        held = len(self.buffer)
+        fresh: list[tuple[int, Example]] = []
+        for step in sorted(set(coming) - set(self.kinds)):
+            self.kinds[step] = self.kind(step, steps, held)
+            if self.kinds[step] == "fresh":
+                self.made[step] = []
+                found = [example for batch in coming[step] for example in examples_of(batch)]
+                held += len(found)
+                fresh += [(step, example) for example in found]
+        for (step, _), own in zip(fresh, self._translated(student, fresh), strict=True):
+            self.made[step].append(own)
+            if self.buffer.maxlen:
+                self.buffer.append(own)
+
+    def targets(self, step: int, sizes: Sequence[int]) -> list[list[Example]] | None:
+        """What a step trains on, cut into micro-batches of these numbers of pairs; None: what is
+        given. Asked once for each step, after `look_ahead`."""
+        kind = self.kinds.pop(step)
+        self._count(kind)
+        if kind == "given":
+            return None
+        chosen = self.made.pop(step) if kind == "fresh" else self._replayed(step, sum(sizes))
+        remaining = iter(chosen)
+        return [list(islice(remaining, size)) for size in sizes]
+
+    def validated(self, loss: float) -> None:
+        """Take note of a validation, on which the adaptive schedule depends.
+
+        The first one is what later ones are compared with, until one is 0.1 above it.
+        """
+        if not self.settings.adaptive:
+            return
+        if self.reference_loss is None:
+            self.reference_loss = loss
+        elif loss >= self.reference_loss + LOSS_RISE:
+            self.phi = min(self.settings.share, self.phi + PHI_STEP)
+            self.reference_loss = loss
+
+    def watched(self, summed: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
+        """Of the steps since the last call: the share that wasn't given text, and of what was drawn
+        the share without an end (capped) and of nothing but an end (empty).
+
+        Args:
+            summed: with several devices, from a tensor of each to their sum, on all of them.
+        """
+        mine = torch.tensor([self.counts.get(name, 0) for name in _COUNTED])
+        self.counts = {}
+        counts = dict(zip(_COUNTED, (summed(mine) if summed else mine).tolist(), strict=True))
+        steps = counts["given"] + counts["fresh"] + counts["replayed"]
+        if not steps:
+            return {}
+        found = {"own_share": 1 - counts["given"] / steps}
+        if counts["drawn"]:
+            found |= {f"own_{name}": counts[name] / counts["drawn"] for name in ("capped", "empty")}
+        if self.settings.adaptive:
+            found["own_phi"] = self.phi
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed training needs, of this device."""
+        return {
+            "phi": self.phi,
+            "reference_loss": self.reference_loss,
+            "buffer": list(self.buffer),
+            "kinds": dict(self.kinds),
+            "made": dict(self.made),
+            "counts": dict(self.counts),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.phi, self.reference_loss = state["phi"], state["reference_loss"]
+        self.buffer = deque(state["buffer"], maxlen=self.buffer.maxlen)
+        self.kinds, self.made = dict(state["kinds"]), dict(state["made"])
+        self.counts = dict(state["counts"])
+
+    def _translated(
+        self, student: nn.Module, wanted: Sequence[tuple[int, Example]]
+    ) -> Iterator[Example]:
+        """Each example with the student's own translation in place of the given one."""
+        before = [prompt_length(example) for _, example in wanted]
+        prompts = [e["input_ids"][:n] for (_, e), n in zip(wanted, before, strict=True)]
+        caps = [self._cap(e, n) for (_, e), n in zip(wanted, before, strict=True)]
+        seeds = [seed_of(self.seed, step, example) for step, example in wanted]
+        with evaluating(student):
+            drawn = (
+                self.sampler(student, prompts, caps, self.settings.temperature, seeds)
+                if prompts
+                else []
+            )
+        for (_, example), prompt, cap, response in zip(wanted, prompts, caps, drawn, strict=True):
+            end = example["input_ids"][-1]
+            self._count("drawn")
+            if not response or response == [end]:
+                self._count("empty")
+            elif len(response) >= cap and response[-1] != end:
+                self._count("capped")
+            yield answered(example, prompt, response) if response else example
+
+    def _cap(self, example: Example, before: int) -> int:
+        cap = response_cap(len(example["input_ids"]) - before)
+        return cap if self.max_length is None else max(1, min(cap, self.max_length - before))
+
+    def _replayed(self, step: int, count: int) -> list[Example]:
+        """Pairs from the buffer, none twice while there are enough, of like length together."""
+        random = np.random.default_rng((self.seed, step, _REPLAY))
+        places = random.choice(len(self.buffer), count, replace=count > len(self.buffer))
+        return sorted((self.buffer[i] for i in places), key=lambda e: -len(e["input_ids"]))
+
+    def _count(self, what: str) -> None:
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+
+def check_on_policy(
+    on_policy: OnPolicy, objective: Any, lam: float, teacher: Any, validates: bool
+) -> None:
+    """Before anything is trained: can this objective and teacher speak about any text?
+
+    Args:
+        objective: a name, or a function, which is believed.
+        lam: its λ.
+        teacher: a model or a signal.
+        validates: whether there is a validation set.
+
+    Raises:
+        ValueError: an objective that needs the reference, or an adaptive schedule without
+            validation.
+        InputError: a cached teacher.
+    """
+    weighs_reference = objective in ("forward_kd", "reverse_kd", "skew_teacher") and lam != 1
+    if isinstance(objective, str) and (objective not in REFERENCE_FREE or weighs_reference):
+        raise ValueError(
+            f"on_policy: {objective} compares the student with the reference token, and the "
+            "student's own translations have none: it would learn its own mistakes; without a "
+            f"reference do {', '.join(sorted(REFERENCE_FREE))} (the kd ones and skew_teacher at "
+            "lam 1)"
+        )
+    if isinstance(getattr(teacher, "signal", teacher), CachedTeacher):  # of a sliced one, the whole
+        raise InputError(
+            "on_policy: a cached teacher has said nothing about text that the student makes while "
+            "it trains; take a live one (teacher.signal: live)"
+        )
+    if on_policy.settings.adaptive and not validates:
+        raise ValueError("on_policy.adaptive goes by validation loss; there is no validation set")
+
+
+def check_whole_student(sharding: str | None) -> None:
+    """Each device translates with a student of its own.
+
+    Args:
+        sharding: what spreads the student's weights over devices, if anything does.
+
+    Raises:
+        InputError: something does.
+    """
+    if sharding is not None:
+        raise InputError(
+            f"on_policy: {sharding} leaves each device a part of the student, and translating "
+            "takes all of it; train with plain data parallelism (torchrun without FSDP or ZeRO-3), "
+            "or take a method without on_policy"
+        )
+
+
+class Ahead:
+    """The micro-batches of an epoch, a step at a time, taken from their iterator some steps early.
+
+    A window ends where the number of the step is a multiple of `every`, and with the epoch; so it
+    is the same window wherever a training was interrupted.
+    """
+
+    def __init__(self, on_policy: OnPolicy):
+        self.on_policy = on_policy
+        self.iterator: Iterator[Batch] | None = None
+        self.window: dict[int, list[Batch]] = {}
+
+    def batches(
+        self,
+        iterator: Iterator[Batch],
+        size: int,
+        student: nn.Module,
+        step: int,
+        steps: int,
+        collate: Callable[[list[Example]], Batch],
+    ) -> list[Batch]:
+        """What a step trains on, with the student's own text where that is decided.
+
+        Args:
+            iterator: the micro-batches of the epoch.
+            size: micro-batches of a step; at the end of an epoch there may be fewer.
+            student: the model as it is now.
+            step: optimizer steps done.
+            steps: optimizer steps of the whole training.
+            collate: makes a micro-batch.
+        """
+        if iterator is not self.iterator:
+            self.iterator, self.window = iterator, {}
+        if not self.window:
+            every = self.on_policy.settings.every
+            end = min((step // every + 1) * every, max(steps, step + 1))
+            found = [(number, list(islice(iterator, size))) for number in range(step, end)]
+            self.window = {number: batches for number, batches in found if batches}
+            self.on_policy.look_ahead(student, self.window, steps)
+        given = self.window.pop(step, [])
+        if not given:
+            return given
+        own = self.on_policy.targets(step, [int(pairs_of(b).max()) + 1 for b in given])
+        return given if own is None else [collate(examples) for examples in own]
+
+
+def examples_of(batch: Batch) -> list[Example]:
+    """The training sequences that a padded or packed batch is made of."""
+    pairs = pairs_of(batch).cpu()
+    ids, labels = batch["input_ids"].cpu(), batch["labels"].cpu()
+    found: list[Example] = []
+    for pair in range(int(pairs.max()) + 1):
+        here = pairs == pair
+        found.append({"input_ids": ids[here].tolist(), "labels": labels[here].tolist()})
+        if "weights" in batch:
+            found[-1]["weight"] = float(batch["weights"][pair])
+    return found
+
+
+def prompt_length(example: Example) -> int:
+    """Tokens in front of the response."""
+    labels = example["labels"]
+    return next((i for i, label in enumerate(labels) if label != IGNORED), len(labels))
+
+
+def answered(example: Example, prompt: Sequence[int], response: Sequence[int]) -> Example:
+    """The example with another response."""
+    ids = {
+        "input_ids": [*prompt, *response],
+        "labels": [IGNORED] * len(prompt) + list(response),
+    }
+    return {**example, **ids}
+
+
+def response_cap(reference_tokens: int) -> int:
+    """Most tokens of a drawn translation: twice the given one and some."""
+    return 2 * reference_tokens + 16
+
+
+def seed_of(seed: int, number: int, example: Example) -> int:
+    """Of a draw: 63 bits of a seed, a number (of the step, of the sample) and the pair itself."""
+    content = [seed, number, prompt_length(example), *example["input_ids"]]
+    digest = hashlib.blake2b(np.array(content, dtype="<i8").tobytes(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Without dropout and gradients."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)

@@ -1,0 +1,357 @@
+"""From all translations of a study to its numbers: plain rows, ready for JSON.
+
+A cell is one test set in one direction. A seed of None marks a system that exists once, whatever
+the seeds of the others are.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from evokd.data.languages import split_direction
+from evokd.errors import InputError
+from evokd.evaluate.degeneration import measure_behaviour
+from evokd.evaluate.scores import (
+    DEFAULT_METRICS,
+    LOWER_IS_BETTER,
+    check_counts,
+    metric_scorers,
+    score_with,
+)
+from evokd.evaluate.significance import DEFAULT_SEED, SIGNIFICANT_BELOW, paired_bootstrap
+
+BLEU_VS_TEACHER = "bleu_vs_teacher"
+AVERAGE = "average"
+MINIMUM_GAP = 0.5
+"""Points that the teacher must lead by before shares of its lead say anything."""
+
+Row = dict[str, Any]
+Cell = tuple[str, str]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SystemOutput:
+    """What one system made of one cell: one line per segment."""
+
+    system: str
+    seed: int | None
+    test_set: str
+    direction: str
+    hypotheses: Sequence[str]
+    cut_off: Sequence[bool] | None = None
+    """Per segment: whether the decoder stopped at its cap of tokens."""
+
+    @property
+    def cell(self) -> Cell:
+        return self.test_set, self.direction
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Sources and references of one cell; every reference is a document, one line per segment."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    name: str
+    direction: str
+    sources: Sequence[str] | None
+    references: Sequence[Sequence[str]]
+
+    @property
+    def cell(self) -> Cell:
+        return self.name, self.direction
+
+
+def score_all(
+    outputs: Sequence[SystemOutput],
+    test_sets: Sequence[TestSet],
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    *,
+    teacher: str | None = "teacher",
+    tokenizer: str | None = None,
+) -> list[Row]:
+    """Score everything: rows {system, seed, test_set, direction, metric, score, signature}.
+
+    Where the teacher's outputs are there, every other system also gets `bleu_vs_teacher`: BLEU
+    with the teacher's output as the reference, which tells how much of the teacher has been passed
+    on (paper, 5.3.1).
+
+    Raises:
+        InputError: outputs of an unknown test set, twice the same, or of a wrong length.
+    """
+    rows = []
+    for test_set, own in _by_cell(outputs, test_sets):
+        target = split_direction(test_set.direction)[1]
+        scorers = metric_scorers(metrics, target, test_set.references, tokenizer)
+        teachers = {output.seed: output for output in own if output.system == teacher}
+        imitation = {
+            seed: metric_scorers(["bleu"], target, [output.hypotheses], tokenizer)["bleu"]
+            for seed, output in teachers.items()
+        }
+        for output in own:
+            scores = [
+                score_with(name, scorer, output.hypotheses) for name, scorer in scorers.items()
+            ]
+            likeness = _shared(imitation, output.seed)
+            if output.system != teacher and likeness is not None:
+                scores.append(score_with(BLEU_VS_TEACHER, likeness, output.hypotheses))
+            rows += [_labels(output) | asdict(score) for score in scores]
+    return rows
+
+
+def compare_all(
+    outputs: Sequence[SystemOutput],
+    test_sets: Sequence[TestSet],
+    baseline: str,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    n_samples: int | None = None,
+    *,
+    test: str = "bootstrap",
+    seed: int = DEFAULT_SEED,
+    tokenizer: str | None = None,
+) -> list[Row]:
+    """Test every system against the baseline of the same seed, cell by cell.
+
+    Rows: {system, baseline, seed, test_set, direction, metric, score, baseline_score, delta,
+    p_value, significant, signature}; delta = score − baseline_score, significant = p < 0.05.
+    A system without a seed (the teacher) is compared with the baseline of every seed; a baseline
+    without a seed serves systems of all seeds. `seed` is that of the resampling.
+
+    Raises:
+        InputError: as `score_all`, or a system has no baseline to be compared with.
+    """
+    rows = []
+    for test_set, own in _by_cell(outputs, test_sets):
+        for anchor, others in _matches(own, baseline, test_set):
+            if not others:
+                continue
+            results = paired_bootstrap(
+                [(output.system, output.hypotheses) for output in (anchor, *others)],
+                test_set.references,
+                split_direction(test_set.direction)[1],
+                metrics,
+                tokenizer=tokenizer,
+                test=test,
+                n_samples=n_samples,
+                seed=seed,
+            )
+            # system by system, each with all metrics; the baseline's come first
+            baseline_scores = [result.score for result in results[: len(metrics)]]
+            for position, result in enumerate(results[len(metrics) :]):
+                output = others[position // len(metrics)]
+                assert result.p_value is not None
+                rows.append(
+                    {
+                        **_labels(output),
+                        "baseline": baseline,
+                        "seed": output.seed if output.seed is not None else anchor.seed,
+                        "metric": result.metric,
+                        "score": result.score,
+                        "baseline_score": baseline_scores[position % len(metrics)],
+                        "delta": result.delta,
+                        "p_value": result.p_value,
+                        "significant": result.p_value < SIGNIFICANT_BELOW,
+                        "interval": result.interval,
+                        "signature": result.signature,
+                    }
+                )
+    return rows
+
+
+def behaviour_all(outputs: Sequence[SystemOutput], test_sets: Sequence[TestSet]) -> list[Row]:
+    """Misbehaviour of every output: the fields of `behaviour.Behaviour`, labelled.
+
+    Raises:
+        InputError: as `score_all`.
+    """
+    return [
+        _labels(output)
+        | asdict(
+            measure_behaviour(
+                output.hypotheses, test_set.references, test_set.sources, output.cut_off
+            )
+        )
+        for test_set, own in _by_cell(outputs, test_sets)
+        for output in own
+    ]
+
+
+def summarise(scores: Sequence[Row]) -> list[Row]:
+    """Mean and spread over seeds: rows {system, test_set, direction, metric, mean, std, seeds}.
+
+    `scores` are rows of `score_all`; `std` is the sample standard deviation, None for one seed;
+    `seeds` is how many there are. A test set with two or more directions also gets the direction
+    "average": the mean over directions seed by seed, then mean and deviation over seeds. A seed
+    that lacks one of the directions has no average.
+    """
+    rows = []
+    for (system, test_set, direction, metric), by_seed in _seeds_by_key(scores).items():
+        values = list(by_seed.values())
+        rows.append(
+            {
+                "system": system,
+                "test_set": test_set,
+                "direction": direction,
+                "metric": metric,
+                "mean": statistics.fmean(values),
+                "std": statistics.stdev(values) if len(values) > 1 else None,
+                "seeds": len(values),
+            }
+        )
+    return rows
+
+
+def gap_closed(
+    scores: Sequence[Row],
+    student: str = "sft",
+    teacher: str = "teacher",
+    minimum_gap: float = MINIMUM_GAP,
+) -> list[Row]:
+    """How much of the way from the plain student to the teacher a system went.
+
+    value = (system − student) / (teacher − student), a fraction: 0 is the student trained without
+    a teacher, 1 the teacher. Rows {system, seed, test_set, direction, metric, value, reason}: one
+    per seed, and one with seed None made of the mean scores over seeds. Of several directions
+    there is also the "average", made of average scores (a ratio of means, which no single tiny gap
+    can blow up). `value` is None, with a `reason`, where a score is missing or the teacher leads by
+    no more than `minimum_gap` points. `bleu_vs_teacher` has no gap to close.
+    """
+    table = _seeds_by_key(row for row in scores if row["metric"] != BLEU_VS_TEACHER)
+    rows = []
+    for (system, test_set, direction, metric), by_seed in table.items():
+        if system in (student, teacher):
+            continue
+        students = table.get((student, test_set, direction, metric), {})
+        teachers = table.get((teacher, test_set, direction, metric), {})
+        trios: dict[int | None, tuple[float, float | None, float | None]] = {}
+        for seed, score in by_seed.items():
+            low = students.get(seed, students.get(None))
+            trios[seed] = (score, low, _shared(teachers, seed))
+        trios[None] = (statistics.fmean(by_seed.values()), _mean(students), _mean(teachers))
+        for seed, (score, low, high) in trios.items():
+            value, reason = None, None
+            if low is None or high is None:
+                reason = f"no score of {student if low is None else teacher}"
+            else:
+                lead = low - high if metric in LOWER_IS_BETTER else high - low
+                if lead > minimum_gap:
+                    value = (score - low) / (high - low)
+                else:
+                    reason = (
+                        f"{teacher} leads {student} by {lead:.2f} points; "
+                        f"over {minimum_gap:g} is needed"
+                    )
+            rows.append(
+                {
+                    "system": system,
+                    "seed": seed,
+                    "test_set": test_set,
+                    "direction": direction,
+                    "metric": metric,
+                    "value": value,
+                    "reason": reason,
+                }
+            )
+    return rows
+
+
+def _by_cell(
+    outputs: Sequence[SystemOutput], test_sets: Sequence[TestSet]
+) -> Iterable[tuple[TestSet, list[SystemOutput]]]:
+    """Every test set that has outputs, with these; all of them checked before any is scored."""
+    known = {test_set.cell: test_set for test_set in test_sets}
+    own: dict[Cell, dict[tuple[str, int | None], SystemOutput]] = {}
+    for output in outputs:
+        name = _name(output)
+        if output.cell not in known:
+            accepted = ", ".join(f"{name} {direction}" for name, direction in known) or "none"
+            raise InputError(f"{name}: no such test set and direction; known: {accepted}")
+        check_counts(output.hypotheses, known[output.cell].references, name)
+        systems = own.setdefault(output.cell, {})
+        if (output.system, output.seed) in systems:
+            raise InputError(f"{name} is there twice; one output per system and seed is accepted")
+        systems[output.system, output.seed] = output
+    return [(known[cell], list(systems.values())) for cell, systems in own.items()]
+
+
+def _matches(
+    outputs: Sequence[SystemOutput], baseline: str, test_set: TestSet
+) -> list[tuple[SystemOutput, list[SystemOutput]]]:
+    """Each output of the baseline, with the outputs that are to be compared with it."""
+    anchors = {output.seed: output for output in outputs if output.system == baseline}
+    if not anchors:
+        found = ", ".join(dict.fromkeys(output.system for output in outputs))
+        raise InputError(
+            f"baseline {baseline!r} has no output for {test_set.name} {test_set.direction}; "
+            f"systems found: {found}"
+        )
+    matches: dict[int | None, list[SystemOutput]] = {seed: [] for seed in anchors}
+    for output in outputs:
+        if output.system == baseline:
+            continue
+        if output.seed in anchors:
+            matches[output.seed].append(output)
+        elif None in anchors:
+            matches[None].append(output)
+        elif output.seed is None:
+            for others in matches.values():
+                others.append(output)
+        else:
+            raise InputError(
+                f"{_name(output)} has no baseline: {baseline!r} was trained with seeds "
+                f"{', '.join(map(str, anchors))}"
+            )
+    return [(anchors[seed], others) for seed, others in matches.items()]
+
+
+def _seeds_by_key(
+    scores: Iterable[Row],
+) -> dict[tuple[str, str, str, str], dict[int | None, float]]:
+    """(system, test set, direction, metric) → seed → score, with the directions' average."""
+    table: dict[tuple[str, str, str, str], dict[int | None, float]] = {}
+    directions: dict[str, dict[str, None]] = {}
+    for row in scores:
+        key = (row["system"], row["test_set"], row["direction"], row["metric"])
+        table.setdefault(key, {})[row["seed"]] = row["score"]
+        directions.setdefault(row["test_set"], {})[row["direction"]] = None
+    averages: dict[tuple[str, str, str, str], dict[int | None, float]] = {}
+    for system, test_set, _, metric in table:
+        wanted = directions[test_set]
+        key = (system, test_set, AVERAGE, metric)
+        if len(wanted) < 2 or key in averages:
+            continue
+        parts = [table.get((system, test_set, direction, metric), {}) for direction in wanted]
+        complete = [seed for seed in parts[0] if all(seed in part for part in parts)]
+        averages[key] = {seed: statistics.fmean(p[seed] for p in parts) for seed in complete}
+    return table | {key: by_seed for key, by_seed in averages.items() if by_seed}
+
+
+def _shared(by_seed: dict[int | None, T], seed: int | None) -> T | None:
+    """The teacher's entry of a seed; a teacher that exists once serves students of all seeds."""
+    if seed in by_seed:
+        return by_seed[seed]
+    if None in by_seed:
+        return by_seed[None]
+    return next(iter(by_seed.values())) if len(by_seed) == 1 else None
+
+
+def _mean(by_seed: dict[int | None, float]) -> float | None:
+    return statistics.fmean(by_seed.values()) if by_seed else None
+
+
+def _labels(output: SystemOutput) -> Row:
+    return {
+        "system": output.system,
+        "seed": output.seed,
+        "test_set": output.test_set,
+        "direction": output.direction,
+    }
+
+
+def _name(output: SystemOutput) -> str:
+    seed = "" if output.seed is None else f", seed {output.seed}"
+    return f"{output.system} on {output.test_set} {output.direction}{seed}"

@@ -1,0 +1,156 @@
+"""What scores hide: outputs that are empty, copied, over-long, cut off or looping.
+
+No model is needed. Length is counted in words: what stands between spaces, and single characters
+in scripts that write no spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from evokd.evaluate.scores import References, check_counts, reference_documents
+
+COPY_MIN_WORDS = 3
+"""Shorter sources are often names and numbers, which are rightly left as they are."""
+OVER_LONG_RATIO = 2.0
+OVER_LONG_EXTRA_WORDS = 5
+"""So that "Yes." → "Yes, that is right." isn't over-long."""
+LOOP_LONGEST = 4
+LOOP_TIMES = 4
+CHARACTER_LOOP_TIMES = 10
+EXAMPLES = 5
+
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
+_CHARACTER_LOOP = re.compile(rf"(.{{1,{LOOP_LONGEST}}}?)\1{{{CHARACTER_LOOP_TIMES - 1}}}")
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How many of a system's outputs misbehave, and where.
+
+    empty: nothing but white space.
+    copied: the source again (apart from case and white space), where the source has at least 3
+        words and no reference is that copy too. None without sources.
+    over_long: more than 2 × the longest reference + 5 words.
+    cut_off: the decoder stopped at its cap of tokens. None where that isn't known.
+    repeated: a loop; see `loops`. Not counted where a reference loops too.
+    length_ratio: words of all outputs ÷ words of all references (the mean of several references);
+        None if the references hold no words.
+    examples: up to 5 line numbers (from 1) by kind of misbehaviour.
+    """
+
+    segments: int
+    empty: int
+    copied: int | None
+    over_long: int
+    cut_off: int | None
+    repeated: int
+    length_ratio: float | None
+    examples: dict[str, list[int]] = field(default_factory=dict)
+
+
+def measure_behaviour(
+    hypotheses: Sequence[str],
+    references: References,
+    sources: Sequence[str] | None = None,
+    cut_off: Sequence[bool] | None = None,
+) -> Behaviour:
+    """Count the misbehaviour of one system's outputs, one line per segment.
+
+    Raises:
+        InputError: no segments, or unequal numbers of segments.
+    """
+    documents = reference_documents(references)
+    check_counts(hypotheses, documents)
+    if sources is not None:
+        check_counts(hypotheses, [sources], reference_names=["the source"])
+    if cut_off is not None:
+        assert len(cut_off) == len(hypotheses), "one cut_off flag per output"
+    segments = list(zip(hypotheses, zip(*documents, strict=True), strict=True))
+    found = {
+        "empty": _lines(not line.strip() for line in hypotheses),
+        "over_long": _lines(_is_over_long(line, refs) for line, refs in segments),
+        "repeated": _lines(
+            loops(line) and not any(loops(reference) for reference in refs)
+            for line, refs in segments
+        ),
+    }
+    if sources is not None:
+        found["copied"] = _lines(
+            _is_copied(line, source, refs)
+            for (line, refs), source in zip(segments, sources, strict=True)
+        )
+    if cut_off is not None:
+        found["cut_off"] = _lines(cut_off)
+    reference_words = sum(len(words(line)) for document in documents for line in document)
+    output_words = sum(len(words(line)) for line in hypotheses)
+    return Behaviour(
+        segments=len(hypotheses),
+        empty=len(found["empty"]),
+        copied=len(found["copied"]) if sources is not None else None,
+        over_long=len(found["over_long"]),
+        cut_off=len(found["cut_off"]) if cut_off is not None else None,
+        repeated=len(found["repeated"]),
+        length_ratio=output_words * len(documents) / reference_words if reference_words else None,
+        examples={kind: numbers[:EXAMPLES] for kind, numbers in found.items() if numbers},
+    )
+
+
+def words(line: str) -> list[str]:
+    """The units that lengths are counted in: words, or characters of scripts without spaces."""
+    return _WORD.findall(line)
+
+
+def loops(line: str) -> bool:
+    """Whether a line goes round in circles; case and punctuation around words don't matter.
+
+    Three signs: 1 to 4 words come 4 times or more in direct succession; the last 4 words stand in
+    the line 4 times or more (a longer phrase, repeated until the end); 1 to 4 characters, spaces
+    aside, come 10 times or more in direct succession ("!!!!!!!!!!", "lalalalalala…").
+    """
+    spoken = [core for word in words(line.casefold()) if (core := _without_punctuation(word))]
+    for length in range(1, LOOP_LONGEST + 1):
+        run = 0
+        for word, later in zip(spoken, spoken[length:], strict=False):
+            run = run + 1 if word == later else 0
+            if run == length * (LOOP_TIMES - 1):
+                return True
+    tail = spoken[-LOOP_LONGEST:]
+    starts = range(len(spoken) - LOOP_LONGEST + 1)
+    if sum(spoken[start : start + LOOP_LONGEST] == tail for start in starts) >= LOOP_TIMES:
+        return True
+    return _CHARACTER_LOOP.search("".join(line.split())) is not None
+
+
+def _is_copied(line: str, source: str, references: Sequence[str]) -> bool:
+    copy = _normalised(line)
+    return (
+        copy == _normalised(source)
+        and len(words(source)) >= COPY_MIN_WORDS
+        and all(copy != _normalised(reference) for reference in references)
+    )
+
+
+def _is_over_long(line: str, references: Sequence[str]) -> bool:
+    longest = max(len(words(reference)) for reference in references)
+    return len(words(line)) > OVER_LONG_RATIO * longest + OVER_LONG_EXTRA_WORDS
+
+
+def _normalised(line: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", line).casefold().split())
+
+
+def _without_punctuation(word: str) -> str:
+    return "".join(character for character in word if character.isalnum())
+
+
+def _lines(flags: Iterable[bool]) -> list[int]:
+    """Line numbers, from 1, of what is true."""
+    return [number for number, flag in enumerate(flags, start=1) if flag]

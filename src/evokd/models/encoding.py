@@ -1,0 +1,371 @@
+"""Sentences to token ids, and token ids to padded batches.
+
+Three promises hold for every tokenizer:
+
+- a response ends with exactly one end token, and that token is a target, even where the padding
+  token is the same one: padding is masked by position, never by id;
+- a prompt has the same ids in training and in translation, since the response is tokenized apart;
+- a sentence is text: `</s>` or `<de>` inside it never becomes a special token.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from evokd.data.pairs import Pair
+from evokd.data.prompts import Prompt
+from evokd.errors import InputError
+
+IGNORED = -100
+"""Label of a position that has no loss (prompt, padding)."""
+
+# Private-use characters: no template and no tokenizer knows them, no template trims them.
+_SOURCE, _ANSWER = "\ue0f1source\ue0f1", "\ue0f1answer\ue0f1"
+# Some chat templates print today's date or open a chain of thought; prompts must not depend on it.
+_CHAT_VARIABLES = {"date_string": "26 Jul 2024", "enable_thinking": False}
+_CHUNK = 4096
+_MEGA_BATCH = 50
+
+
+class Example(NamedTuple):
+    """One training sequence; `labels` are IGNORED on the prompt, else the same as `input_ids`."""
+
+    input_ids: list[int]
+    labels: list[int]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A prompt with its languages filled in: the text around the source, and what follows.
+
+    `parts` are joined by the source; `lead` goes before a response: a space where the prompt ends
+    in a word or a colon, so that the first word of a response is the token it is elsewhere.
+    """
+
+    parts: tuple[str, ...]
+    lead: str
+    first_ids: tuple[int, ...]
+    end_id: int
+
+    def text(self, source: str) -> str:
+        return source.join(self.parts)
+
+
+def filler_id(tokenizer: Any) -> int:
+    """An id to fill up batches with; what it means doesn't matter, it is masked by position.
+
+    No padding token is ever added: that would widen a pretrained vocabulary.
+    """
+    for token_id in (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id):
+        if token_id is not None:
+            return int(token_id)
+    return 0
+
+
+def end_token_id(tokenizer: Any, prompt: Prompt | None = None) -> int:
+    """The token that ends a response.
+
+    In a chat it is what the chat template puts after the assistant's words (for most models the
+    tokenizer's own end token; Gemma's `<end_of_turn>` is another), else the end of the sentence.
+
+    Raises:
+        InputError: the tokenizer has neither.
+    """
+    if prompt is not None and prompt.chat:
+        after = _chat_text(tokenizer, _SOURCE, answer=_ANSWER).partition(_ANSWER)[2]
+        found = _specials(tokenizer).search(after)
+        if found:
+            return int(tokenizer.convert_tokens_to_ids(found[0]))
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            f"the tokenizer {_name(tokenizer)} has no end token (eos_token), so a model can't "
+            "learn to stop; name another with tokenizer: in the model's section"
+        )
+    return int(tokenizer.eos_token_id)
+
+
+def encode_prompt(
+    tokenizer: Any, prompt: Prompt, source: str, source_code: str, target_code: str
+) -> list[int]:
+    """Ids of everything that stands before a response.
+
+    Raises:
+        InputError: a chat prompt and a tokenizer without a chat template, an unknown language.
+    """
+    return encode_prompts(tokenizer, prompt, [source], source_code, target_code)[0]
+
+
+def encode_prompts(
+    tokenizer: Any, prompt: Prompt, sources: Sequence[str], source_code: str, target_code: str
+) -> list[list[int]]:
+    """`encode_prompt` for many sentences of one direction at once."""
+    return _prompt_ids(tokenizer, _frame(tokenizer, prompt, source_code, target_code), sources)
+
+
+def encode_pair(tokenizer: Any, prompt: Prompt, pair: Pair) -> Example:
+    """One pair as a training sequence: prompt, response, end token."""
+    frame = _frame(tokenizer, prompt, pair.source_language, pair.target_language)
+    before = _prompt_ids(tokenizer, frame, [pair.source])[0]
+    response = _response_ids(tokenizer, frame, [pair.target])[0]
+    return Example(before + response, [IGNORED] * len(before) + response)
+
+
+def encode_corpus(
+    pairs: Sequence[Pair],
+    tokenizer: Any,
+    prompt: Prompt,
+    max_length: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[EncodedPairs, int]:
+    """All pairs as training sequences, in order, and how many were too long and left out.
+
+    Args:
+        max_length: longest prompt + response + end token, in tokens.
+        progress: called with the number of pairs done and of all.
+    """
+    frames = {
+        direction: _frame(tokenizer, prompt, *direction)
+        for direction in dict.fromkeys((p.source_language, p.target_language) for p in pairs)
+    }
+    kept: list[list[int]] = []
+    prompt_lengths: list[int] = []
+    for start in range(0, len(pairs), _CHUNK):
+        chunk = pairs[start : start + _CHUNK]
+        for before, response in _encode_chunk(tokenizer, frames, chunk):
+            if len(before) + len(response) <= max_length:
+                kept.append(before + response)
+                prompt_lengths.append(len(before))
+        if progress is not None:
+            progress(start + len(chunk), len(pairs))
+    return EncodedPairs(kept, prompt_lengths), len(pairs) - len(kept)
+
+
+class EncodedPairs(Dataset):
+    """Training sequences as {"input_ids", "labels"}, held as one flat array.
+
+    Attributes:
+        lengths: tokens of each sequence.
+        response_tokens: targets of each sequence, the end token among them.
+    """
+
+    def __init__(self, sequences: Sequence[Sequence[int]], prompt_lengths: Sequence[int]):
+        self.lengths = [len(sequence) for sequence in sequences]
+        self.response_tokens = [
+            length - before for length, before in zip(self.lengths, prompt_lengths, strict=True)
+        ]
+        self._ends = np.cumsum(self.lengths, dtype=np.int64)
+        self._ids = np.fromiter(chain.from_iterable(sequences), np.int32, sum(self.lengths))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        end = int(self._ends[index])
+        ids = self._ids[end - self.lengths[index] : end].tolist()
+        before = self.lengths[index] - self.response_tokens[index]
+        return {"input_ids": ids, "labels": [IGNORED] * before + ids[before:]}
+
+
+def collate(
+    examples: Sequence[dict[str, list[int]]], pad_id: int, pad_to_multiple: int = 1
+) -> dict[str, Tensor]:
+    """Sequences padded on the right to one batch.
+
+    Returns:
+        input_ids, attention_mask and labels, each (examples, longest) int64; padding is masked in
+        the latter two by its position, so `pad_id` may be any id, the end token's too.
+    """
+    lengths = np.array([len(example["input_ids"]) for example in examples])
+    width = -(-int(lengths.max()) // pad_to_multiple) * pad_to_multiple
+    real = np.arange(width) < lengths[:, None]
+
+    def padded(name: str, filler: int) -> Tensor:
+        values = np.full(real.shape, filler, dtype=np.int64)
+        values[real] = np.fromiter(chain.from_iterable(e[name] for e in examples), np.int64)
+        return torch.from_numpy(values)
+
+    return {
+        "input_ids": padded("input_ids", pad_id),
+        "attention_mask": torch.from_numpy(real.astype(np.int64)),
+        "labels": padded("labels", IGNORED),
+    }
+
+
+class LengthGroupedBatches(Sampler[int]):
+    """Indices in an order where each run of `batch_size` holds sequences of like length.
+
+    The order depends on the seed and the epoch alone. `batch_size` is the global one, so that an
+    optimizer step sees the same sequences however they are cut into micro-batches.
+
+    Shuffle; cut into mega-batches of 50 batches; sort each by length; cut into batches; shuffle
+    these. What is left over when all batches are full comes last.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int = 0):
+        self.lengths = np.asarray(lengths)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        random = np.random.default_rng((self.seed, self.epoch))
+        shuffled = random.permutation(len(self.lengths))
+        full = len(shuffled) // self.batch_size * self.batch_size
+        mega = _MEGA_BATCH * self.batch_size
+        grouped = []
+        for start in range(0, full, mega):
+            part = shuffled[start : min(start + mega, full)]
+            part = part[np.argsort(self.lengths[part], kind="stable")]
+            grouped.append(part.reshape(-1, self.batch_size))
+        if grouped:
+            yield from random.permutation(np.concatenate(grouped)).flatten().tolist()
+        yield from shuffled[full:].tolist()
+
+
+def _encode_chunk(
+    tokenizer: Any, frames: dict[tuple[str, str], Frame], pairs: Sequence[Pair]
+) -> list[tuple[list[int], list[int]]]:
+    """(prompt ids, response ids) of each pair, in order; one call per direction."""
+    encoded: list[tuple[list[int], list[int]]] = [([], [])] * len(pairs)
+    for direction, frame in frames.items():
+        places = [
+            i for i, p in enumerate(pairs) if (p.source_language, p.target_language) == direction
+        ]
+        prompts = _prompt_ids(tokenizer, frame, [pairs[i].source for i in places])
+        responses = _response_ids(tokenizer, frame, [pairs[i].target for i in places])
+        for place, before, response in zip(places, prompts, responses, strict=True):
+            encoded[place] = (before, response)
+    return encoded
+
+
+def _frame(tokenizer: Any, prompt: Prompt, source_code: str, target_code: str) -> Frame:
+    text = prompt.render(_SOURCE, source_code, target_code)
+    if prompt.chat:
+        text = _chat_text(tokenizer, text)
+    parts = tuple(text.split(_SOURCE))
+    if len(parts) < 2:
+        raise InputError(
+            f"the chat template of {_name(tokenizer)} drops the user's message; "
+            "take another prompt, e.g. prompt: parrot"
+        )
+    first_ids = () if prompt.chat else _added_in_front(tokenizer)
+    if tokenizer.bos_token and parts[0].startswith(tokenizer.bos_token):
+        first_ids = ()  # the template writes it itself
+    return Frame(parts, _lead(tokenizer, parts[-1]), first_ids, end_token_id(tokenizer, prompt))
+
+
+def _prompt_ids(tokenizer: Any, frame: Frame, sources: Sequence[str]) -> list[list[int]]:
+    specials = _specials(tokenizer)
+    own_specials = sum(len(specials.findall(part)) for part in frame.parts)
+    texts = [frame.text(source) for source in sources]
+    encoded = _ids(tokenizer, texts, literal=False)
+    for i, (source, text) in enumerate(zip(sources, texts, strict=True)):
+        if len(specials.findall(text)) != own_specials:
+            encoded[i] = _guarded_ids(tokenizer, frame, source, specials)
+    return [[*frame.first_ids, *ids] for ids in encoded]
+
+
+def _guarded_ids(tokenizer: Any, frame: Frame, source: str, specials: re.Pattern[str]) -> list[int]:
+    """A prompt whose source looks like special tokens: only the template's own ones are parsed."""
+    ids: list[int] = []
+    pending = ""
+    for number, part in enumerate(frame.parts):
+        pending += source if number else ""
+        end = 0
+        for special in specials.finditer(part):
+            pending += part[end : special.start()]
+            ids += _ids(tokenizer, [pending], literal=True)[0] if pending else []
+            ids.append(tokenizer.convert_tokens_to_ids(special[0]))
+            pending, end = "", special.end()
+        pending += part[end:]
+    return ids + (_ids(tokenizer, [pending], literal=True)[0] if pending else [])
+
+
+def _response_ids(tokenizer: Any, frame: Frame, targets: Sequence[str]) -> list[list[int]]:
+    texts = [frame.lead + target for target in targets]
+    return [[*ids, frame.end_id] for ids in _ids(tokenizer, texts, literal=True)]
+
+
+def _ids(tokenizer: Any, texts: Sequence[str], literal: bool) -> list[list[int]]:
+    """Ids of texts, nothing added in front or behind; `literal` reads no special token in them."""
+    if not texts:
+        return []
+    encoding = tokenizer(
+        list(texts),
+        add_special_tokens=False,
+        split_special_tokens=literal,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
+    )
+    return [list(ids) for ids in encoding["input_ids"]]
+
+
+def _added_in_front(tokenizer: Any) -> tuple[int, ...]:
+    """What the tokenizer itself puts before a text; what it puts behind (an end token) is left."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = tokenizer("a", add_special_tokens=True)["input_ids"]
+    for start in range(len(full) - len(bare) + 1):
+        if full[start : start + len(bare)] == bare:
+            return tuple(full[:start])
+    return ()
+
+
+def _lead(tokenizer: Any, last_part: str) -> str:
+    """A space, if the prompt ends in text and the tokenizer doesn't add one by itself."""
+    if not last_part or last_part[-1].isspace():
+        return ""
+    specials = _specials(tokenizer).finditer(last_part)
+    ends_in_special = any(special.end() == len(last_part) for special in specials)
+    first = tokenizer.convert_ids_to_tokens(_ids(tokenizer, ["a"], literal=True)[0])[0]
+    return "" if ends_in_special or first.startswith("▁") else " "
+
+
+def _chat_text(tokenizer: Any, content: str, answer: str | None = None) -> str:
+    """A user's message, up to where the assistant begins or through its answer."""
+    if not tokenizer.chat_template:
+        raise InputError(
+            f"the tokenizer {_name(tokenizer)} has no chat template, so prompt: chat doesn't fit; "
+            "take prompt: parrot or prompt: alma, or an instruction-tuned model"
+        )
+    messages = [{"role": "user", "content": content}]
+    if answer is not None:
+        messages.append({"role": "assistant", "content": answer})
+    try:
+        text = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=answer is None, **_CHAT_VARIABLES
+        )
+    except Exception as error:  # templates are programs: they raise what they like
+        raise InputError(
+            f"the chat template of {_name(tokenizer)} fails on a user's message ({error}); "
+            "take another prompt, e.g. prompt: parrot"
+        ) from None
+    return str(text)
+
+
+def _specials(tokenizer: Any) -> re.Pattern[str]:
+    """Matches the special tokens that the tokenizer would find in a text."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    contents = {token.content for token in added if token.special}
+    contents.update(tokenizer.all_special_tokens)
+    longest_first = sorted((c for c in contents if c), key=lambda c: (-len(c), c))
+    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+
+def _name(tokenizer: Any) -> str:
+    return str(tokenizer.name_or_path or type(tokenizer).__name__)

@@ -1,0 +1,188 @@
+"""results.json: everything that a study found, put together from its files. Needs no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from evokd import rundir
+from evokd.data.corpus import Corpus
+from evokd.evaluate.comparison import (
+    SystemOutput,
+    TestSet,
+    behaviour_all,
+    compare_all,
+    gap_closed,
+    score_all,
+    summarise,
+)
+from evokd.recipe.recipe import Recipe
+
+FEW_SEGMENTS = 100
+"""Test sets with fewer get a caution."""
+Key = tuple[str, str, str, int | None]
+"""Test set, direction, system, seed."""
+
+
+def assemble(
+    recipe: Recipe,
+    corpus: Corpus,
+    translations: Mapping[Key, Path],
+    facts: Mapping[str, dict[str, Any]],
+    start: dict[str, Any],
+    analysis: Sequence[dict[str, Any]] = (),
+    written: Mapping[str, dict[str, Any]] | None = None,
+    note: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Score, compare and describe the systems of a study.
+
+    Args:
+        translations: the file of each system's output on each test set and direction.
+        facts: what each system's stage noted down, by label (system, or system.seedN).
+        start: what is known of the students' common start.
+        analysis: what was measured of systems beside their scores, a row each.
+        written: what is known of each kind of the teacher's text.
+    """
+    tests = [
+        TestSet(name, direction, [p.source for p in pairs], [[p.target for p in pairs]])
+        for (name, direction), pairs in corpus.tests.items()
+    ]
+    outputs, speed = [], []
+    for (name, direction, system, seed), path in translations.items():
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+        decoded = rundir.read_json(path.with_suffix(".json"))
+        cut = set(decoded["cut_off"])
+        flags = [number in cut for number in range(1, len(lines) + 1)]
+        outputs.append(SystemOutput(system, seed, name, direction, lines, flags))
+        where = {"system": system, "seed": seed, "test_set": name, "direction": direction}
+        shown = ("words_per_s", "seconds", "batch_size", "beam", "dtype", "device")
+        speed.append(where | {key: decoded[key] for key in shown})
+    metrics = list(recipe.scoring.metrics)
+    baseline = recipe.baseline()
+    note("scoring …")
+    scores = score_all(outputs, tests, metrics)
+    note(
+        f"comparing with {baseline}: paired bootstrap, {recipe.scoring.bootstrap_samples} samples …"
+    )
+    comparisons = compare_all(
+        outputs, tests, baseline, metrics, n_samples=recipe.scoring.bootstrap_samples
+    )
+    names = list(recipe.students())
+    student = next((m.name for m in recipe.methods if m.kind() == "sft"), None)
+    return {
+        "evokd": rundir.versions().get("evokd", ""),
+        "name": recipe.name,
+        "title": recipe.report.title or f"{recipe.name}: teacher and students",
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "directions": list(recipe.directions),
+        "baseline": baseline,
+        "seeds": list(recipe.seeds),
+        "methods": names,
+        "start": start,
+        "systems": _systems(recipe, facts),
+        "scores": scores,
+        "comparisons": comparisons,
+        "summary": summarise(scores),
+        "gap_closed": gap_closed(scores, student=student) if student else [],
+        "behaviour": behaviour_all(outputs, tests),
+        "speed": speed,
+        "analysis": list(analysis),
+        "examples": _examples(recipe, tests, outputs),
+        "cleaning": corpus.report,
+        "teacher_text": dict(written or {}),
+        "versions": rundir.versions() | _machine(facts),
+        "notes": _notes(recipe, corpus, start, facts),
+    }
+
+
+def _systems(recipe: Recipe, facts: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = [
+        _system("teacher", None, "sft" if recipe.teacher.sft else "given", {}, facts["teacher"])
+    ]
+    for seed in recipe.seeds:
+        for name, method in recipe.students().items():
+            settings = method.model_dump(mode="json", exclude={"name", "objective", "training"})
+            for key in ("lam", "beta", "alpha"):
+                if settings[key] is None:
+                    settings[key] = getattr(method, f"constant_{key}")()
+            kind = method.kind() if name == method.name else "pruned"
+            rows.append(_system(name, seed, kind, settings, facts[f"{name}.seed{seed}"]))
+    return rows
+
+
+def _system(
+    name: str, seed: int | None, objective: str, settings: dict[str, Any], facts: dict[str, Any]
+) -> dict[str, Any]:
+    known = {
+        "train_seconds": facts.get("train_seconds"),
+        "train_steps": facts.get("steps"),
+        **{k: facts.get(k) for k in ("parameters", "kept_step", "tokens_per_s")},
+        **{k: facts.get(k) for k in ("hard_share_start", "hard_share_end", "noevo_loss_end")},
+        "valid_difficulty": facts.get("valid_difficulty"),
+    }
+    return {"system": name, "seed": seed, "objective": objective, "settings": settings, **known}
+
+
+def _examples(
+    recipe: Recipe, tests: list[TestSet], outputs: list[SystemOutput]
+) -> list[dict[str, Any]]:
+    """Sentences spread evenly over each test set, with what every system made of them."""
+    per_test = -(-recipe.report.examples // max(1, len(tests)))
+    rows = []
+    for test in tests:
+        made = {
+            o.system: o.hypotheses
+            for o in outputs
+            if o.cell == (test.name, test.direction) and o.seed in (None, recipe.seeds[0])
+        }
+        sources = list(test.sources or [])
+        for k in range(min(per_test, len(sources))):
+            line = (2 * k + 1) * len(sources) // (2 * per_test) if per_test < len(sources) else k
+            rows.append(
+                {
+                    "test_set": test.name,
+                    "direction": test.direction,
+                    "line": line + 1,
+                    "source": sources[line],
+                    "reference": test.references[0][line],
+                    "translations": {system: lines[line] for system, lines in made.items()},
+                }
+            )
+    return rows
+
+
+def _machine(facts: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    devices = {found["device"] for found in facts.values() if "device" in found}
+    return {"cpu_count": os.cpu_count(), "device": ", ".join(sorted(devices)) or None}
+
+
+def _notes(
+    recipe: Recipe, corpus: Corpus, start: dict[str, Any], facts: Mapping[str, dict[str, Any]]
+) -> list[str]:
+    notes = list(corpus.report.get("notes", []))
+    if "teacher_nll" in start and start["teacher_nll"] >= start["student_nll"]:
+        notes.append(
+            "The teacher was no better than the student on validation before training: "
+            f"{start['teacher_nll']:.3f} against {start['student_nll']:.3f} nats per token."
+        )
+    for (name, direction), pairs in corpus.tests.items():
+        if len(pairs) < FEW_SEGMENTS:
+            notes.append(
+                f"{name} {direction} has only {len(pairs)} segments: differences between systems "
+                "say little, whatever their p-values."
+            )
+    damped = {m.name for m in recipe.methods if m.objective == "self_evolution"}
+    for label, found in facts.items():
+        if found.get("hard_share_end", 0) > 0.5 and label.rpartition(".seed")[0] in damped:
+            notes.append(
+                f"{label}: {found['hard_share_end']:.0%} of the tokens were still hard at the end; "
+                "the method damps the gradient of hard tokens, so it learned from few."
+            )
+    if len(recipe.seeds) == 1:
+        notes.append(
+            "One seed: p-values speak of the test sentences only, not of another training run."
+        )
+    return notes

@@ -1,0 +1,393 @@
+"""The stage in which the teacher writes text for students: it translates the training sources.
+
+In RUN/teacher_text/KIND, where KIND is `teacher` (the best translation of each sentence) or
+`nearest` (of the K best the one nearest to the reference):
+
+    shards/*.jsonl        what the teacher said, a sentence a line: source, hypotheses, scores
+    pairs.jsonl           the training pairs that this makes
+    DIRECTION.src, .hyp   the same as plain text, each pair once
+    left_out.json         what of it nobody should be trained on, with counts and examples
+
+Shards depend on the teacher, the prompt and how it decodes: a killed run goes on behind the last
+one, and when the text changes only new sentences are translated. Where both kinds are asked for
+with beams of the same size, one search serves both.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from evokd.data.cleaning import CleaningReport
+from evokd.data.corpus import Corpus
+from evokd.data.hypotheses import Candidate, reason_to_leave_out
+from evokd.data.pairs import Pair, read_pairs, write_pairs
+from evokd.data.store import UNPAIRED
+from evokd.data.textfiles import read_lines
+from evokd.errors import InputError
+from evokd.evaluate.nearest import Similarity, nearest, sentence_bleu
+from evokd.recipe.judging import DecodingSettings
+from evokd.rundir import (
+    MANIFEST,
+    Stage,
+    fingerprint,
+    hash_file,
+    read_json,
+    write_json,
+    write_text,
+)
+from evokd.study.context import Study, System, is_done, progress_bar
+
+Kind = Literal["teacher", "nearest"]
+PAIRS = "pairs.jsonl"
+LEFT_OUT = "left_out.json"
+SHARD_SENTENCES = 512
+PROBE_SENTENCES = 16
+"""Translated first where there is more than a shard to do, to tell how long that will take."""
+MANY = 0.1
+"""Share of pairs left out above which something is wrong with the teacher."""
+Said = dict[tuple[str, str], list[Candidate]]
+"""{(direction, source): translations, the teacher's favourite first}"""
+
+
+def make_teacher_text(study: Study, corpus: Stage, teacher: System, kind: Kind) -> Stage:
+    """Let the teacher translate the training sources (kind teacher: and the unpaired text).
+
+    Raises:
+        InputError: nothing to translate, nothing fit to train on, no BLEU for a target language.
+    """
+    folder, settings = _folder(study, kind), study.recipe.teacher_text
+    decoding, count = _decoding(study, kind)
+    how = fingerprint(
+        teacher.fingerprint,
+        vars(study.prompt),
+        decoding.model_dump(exclude={"batch_size", "batch_tokens"}),
+        count,
+    )
+    stage = Stage(
+        f"teacher text ({kind})",
+        folder,
+        fingerprint(how, _text_hashes(corpus, kind), settings.max_length_ratio),
+    )
+    if is_done(study, stage):
+        return stage
+    began = time.perf_counter()
+    pairs = _pairs_to_write(study.corpus, kind)
+    targets = dict.fromkeys(pair.target_language for pair in pairs)
+    # Before any hour is spent: a language may need a tokenizer that isn't installed.
+    similarity = {code: sentence_bleu(code) for code in targets if kind == "nearest"}
+    (folder / MANIFEST).unlink(missing_ok=True)
+    shards = _shards_to_use(study, stage, kind, how)
+    said = _translate(study, stage, shards, pairs, decoding, count)
+    if kind == "teacher":
+        said = {key: found[:1] for key, found in said.items()}
+    fit, left_out = _sift(pairs, said, settings.max_length_ratio)
+    if not fit:
+        raise InputError(
+            f"{stage.name}: none of its translations is fit to train on ({_reasons(left_out)}); "
+            f"see {shards}. Is the teacher fine-tuned for this task (teacher.sft), "
+            "with this prompt?"
+        )
+    chosen, facts = _chosen(fit, similarity)
+    _write(folder, [chosen[pair] for pair in pairs if pair in chosen], left_out)
+    facts = {
+        "beam": decoding.beam,
+        "candidates": count,
+        **_counts([said[key] for key in _keys(pairs)]),
+        "pairs": len(chosen),
+        "left_out": {reason: dropped.count for reason, dropped in left_out.reasons.items()},
+        **facts,
+    }
+    facts["mib"] = round(sum(f.stat().st_size for f in folder.rglob("*.*")) / 2**20, 2)
+    outputs = {PAIRS: hash_file(folder / PAIRS)}
+    stage.finish(time.perf_counter() - began, facts, outputs=outputs)
+    _tell(study, stage, left_out, facts)
+    return stage
+
+
+def teacher_pairs(study: Study, kind: Kind) -> list[Pair]:
+    """The training pairs of a finished stage: sources and what the teacher made of them.
+
+    They stand where the corpus has theirs, those of unpaired text behind; a pair that the corpus
+    has twice, for the weight of its direction, is here twice too.
+    """
+    return read_pairs(_folder(study, kind) / PAIRS)
+
+
+def told(study: Study, kind: Kind) -> dict[str, Any]:
+    """Of a finished stage, for the report: its facts, and what was left out with examples."""
+    folder = _folder(study, kind)
+    return {**read_json(folder / MANIFEST)["facts"], "sifted": read_json(folder / LEFT_OUT)}
+
+
+def _folder(study: Study, kind: Kind) -> Path:
+    return study.folder / "teacher_text" / kind
+
+
+def _decoding(study: Study, kind: Kind) -> tuple[DecodingSettings, int]:
+    """How the teacher decodes, and how many translations of a sentence are kept."""
+    settings = study.recipe.teacher_text
+    beam, count = settings.beam, 1
+    both = set(study.recipe.texts()) == set(get_args(Kind))
+    if kind == "nearest" or (both and beam == settings.candidates):  # one search serves both
+        beam = count = settings.candidates
+    return study.recipe.decoding.model_copy(update={"beam": beam}), count
+
+
+def _text_hashes(corpus: Stage, kind: Kind) -> list[str]:
+    """Of the text that this depends on; validation and test sets aren't translated."""
+    files = [corpus.folder / "train.jsonl"]
+    if kind == "teacher":
+        files.append(corpus.folder / UNPAIRED)
+    return [hash_file(path) for path in files if path.exists()]
+
+
+def _pairs_to_write(corpus: Corpus, kind: Kind) -> list[Pair]:
+    """Whose targets the teacher is to write."""
+    pairs = [*corpus.train, *(corpus.unpaired if kind == "teacher" else [])]
+    if not pairs:
+        raise InputError(
+            "text: nearest needs references, and corpus.train holds none; take text: teacher"
+        )
+    return pairs
+
+
+def _shards_to_use(study: Study, stage: Stage, kind: Kind, how: str) -> Path:
+    """A folder for what the teacher says: that of the other kind, if it says it in the same way."""
+    for other in get_args(Kind):
+        shared = _folder(study, other) / "shards"
+        made = shared / "made.json"
+        if other != kind and made.exists() and read_json(made)["fingerprint"] == how:
+            return shared
+    shards = stage.folder / "shards"
+    made = shards / "made.json"
+    if shards.exists() and not (made.exists() and read_json(made)["fingerprint"] == how):
+        study.note(
+            f"{stage.name}: stale, the teacher, the prompt or the decoding changed; made anew"
+        )
+        shutil.rmtree(stage.folder)
+    if not shards.exists():
+        write_json(made, {"fingerprint": how})
+    return shards
+
+
+def _translate(
+    study: Study,
+    stage: Stage,
+    folder: Path,
+    pairs: Sequence[Pair],
+    decoding: DecodingSettings,
+    count: int,
+) -> Said:
+    """What the teacher says to each source, as far as it isn't in the shards that are there."""
+    said = _read_shards(study, stage, folder)
+    directions = list(dict.fromkeys(pair.direction for pair in pairs))
+    sources = sorted(_keys(pairs), key=lambda key: directions.index(key[0]))
+    missing = [key for key in sources if key not in said]
+    if not missing:
+        return said
+    if len(missing) < len(sources):
+        study.note(f"{stage.name}: {len(sources) - len(missing)} sentences are there, gone on with")
+    study.note(
+        f"{stage.name}: {len(missing)} sentences, {decoding.beam} beams"
+        + (f", {count} translations of each" if count > 1 else "")
+        + _estimate(study, missing, decoding, count)
+    )
+    show, done = progress_bar(stage.name), 0
+    for number, shard in enumerate(_shards_of(missing), start=_next_number(folder)):
+
+        def report(lines: int, _: int, before: int = done) -> None:
+            show(before + lines, len(missing))
+
+        found = _ask(study, shard, decoding, count, report)
+        records = [
+            {
+                "direction": direction,
+                "source": source,
+                "hypotheses": [asdict(one) for one in found[direction, source]],
+            }
+            for direction, source in shard
+        ]
+        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
+        write_text(folder / f"{number:05d}.jsonl", "".join(lines))
+        said |= found
+        done += len(shard)
+    return said
+
+
+def _ask(
+    study: Study,
+    shard: Sequence[tuple[str, str]],
+    decoding: DecodingSettings,
+    count: int,
+    progress: Callable[[int, int], None] | bool = False,
+) -> Said:
+    """What the teacher says to sentences of one direction."""
+    from evokd.translate.nbest import candidates
+
+    lines = [source for _, source in shard]
+    source_code, target_code = shard[0][0].split("-")
+    made = candidates(study.teacher, lines, source_code, target_code, decoding, count, progress)
+    return dict(zip(shard, made, strict=True))
+
+
+def _estimate(
+    study: Study, missing: Sequence[tuple[str, str]], decoding: DecodingSettings, count: int
+) -> str:
+    """How long it will take, from some sentences of all lengths; nothing where that is soon seen.
+
+    Sentences of two or more directions are tried as if they were of one: the time is the same.
+    """
+    if len(missing) <= SHARD_SENTENCES:
+        return ""
+    direction = missing[0][0]
+    by_length = sorted((source for _, source in missing), key=len)
+    sample = by_length[:: -(-len(by_length) // PROBE_SENTENCES)]
+    tried = [(direction, source) for source in sample]
+    _ask(study, tried[:1], decoding, count)  # the first call of all takes longer
+    start = time.perf_counter()
+    _ask(study, tried, decoding, count)
+    seconds = (time.perf_counter() - start) * len(missing) / len(tried)
+    minutes = seconds / 60
+    spoken = f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{max(1, round(minutes))} min"
+    return f"; about {spoken} from a sample of {len(tried)}"
+
+
+def _shards_of(missing: Sequence[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """Neighbours of one direction, so many at a time."""
+    for _, group in groupby(missing, key=lambda key: key[0]):
+        keys = list(group)
+        for start in range(0, len(keys), SHARD_SENTENCES):
+            yield keys[start : start + SHARD_SENTENCES]
+
+
+def _read_shards(study: Study, stage: Stage, folder: Path) -> Said:
+    """What the teacher has said already. A damaged shard is removed."""
+    said: Said = {}
+    for path in folder.glob(".*.draft"):
+        path.unlink()
+    for path in sorted(folder.glob("*.jsonl")):
+        found: Said = {}
+        try:
+            for record in map(json.loads, read_lines(path)):
+                key = record["direction"], record["source"]
+                found[key] = [Candidate(**one) for one in record["hypotheses"]]
+        except (InputError, ValueError, KeyError, TypeError):
+            study.note(f"{stage.name}: {path} is damaged; what it held is translated again")
+            path.unlink()
+        else:
+            said |= found
+    return said
+
+
+def _next_number(folder: Path) -> int:
+    return max((int(path.stem) for path in folder.glob("*.jsonl")), default=-1) + 1
+
+
+def _sift(
+    pairs: Sequence[Pair], said: Said, max_length_ratio: float
+) -> tuple[dict[Pair, list[Pair]], CleaningReport]:
+    """For each pair its source's translations that are fit to train on, if there are any; and the
+    pairs that go without, with what is wrong with the first translation."""
+    fit, left_out = {}, CleaningReport()
+    for pair in dict.fromkeys(pairs):
+        left_out.read += 1
+        candidates = said[pair.direction, pair.source]
+        written = [replace(pair, target=one.text) for one in candidates]
+        reasons = [
+            reason_to_leave_out(each, one.stopped_by, max_length_ratio)
+            for each, one in zip(written, candidates, strict=True)
+        ]
+        good = [each for each, reason in zip(written, reasons, strict=True) if reason is None]
+        if good:
+            fit[pair] = good
+        else:
+            left_out.drop(str(reasons[0]), written[0])
+    left_out.kept = len(fit)
+    return fit, left_out
+
+
+def _chosen(
+    fit: Mapping[Pair, Sequence[Pair]], similarity: Mapping[str, Similarity]
+) -> tuple[dict[Pair, Pair], dict[str, Any]]:
+    """The teacher's favourite for each pair, or, with similarities by language, the translation
+    that is nearest to the reference; and what that brought."""
+    if not similarity:
+        return {pair: good[0] for pair, good in fit.items()}, {}
+    chosen: dict[Pair, Pair] = {}
+    before, after = [], []
+    show = progress_bar("nearest to the references")
+    for number, (pair, good) in enumerate(fit.items(), start=1):
+        near = similarity[pair.target_language]
+        place, score = nearest([each.target for each in good], pair.target, near)
+        chosen[pair] = good[place]
+        before.append(near(good[0].target, pair.target))
+        after.append(score)
+        show(number, len(fit))
+    return chosen, {
+        "bleu_of_best": round(statistics.fmean(before), 2),
+        "bleu_of_nearest": round(statistics.fmean(after), 2),
+        "not_the_best": sum(good[0] != chosen[pair] for pair, good in fit.items()),
+    }
+
+
+def _counts(said: Sequence[Sequence[Candidate]]) -> dict[str, Any]:
+    """What was translated. `mass_of_best`: the mean probability of the first translation, in
+    percent; Kim and Rush (2016) found 1.3 % (En-De) and 2.3 % (Th-En)."""
+    masses = [math.exp(candidates[0].log_probability) for candidates in said]
+    return {
+        "sentences": len(said),
+        "hypotheses": sum(len(candidates) for candidates in said),
+        "tokens": sum(one.tokens for candidates in said for one in candidates),
+        "mass_of_best": round(100 * statistics.fmean(masses), 4),
+    }
+
+
+def _write(folder: Path, pairs: Sequence[Pair], left_out: CleaningReport) -> None:
+    write_json(folder / LEFT_OUT, left_out.as_dict())
+    for path in [*folder.glob("*.src"), *folder.glob("*.hyp")]:
+        path.unlink()
+    for direction in dict.fromkeys(pair.direction for pair in pairs):
+        once = [pair for pair in dict.fromkeys(pairs) if pair.direction == direction]
+        for suffix, lines in (
+            ("src", [pair.source for pair in once]),
+            ("hyp", [pair.target for pair in once]),
+        ):
+            write_text(folder / f"{direction}.{suffix}", "".join(f"{line}\n" for line in lines))
+    write_pairs(folder / PAIRS, pairs)
+
+
+def _tell(study: Study, stage: Stage, left_out: CleaningReport, facts: dict[str, Any]) -> None:
+    study.note(
+        f"{stage.name}: {facts['pairs']} pairs from {facts['sentences']} sentences, "
+        f"{facts['mib']} MiB; left out: {_reasons(left_out)}"
+    )
+    if "bleu_of_nearest" in facts:
+        study.note(
+            f"{stage.name}: {facts['bleu_of_nearest']} sentence BLEU with the references, the "
+            f"teacher's first choices {facts['bleu_of_best']}; {facts['not_the_best']} pairs took "
+            "another than the first"
+        )
+    if left_out.read - left_out.kept > MANY * left_out.read:
+        study.note(
+            f"warning: {1 - left_out.kept / left_out.read:.0%} of the pairs have no translation "
+            f"that is fit to train on; {stage.folder / LEFT_OUT} shows some"
+        )
+
+
+def _reasons(left_out: CleaningReport) -> str:
+    found = [f"{reason} {dropped.count}" for reason, dropped in left_out.reasons.items()]
+    return ", ".join(found) or "none"
+
+
+def _keys(pairs: Iterable[Pair]) -> list[tuple[str, str]]:
+    """Each (direction, source) once."""
+    return list(dict.fromkeys((pair.direction, pair.source) for pair in pairs))

@@ -1,0 +1,81 @@
+"""Where an answer ends: at an end token, at the first newline after some text, at its cap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import StoppingCriteria
+
+from evokd.models.encoding import end_token_id
+from evokd.models.loading import Translator
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Which tokens end an answer.
+
+    Attributes:
+        ids: the end tokens.
+        newline: (vocabulary,) tokens whose text holds a newline.
+        text: (vocabulary,) tokens whose text holds anything but spaces.
+        text_first: (vocabulary,) tokens with such text in front of their first newline.
+    """
+
+    ids: tuple[int, ...]
+    newline: Tensor
+    text: Tensor
+    text_first: Tensor
+
+    @classmethod
+    def of(cls, translator: Translator) -> Ends:
+        model, tokenizer = translator.model, translator.tokenizer
+        own = model.generation_config.eos_token_id if model.generation_config else None
+        own_ends = own if isinstance(own, list) else [own]
+        ids = [tokenizer.eos_token_id, end_token_id(tokenizer, translator.prompt), *own_ends]
+        width = model.config.get_text_config().vocab_size
+        tokens = tokenizer.batch_decode(
+            [[i] for i in range(min(width, len(tokenizer)))], skip_special_tokens=True
+        )
+        tokens += [""] * (width - len(tokens))
+        heads = [token.partition("\n")[0].strip() for token in tokens]
+        return cls(
+            ids=tuple(dict.fromkeys(int(i) for i in ids if i is not None)),
+            newline=torch.tensor(["\n" in token for token in tokens], device=model.device),
+            text=torch.tensor([bool(token.strip()) for token in tokens], device=model.device),
+            text_first=torch.tensor([bool(head) for head in heads], device=model.device),
+        )
+
+    def after_newline(self, generated: Tensor) -> Tensor:
+        """Which rows end here: (rows, tokens so far) → (rows,) bool.
+
+        A newline ends an answer only after some text: models like to begin with one.
+        """
+        return self.newline_at(generated[:, -1], self.text[generated[:, :-1]].any(dim=1))
+
+    def newline_at(self, last: Tensor, had_text: Tensor) -> Tensor:
+        """The same from the last tokens (rows,) and whether text came before them (rows,) bool."""
+        return self.newline[last] & (had_text | self.text_first[last])
+
+    def final(self) -> Tensor:
+        """(vocabulary,) bool: the end tokens."""
+        table = torch.zeros_like(self.newline)
+        table[list(self.ids)] = True
+        return table
+
+
+class EndOfAnswer(StoppingCriteria):
+    """For transformers' generate: rows stop at a newline, or at a cap of their own."""
+
+    def __init__(self, ends: Ends, prompt_width: int, caps: Tensor):
+        self.ends = ends
+        self.prompt_width = prompt_width
+        self.caps = caps
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        generated = input_ids[:, self.prompt_width :]
+        # Beam search asks about several candidates of each row at once.
+        caps = self.caps.repeat_interleave(len(input_ids) // len(self.caps))
+        return self.ends.after_newline(generated) | (generated.shape[1] >= caps)
