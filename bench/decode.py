@@ -126,7 +126,7 @@ def make_task(arguments: argparse.Namespace) -> Task:
         text = Path(arguments.source).read_text(encoding="utf-8")
         lines = [line for line in text.split("\n") if line.strip()]
     else:
-        lines = [triple.english for triple in phrasebook(train=0, valid=0, test=400)["test"]]
+        lines = [sentence["en"] for sentence in phrasebook("test", 400)]
     source, target = arguments.direction.split("-")
     settings = DecodingSettings(
         batch_size=arguments.batch_size,
@@ -144,8 +144,8 @@ def label(path: str) -> str:
 
 def fresh_translators(device: torch.device, dtype: torch.dtype) -> dict[str, Translator]:
     """Random weights behind a tokenizer of the phrasebook's English and German."""
-    triples = phrasebook(train=5000, valid=0, test=0)["train"]
-    texts = [text for triple in triples for text in (triple.english, triple.german)]
+    sentences = phrasebook("train", 5000)
+    texts = [sentence[code] for sentence in sentences for code in ("en", "de")]
     tokenizer = train_tokenizer(texts, 4000, prompt_tags(["en", "de"]))
     return {
         name: Translator(

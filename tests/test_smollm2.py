@@ -89,8 +89,8 @@ def test_it_can_be_cut(translator, tmp_path):
 
 def test_its_vocabulary_can_be_cut(translator):
     tokenizer, prompt = translator.tokenizer, translator.prompt
-    triples = phrasebook(1, train=300, valid=0, test=0)["train"]
-    pairs = [Pair(one.german, one.english, "de", "en", "x:1") for one in triples]
+    triples = phrasebook("train", 300)
+    pairs = [Pair(one["de"], one["en"], "de", "en", "x:1") for one in triples]
     texts = [text for pair in pairs for text in (pair.source, pair.target)]
     data, _ = encode_corpus(pairs, tokenizer, prompt, 500)
     ids = used_ids(tokenizer, texts, (example["input_ids"] for example in data))

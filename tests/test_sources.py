@@ -500,6 +500,7 @@ def test_phrasebook(tmp_path):
     assert len(read(tmp_path, "phrasebook:train:5", ["en-de", "en-fr"])) == 5
     fails(tmp_path, "phrasebook:train:5", "not fr", directions=["en-fr"], languages=("en", "fr"))
     fails(tmp_path, "phrasebook:dev", "phrasebook:valid")
+    fails(tmp_path, "phrasebook:test:1001", "1000 sentences")
 
 
 # Formats and files

@@ -9,17 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evokd.data.language_request import Unit, Wanted, match_languages, record_unit
 from evokd.data.languages import language
+from evokd.data.phrasebook import LANGUAGES, phrasebook
 from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
-
-if TYPE_CHECKING:
-    from evokd.data.phrasebook import Triple
 
 
 @dataclass(frozen=True)
@@ -184,7 +181,7 @@ def read_phrasebook(wanted: Wanted, notes: list[str]) -> Iterator[Unit]:
     """A split of the embedded corpus: `phrasebook:train`, or `phrasebook:train:5000` for a size.
 
     Raises:
-        InputError: no such split.
+        InputError: no such split, or more than it holds.
     """
     match = _PHRASEBOOK.fullmatch(wanted.name)
     if match is None:
@@ -193,27 +190,10 @@ def read_phrasebook(wanted: Wanted, notes: list[str]) -> Iterator[Unit]:
             "phrasebook:test are accepted, with a size if you like: phrasebook:train:5000"
         )
     split, size = match[1], int(match[2]) if match[2] else None
-    codes = match_languages(wanted.languages, ("en", "de", "cs"))
+    codes = match_languages(wanted.languages, LANGUAGES)
     missing = [code for code in wanted.languages if code not in codes]
     if missing and wanted.explicit:
         raise InputError(f"{wanted.name} has en, de and cs, not {', '.join(missing)}")
-    for number, triple in enumerate(_triples(split, size), start=1):
-        texts = {"en": triple.english, "de": triple.german, "cs": triple.czech}
+    for number, texts in enumerate(phrasebook(split, size), start=1):
         found = {code: texts[spelling] for code, spelling in codes.items()}
         yield Unit(found, f"phrasebook:{split}#{number}")
-
-
-@lru_cache(maxsize=4)
-def _splits(split: str, size: int | None) -> dict[str, list[Triple]]:
-    from evokd.data.phrasebook import phrasebook
-
-    if size is None:
-        return phrasebook()
-    # Drawn in this order, and each without a look at those that come after it.
-    drawn = ("test", "valid", "train")
-    after = drawn[drawn.index(split) + 1 :]
-    return phrasebook(**{split: size, **dict.fromkeys(after, 0)})
-
-
-def _triples(split: str, size: int | None) -> list[Triple]:
-    return _splits(split if size is not None else "", size)[split]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evokd.data.grammar.words import Adjective, Noun
+from grammar.words import Adjective, Noun
 
 _ARTICLES = {"der": "m", "die": "f", "das": "n", "pl": "p"}
 

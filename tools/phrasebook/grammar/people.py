@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evokd.data.grammar import czech, german
-from evokd.data.grammar.words import Person
+from grammar import czech, german
+from grammar.words import Person
 
 _HE = ("he", "him", "his", ("er", "ihn", "ihm"), "sein", ("mu", "ho"), "M")
 _SHE = ("she", "her", "her", ("sie", "sie", "ihr"), "ihr", ("jí", "ji"), "f")

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evokd.data.grammar import calendar, people, places, things
-from evokd.data.grammar import czech as cs
-from evokd.data.grammar import english as en
-from evokd.data.grammar import german as de
-from evokd.data.grammar.words import Noun, Pattern, Person, Phrase
+from grammar import calendar, people, places, things
+from grammar import czech as cs
+from grammar import english as en
+from grammar import german as de
+from grammar.words import Noun, Pattern, Person, Phrase
 
 
 def czech_relative(noun: Noun) -> str:

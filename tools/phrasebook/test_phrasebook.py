@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import math
 import os
 import re
@@ -16,12 +17,12 @@ from itertools import combinations, product
 
 import pytest
 
-from evokd.data import phrasebook as book
-from evokd.data.grammar import calendar, czech, english, german, people, places, things, travelling
-from evokd.data.grammar import patterns as grammar
-from evokd.data.grammar.eating import czech_count, english_count, german_count
-from evokd.data.phrasebook import LANGUAGES, PATTERNS, Triple, phrasebook
-from evokd.errors import InputError
+import drawing as book
+import make
+from drawing import LANGUAGES, PATTERNS, Triple, phrasebook
+from grammar import calendar, czech, english, german, people, places, things, travelling
+from grammar import patterns as grammar
+from grammar.eating import czech_count, english_count, german_count
 
 
 @pytest.fixture(scope="module")
@@ -609,6 +610,13 @@ def test_the_same_in_another_process_with_other_hashes():
 PINNED = "a9bba7067fac6038"
 
 
+def test_the_package_ships_what_the_grammar_gives():
+    shipped = lzma.decompress(make.FILE.read_bytes())
+    assert hashlib.sha256(shipped).hexdigest() == hashlib.sha256(make.lines()).hexdigest(), (
+        "type python tools/phrasebook/make.py"
+    )
+
+
 def test_seeds_differ_and_the_test_split_does_not_depend_on_the_size_of_train():
     assert digest(seed=1) != digest(seed=2)
     assert phrasebook(3, 50, 10, 40)["test"] == phrasebook(3, 500, 20, 40)["test"]
@@ -616,12 +624,12 @@ def test_seeds_differ_and_the_test_split_does_not_depend_on_the_size_of_train():
 
 def test_more_than_there_is(monkeypatch):
     monkeypatch.setattr(grammar, "PATTERNS", grammar.PATTERNS[1:3])
-    with pytest.raises(InputError, match=r"the grammar gives about \d+"):
+    with pytest.raises(ValueError, match=r"the grammar gives about \d+"):
         phrasebook(train=5_000, valid=0, test=0)
 
 
 def test_negative_sizes_are_refused():
-    with pytest.raises(InputError, match="train is -1"):
+    with pytest.raises(ValueError, match="train is -1"):
         phrasebook(train=-1)
 
 
@@ -634,7 +642,7 @@ def test_negative_sizes_are_refused():
     ],
 )
 def test_what_is_mine_is_reflexive_where_i_am_the_subject(plain, own):
-    from evokd.data.grammar.shopping import _own
+    from grammar.shopping import _own
 
     assert _own(plain) == own
     made = phrasebook(train=2000, valid=50, test=50)["train"]

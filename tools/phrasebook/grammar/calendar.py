@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evokd.data.grammar.words import Count, Phrase
+from grammar.words import Count, Phrase
 
 DAYS = (
     Phrase("on Friday", "am Freitag", "v pátek"),

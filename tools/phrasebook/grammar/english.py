@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evokd.data.grammar.words import Adjective, Noun, Place
+from grammar.words import Adjective, Noun, Place
 
 # Words whose first letter misleads about their first sound.
 _SOUNDS_LIKE_CONSONANT = ("uni", "use", "euro", "one")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evokd.data.grammar import calendar, people, places
-from evokd.data.grammar.words import Pattern, Phrase
+from grammar import calendar, people, places
+from grammar.words import Pattern, Phrase
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from evokd.data.grammar import calendar, people, places, things
-from evokd.data.grammar import czech as cs
-from evokd.data.grammar import english as en
-from evokd.data.grammar import german as de
-from evokd.data.grammar.eating import czech_count, english_count, german_count
-from evokd.data.grammar.words import Pattern, Person, Phrase
+from grammar import calendar, people, places, things
+from grammar import czech as cs
+from grammar import english as en
+from grammar import german as de
+from grammar.eating import czech_count, english_count, german_count
+from grammar.words import Pattern, Person, Phrase
 
 _ROOMS = (
     Phrase("a double room", "ein Doppelzimmer", "dvoulůžkový pokoj", "double room"),

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from evokd.data.grammar import calendar, people, places, things
-from evokd.data.grammar import czech as cs
-from evokd.data.grammar import english as en
-from evokd.data.grammar import german as de
-from evokd.data.grammar.words import Pattern, Phrase
+from grammar import calendar, people, places, things
+from grammar import czech as cs
+from grammar import english as en
+from grammar import german as de
+from grammar.words import Pattern, Phrase
 
 _BY = (
     Phrase("by train", "mit dem Zug", "vlakem"),

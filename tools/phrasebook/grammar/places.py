@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from evokd.data.grammar import german
-from evokd.data.grammar.things import noun
-from evokd.data.grammar.words import CZECH_CASES, Noun, Place, Town
+from grammar import german
+from grammar.things import noun
+from grammar.words import CZECH_CASES, Noun, Place, Town
 
 _CZECH_TO_CASE = {"na": "acc", "do": "gen", "k": "dat"}
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from evokd.data.grammar import describing, eating, living, shopping, staying, travelling, weather
-from evokd.data.grammar.words import Pattern
+from grammar import describing, eating, living, shopping, staying, travelling, weather
+from grammar.words import Pattern
 
 PATTERNS: tuple[Pattern, ...] = (
     *shopping.PATTERNS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evokd.data.grammar.words import GERMAN_CASES, Adjective, Noun, Place
+from grammar.words import GERMAN_CASES, Adjective, Noun, Place
 
 _GENDERS = ("m", "f", "n", "p")
 

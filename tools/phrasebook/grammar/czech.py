@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evokd.data.grammar.words import CZECH_CASES, Adjective, Count, Noun, Place
+from grammar.words import CZECH_CASES, Adjective, Count, Noun, Place
 
 _GENDERS = ("M", "I", "f", "n", "p", "q")
 

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from evokd.data.grammar import calendar, people, things
-from evokd.data.grammar import czech as cs
-from evokd.data.grammar import german as de
-from evokd.data.grammar.things import noun
-from evokd.data.grammar.words import Count, Pattern, Phrase
+from grammar import calendar, people, things
+from grammar import czech as cs
+from grammar import german as de
+from grammar.things import noun
+from grammar.words import Count, Pattern, Phrase
 
 
 def english_count(count: Count, what: things.Countable) -> str:
