@@ -29,7 +29,7 @@ from transformers import GenerationConfig, StoppingCriteriaList
 
 from evokd.data.phrasebook import phrasebook
 from evokd.data.prompts import answer_line, load_prompt, prompt_tags
-from evokd.models.encoding import encode_prompts, filler_id
+from evokd.models.encoding import encode_prompts, pad_id_of
 from evokd.models.loading import (
     Translator,
     describe,
@@ -196,7 +196,7 @@ def measure(models: dict[str, Translator], task: Task, repeats: int) -> list[dic
 def plain_loop(translator: Translator, task: Task) -> list[str]:
     """Batches of 8 in input order through generate, each as slow as its longest answer."""
     model, tokenizer, settings = translator.model, translator.tokenizer, task.settings
-    ends, filler = Ends.of(translator), filler_id(tokenizer)
+    ends, filler = Ends.of(translator), pad_id_of(tokenizer)
     lines = []
     for at in range(0, len(task.lines), PLAIN_BATCH):
         sources = [line.strip() for line in task.lines[at : at + PLAIN_BATCH]]

@@ -20,7 +20,7 @@ from evokd.models.encoding import (
     encode_pair,
     encode_prompt,
     end_token_id,
-    filler_id,
+    pad_id_of,
 )
 from evokd.models.loading import train_tokenizer
 
@@ -159,7 +159,7 @@ def test_a_tokenizer_without_an_end_token_is_refused():
 
 def test_padding_is_masked_by_position_even_where_it_is_the_end_token(chatty):
     assert chatty.pad_token_id is None
-    pad = filler_id(chatty)
+    pad = pad_id_of(chatty)
     assert pad == chatty.eos_token_id
     prompt = load_prompt("chat")
     examples = [

@@ -18,7 +18,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from evokd.translate.continuous_batching import Budget, Request, decode_greedily, rows_can_leave
+from evokd.translate.continuous_batching import Budget, Request, decode_continuously, supports_continuous_batching
 from evokd.translate.stopping import EndOfAnswer, Ends
 
 VOCABULARY, FILLER = 96, 0
@@ -121,7 +121,7 @@ def by_generate(model, requests, batch_size):
 
 def by_our_loop(model, requests, budget, **how):
     found = {}
-    for group in decode_greedily(model, requests, ENDS, FILLER, budget, **how):
+    for group in decode_continuously(model, requests, ENDS, FILLER, budget, **how):
         assert group
         for place, ids in group:
             assert place not in found
@@ -132,7 +132,7 @@ def by_our_loop(model, requests, budget, **how):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_answers_are_those_of_generate(family):
     model, requests = build(FAMILIES[family]), make_requests(24)
-    assert rows_can_leave(model)
+    assert supports_continuous_batching(model)
     expected = by_generate(model, requests, batch_size=8)
     if family in ("llama", "gemma3"):
         assert expected == by_generate(model, requests, batch_size=1)
@@ -144,11 +144,11 @@ def test_answers_are_those_of_generate(family):
     assert ordered == [expected[i] for i in places]
 
 
-@pytest.mark.parametrize(("rows", "look_every"), [(1, 1), (1, 4), (4, 4), (12, 50)])
-def test_answers_depend_neither_on_rows_nor_on_how_often_one_looks(rows, look_every):
+@pytest.mark.parametrize(("rows", "sync_every"), [(1, 1), (1, 4), (4, 4), (12, 50)])
+def test_answers_depend_neither_on_rows_nor_on_how_often_one_looks(rows, sync_every):
     model, requests = build(FAMILIES["llama"]), make_requests(12)
     budget = Budget(rows, 10_000)
-    found = by_our_loop(model, requests, budget, look_every=look_every)
+    found = by_our_loop(model, requests, budget, sync_every=sync_every)
     assert found == by_generate(model, requests, 8)
 
 
@@ -204,8 +204,8 @@ def test_a_row_never_exceeds_the_positions_of_its_model():
     model = build(FAMILIES["gpt2"])
     requests = [Request([9] * 40, 24), Request([5] * 2, 60), *[Request([6] * 2, 62)] * 6]
     never = Ends((), *torch.zeros(3, VOCABULARY, dtype=torch.bool))
-    for look_every in (1, 7):
-        groups = list(decode_greedily(model, requests, never, FILLER, Budget(8, 400), look_every))
+    for sync_every in (1, 7):
+        groups = list(decode_continuously(model, requests, never, FILLER, Budget(8, 400), sync_every))
         assert sum(len(group) for group in groups) == 8
 
 
@@ -215,10 +215,10 @@ class OwnLlama(LlamaForCausalLM):
 
 def test_other_kinds_of_memory_are_left_to_generate():
     mamba = MambaConfig(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=1, state_size=4)
-    assert not rows_can_leave(build(mamba))
+    assert not supports_continuous_batching(build(mamba))
     llama4 = Llama4TextConfig(
         **SHAPE, attention_chunk_size=8, intermediate_size_mlp=48, num_local_experts=2
     )
-    assert not rows_can_leave(build(llama4))
-    assert not rows_can_leave(OwnLlama(FAMILIES["llama"]))
-    assert not rows_can_leave(torch.nn.Linear(2, 2))
+    assert not supports_continuous_batching(build(llama4))
+    assert not supports_continuous_batching(OwnLlama(FAMILIES["llama"]))
+    assert not supports_continuous_batching(torch.nn.Linear(2, 2))

@@ -248,7 +248,7 @@ def test_the_kernel_gets_what_it_knows_and_nothing_else(name, options, known, mo
     called = []
     monkeypatch.setattr(kernels, "available", lambda: True)
     monkeypatch.setattr(kernels, "row_pass", lambda objective, *a, **b: called.append(objective))
-    monkeypatch.setattr(rows, "bend", lambda *a: None)
+    monkeypatch.setattr(rows, "apply_softcap", lambda *a: None)
     monkeypatch.setattr(rows, "_is_float_on_cpu", lambda logits: False)
     monkeypatch.setattr(rows, "_in_torch", lambda *a: None)
     settings = objective_settings(name, **options)

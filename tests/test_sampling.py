@@ -12,13 +12,13 @@ from evokd.models.encoding import end_token_id
 from evokd.models.loading import Translator, fresh_model, train_tokenizer
 from evokd.recipe.models import FreshModel
 from evokd.translate import sampling
-from evokd.translate.continuous_batching import Budget, Request, decode_greedily, rows_can_leave
+from evokd.translate.continuous_batching import Budget, Request, decode_continuously, supports_continuous_batching
 from evokd.translate.sampling import TokenSampler
 from evokd.translate.stopping import Ends
 from tiny import VOCABULARY, tiny_llama
 
 END = 1
-SAMPLER = TokenSampler(end_ids=(END,), filler=0)
+SAMPLER = TokenSampler(end_ids=(END,), pad_id=0)
 
 
 def outspoken(model):
@@ -93,7 +93,7 @@ def test_a_low_temperature_is_greedy(model):
     nothing = torch.zeros(VOCABULARY, dtype=torch.bool)
     ends = Ends((END,), nothing, nothing, nothing)
     found = {}
-    for group in decode_greedily(model, requests, ends, 0, Budget(20, 1000)):
+    for group in decode_continuously(model, requests, ends, 0, Budget(20, 1000)):
         found |= dict(group)
     greedy = [SAMPLER._cut(found[i], 10) for i in range(12)]
     assert SAMPLER(model, prompts, [10] * 12, 1e-3, range(12)) == greedy
@@ -104,7 +104,7 @@ def test_generate_draws_the_same(model, monkeypatch):
     prompts, caps = prompts_of(30), [2 + i % 9 for i in range(30)]
     sampler = TokenSampler((END, 5), 0, budget=Budget(rows=8, tokens=100))
     expected = sampler(model, prompts, caps, 1.0, range(30))
-    monkeypatch.setattr(sampling, "rows_can_leave", lambda model: False)
+    monkeypatch.setattr(sampling, "supports_continuous_batching", lambda model: False)
     own = model.generation_config
     assert sampler(model, prompts, caps, 1.0, range(30)) == expected
     assert model.generation_config is own
@@ -112,7 +112,7 @@ def test_generate_draws_the_same(model, monkeypatch):
     mamba = outspoken(
         MambaForCausalLM(MambaConfig(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=1))
     )
-    assert not rows_can_leave(mamba)
+    assert not supports_continuous_batching(mamba)
     answers = sampler(mamba, prompts, caps, 1.0, range(30))
     assert len({tuple(answer) for answer in answers}) > 20
 
@@ -137,4 +137,4 @@ def test_a_translators_end_and_filler_are_known():
     translator = Translator(model, tokenizer, load_prompt("compact"))
     sampler = TokenSampler.of(translator, vocabulary_size=260)
     assert end_token_id(tokenizer, translator.prompt) in sampler.end_ids
-    assert (sampler.filler, sampler.vocabulary_size) == (tokenizer.pad_token_id, 260)
+    assert (sampler.pad_id, sampler.vocabulary_size) == (tokenizer.pad_token_id, 260)

@@ -16,7 +16,7 @@ from evokd.models.encoding import (
     encode_corpus,
     encode_pair,
     encode_prompt,
-    filler_id,
+    pad_id_of,
 )
 from evokd.models.loading import (
     Translator,
@@ -123,7 +123,7 @@ def test_it_translates_and_comes_back_from_disk(translator, tmp_path):
 def test_one_step_lowers_the_loss(translator):
     pairs = [Pair("The cat is black.", "Le chat est noir.", "en", "fr", "x:1")]
     examples = [encode_pair(translator.tokenizer, translator.prompt, p)._asdict() for p in pairs]
-    batch = collate(examples, filler_id(translator.tokenizer))
+    batch = collate(examples, pad_id_of(translator.tokenizer))
     optimizer = torch.optim.SGD(translator.model.parameters(), lr=1e-3)
     losses = []
     for _ in range(2):

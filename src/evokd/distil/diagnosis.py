@@ -12,7 +12,7 @@ from evokd.data.pairs import Pair
 from evokd.distil.objectives import IGNORED, Tokens
 from evokd.distil.teacher.signal import LiveTeacher, TeacherSignal
 from evokd.distil.train.run import method_settings
-from evokd.models.encoding import collate, encode_pair, filler_id
+from evokd.models.encoding import collate, encode_pair, pad_id_of
 from evokd.models.lm_head import final_hidden, head_of
 from evokd.models.loading import Translator
 from evokd.recipe.methods import MethodSettings
@@ -38,7 +38,7 @@ def diagnose(
     """
     signal = LiveTeacher(teacher) if isinstance(teacher, nn.Module) else teacher
     settings, _ = method_settings(method)
-    filler = filler_id(student.tokenizer)
+    filler = pad_id_of(student.tokenizer)
     device = next(student.model.parameters()).device
     student.model.eval()
     columns: list[Tensor] = []

@@ -44,15 +44,15 @@ class Example(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Frame:
+class RenderedPrompt:
     """A prompt with its languages filled in: the text around the source, and what follows.
 
-    `parts` are joined by the source; `lead` goes before a response: a space where the prompt ends
+    `parts` are joined by the source; `response_prefix` goes before a response: a space where the prompt ends
     in a word or a colon, so that the first word of a response is the token it is elsewhere.
     """
 
     parts: tuple[str, ...]
-    lead: str
+    response_prefix: str
     first_ids: tuple[int, ...]
     end_id: int
 
@@ -60,7 +60,7 @@ class Frame:
         return source.join(self.parts)
 
 
-def filler_id(tokenizer: Any) -> int:
+def pad_id_of(tokenizer: Any) -> int:
     """An id to fill up batches with; what it means doesn't matter, it is masked by position.
 
     No padding token is ever added: that would widen a pretrained vocabulary.
@@ -108,14 +108,14 @@ def encode_prompts(
     tokenizer: Any, prompt: Prompt, sources: Sequence[str], source_code: str, target_code: str
 ) -> list[list[int]]:
     """`encode_prompt` for many sentences of one direction at once."""
-    return _prompt_ids(tokenizer, _frame(tokenizer, prompt, source_code, target_code), sources)
+    return _prompt_ids(tokenizer, _rendered_prompt(tokenizer, prompt, source_code, target_code), sources)
 
 
 def encode_pair(tokenizer: Any, prompt: Prompt, pair: Pair) -> Example:
     """One pair as a training sequence: prompt, response, end token."""
-    frame = _frame(tokenizer, prompt, pair.source_language, pair.target_language)
-    before = _prompt_ids(tokenizer, frame, [pair.source])[0]
-    response = _response_ids(tokenizer, frame, [pair.target])[0]
+    rendered = _rendered_prompt(tokenizer, prompt, pair.source_language, pair.target_language)
+    before = _prompt_ids(tokenizer, rendered, [pair.source])[0]
+    response = _response_ids(tokenizer, rendered, [pair.target])[0]
     return Example(before + response, [IGNORED] * len(before) + response)
 
 
@@ -132,15 +132,15 @@ def encode_corpus(
         max_length: longest prompt + response + end token, in tokens.
         progress: called with the number of pairs done and of all.
     """
-    frames = {
-        direction: _frame(tokenizer, prompt, *direction)
+    rendered_prompts = {
+        direction: _rendered_prompt(tokenizer, prompt, *direction)
         for direction in dict.fromkeys((p.source_language, p.target_language) for p in pairs)
     }
     kept: list[list[int]] = []
     prompt_lengths: list[int] = []
     for start in range(0, len(pairs), _CHUNK):
         chunk = pairs[start : start + _CHUNK]
-        for before, response in _encode_chunk(tokenizer, frames, chunk):
+        for before, response in _encode_chunk(tokenizer, rendered_prompts, chunk):
             if len(before) + len(response) <= max_length:
                 kept.append(before + response)
                 prompt_lengths.append(len(before))
@@ -188,8 +188,8 @@ def collate(
     width = -(-int(lengths.max()) // pad_to_multiple) * pad_to_multiple
     real = np.arange(width) < lengths[:, None]
 
-    def padded(name: str, filler: int) -> Tensor:
-        values = np.full(real.shape, filler, dtype=np.int64)
+    def padded(name: str, value: int) -> Tensor:
+        values = np.full(real.shape, value, dtype=np.int64)
         values[real] = np.fromiter(chain.from_iterable(e[name] for e in examples), np.int64)
         return torch.from_numpy(values)
 
@@ -238,22 +238,22 @@ class LengthGroupedBatches(Sampler[int]):
 
 
 def _encode_chunk(
-    tokenizer: Any, frames: dict[tuple[str, str], Frame], pairs: Sequence[Pair]
+    tokenizer: Any, rendered_prompts: dict[tuple[str, str], RenderedPrompt], pairs: Sequence[Pair]
 ) -> list[tuple[list[int], list[int]]]:
     """(prompt ids, response ids) of each pair, in order; one call per direction."""
     encoded: list[tuple[list[int], list[int]]] = [([], [])] * len(pairs)
-    for direction, frame in frames.items():
+    for direction, rendered in rendered_prompts.items():
         places = [
             i for i, p in enumerate(pairs) if (p.source_language, p.target_language) == direction
         ]
-        prompts = _prompt_ids(tokenizer, frame, [pairs[i].source for i in places])
-        responses = _response_ids(tokenizer, frame, [pairs[i].target for i in places])
+        prompts = _prompt_ids(tokenizer, rendered, [pairs[i].source for i in places])
+        responses = _response_ids(tokenizer, rendered, [pairs[i].target for i in places])
         for place, before, response in zip(places, prompts, responses, strict=True):
             encoded[place] = (before, response)
     return encoded
 
 
-def _frame(tokenizer: Any, prompt: Prompt, source_code: str, target_code: str) -> Frame:
+def _rendered_prompt(tokenizer: Any, prompt: Prompt, source_code: str, target_code: str) -> RenderedPrompt:
     text = prompt.render(_SOURCE, source_code, target_code)
     if prompt.chat:
         text = _chat_text(tokenizer, text)
@@ -266,25 +266,25 @@ def _frame(tokenizer: Any, prompt: Prompt, source_code: str, target_code: str) -
     first_ids = () if prompt.chat else _added_in_front(tokenizer)
     if tokenizer.bos_token and parts[0].startswith(tokenizer.bos_token):
         first_ids = ()  # the template writes it itself
-    return Frame(parts, _lead(tokenizer, parts[-1]), first_ids, end_token_id(tokenizer, prompt))
+    return RenderedPrompt(parts, _response_prefix(tokenizer, parts[-1]), first_ids, end_token_id(tokenizer, prompt))
 
 
-def _prompt_ids(tokenizer: Any, frame: Frame, sources: Sequence[str]) -> list[list[int]]:
+def _prompt_ids(tokenizer: Any, rendered: RenderedPrompt, sources: Sequence[str]) -> list[list[int]]:
     specials = _specials(tokenizer)
-    own_specials = sum(len(specials.findall(part)) for part in frame.parts)
-    texts = [frame.text(source) for source in sources]
+    own_specials = sum(len(specials.findall(part)) for part in rendered.parts)
+    texts = [rendered.text(source) for source in sources]
     encoded = _ids(tokenizer, texts, literal=False)
     for i, (source, text) in enumerate(zip(sources, texts, strict=True)):
         if len(specials.findall(text)) != own_specials:
-            encoded[i] = _guarded_ids(tokenizer, frame, source, specials)
-    return [[*frame.first_ids, *ids] for ids in encoded]
+            encoded[i] = _guarded_ids(tokenizer, rendered, source, specials)
+    return [[*rendered.first_ids, *ids] for ids in encoded]
 
 
-def _guarded_ids(tokenizer: Any, frame: Frame, source: str, specials: re.Pattern[str]) -> list[int]:
+def _guarded_ids(tokenizer: Any, rendered: RenderedPrompt, source: str, specials: re.Pattern[str]) -> list[int]:
     """A prompt whose source looks like special tokens: only the template's own ones are parsed."""
     ids: list[int] = []
     pending = ""
-    for number, part in enumerate(frame.parts):
+    for number, part in enumerate(rendered.parts):
         pending += source if number else ""
         end = 0
         for special in specials.finditer(part):
@@ -296,9 +296,9 @@ def _guarded_ids(tokenizer: Any, frame: Frame, source: str, specials: re.Pattern
     return ids + (_ids(tokenizer, [pending], literal=True)[0] if pending else [])
 
 
-def _response_ids(tokenizer: Any, frame: Frame, targets: Sequence[str]) -> list[list[int]]:
-    texts = [frame.lead + target for target in targets]
-    return [[*ids, frame.end_id] for ids in _ids(tokenizer, texts, literal=True)]
+def _response_ids(tokenizer: Any, rendered: RenderedPrompt, targets: Sequence[str]) -> list[list[int]]:
+    texts = [rendered.response_prefix + target for target in targets]
+    return [[*ids, rendered.end_id] for ids in _ids(tokenizer, texts, literal=True)]
 
 
 def _ids(tokenizer: Any, texts: Sequence[str], literal: bool) -> list[list[int]]:
@@ -326,7 +326,7 @@ def _added_in_front(tokenizer: Any) -> tuple[int, ...]:
     return ()
 
 
-def _lead(tokenizer: Any, last_part: str) -> str:
+def _response_prefix(tokenizer: Any, last_part: str) -> str:
     """A space, if the prompt ends in text and the tokenizer doesn't add one by itself."""
     if not last_part or last_part[-1].isspace():
         return ""

@@ -51,7 +51,7 @@ class Head:
         """Scale and cap, in float32 or wider; differentiable unless in place."""
         logits = raw if raw.dtype == torch.float64 else raw.float()
         if in_place:
-            return bend(logits, self.scale, self.cap)
+            return apply_softcap(logits, self.scale, self.cap)
         if self.scale != 1.0:
             logits = logits * self.scale
         if self.cap is not None:
@@ -64,7 +64,7 @@ class Head:
         return self.finish(self.raw(hidden, size, out), in_place=out is not None)
 
 
-def bend(logits: Tensor, scale: float, cap: float | None) -> Tensor:
+def apply_softcap(logits: Tensor, scale: float, cap: float | None) -> Tensor:
     """A head's scale and soft cap, in place."""
     if cap is not None:
         return logits.mul_(scale / cap).tanh_().mul_(cap)

@@ -35,7 +35,7 @@ from transformers.utils import logging as hub_logging
 
 from evokd.data.prompts import Prompt
 from evokd.errors import InputError
-from evokd.models.encoding import end_token_id, filler_id
+from evokd.models.encoding import end_token_id, pad_id_of
 from evokd.recipe.models import FreshModel, ModelSettings
 
 PAD, BEGIN, END = "<pad>", "<s>", "</s>"
@@ -149,7 +149,7 @@ def fresh_config(settings: FreshModel, tokenizer: Any) -> LlamaConfig:
         num_key_value_heads=settings.kv_heads or settings.heads,
         max_position_embeddings=settings.max_positions,
         tie_word_embeddings=settings.tie_embeddings,
-        pad_token_id=filler_id(tokenizer),
+        pad_token_id=pad_id_of(tokenizer),
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=end_token_id(tokenizer),
     )
@@ -408,7 +408,7 @@ def _greedy(model: PreTrainedModel, tokenizer: Any, prompt: Prompt) -> Generatio
         do_sample=False,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=list(ends) if len(ends) > 1 else next(iter(ends)),
-        pad_token_id=filler_id(tokenizer),
+        pad_token_id=pad_id_of(tokenizer),
     )
 
 

@@ -27,8 +27,8 @@ def pack(batch: dict[str, Tensor], width_weight: float | None = 0.0) -> dict[str
 
     Returns:
         input_ids, position_ids, labels and pairs, each (rows, width) int64. `pairs` says which pair
-        of the batch a token is of, −1 for filler. The first token of a pair has no label: the
-        position before it belongs to another pair. Filler is at position 0, so it sees only itself.
+        of the batch a token is of, −1 for padding. The first token of a pair has no label: the
+        position before it belongs to another pair. Padding is at position 0, so it sees only itself.
     """
     real = batch["attention_mask"].bool()
     lengths: list[int] = real.sum(1).tolist()
@@ -44,8 +44,8 @@ def pack(batch: dict[str, Tensor], width_weight: float | None = 0.0) -> dict[str
     numbers = torch.arange(len(lengths), device=real.device)[:, None].expand_as(real)
     labels = batch["labels"].masked_fill(within == 0, IGNORED)
 
-    def laid(values: Tensor, filler: int) -> Tensor:
-        flat = values.new_full((len(rows) * width,), filler)
+    def laid(values: Tensor, padding: int) -> Tensor:
+        flat = values.new_full((len(rows) * width,), padding)
         flat[places] = values[real]
         return flat.view(len(rows), width)
 
@@ -69,7 +69,7 @@ def lay_out(
         lengths: tokens of each pair.
         width_weight: what a row's width adds to the cost of each of its positions, as a share of
             the cost without attention: attention under a dense mask looks at the whole row. None:
-            attention knows where pairs end (varlen), so all go into one row without any filler.
+            attention knows where pairs end (varlen), so all go into one row without any padding.
     """
     order = sorted(range(len(lengths)), key=lambda pair: -lengths[pair])
     if width_weight is None:
@@ -103,7 +103,7 @@ def _spread(lengths: Sequence[int], order: list[int], count: int) -> tuple[list[
 
 
 def pairs_of(batch: dict[str, Tensor]) -> Tensor:
-    """(B, T), the number of the pair that each token is of, −1 for filler; packed or padded."""
+    """(B, T), the number of the pair that each token is of, −1 for padding; packed or padded."""
     if "pairs" in batch:
         return batch["pairs"]
     mask = batch["attention_mask"]

@@ -41,17 +41,17 @@ class Kept:
 
 
 def calibration_batches(
-    data: Any, filler: int, pairs: int, batch_size: int = 16
+    data: Any, pad_id: int, pairs: int, batch_size: int = 16
 ) -> list[dict[str, Tensor]]:
     """Some pairs of a data set, spread evenly over it, as batches for `cut`.
 
     Args:
         data: input_ids and labels of each pair (`EncodedPairs`).
-        filler: an id to fill up batches with.
+        pad_id: an id to fill up batches with.
     """
     count = min(pairs, len(data))
     chosen = [data[i * len(data) // count] for i in range(count)]
-    batches = [collate(chosen[i : i + batch_size], filler) for i in range(0, count, batch_size)]
+    batches = [collate(chosen[i : i + batch_size], pad_id) for i in range(0, count, batch_size)]
     return [{k: v for k, v in batch.items() if k != "labels"} for batch in batches]
 
 

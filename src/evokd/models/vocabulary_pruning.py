@@ -36,7 +36,7 @@ from evokd.rundir import read_json, write_json
 KEPT_IDS = "kept_ids.json"
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _NAMED = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
-_MANNERS = (
+_TOKENIZER_KWARGS = (
     *("chat_template", "model_max_length", "padding_side", "truncation_side"),
     *("clean_up_tokenization_spaces", "split_special_tokens", "model_input_names"),
 )
@@ -238,7 +238,7 @@ def _sliced_tokenizer(tokenizer: Any, ids: Sequence[int]) -> PreTrainedTokenizer
     expected = {token_of[old]: new for old, new in place.items()}
     made = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(tree)),
-        **_manners(tokenizer, expected),
+        **_tokenizer_kwargs(tokenizer, expected),
     )
     if made.get_vocab() != expected:
         raise InputError(
@@ -266,15 +266,15 @@ def _renamed(processor: Any, place: dict[int, int]) -> Any:
     return processor
 
 
-def _manners(tokenizer: Any, known: dict[str, int]) -> dict[str, Any]:
+def _tokenizer_kwargs(tokenizer: Any, known: dict[str, int]) -> dict[str, Any]:
     """What transformers adds to a tokenizer: names of special tokens, the chat template, sides."""
-    manners = {name: getattr(tokenizer, name) for name in _MANNERS if hasattr(tokenizer, name)}
+    kwargs = {name: getattr(tokenizer, name) for name in _TOKENIZER_KWARGS if hasattr(tokenizer, name)}
     for name in _NAMED:
         token = getattr(tokenizer, f"{name}_token", None)
         if token is not None and token in known:
-            manners[f"{name}_token"] = token
+            kwargs[f"{name}_token"] = token
     extra = getattr(tokenizer, "extra_special_tokens", None) or ()
-    return manners | {
+    return kwargs | {
         "extra_special_tokens": [str(token) for token in extra if str(token) in known]
     }
 

@@ -17,7 +17,7 @@ def cut_from_teacher(study: Study, max_length: int) -> tuple[Translator, list[in
     """
     import torch
 
-    from evokd.models.encoding import filler_id
+    from evokd.models.encoding import pad_id_of
     from evokd.models.structured_pruning import calibration_batches, cut, describe_cut
     from evokd.models.vocabulary_pruning import slice_vocabulary, used_ids
 
@@ -26,7 +26,7 @@ def cut_from_teacher(study: Study, max_length: int) -> tuple[Translator, list[in
         study.folder / "teacher/model", study.device, torch.float32, study.prompt
     )
     data = study.encoded("reference", teacher.tokenizer, max_length)
-    batches = calibration_batches(data, filler_id(teacher.tokenizer), settings.calibration_pairs)
+    batches = calibration_batches(data, pad_id_of(teacher.tokenizer), settings.calibration_pairs)
     on_device = [{k: v.to(study.device) for k, v in batch.items()} for batch in batches]
     model, words, kept = cut(teacher.model, settings, on_device), teacher.tokenizer, None
     if settings.vocabulary == "corpus":

@@ -86,13 +86,13 @@ def check_cache(study: Study, cache: Stage, start: System) -> Stage | None:
         return stage
     from evokd.distil.teacher.topk_error import measure_error
     from evokd.distil.train.run import method_settings
-    from evokd.models.encoding import collate, filler_id
+    from evokd.models.encoding import collate, pad_id_of
 
     began = time.perf_counter()
     stage.begin()
     student, teaching = load_system(study, start), study.teaching
     examples = _examples(study, study.student_tokenizer)
-    filler = filler_id(student.tokenizer)
+    filler = pad_id_of(student.tokenizer)
     padded = (collate(examples[i : i + 32], filler) for i in range(0, len(examples), 32))
     batches = ({k: v.to(study.device) for k, v in batch.items()} for batch in padded)
     found = measure_error(

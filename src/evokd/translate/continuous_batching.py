@@ -63,7 +63,7 @@ class Budget:
         return rows - len(present)
 
 
-def rows_can_leave(model: Any) -> bool:
+def supports_continuous_batching(model: Any) -> bool:
     """Whether this loop fits a model: one of transformers' own, whose memory is keys and values of
     all tokens, which takes positions and a mask as the plain decoders do.
 
@@ -90,21 +90,21 @@ def rows_can_leave(model: Any) -> bool:
 
 
 @torch.no_grad()
-def decode_greedily(
+def decode_continuously(
     model: Any,
     requests: Sequence[Request],
     ends: Ends,
-    filler: int,
+    pad_id: int,
     budget: Budget,
-    look_every: int | None = None,
+    sync_every: int | None = None,
     choose: Choose | None = None,
 ) -> Iterator[list[tuple[int, list[int]]]]:
     """Answer requests, best ordered from long to short.
 
     Args:
-        model: in evaluation mode, one for which `rows_can_leave`.
-        filler: the token that padding is made of.
-        look_every: steps from one look at which rows have ended to the next; default: 1 on a CPU,
+        model: in evaluation mode, one for which `supports_continuous_batching`.
+        pad_id: the token that padding is made of.
+        sync_every: steps from one look at which rows have ended to the next; default: 1 on a CPU,
             4 on a GPU, which runs ahead of Python until it is asked for a number.
         choose: what comes next; default: the most likely token.
 
@@ -114,30 +114,30 @@ def decode_greedily(
     """
     final = ends.final()
     choose = choose or _best
-    look_every = look_every or (1 if model.device.type == "cpu" else 4)
+    sync_every = sync_every or (1 if model.device.type == "cpu" else 4)
     begun = 0
     parts: list[tuple[_Rows, list[int]]] = []
     while begun < len(requests) or parts:
         present = [requests[rows.places[i]] for rows, keep in parts for i in keep]
         coming = budget.more(requests[begun : begun + budget.rows], present)
         if coming:
-            rows, logits = _prefilled(model, requests, range(begun, begun + coming), filler)
+            rows, logits = _prefilled(model, requests, range(begun, begun + coming), pad_id)
             rows.take(choose(logits, rows.numbers, rows.left), ends, final)
-            rows.settle()
+            rows.flush()
             parts.append((rows, list(range(coming))))
             begun += coming
         rows = _joined(model, parts)
         enough = -(-len(rows.places) // SHARE_TO_LEAVE)
-        while len(rows.chosen) % look_every or int(rows.ended.sum()) < enough:
+        while len(rows.chosen) % sync_every or int(rows.ended.sum()) < enough:
             rows.take(choose(_next_logits(model, rows), rows.numbers, rows.left), ends, final)
-        rows.settle()
+        rows.flush()
         ended = rows.ended.tolist()
         yield [(rows.places[i], rows.answers[i]) for i, done in enumerate(ended) if done]
         keep = [i for i, done in enumerate(ended) if not done]
         parts = [(rows, keep)] if keep else []
 
 
-class _RoomyLayer(DynamicLayer):
+class PreallocatedLayer(DynamicLayer):
     """Keys and values of a layer, (rows, heads, columns, size of a head), with room for columns to
     come: a new one is written, not concatenated, so that the others needn't be copied."""
 
@@ -209,7 +209,7 @@ class _Rows:
         # What has ended stays where it is until it leaves: some models know few positions.
         self.positions += ~self.ended
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Bring `answers` up to date."""
         if self.chosen:
             tokens = torch.stack(self.chosen, dim=1).tolist()
@@ -219,19 +219,19 @@ class _Rows:
 
 
 def _prefilled(
-    model: Any, requests: Sequence[Request], places: Sequence[int], filler: int
+    model: Any, requests: Sequence[Request], places: Sequence[int], pad_id: int
 ) -> tuple[_Rows, Tensor]:
     """Rows that have read their prompts, and the logits of each answer's first token, (rows, V)."""
     taken = [requests[place] for place in places]
     width = max(len(request.prompt_ids) for request in taken)
     padding = [width - len(request.prompt_ids) for request in taken]
     ids = [
-        [filler] * pad + list(request.prompt_ids)
+        [pad_id] * pad + list(request.prompt_ids)
         for pad, request in zip(padding, taken, strict=True)
     ]
     input_ids = torch.tensor(ids, device=model.device)
     seen = _seen(padding, width, model.device).long()
-    cache = Cache(layer_class_to_replicate=_RoomyLayer)
+    cache = Cache(layer_class_to_replicate=PreallocatedLayer)
     logits = model(
         input_ids=input_ids,
         attention_mask=seen,
@@ -299,10 +299,10 @@ def _joined(model: Any, parts: Sequence[tuple[_Rows, list[int]]]) -> _Rows:
     def together(name: str) -> Tensor:
         return torch.cat([getattr(rows, name)[keep] for rows, keep in selected])
 
-    cache = Cache(layer_class_to_replicate=_RoomyLayer)
+    cache = Cache(layer_class_to_replicate=PreallocatedLayer)
     for layers in zip(*(rows.cache.layers for rows, _ in selected), strict=True):
         old: list[tuple[Any, Tensor]] = list(zip(layers, (k for _, k in selected), strict=True))
-        layer = _RoomyLayer()
+        layer = PreallocatedLayer()
         layer.hold(
             _roomy([each.keys[:, :, -width:][keep] for each, keep in old], width),
             _roomy([each.values[:, :, -width:][keep] for each, keep in old], width),

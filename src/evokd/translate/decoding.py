@@ -23,11 +23,11 @@ from transformers import GenerationConfig, StoppingCriteriaList
 
 from evokd.data.prompts import answer_line
 from evokd.errors import InputError
-from evokd.models.encoding import encode_prompts, filler_id
+from evokd.models.encoding import encode_prompts, pad_id_of
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
 from evokd.rundir import write_text
-from evokd.translate.continuous_batching import Budget, Request, decode_greedily, rows_can_leave
+from evokd.translate.continuous_batching import Budget, Request, decode_continuously, supports_continuous_batching
 from evokd.translate.stopping import EndOfAnswer, Ends
 
 Progress = bool | Callable[[int, int], None]
@@ -227,12 +227,12 @@ def _answers(
 ) -> Iterator[list[tuple[Job, Answer]]]:
     """What the model makes of the jobs, in groups as they are done."""
     model, tokenizer = translator.model, translator.tokenizer
-    filler = filler_id(tokenizer)
+    pad_id = pad_id_of(tokenizer)
     requests = [Request(job.prompt_ids, job.cap) for job in jobs]
     if generate is not None:
-        groups = generate(requests, ends, filler)
+        groups = generate(requests, ends, pad_id)
     else:
-        groups = by_model(model, requests, ends, filler, settings)
+        groups = by_model(model, requests, ends, pad_id, settings)
     for group in groups:
         yield [
             (jobs[place], answer_of(tokenizer, ids, jobs[place].cap, ends)) for place, ids in group
@@ -243,7 +243,7 @@ def by_model(
     model: Any,
     requests: Sequence[Request],
     ends: Ends,
-    filler: int,
+    pad_id: int,
     settings: DecodingSettings,
     best: int = 1,
 ) -> Groups:
@@ -254,17 +254,17 @@ def by_model(
         best: answers to a request, at most the beam; they follow each other, the best first.
     """
     assert best <= settings.beam, f"{best} answers of a beam of {settings.beam}"
-    if settings.beam == 1 and rows_can_leave(model):
+    if settings.beam == 1 and supports_continuous_batching(model):
         budget = Budget(settings.batch_size, settings.batch_tokens)
-        return decode_greedily(model, requests, ends, filler, budget)
-    return _generated(model, requests, ends, filler, settings, best)
+        return decode_continuously(model, requests, ends, pad_id, budget)
+    return _generated(model, requests, ends, pad_id, settings, best)
 
 
 def _generated(
     model: Any,
     requests: Sequence[Request],
     ends: Ends,
-    filler: int,
+    pad_id: int,
     settings: DecodingSettings,
     best: int,
 ) -> Groups:
@@ -275,7 +275,7 @@ def _generated(
         count = budget.more(requests[begun : begun + budget.rows])
         batch = requests[begun : begun + count]
         width = max(len(request.prompt_ids) for request in batch)
-        input_ids = torch.full((count, width), filler, dtype=torch.long)
+        input_ids = torch.full((count, width), pad_id, dtype=torch.long)
         attention_mask = torch.zeros_like(input_ids)
         for row, request in enumerate(batch):
             start = width - len(request.prompt_ids)
@@ -292,7 +292,7 @@ def _generated(
                 length_penalty=settings.length_penalty,
                 max_new_tokens=int(caps.max()),
                 eos_token_id=list(ends.ids),
-                pad_token_id=filler,
+                pad_token_id=pad_id,
             ),
             stopping_criteria=StoppingCriteriaList([EndOfAnswer(ends, width, caps)]),
         )[:, width:].tolist()

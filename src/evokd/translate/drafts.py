@@ -159,7 +159,7 @@ def check_draft(teacher: Translator, student: Translator, beam: int = 1) -> None
 
 
 def answer_with_draft(
-    model: Any, draft: Any, request: Request, ends: Ends, filler: int, draft_tokens: int
+    model: Any, draft: Any, request: Request, ends: Ends, pad_id: int, draft_tokens: int
 ) -> tuple[list[int], Count]:
     """An answer's tokens, which may go on behind its end; both models within `as_draft`."""
     prompt = torch.tensor([list(request.prompt_ids)], device=model.device)
@@ -174,7 +174,7 @@ def answer_with_draft(
                 do_sample=False,
                 max_new_tokens=request.cap,
                 eos_token_id=list(ends.ids),
-                pad_token_id=filler,
+                pad_token_id=pad_id,
             ),
             stopping_criteria=StoppingCriteriaList([passes]),
         )

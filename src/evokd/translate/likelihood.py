@@ -23,7 +23,7 @@ from evokd.models.encoding import (
     encode_corpus,
     encode_prompts,
     end_token_id,
-    filler_id,
+    pad_id_of,
 )
 from evokd.models.lm_head import Head, final_hidden, head_of
 from evokd.models.loading import Translator
@@ -95,7 +95,7 @@ def log_probabilities(
         progress(done, len(sequences))
     with _evaluating(model):
         for places in _batches([(p, len(sequences[p]["input_ids"])) for p in asked], batch_tokens):
-            batch = collate([sequences[p] for p in places], filler_id(translator.tokenizer))
+            batch = collate([sequences[p] for p in places], pad_id_of(translator.tokenizer))
             for place, score in zip(places, batch_scores(model, head, batch), strict=True):
                 scores[place] = score
             done += len(places)

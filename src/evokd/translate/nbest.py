@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from evokd.data.hypotheses import Candidate
-from evokd.models.encoding import IGNORED, collate, filler_id
+from evokd.models.encoding import IGNORED, collate, pad_id_of
 from evokd.models.lm_head import head_of
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
@@ -51,14 +51,14 @@ def candidates(
     """
     settings = settings or DecodingSettings()
     model, tokenizer = translator.model, translator.tokenizer
-    filler, ends = filler_id(tokenizer), Ends.of(translator)
+    pad_id, ends = pad_id_of(tokenizer), Ends.of(translator)
     jobs = jobs_of(translator, lines, source_code, target_code, settings)
     requests = [Request(job.prompt_ids, job.cap) for job in jobs]
     found: list[list[Candidate]] = [[] for _ in lines]
     done = len(lines) - len(jobs)
     with plain_settings(model), reported(progress, len(lines)) as report:
         report(done, len(lines))
-        for group in by_model(model, requests, ends, filler, settings, count):
+        for group in by_model(model, requests, ends, pad_id, settings, count):
             written: dict[tuple[int, str], tuple[list[int], Answer]] = {}
             for place, ids in group:
                 answer = answer_of(tokenizer, ids, jobs[place].cap, ends)
@@ -80,7 +80,7 @@ def _log_probabilities(
     settings: DecodingSettings,
 ) -> list[float]:
     """Of answers after prompts, as many at once as the settings allow."""
-    model, filler = translator.model, filler_id(translator.tokenizer)
+    model, pad_id = translator.model, pad_id_of(translator.tokenizer)
     head, budget = head_of(model), Budget(settings.batch_size, settings.batch_tokens)
     order = sorted(range(len(sequences)), key=lambda i: -sum(map(len, sequences[i])))
     waiting = [Request([*sequences[i][0], *sequences[i][1]], 0) for i in order]
@@ -92,6 +92,6 @@ def _log_probabilities(
             {"input_ids": [*prompt, *answer], "labels": [IGNORED] * len(prompt) + answer}
             for prompt, answer in (sequences[i] for i in places)
         ]
-        found = batch_scores(model, head, collate(examples, filler))
+        found = batch_scores(model, head, collate(examples, pad_id))
         scores |= {i: score.log_probability for i, score in zip(places, found, strict=True)}
     return [scores[i] for i in range(len(sequences))]

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from evokd.models.encoding import filler_id
+from evokd.models.encoding import pad_id_of
 from evokd.models.loading import Translator
-from evokd.translate.continuous_batching import Budget, Request, decode_greedily, rows_can_leave
+from evokd.translate.continuous_batching import Budget, Request, decode_continuously, supports_continuous_batching
 from evokd.translate.stopping import Ends
 
 DEFAULT_BUDGET = Budget(rows=256, tokens=16384)
@@ -30,13 +30,13 @@ class TokenSampler:
 
     Attributes:
         end_ids: tokens that end an answer.
-        filler: the token that padding is made of.
+        pad_id: the token that padding is made of.
         vocabulary_size: only the first so many tokens are drawn; default: all.
         budget: what is decoded at once.
     """
 
     end_ids: tuple[int, ...]
-    filler: int
+    pad_id: int
     vocabulary_size: int | None = None
     budget: Budget = DEFAULT_BUDGET
 
@@ -49,7 +49,7 @@ class TokenSampler:
     ) -> TokenSampler:
         """What ends an answer of this translator; a newline doesn't."""
         ends = Ends.of(translator).ids
-        return cls(ends, filler_id(translator.tokenizer), vocabulary_size, budget)
+        return cls(ends, pad_id_of(translator.tokenizer), vocabulary_size, budget)
 
     @torch.no_grad()
     def __call__(
@@ -90,15 +90,15 @@ class TokenSampler:
             [seeds[i] for i in order], chosen, temperature, self.vocabulary_size, model.device
         )
         groups = (
-            decode_greedily(
+            decode_continuously(
                 model,
                 chosen,
                 self._ends(width, model.device),
-                self.filler,
+                self.pad_id,
                 self.budget,
                 choose=draw,
             )
-            if rows_can_leave(model)
+            if supports_continuous_batching(model)
             else self._generated(model, chosen, draw)
         )
         for group in groups:
@@ -139,7 +139,7 @@ class TokenSampler:
     ) -> list[tuple[int, list[int]]]:
         prompts = [list(requests[place].prompt_ids) for place in places]
         width = max(len(ids) for ids in prompts)
-        rows = [[self.filler] * (width - len(ids)) + ids for ids in prompts]
+        rows = [[self.pad_id] * (width - len(ids)) + ids for ids in prompts]
         seen = [[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts]
         made = model.generate(
             torch.tensor(rows, device=model.device),
@@ -148,7 +148,7 @@ class TokenSampler:
                 do_sample=False,
                 max_new_tokens=max(requests[place].cap for place in places),
                 eos_token_id=list(self.end_ids),
-                pad_token_id=self.filler,
+                pad_token_id=self.pad_id,
             ),
             logits_processor=LogitsProcessorList([_Drawn(draw, places, width)]),
         )

@@ -89,25 +89,25 @@ def translate_with_draft(
     counts: list[Count] = []
     seconds: list[tuple[float, float]] = []
 
-    def generate(requests: Sequence[Request], ends: Ends, filler: int) -> Groups:
+    def generate(requests: Sequence[Request], ends: Ends, pad_id: int) -> Groups:
         timed = _spread(len(requests), timed_lines)
         for place, request in enumerate(requests):
             start = time.perf_counter()
             if has_room(student.model, request):
                 ids, count = answer_with_draft(
-                    teacher.model, student.model, request, ends, filler, draft_tokens
+                    teacher.model, student.model, request, ends, pad_id, draft_tokens
                 )
             else:
-                ids, count = alone(request, ends, filler)
+                ids, count = alone(request, ends, pad_id)
             counts.append(count)
             done = time.perf_counter()
             if place in timed:
-                alone(request, ends, filler)
+                alone(request, ends, pad_id)
                 seconds.append((time.perf_counter() - done, done - start))
             yield [(place, ids)]
 
-    def alone(request: Request, ends: Ends, filler: int) -> tuple[list[int], Count]:
-        groups = by_model(teacher.model, [request], ends, filler, settings)
+    def alone(request: Request, ends: Ends, pad_id: int) -> tuple[list[int], Count]:
+        groups = by_model(teacher.model, [request], ends, pad_id, settings)
         ((_, ids),) = (pair for group in groups for pair in group)
         tokens = end_of(ids, request.cap, ends)[1]
         return ids, Count(tokens, teacher_passes=tokens)
@@ -186,8 +186,8 @@ def greedy_answers(
     settings = (settings or DecodingSettings()).model_copy(update={"beam": 1})
     said: dict[int, Said] = {}
 
-    def generate(requests: Sequence[Request], ends: Ends, filler: int) -> Groups:
-        for group in by_model(translator.model, requests, ends, filler, settings):
+    def generate(requests: Sequence[Request], ends: Ends, pad_id: int) -> Groups:
+        for group in by_model(translator.model, requests, ends, pad_id, settings):
             for place, ids in group:
                 request = requests[place]
                 tokens = end_of(ids, request.cap, ends)[1]

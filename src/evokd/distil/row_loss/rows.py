@@ -26,7 +26,7 @@ from evokd.distil.row_loss.closed_forms import (
     closed_form,
 )
 from evokd.distil.tokens import ObjectiveSettings
-from evokd.models.lm_head import bend
+from evokd.models.lm_head import apply_softcap
 
 _LOGITS_AT_ONCE = 1 << 19
 """What torch works on at a time, so that what it makes on the way stays in the cache."""
@@ -90,7 +90,7 @@ def row_pass(
             cap=cap,
             gradient=gradient,
         )
-    bend(student, scale, cap)
+    apply_softcap(student, scale, cap)
     arguments = (form, student, teacher, labels, weights, hard, scale, cap, gradient)
     if _is_float_on_cpu(student) and (teacher is None or _is_float_on_cpu(teacher)):
         compiled = rows_in_c.load()
