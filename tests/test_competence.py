@@ -8,10 +8,10 @@ import torch
 from sacrebleu import sentence_chrf
 
 from evokd.distil.train import example_weights as competence
-from evokd.distil.train.example_weights import FILE, WeightedPairs, competence_weights, weights_of
 from evokd.distil.train.on_policy import prompt_length
 from evokd.errors import InputError
-from evokd.recipe.methods import CompetenceSettings
+from evokd.extras import CompetenceSettings
+from evokd.extras.competence import FILE, WeightedPairs, competence_weights, weights_of
 from tiny import copy_task, tiny_llama
 
 END = 1

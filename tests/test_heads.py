@@ -13,8 +13,8 @@ from transformers import LlamaForCausalLM, TrainingArguments
 from evokd import DistillationTrainer, token_loss
 from evokd.distil.chunked_loss import objective_on_hidden
 from evokd.distil.metrics import Statistics
-from evokd.distil.objectives import IGNORED, OBJECTIVES, objective_settings
-from evokd.distil.teacher.signal import HeadedHidden, LiveTeacher
+from evokd.distil.objectives import IGNORED, LOSSES, objective_settings
+from evokd.distil.teacher.signal import LazyLogits, LiveTeacher
 from evokd.models.encoding import collate
 from evokd.models.lm_head import Head, check_head, final_hidden, head_of
 from tiny import VOCABULARY, copy_task, tiny_llama
@@ -167,7 +167,7 @@ def test_an_adapter_in_the_head_is_refused():
 # Autocast
 
 
-@pytest.mark.parametrize("objective", sorted(OBJECTIVES))
+@pytest.mark.parametrize("objective", sorted(LOSSES))
 def test_autocast_rounds_nothing_in_the_objective(objective):
     """Sums over the vocabulary in half precision would move difficulty across Γ.
 
@@ -185,7 +185,7 @@ def test_autocast_rounds_nothing_in_the_objective(objective):
             objective_settings(objective),
             hidden,
             Head(weight),
-            HeadedHidden(seen, Head(read)),
+            LazyLogits(seen, Head(read)),
             labels,
             chunk_tokens=16,
             statistics=statistics,

@@ -17,7 +17,7 @@ from transformers import TrainingArguments
 from evokd import DistillationTrainer, token_loss
 from evokd.distil.objectives import IGNORED, objective_settings
 from evokd.distil.schedules import linear
-from evokd.distil.token_selection import TokenQueue
+from evokd.distil.token_selection import TokenHistory
 from tiny import copy_task, tiny_llama
 
 HERE = Path(__file__).parent
@@ -342,8 +342,8 @@ def test_1_process_equals_2(tmp_path, monkeypatch):
         import sys
         sys.path.insert(0, {str(HERE)!r})
         import torch
-        from evokd.distil.beta_network import BetaNetwork
-        from evokd.distil.gamma_schedules import running_quantile
+        from evokd.extras.beta_network import BetaNetwork
+        from evokd.distil.train.gamma_rules import running_quantile
         from evokd.distil.objectives import objective_settings
         from evokd.distil.train.on_policy import OnPolicy
         from evokd.recipe.methods import OnPolicySettings
@@ -547,7 +547,7 @@ def test_betas_are_predicted_for_each_batch_and_taught_once_a_step(tmp_path):
 
 
 def test_memory_reaches_the_objective_and_rests_in_evaluation(tmp_path):
-    memory = TokenQueue(50)
+    memory = TokenHistory(50)
     settings = objective_settings("selective_kd", queue=50)
     _, made = trained(tmp_path, objective="selective_kd", settings=settings, memory=memory, steps=3)
     assert len(memory) == 50

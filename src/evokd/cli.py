@@ -14,7 +14,7 @@ from typing import Any
 
 from evokd.errors import InputError
 from evokd.recipe.file import check_recipe, load_recipe
-from evokd.recipe.methods import METHOD_NAMES
+from evokd.recipe.objectives import method_names
 from evokd.recipe.recipe import Recipe
 from evokd.rundir import versions
 
@@ -346,9 +346,9 @@ def _parser() -> argparse.ArgumentParser:
         "--method",
         nargs="+",
         action="extend",
-        choices=METHOD_NAMES,
+        choices=method_names(),
         metavar="METHOD",
-        help=f"default: self_evolution; of {', '.join(METHOD_NAMES)}",
+        help=f"default: self_evolution; of {', '.join(method_names())}",
     )
     p.add_argument("--prompt", default="parrot", help="parrot, alma, chat, compact or a file")
     p.add_argument("--teacher-as-is", action="store_true", help="don't fine-tune the teacher first")

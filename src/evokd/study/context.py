@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from evokd.data.store import load_corpus
 from evokd.errors import InputError
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.models import ModelSettings
+from evokd.recipe.objectives import PAIR_WEIGHTS
 from evokd.recipe.recipe import Recipe
 from evokd.recipe.training import TrainingSettings
 from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file, read_json, write_json
@@ -86,7 +88,7 @@ class Study:
 
         cached = CachedTeacher(cache_folder(self), identity_of_teacher(self))
         tokenizer = load_tokenizer(ModelSettings(model=str(self.folder / "teacher/model")))
-        words = f"cached, {cached.contents.words()}"
+        words = f"cached, {cached.spec.words()}"
         return self._in_students_words(Teaching(cached, tokenizer, words))
 
     def live_teaching(self) -> Teaching:
@@ -196,8 +198,8 @@ def train_student(
     Args:
         masks: of weights, by name; what is 0 there stays 0.
     """
-    from evokd.distil.train.example_weights import competence_weights
     from evokd.distil.train.run import Training, train
+    from evokd.distil.train.weighted_pairs import PairsToWeigh
     from evokd.translate.decoding import text_of as text_of_ids
     from evokd.translate.sampling import TokenSampler
 
@@ -212,35 +214,39 @@ def train_student(
     train_set = study.encoded(method.text, words, longest)
     valid_set = study.encoded("valid", words, longest) if study.corpus.valid else None
     for data in (train_set, valid_set):
-        if teaching is not None and data is not None and hasattr(teaching.signal, "check_holds"):
+        if teaching is not None and data is not None:
             teaching.signal.check_holds(data)
-    sampler, weights = None, None
-    if method.on_policy is not None or method.competence is not None:
+    sampler = None
+    if method.on_policy is not None or method.pair_weights:
         sampler = TokenSampler.of(student, size)
-    if method.competence is not None and sampler is not None:
-        weights = competence_weights(
+    weights = None
+    for key, settings in method.pair_weights.items():
+        assert sampler is not None
+        pairs = PairsToWeigh(
             student.model,
             sampler,
             train_set,
             lambda ids: text_of_ids(words, ids),
-            method.competence,
             stage.folder,
-            seed=seed,
-            note=study.note,
-            progress=progress_bar(f"competence {stage.label}"),
+            seed,
+            study.note,
+            progress_bar(f"{key} {stage.label}"),
         )
-    return train(
-        Training(stage.name, stage.folder, training, method, seed, study.device),
-        student.model,
-        None if teaching is None else teaching.signal,
-        train_set,
-        valid_set,
+        weights = import_module(PAIR_WEIGHTS[key].module).pair_weights(pairs, settings)
+    work = Training(
+        label=stage.name,
+        folder=stage.folder,
+        settings=training,
+        method=method,
+        seed=seed,
+        device=study.device,
         vocabulary_size=size,
-        note=study.note,
         sampler=sampler,
         pair_weights=weights,
         masks=masks,
     )
+    signal = None if teaching is None else teaching.signal
+    return train(work, student.model, signal, train_set, valid_set, study.note)
 
 
 def diagnosed_pairs(study: Study) -> Any:

@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evokd.recipe.methods import GammaRule, MethodSettings
+from evokd.recipe.methods import RENAMED, MethodSettings
+from evokd.recipe.objectives import BETA_RULES
 from evokd.recipe.training import TrainingSettings, pruned_name
 from evokd.rundir import Stage, fingerprint, write_json
 from evokd.study.context import (
@@ -21,9 +22,6 @@ from evokd.study.context import (
     text_of,
     train_student,
 )
-
-RANKING = frozenset({"self_evolution_topk", "atkd", "selective_kd", "tip"})
-"""Objectives that choose among the tokens of a micro-batch (`distil.ranking.RANKED_BY`)."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +106,9 @@ def _student_stage(
     settings = method.model_dump(
         mode="json", exclude={"name", "start", "training"}, exclude_defaults=True
     )
+    for (key, old), new in RENAMED.items():  # a new name alone makes no other student
+        if settings.get(key) == new:
+            settings[key] = old
     return System(
         f"student {method.name}, seed {seed}",
         study.folder / "students" / f"{method.name}.seed{seed}",
@@ -163,12 +164,12 @@ def _retraining_of(study: Study, method: MethodSettings) -> TrainingSettings:
 def _parts_of_batches(method: MethodSettings, training: TrainingSettings) -> list[int]:
     """The size of micro-batches where it changes a student: some objectives choose among the tokens
     of each, the network that predicts β learns from one."""
-    ranked = isinstance(method.gamma, GammaRule) and method.gamma.rule == "quantile"
-    matters = ranked or method.objective in RANKING or method.beta == "network"
+    ranks = method.ranks_each_batch() or method.spec.ranked_by
+    matters = ranks or (isinstance(method.beta, str) and method.beta in BETA_RULES)
     return [training.micro_batch_size] if matters and training.micro_batch_size else []
 
 
 def _approximation(study: Study, method: MethodSettings) -> list[str]:
     """What of the teacher's signal changes a student: hidden states are as good as the teacher."""
     teacher = study.recipe.teacher
-    return [f"top{teacher.top_k}"] if teacher.signal == "topk" and method.objective != "sft" else []
+    return [f"top{teacher.top_k}"] if teacher.signal == "topk" and method.spec.needs_teacher else []

@@ -48,25 +48,23 @@ def make_cache(study: Study, corpus: Stage, teacher: System, check: bool = False
             *_beside_references(study),
         ),
     )
-    from evokd.distil.teacher.cache_reader import CATALOGUE
-    from evokd.distil.teacher.precompute import contents_for, write_cache
+    from evokd.distil.teacher.cache_reader import INDEX
+    from evokd.distil.teacher.precompute import cache_spec, write_cache
 
     done = is_done(study, stage)
     if done and not (check and _mend(study, stage.folder, thorough=True)):
         return stage
     began = time.perf_counter()
     model = study.teacher.model
-    contents = contents_for(
-        model, "topk" if settings.signal == "topk" else "hidden", settings.top_k
-    )
+    spec = cache_spec(model, "topk" if settings.signal == "topk" else "hidden", settings.top_k)
     identity = identity_of_teacher(study)
-    if (stage.folder / CATALOGUE).exists():
-        _remove_stale(study, stage.folder, contents, identity)
-    if not done and (stage.folder / CATALOGUE).exists():
+    if (stage.folder / INDEX).exists():
+        _remove_stale(study, stage.folder, spec, identity)
+    if not done and (stage.folder / INDEX).exists():
         _mend(study, stage.folder, thorough=False)
     (stage.folder / MANIFEST).unlink(missing_ok=True)
     facts = write_cache(
-        stage.folder, model, _pairs_to_read(study, longest), contents, identity, note=study.note
+        stage.folder, model, _pairs_to_read(study, longest), spec, identity, log=study.note
     )
     stage.finish(time.perf_counter() - began, facts)
     study.note(f"{stage.name}: {size_in_words(facts)}")
@@ -85,7 +83,6 @@ def check_cache(study: Study, cache: Stage, start: System) -> Stage | None:
     if is_done(study, stage):
         return stage
     from evokd.distil.teacher.topk_error import measure_error
-    from evokd.distil.train.run import method_settings
     from evokd.models.encoding import collate, pad_id_of
 
     began = time.perf_counter()
@@ -101,7 +98,7 @@ def check_cache(study: Study, cache: Stage, start: System) -> Stage | None:
         student.model,
         batches,
         shared_vocabulary_of(teaching, student).size,
-        method_settings(_looked_at(study))[0],
+        _looked_at(study).in_force()[1],
     )
     facts = {**found, **{k: v for k, v in cache.facts().items() if k.startswith("tail")}}
     study.note(f"{cache.name}: {error_in_words(facts)}")
@@ -168,9 +165,9 @@ def _pairs_to_read(study: Study, longest: int) -> list[Any]:
         data += [study.encoded("valid", words, longest), _examples(study, words)]
     if smaller is None:
         return data
-    from evokd.distil.teacher.sliced import Renamed
+    from evokd.distil.teacher.sliced import RemappedDataset
 
-    return [Renamed(one, smaller[1]) for one in data]
+    return [RemappedDataset(one, smaller[1]) for one in data]
 
 
 def _examples(study: Study, words: Any) -> list[dict[str, Any]]:
@@ -195,10 +192,10 @@ def _looked_at(study: Study) -> MethodSettings:
     return gated[0] if gated else MethodSettings(name="noevo", objective="noevo")
 
 
-def _remove_stale(study: Study, folder: Path, contents: Any, identity: dict[str, str]) -> None:
-    from evokd.distil.teacher.cache_reader import read_catalogue, what_changed
+def _remove_stale(study: Study, folder: Path, spec: Any, identity: dict[str, str]) -> None:
+    from evokd.distil.teacher.cache_reader import read_index, what_changed
 
-    changed = what_changed(read_catalogue(folder), contents, identity)
+    changed = what_changed(read_index(folder), spec, identity)
     if changed:
         study.note(f"cache: stale, {' and '.join(changed)} changed since it was written; made anew")
         shutil.rmtree(folder)

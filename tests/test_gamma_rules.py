@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from evokd.distil.chunked_loss import objective_on_hidden
-from evokd.distil.gamma_schedules import gate_of, objective_of, running_mean, running_quantile
 from evokd.distil.objectives import token_loss
 from evokd.distil.row_loss.closed_forms import Rows
 from evokd.distil.schedules import cosine, linear
-from evokd.distil.teacher.signal import HeadedHidden
+from evokd.distil.teacher.signal import LazyLogits
 from evokd.distil.tokens import ObjectiveSettings, Tokens
+from evokd.distil.train.gamma_rules import gate_of, objective_of, running_mean, running_quantile
 from evokd.models.lm_head import Head
 from evokd.recipe.methods import MethodSettings
 
@@ -232,7 +232,7 @@ def test_it_watches_what_is_compared_with_gamma(measure):
         settings,
         hidden,
         Head(weight),
-        HeadedHidden(teacher, Head(torch.eye(9))),
+        LazyLogits(teacher, Head(torch.eye(9))),
         labels,
         chunk_tokens=7,
         watch=gate.observe,

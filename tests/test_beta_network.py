@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from evokd.distil.beta_network import (
+from evokd.distil.teacher.signal import LazyLogits
+from evokd.distil.tokens import ObjectiveSettings, Tokens, mixture
+from evokd.extras.beta_network import (
     BetaNetwork,
     features_of,
     lookahead,
     skew_gradient,
 )
-from evokd.distil.teacher.signal import HeadedHidden
-from evokd.distil.tokens import ObjectiveSettings, Tokens, mixture
 from evokd.models.lm_head import Head
 
 SETTINGS = ObjectiveSettings()
@@ -136,7 +136,7 @@ def test_learn_hands_that_slope_to_the_weights():
     """Through features, net and sample: the mean cosine rises along −gradient."""
     hidden, weight, teacher, labels, _ = batch(16)
     head = Head(weight, cap=4.0)
-    said = HeadedHidden(teacher, Head(torch.eye(9, dtype=torch.float64)))
+    said = LazyLogits(teacher, Head(torch.eye(9, dtype=torch.float64)))
     net = BetaNetwork(seed=1)
     torch.nn.init.normal_(net.outer.weight, generator=torch.Generator().manual_seed(5))
     tokens = Tokens(head.logits(hidden), teacher, labels, SETTINGS)
@@ -172,7 +172,7 @@ def made_up(seed, count=400, classes=12, size=30, width=16):
     logits = 0.3 * torch.randn(count, size, generator=draw)
     logits[torch.arange(count), kind] += 4.0
     head = Head(0.3 * torch.randn(size, width, generator=draw))
-    return hidden, head, HeadedHidden(logits, Head(torch.eye(size))), labels, noisy
+    return hidden, head, LazyLogits(logits, Head(torch.eye(size))), labels, noisy
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
