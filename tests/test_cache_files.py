@@ -41,8 +41,10 @@ def quiet(_text: str) -> None:
 def written(folder: Path, kind: str = "hidden", data=DATA, **settings):
     teacher = tiny_llama(1)
     spec = cache_spec(teacher, kind, top_k=5)  # type: ignore[arg-type]
-    settings = {"batch_tokens": 64, "shard_bytes": 2048, "note": quiet, **settings}
-    return write_cache(folder, teacher, [data], spec, IDENTITY, **settings)
+    settings = {"batch_tokens": 64, "log": quiet, **settings}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache_writer, "SHARD_BYTES", settings.pop("shard_bytes", 2048))
+        return write_cache(folder, teacher, [data], spec, IDENTITY, **settings)
 
 
 def rows_of(folder: Path, keys=KEYS):
@@ -78,7 +80,7 @@ def test_what_is_stored_is_counted(whole):
 
 
 @pytest.mark.parametrize(
-    ("contents", "bytes_per_token"),
+    ("spec", "bytes_per_token"),
     [
         (CacheSpec("hidden", 4000, 256, "float32"), 1024),
         (CacheSpec("hidden", 4000, 256, "bfloat16"), 512),
@@ -94,7 +96,7 @@ def test_bytes_per_token(spec, bytes_per_token):
 @pytest.mark.parametrize("kind", ["hidden", "topk"])
 def test_size_and_time_are_said_before(kind, tmp_path):
     said: list[str] = []
-    facts = written(tmp_path / "c", kind, note=said.append, shard_bytes=2**20)
+    facts = written(tmp_path / "c", kind, log=said.append, shard_bytes=2**20)
     assert f"{len(KEYS)} pairs with {facts['tokens']} response tokens" in said[0]
     assert f"{facts['bytes_per_token']} bytes a token (DistillKit publishes 114–300" in said[0]
     assert "free" in said[0]
@@ -175,7 +177,7 @@ def test_a_killed_writer_leaves_a_prefix_and_the_next_goes_on(whole, tmp_path):
 
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")}
     said: list[str] = []
-    written(folder, note=said.append)
+    written(folder, log=said.append)
     assert f"({len(there)} of {len(KEYS)} are there already)" in said[0]
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert not list(folder.glob(".shard*"))
@@ -282,7 +284,7 @@ def test_a_cache_of_something_else_isnt_written_on(copied):
     teacher = tiny_llama(1).to(torch.bfloat16)
     spec = cache_spec(teacher, "hidden")
     with pytest.raises(InputError, match="the number format"):
-        write_cache(copied, teacher, [DATA], spec, IDENTITY, note=quiet)
+        write_cache(copied, teacher, [DATA], spec, IDENTITY, log=quiet)
     assert (copied / "cache.json").read_bytes() == before
 
 

@@ -38,7 +38,7 @@ def teacher_model(**config):
 
 def cached(folder, model, kind="hidden", k=8, values="float16", data=DATA, **settings):
     spec = cache_spec(model, kind, k, values)
-    write_cache(folder / kind, model, [data], spec, {}, note=quiet, **settings)
+    write_cache(folder / kind, model, [data], spec, {}, log=quiet, **settings)
     return CachedTeacher(folder / kind)
 
 
