@@ -33,12 +33,8 @@ import torch
 from peers import VARIANTS, Loss, Variant, naive
 from torch import Tensor
 
-from evokd.distil.objectives import (
-    LOSSES,
-    RANKS_TOKENS,
-    difficulty,
-    token_loss,
-)
+from evokd.distil.objectives import LOSSES, difficulty, token_loss
+from evokd.recipe.objectives import OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -167,7 +163,7 @@ def reference(
     """Share of hard tokens, and gradients by autograd in float64, a few rows at a time."""
     problem = make_problem(shape, dtype, device)
     wide = [x.detach().double() for x in problem.inputs[:4]] if file else None
-    whole = shape.tokens if objective in RANKS_TOKENS else 128
+    whole = shape.tokens if OBJECTIVES[objective].ranked_by else 128
     hard, grad_hidden, grad_head = 0.0, [], None
     for start in range(0, shape.tokens, whole):
         rows = slice(start, start + whole)

@@ -11,7 +11,7 @@ no label enters, and there is no gate between two branches, so that it has less 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -75,7 +75,7 @@ def evokd_autograd(objective: str) -> Loss:
     """As evokd runs an objective that it has no closed form for: autograd on a chunk."""
     import evokd
 
-    settings = asdict(objective_settings(objective))
+    settings = objective_settings(objective).model_dump()
     # A function instead of its name: nothing is known about it.
     return partial(evokd.fused_loss, LOSSES[objective], **settings)
 

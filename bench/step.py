@@ -54,12 +54,12 @@ from transformers.utils import logging as transformers_logging
 from evokd import DistillationTrainer
 from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.data.sources import read_source
-from evokd.distil.teacher.precompute import contents_for, write_cache
+from evokd.distil.teacher.precompute import cache_spec, write_cache
 from evokd.distil.teacher.signal import CachedTeacher
 from evokd.models.encoding import EncodedPairs, LengthGroupedBatches, collate, encode_corpus
 from evokd.models.loading import train_tokenizer
 from evokd.recipe.corpus import CorpusSource
-from evokd.recipe.methods import OBJECTIVE_NAMES
+from evokd.recipe.objectives import OBJECTIVES
 
 FLOOR = "sft"
 CACHES = {"cached_hidden": "hidden", "cached_topk": "topk"}
@@ -340,8 +340,8 @@ def write_teacher_cache(
 ) -> dict[str, Any]:
     """Run the teacher over all pairs once: how long that took, and how large it has become."""
     teacher = live_teacher(settings)
-    contents = contents_for(teacher, CACHES[name], settings.top_k)
-    facts = write_cache(folder / name, teacher, [text], contents, note=say)
+    contents = cache_spec(teacher, CACHES[name], settings.top_k)
+    facts = write_cache(folder / name, teacher, [text], contents, log=say)
     return {
         "seconds": facts["seconds"],
         "response_tokens": facts["tokens"],
@@ -585,7 +585,7 @@ def arguments_of(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.add_argument(flag, type=int, default=getattr(default, name))
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default=default.dtype)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    teachable = [name for name in OBJECTIVE_NAMES if name != "sft"]
+    teachable = [name for name, spec in OBJECTIVES.items() if spec.needs_teacher]
     parser.add_argument("--objective", choices=teachable, default=default.objective)
     parser.add_argument("--train", default=default.train, help="Moses prefix, or another source")
     parser.add_argument("-l", "--languages", default="en-de")

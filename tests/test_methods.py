@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from evokd.extras import CompetenceSettings
 from evokd.recipe.file import check_recipe
-from evokd.recipe.methods import METHOD_NAMES, OBJECTIVE_NAMES, REFERENCE_FREE
+from evokd.recipe.methods import MethodSettings
+from evokd.recipe.objectives import OBJECTIVES, method_names
 from small_study import recipe
 from test_recipe import refusal
 
@@ -18,7 +20,7 @@ def refused(*given) -> str:
     return refusal(recipe(methods=list(given)))
 
 
-@pytest.mark.parametrize("name", [n for n in METHOD_NAMES if n != "seq_inter"])
+@pytest.mark.parametrize("name", [n for n in method_names() if n != "seq_inter"])
 def test_a_bare_name_is_a_method(name):
     (made,) = methods(name).values()
     assert (made.name, made.kind()) == (name, name)
@@ -39,25 +41,26 @@ def test_a_preset_takes_settings_and_another_name():
 
 def test_defaults_depend_on_the_objective():
     made = methods("noevo", "atkd", "skew_teacher", "word_kd", "skl", "srkl", "jsd")
-    assert [made[n].constant_lam() for n in ("noevo", "atkd")] == [0.5, 0.2]
-    assert [made[n].constant_beta() for n in ("noevo", "skew_teacher", "jsd")] == [0.5, 0.9, 0.5]
-    assert [made[n].constant_alpha() for n in ("word_kd", "skl", "srkl")] == [0.5, 0.1, 0.1]
+    in_force = {name: method.in_force()[1] for name, method in made.items()}
+    assert [in_force[n].lam for n in ("noevo", "atkd")] == [0.5, 0.2]
+    assert [in_force[n].beta for n in ("noevo", "skew_teacher", "jsd")] == [0.5, 0.9, 0.5]
+    assert [in_force[n].alpha for n in ("word_kd", "skl", "srkl")] == [0.5, 0.1, 0.1]
 
 
 def test_gamma_may_be_a_rule():
     (made,) = methods({"name": "self_evolution", "gamma": {"rule": "linear", "start": 5}}).values()
-    assert (made.constant_gamma(), made.gamma.end) == (5.0, 0.4)
+    assert (made.first_gamma(), made.gamma.end) == (5.0, 0.4)
     (made,) = methods({"name": "self_evolution", "gamma": {"rule": "running_mean"}}).values()
-    assert made.constant_gamma() == 0.4
+    assert made.first_gamma() == 0.4
 
 
 @pytest.mark.parametrize(
     ("method", "parts"),
     [
-        ({"gamma": {"rule": "median"}}, ["gamma.rule: found 'median'", "'running_quantile'"]),
+        ({"gamma": {"rule": "median"}}, ["gamma.rule: unknown rule 'median'", "running_quantile"]),
         ({"gamma": {"rul": "linear"}}, ["gamma.rul: unknown key 'rul'; did you mean 'rule'?"]),
         ({"gamma": "high"}, ["gamma: found 'high'; a finite number or {rule"]),
-        ({"beta": "half"}, ["beta: found 'half'; a finite number, difficulty, network or"]),
+        ({"beta": "half"}, ["beta: found 'half'; a number from 0 to 1, difficulty, network or"]),
         (
             {"objective": "noevo", "gamma": {"rule": "linear"}},
             ["setting of self_evolution"],
@@ -86,10 +89,10 @@ def test_a_method_goes_on_from_one_that_stands_before_it():
     assert "'seq_kd' is no method that stands before it" in refused("seq_inter")
 
 
-@pytest.mark.parametrize("objective", OBJECTIVE_NAMES)
+@pytest.mark.parametrize("objective", OBJECTIVES)
 def test_ones_own_text_needs_an_objective_without_reference(objective):
     method = {"name": "own", "objective": objective, "on_policy": {"share": 1.0}}
-    if objective in REFERENCE_FREE:
+    if OBJECTIVES[objective].reads_reference != "always":
         assert methods({**method, "lam": 1.0})["own"].on_policy.share == 1.0
     else:
         said = refused({**method, "lam": 1.0})
@@ -101,6 +104,24 @@ def test_ones_own_text_needs_an_objective_without_reference(objective):
 def test_a_mix_with_the_reference_is_no_objective_without_it(objective):
     method = {"name": "own", "objective": objective, "on_policy": {}}
     assert "compares the student with the reference" in refused(method)
+
+
+def test_an_old_name_of_a_value_goes_on_working(caplog):
+    (made,) = methods({"name": "self_evolution", "gate": "swapped"}).values()
+    assert made.gate == "inverted"
+    assert "gate: swapped is called inverted by now" in caplog.text
+
+
+def test_a_pair_weight_stands_among_the_keys_of_its_method():
+    (made,) = methods({"name": "noevo", "competence": {"samples": 2}}).values()
+    assert made.pair_weights == {"competence": CompetenceSettings(samples=2)}
+    dumped = made.model_dump(mode="json")
+    assert "pair_weights" not in dumped
+    assert MethodSettings.model_validate(dumped) == made
+    assert not methods({"name": "noevo", "competence": None})["noevo"].pair_weights
+    said = refused({"name": "noevo", "competence": {"sample": 2}})
+    assert "competence.sample: unknown key 'sample'; did you mean 'samples'?" in said
+    assert "competence" in refused({"name": "noevo", "competense": {}})
 
 
 def test_pruned_students_have_names_of_their_own():

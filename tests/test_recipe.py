@@ -90,7 +90,7 @@ def test_training_keys_of_a_method_are_laid_over_the_common_ones():
         ("training.epochs", -1, ["training.epochs: found -1", "greater than 0"]),
         ("training.schedule", "square", ["training.schedule: found 'square'", "'cosine'"]),
         ("methods.1.objective", "self_evolutoin", ["did you mean 'self_evolution'"]),
-        ("methods.1.beta", 1.5, ["methods.self_evolution.beta: beta is 1.5; 0 to 1"]),
+        ("methods.1.beta", 1.5, ["methods.self_evolution.beta: found 1.5; a number from 0 to 1"]),
         ("methods.1.beta", "half", ["methods.self_evolution.beta: found 'half'"]),
         ("methods.1.gamma", float("inf"), ["methods.self_evolution.gamma: found inf", "finite"]),
         ("methods.1.name", "teacher", ["'teacher' and 'start' are taken"]),
@@ -261,8 +261,9 @@ def test_the_papers_defaults_hold():
     assert (training.epochs, training.batch_size, training.learning_rate) == (3, 128, 2e-5)
     assert (training.warmup_ratio, training.max_length) == (0.03, 512)
     method = made.method("self_evolution")
-    assert (method.constant_lam(), method.constant_beta(), method.gamma) == (0.5, 0.5, 0.4)
-    assert made.method("skew_teacher").constant_beta() == 0.9
+    settings = method.in_force()[1]
+    assert (settings.lam, settings.beta, settings.gamma) == (0.5, 0.5, 0.4)
+    assert made.method("skew_teacher").in_force()[1].beta == 0.9
 
 
 def test_the_baseline_is_forward_kd_where_there_is_one():

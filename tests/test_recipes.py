@@ -15,7 +15,8 @@ from evokd.cli import shipped_recipe
 from evokd.data.prompts import load_prompt
 from evokd.distil.objectives import LOSSES
 from evokd.recipe.file import check_recipe, load_recipe
-from evokd.recipe.methods import METHOD_NAMES, OBJECTIVE_NAMES, BetaSchedule
+from evokd.recipe.methods import BetaSchedule, MethodSettings
+from evokd.recipe.objectives import OBJECTIVES, PAIR_WEIGHTS, method_names
 from evokd.recipe.recipe import PROMPT_STYLES, Recipe
 from evokd.recipe.section import Section
 from small_study import evokd
@@ -57,7 +58,7 @@ def test_what_a_recipe_says_beside_its_settings_fits_on_a_line(path):
 
 
 def test_objectives_of_recipes_are_those_that_are_built():
-    assert set(OBJECTIVE_NAMES) == LOSSES.keys()
+    assert OBJECTIVES.keys() == LOSSES.keys()
 
 
 def test_smollm2_names_a_package_that_is_there():
@@ -86,7 +87,7 @@ def test_recipes_of_the_paper_have_its_settings(path):
     size = "30b" if path.stem == "table2" else "13b"
     assert made.teacher.model == f"huggyllama/llama-{size}"
     assert [source.directions for source in made.corpus.valid] == [("en-de", "cs-en")]
-    assert all(m.constant_lam() == 0.5 for m in made.methods if m.objective != "skew_teacher")
+    assert all(m.in_force()[1].lam == 0.5 for m in made.methods if m.objective != "skew_teacher")
     for source in made.corpus.test:
         assert source.directions, "a text translated one way only is tested one way only"
 
@@ -101,8 +102,9 @@ def test_tables_of_the_paper_have_its_rows(table):
         ("wmt22", (direction,)) for direction in FOUR_DIRECTIONS
     ]
     hard = made.method("self_evolution")
-    assert (hard.constant_lam(), hard.constant_beta(), hard.gamma) == (0.5, 0.5, 0.4)
-    assert made.method("skew").constant_beta() == 0.5
+    settings = hard.in_force()[1]
+    assert (settings.lam, settings.beta, settings.gamma) == (0.5, 0.5, 0.4)
+    assert made.method("skew").in_force()[1].beta == 0.5
 
 
 def test_sweeps_of_the_paper_hold_what_it_found_best():
@@ -116,8 +118,8 @@ def test_sweeps_of_the_paper_hold_what_it_found_best():
     assert 0.5 in betas
     assert {"noevo", "skew", "self_evolution"} < of("topk_sweep.yaml").keys()
     skewed = of("skew_teacher.yaml").values()
-    lams = [(m.constant_lam(), m.constant_beta()) for m in skewed if m.objective == "skew_teacher"]
-    assert lams == [(0.3, 0.9), (0.5, 0.9), (0.7, 0.9), (1.0, 0.9)]
+    settings = [m.in_force()[1] for m in skewed if m.objective == "skew_teacher"]
+    assert [(s.lam, s.beta) for s in settings] == [(0.3, 0.9), (0.5, 0.9), (0.7, 0.9), (1.0, 0.9)]
     progressive = [
         (m.objective, m.beta.of)
         for m in of("progressive_beta.yaml").values()
@@ -140,7 +142,9 @@ def section_in(annotation: Any) -> type[Section] | None:
 
 def sections(model: type[Section] = Recipe) -> set[type[Section]]:
     """A section's class and those of all sections in it."""
-    inner = {section_in(field.annotation) for field in model.model_fields.values()} - {None}
+    inner = {section_in(field.annotation) for field in model.model_fields.values()}
+    inner |= {each.section for each in PAIR_WEIGHTS.values()} if model is MethodSettings else set()
+    inner -= {None, Section}
     return {model}.union(*(sections(one) for one in inner))
 
 
@@ -152,7 +156,8 @@ def written(model: type[Section], node: Any) -> Iterator[tuple[type[Section], di
     elif isinstance(node, dict):
         yield model, node
         for key, value in node.items():
-            inner = section_in(model.model_fields[key].annotation)
+            field = model.model_fields.get(key)
+            inner = section_in(field.annotation) if field else PAIR_WEIGHTS[key].section
             if inner is not None:
                 yield from written(inner, value)
 
@@ -163,9 +168,12 @@ TREE = yaml.safe_load(REFERENCE.read_text(encoding="utf-8"))
 @pytest.mark.parametrize("model", sorted(sections(), key=lambda one: one.__name__))
 def test_the_reference_holds_every_key_of_a_section_with_its_default(model):
     node = next((node for cls, node in written(Recipe, TREE) if cls is model), {})
-    missing = model.model_fields.keys() - node.keys()
+    missing = set(model.known_keys()) - node.keys()
     assert not missing, f"recipes/reference.yaml lacks {missing} of {model.__name__}"
-    for key, field in model.model_fields.items():
+    for key, field in ((key, model.model_fields.get(key)) for key in model.known_keys()):
+        if field is None:
+            assert key in PAIR_WEIGHTS
+            continue
         shown = node[key][0] if isinstance(node[key], list) and node[key] else node[key]
         if field.is_required() or (section_in(field.annotation) and isinstance(shown, dict)):
             continue  # an example, or a section with a case of its own
@@ -200,7 +208,7 @@ def test_the_reference_equals_the_defaults():
 
 def test_every_kind_of_value_is_named_in_the_reference():
     text = REFERENCE.read_text(encoding="utf-8")
-    for name in (*METHOD_NAMES, *PROMPT_STYLES):
+    for name in (*method_names(), *PROMPT_STYLES):
         assert re.search(rf"\b{name}\b", text), name
     for model in sections():
         for key, field in model.model_fields.items():

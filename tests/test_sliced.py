@@ -24,7 +24,7 @@ from transformers import (
 from evokd.data.pairs import Pair
 from evokd.data.prompts import load_prompt
 from evokd.distil.objectives import IGNORED
-from evokd.distil.teacher.precompute import contents_for, write_cache
+from evokd.distil.teacher.precompute import cache_spec, write_cache
 from evokd.distil.teacher.signal import CachedTeacher, LiveTeacher, TopKLogits
 from evokd.distil.teacher.sliced import SlicedTeacher
 from evokd.distil.train.trainer import DistillationTrainer
@@ -378,14 +378,14 @@ def test_a_sliced_teacher_says_what_it_says_of_the_kept_tokens(larger, words):
     ids = words[1]
     _, inputs, predicts = batch_of(len(ids))
     teacher = SlicedTeacher(LiveTeacher(larger), ids)
-    said = teacher.on(inputs, predicts)
+    said = teacher.forward(inputs, predicts)
     whole = larger(
         torch.tensor(ids)[inputs["input_ids"]], attention_mask=inputs["attention_mask"]
     ).logits[predicts][:, ids]
     assert teacher.width == len(ids)
     assert torch.allclose(said.logits(slice(None), len(ids)), whole, atol=1e-6)
     assert torch.allclose(said.logits(slice(2, 5), 50), whole[2:5, :50], atol=1e-6)
-    assert teacher.on(inputs, predicts).head.weight is said.head.weight  # sliced once
+    assert teacher.forward(inputs, predicts).head.weight is said.head.weight  # sliced once
     assert teacher.model is larger
 
 
@@ -397,14 +397,14 @@ def test_a_cache_of_hidden_states_can_be_sliced(words, tmp_path):
         {**example, "input_ids": [ids[i] for i in example["input_ids"]]} for example in examples
     ]
     for kind in ("hidden", "topk"):
-        contents = contents_for(model, kind, 4, "float32")
-        write_cache(tmp_path / kind, model, [theirs], contents, {}, note=lambda _text: None)
+        contents = cache_spec(model, kind, 4, "float32")
+        write_cache(tmp_path / kind, model, [theirs], contents, {}, log=lambda _text: None)
     cached = SlicedTeacher(CachedTeacher(tmp_path / "hidden"), ids)
     live = SlicedTeacher(LiveTeacher(model), ids)
     whole = slice(None), len(ids)
     assert torch.allclose(
-        cached.on(inputs, predicts).logits(*whole),
-        live.on(inputs, predicts).logits(*whole),
+        cached.forward(inputs, predicts).logits(*whole),
+        live.forward(inputs, predicts).logits(*whole),
         atol=1e-2,
     )
     cached.check_holds(examples)
@@ -413,9 +413,9 @@ def test_a_cache_of_hidden_states_can_be_sliced(words, tmp_path):
         cached.check_holds([*examples, {"input_ids": [7, 7, 7], "labels": [IGNORED, 7, 7]}])
     few = CachedTeacher(tmp_path / "topk")
     theirs_in = {**inputs, "input_ids": torch.tensor(ids)[inputs["input_ids"]]}
-    assert isinstance(few.on(theirs_in, predicts), TopKLogits)
+    assert isinstance(few.forward(theirs_in, predicts), TopKLogits)
     with pytest.raises(InputError, match="signal=topk doesn't go with"):
-        SlicedTeacher(few, ids).on(inputs, predicts)
+        SlicedTeacher(few, ids).forward(inputs, predicts)
 
 
 def test_a_student_learns_from_a_sliced_teacher(words, tmp_path):

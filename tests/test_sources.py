@@ -357,7 +357,7 @@ def test_po(tmp_path):
     fails(tmp_path, "t.po", "languages: [en, de]", directions=BOTH)
     fails(tmp_path, "t.po", "translates into de_DE, not cs", directions=["en-cs"])
     write(tmp_path / "t.po", PO + "\nnonsense\n")
-    fails(tmp_path, "t.po", "t.po is no gettext index", "line 25")
+    fails(tmp_path, "t.po", "t.po is no gettext catalogue", "line 25")
 
 
 # Hugging Face hub

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -32,6 +32,8 @@ from evokd.recipe.section import Section
 from evokd.recipe.validation import check_section, unknown
 
 log = logging.getLogger(__name__)
+
+Word = Annotated[str, Field(pattern="^[a-z_]+$")]
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_+]*$")
 RENAMED = {("gate", "swapped"): "inverted"}
@@ -90,7 +92,7 @@ class MethodSettings(ObjectiveSettings):
     name: str
     objective: str
     lam: Share | None = None  # type: ignore[assignment]
-    beta: Share | BetaSchedule | str | None = None  # type: ignore[assignment]
+    beta: Share | BetaSchedule | Word | None = None  # type: ignore[assignment]
     """A number, a schedule, difficulty, or a rule of `BETA_RULES`."""
     gamma: float | GammaRule = 0.4  # type: ignore[assignment]
     alpha: Share | None = None  # type: ignore[assignment]
@@ -130,7 +132,8 @@ class MethodSettings(ObjectiveSettings):
     def _pair_weights_stand_among_the_keys(self, dump: SerializerFunctionWrapHandler) -> Any:
         tree = dump(self)
         first = {key: tree.pop(key) for key in ("name", "objective") if key in tree}
-        return {**first, **tree, **tree.pop("pair_weights", {})}
+        weights = tree.pop("pair_weights", {})
+        return {**first, **tree, **weights}
 
     @field_validator("pair_weights", mode="before")
     @classmethod
@@ -157,15 +160,20 @@ class MethodSettings(ObjectiveSettings):
             )
         return name
 
+    @field_validator("beta")
+    @classmethod
+    def _beta_has_a_rule(cls, value: Any) -> Any:
+        words = ("difficulty", *BETA_RULES)
+        if isinstance(value, str) and value not in words:
+            raise ValueError(
+                f"found {value!r}; a number from 0 to 1, {', '.join(words)} or "
+                "{start: 0.5, end: 0} is accepted"
+            )
+        return value
+
     @model_validator(mode="after")
     def _parts_fit(self) -> MethodSettings:
         spec, plain = self.spec, type(self).model_fields
-        if isinstance(self.beta, str) and self.beta not in ("difficulty", *BETA_RULES):
-            words = ", ".join(("difficulty", *BETA_RULES))
-            raise ValueError(
-                f"beta: found {self.beta!r}; a number from 0 to 1, {words} or "
-                "{start: 0.5, end: 0} is accepted"
-            )
         for key in ("gamma", "gate", "difficulty"):
             value = getattr(self, key)
             unusual = isinstance(value, GammaRule) or (

@@ -12,7 +12,7 @@ from evokd.recipe.section import Section
 
 UNIONS = {
     "beta": (
-        ("float", "constrained-float", "BetaSchedule", "str", "literal['difficulty']"),
+        ("float", "constrained-float", "BetaSchedule", "constrained-str", "literal['difficulty']"),
         "a number from 0 to 1, a word or {start: 0.5, end: 0} is accepted",
     ),
     "gamma": (
