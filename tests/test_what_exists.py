@@ -1,0 +1,185 @@
+"""The tables of what exists: what reads them, and rows that are added from outside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tabulate import tabulate
+
+import evokd
+from evokd.distil.objectives import LOSSES
+from evokd.distil.train.gamma_rules import GAMMA_PARTS, ScheduledGamma
+from evokd.distil.train.method_state import MethodPart
+from evokd.distil.train.run import parts_of
+from evokd.recipe.file import check_recipe
+from evokd.recipe.methods import MethodSettings
+from evokd.recipe.objectives import (
+    BETA_RULES,
+    GAMMA_RULES,
+    OBJECTIVES,
+    PAIR_WEIGHTS,
+    Extra,
+    GammaRuleSpec,
+    ObjectiveSettings,
+    objective_settings,
+    objectives_table,
+)
+from evokd.recipe.section import Section
+from small_study import evokd as command
+from small_study import recipe, write_recipe
+from test_recipe import refusal
+
+DOCS = Path(__file__).parents[1] / "docs"
+PLUGIN = """
+from evokd.distil.objectives import LOSSES
+from evokd.recipe.objectives import OBJECTIVES, ObjectiveSpec
+
+def focal(t):
+    d = t.difficulty
+    return (1 - (-d.detach()).exp()) ** 2 * d
+
+OBJECTIVES["focal"] = ObjectiveSpec("(1 − e^−d)² d", "after Lin et al. 2017", ("lam",))
+LOSSES["focal"] = focal
+"""
+
+
+@pytest.fixture
+def tables():
+    """What a test adds is gone after it."""
+    every = (OBJECTIVES, LOSSES, GAMMA_RULES, GAMMA_PARTS, BETA_RULES, PAIR_WEIGHTS)
+    before = [(table, set(table)) for table in every]
+    yield
+    for table, names in before:
+        for name in table.keys() - names:
+            del table[name]
+
+
+def test_the_page_shows_the_table_of_objectives():
+    """What `evokd methods` prints, word for word."""
+    table = tabulate(objectives_table(), headers="keys", tablefmt="github")
+    assert table in (DOCS / "method.md").read_text(encoding="utf-8")
+
+
+def test_the_page_shows_every_rule_for_gamma():
+    page = (DOCS / "method.md").read_text(encoding="utf-8")
+    for name in GAMMA_RULES:
+        assert f"rule: {name}" in page or f"`{name}`" in page
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_row_says_what_its_function_reads(name):
+    """An objective's loss moves with each setting of its row, and with no other."""
+    generator = torch.Generator().manual_seed(1)
+    student, teacher = (2 * torch.randn(40, 11, generator=generator).double() for _ in range(2))
+    labels = torch.randint(11, (40,), generator=generator)
+    other = {
+        **{"lam": 0.8, "target_lam": 0.9, "beta": 0.3, "gamma": 3.0, "top_percent": 20.0},
+        **{"gate": "inverted", "tau": 0.7, "difficulty": "nll", "alpha": 0.7, "mu": 0.9},
+        **{"smoothing": 0.4, "queue": 8, "averaging": "all"},
+    }
+    assert other.keys() == ObjectiveSettings.model_fields.keys()
+    given = (student, teacher, labels)
+    usual = {"gamma": 2.0, "top_percent": 40.0}
+    if name == "self_evolution":
+        usual["gate"] = "smooth"  # so that τ counts as well
+    for key, value in other.items():
+        if key in ("target_lam", "queue") and key not in OBJECTIVES[name].settings:
+            continue
+        here = {k: v for k, v in usual.items() if k != key}
+        moved = not torch.equal(
+            evokd.token_loss(name, *given, **here),
+            evokd.token_loss(name, *given, **here, **{key: value}),
+        )
+        assert moved == (key in OBJECTIVES[name].settings and key != "target_lam"), key
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_row_says_whether_teacher_and_reference_count(name):
+    spec = OBJECTIVES[name]
+    generator = torch.Generator().manual_seed(1)
+    student, teacher = (torch.randn(6, 11, generator=generator).double() for _ in range(2))
+    labels = torch.randint(11, (6,), generator=generator)
+
+    def sees_reference(lam: float) -> bool:
+        one, other = (
+            evokd.token_loss(name, student, teacher, y, lam=lam, top_percent=100.0)
+            for y in (labels, (labels + 1) % 11)
+        )
+        return not torch.allclose(one, other)
+
+    assert sees_reference(0.5) == spec.needs_reference(0.5)
+    # At λ = 1 the target of noevo and others is the teacher alone, but d may be another's measure.
+    assert spec.needs_reference(1.0) or not sees_reference(1.0)
+    if spec.needs_teacher:
+        with pytest.raises(ValueError, match="needs the teacher"):
+            evokd.token_loss(name, student, None, labels)
+    else:
+        evokd.token_loss(name, student, None, labels)
+
+
+def test_an_objective_from_outside(tmp_path, monkeypatch, tables):
+    """One function and one row, in a module that the recipe names: trained, scored and shown."""
+    (tmp_path / "my_objectives.py").write_text(PLUGIN, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    tree = recipe(methods=["sft", "focal"], plugins="my_objectives", seeds=[1])
+    path = write_recipe(tmp_path / "recipe.yaml", tree)
+    code, out, err = command("run", path, "-o", tmp_path / "run")
+    assert code == 0, err
+    assert "focal" in out
+    scores = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    assert {row["system"] for row in scores["scores"]} == {"teacher", "sft", "focal"}
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "focal" in page
+    assert objective_settings("focal").lam == 0.5
+
+
+def test_a_plugin_that_is_not_there_is_named():
+    said = refusal(recipe(plugins=["my_objektives"]))
+    assert "plugins: 'my_objektives' can't be imported" in said
+
+
+def test_a_rule_for_gamma_from_outside(tables):
+    GAMMA_RULES["halving"] = GammaRuleSpec("halves once", ("start",), "start")
+    GAMMA_PARTS["halving"] = lambda rule: ScheduledGamma(
+        lambda progress: rule.start / (2 if progress >= 0.5 else 1)
+    )
+    tree = recipe(methods=[{"name": "self_evolution", "gamma": {"rule": "halving", "start": 5}}])
+    (method,) = check_recipe(tree).methods
+    assert method.first_gamma() == 5.0
+    part = parts_of(method, seed=1)["gate"]
+    assert [part.settings(ObjectiveSettings(), t).gamma for t in (0.0, 0.9)] == [5.0, 2.5]
+
+
+def test_extras_from_outside(tmp_path, monkeypatch, tables):
+    """A word that stands for β, and a key that weighs pairs: a row and a module each."""
+    (tmp_path / "my_part.py").write_text(
+        "from evokd.distil.train.method_state import MethodPart\n"
+        "def method_part(method, seed):\n    return MethodPart()\n"
+        "def pair_weights(pairs, settings):\n    return [1.0] * len(pairs.data)\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    class Easy(Section):
+        level: float = 1.0
+
+    BETA_RULES["oracle"] = Extra("my_part")
+    PAIR_WEIGHTS["easy_first"] = Extra("my_part", Easy)
+    method = MethodSettings.model_validate(
+        {"name": "self_evolution", "beta": "oracle", "easy_first": {"level": 2}}
+    )
+    assert type(parts_of(method, 1)["betas"]) is MethodPart
+    assert method.pair_weights == {"easy_first": Easy(level=2)}
+    assert "easy_first" in refusal(recipe(methods=[{"name": "sft", "easy_last": {}}]))
+
+
+def test_the_main_path_passes_no_extra():
+    """Their modules are imported where a recipe asks for them, and nowhere else."""
+    package = Path(evokd.__file__).parent
+    for path in package.rglob("*.py"):
+        if path.parent.name != "extras":
+            text = path.read_text(encoding="utf-8")
+            assert "evokd.extras" not in text or path.name in ("file.py", "objectives.py"), path
