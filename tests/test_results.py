@@ -44,7 +44,7 @@ def assembled(tmp_path):
             texts["own", "en-de", system, seed] = path
         known = {s if seed is None else f"{s}.seed{seed}": {} for s, seed in outputs}
         said = []
-        found = assemble(made, corpus, texts, known | (facts or {}), start or {}, note=said.append)
+        found = assemble(made, corpus, texts, known | (facts or {}), start or {}, log=said.append)
         return found
 
     return make

@@ -89,14 +89,14 @@ def cache(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from evokd.study.run import cache as write_cache
-    from evokd.study.teacher_cache import size_in_words
+    from evokd.study.teacher_cache import describe_size
 
     folder, facts = write_cache(
         recipe,
         args.output or Path("runs") / recipe.name,
-        note=lambda text: tqdm.write(text, file=sys.stderr),
+        log=lambda text: tqdm.write(text, file=sys.stderr),
     )
-    print(f"{folder.resolve()}: {size_in_words(facts)}")
+    print(f"{folder.resolve()}: {describe_size(facts)}")
     return 0
 
 
@@ -190,7 +190,7 @@ def _study(recipe: Recipe, folder: Path) -> int:
     from evokd.study.run import run as run_study
 
     # tqdm's own write keeps clear of the progress bars.
-    results = run_study(recipe, folder, note=lambda text: tqdm.write(text, file=sys.stderr))
+    results = run_study(recipe, folder, log=lambda text: tqdm.write(text, file=sys.stderr))
     print(as_text(results))
     if results.get("analysis"):
         print("\n" + analysis.as_text(results))

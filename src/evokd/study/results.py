@@ -8,7 +8,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from evokd import rundir
 from evokd.data.corpus import Corpus
 from evokd.evaluate.comparison import (
     SystemOutput,
@@ -20,68 +19,68 @@ from evokd.evaluate.comparison import (
     summarise,
 )
 from evokd.recipe.recipe import Recipe
+from evokd.rundir import read_json, versions
 
 FEW_SEGMENTS = 100
 """Test sets with fewer get a caution."""
-Key = tuple[str, str, str, int | None]
+SYSTEM_FACTS = (
+    *("parameters", "kept_step", "tokens_per_s"),
+    *("hard_share_start", "hard_share_end", "noevo_loss_end", "valid_difficulty"),
+)
+OutputKey = tuple[str, str, str, int | None]
 """Test set, direction, system, seed."""
 
 
 def assemble(
     recipe: Recipe,
     corpus: Corpus,
-    translations: Mapping[Key, Path],
+    translations: Mapping[OutputKey, Path],
     facts: Mapping[str, dict[str, Any]],
-    start: dict[str, Any],
+    init_facts: dict[str, Any],
     analysis: Sequence[dict[str, Any]] = (),
-    written: Mapping[str, dict[str, Any]] | None = None,
-    note: Callable[[str], None] = print,
+    teacher_text: Mapping[str, dict[str, Any]] | None = None,
+    log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Score, compare and describe the systems of a study.
 
     Args:
         translations: the file of each system's output on each test set and direction.
         facts: what each system's stage noted down, by label (system, or system.seedN).
-        start: what is known of the students' common start.
+        init_facts: what is known of the students' common start.
         analysis: what was measured of systems beside their scores, a row each.
-        written: what is known of each kind of the teacher's text.
+        teacher_text: what is known of the text that the teacher wrote, by kind.
     """
-    tests = [
-        TestSet(name, direction, [p.source for p in pairs], [[p.target for p in pairs]])
-        for (name, direction), pairs in corpus.tests.items()
-    ]
+    tests = test_sets(corpus)
     outputs, speed = [], []
     for (name, direction, system, seed), path in translations.items():
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-        decoded = rundir.read_json(path.with_suffix(".json"))
-        cut = set(decoded["cut_off"])
-        flags = [number in cut for number in range(1, len(lines) + 1)]
+        lines, decoding = read_translations(path), read_json(path.with_suffix(".json"))
+        cut_off = set(decoding["cut_off"])
+        flags = [number in cut_off for number in range(1, len(lines) + 1)]
         outputs.append(SystemOutput(system, seed, name, direction, lines, flags))
-        where = {"system": system, "seed": seed, "test_set": name, "direction": direction}
+        output = {"system": system, "seed": seed, "test_set": name, "direction": direction}
         shown = ("words_per_s", "seconds", "batch_size", "beam", "dtype", "device")
-        speed.append(where | {key: decoded[key] for key in shown})
+        speed.append(output | {key: decoding[key] for key in shown})
     metrics = list(recipe.scoring.metrics)
     baseline = recipe.baseline()
-    note("scoring …")
+    log("scoring …")
     scores = score_all(outputs, tests, metrics)
-    note(
+    log(
         f"comparing with {baseline}: paired bootstrap, {recipe.scoring.bootstrap_samples} samples …"
     )
     comparisons = compare_all(
         outputs, tests, baseline, metrics, n_samples=recipe.scoring.bootstrap_samples
     )
-    names = list(recipe.students())
     student = next((m.name for m in recipe.methods if m.kind() == "sft"), None)
     return {
-        "evokd": rundir.versions().get("evokd", ""),
+        "evokd": versions().get("evokd", ""),
         "name": recipe.name,
         "title": recipe.report.title or f"{recipe.name}: teacher and students",
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "directions": list(recipe.directions),
         "baseline": baseline,
         "seeds": list(recipe.seeds),
-        "methods": names,
-        "start": start,
+        "methods": list(recipe.students()),
+        "start": init_facts,
         "systems": _systems(recipe, facts),
         "scores": scores,
         "comparisons": comparisons,
@@ -92,10 +91,23 @@ def assemble(
         "analysis": list(analysis),
         "examples": _examples(recipe, tests, outputs),
         "cleaning": corpus.report,
-        "teacher_text": dict(written or {}),
-        "versions": rundir.versions() | _machine(facts),
-        "notes": _notes(recipe, corpus, start, facts),
+        "teacher_text": dict(teacher_text or {}),
+        "versions": versions() | _machine(facts),
+        "notes": _notes(recipe, corpus, init_facts, facts),
     }
+
+
+def test_sets(corpus: Corpus) -> list[TestSet]:
+    """The tests of a study, as scoring takes them."""
+    return [
+        TestSet(name, direction, [p.source for p in pairs], [[p.target for p in pairs]])
+        for (name, direction), pairs in corpus.tests.items()
+    ]
+
+
+def read_translations(path: Path) -> list[str]:
+    """The lines of a file that a decoding wrote, one per segment."""
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
 
 
 def _systems(recipe: Recipe, facts: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -116,14 +128,9 @@ def _systems(recipe: Recipe, facts: Mapping[str, dict[str, Any]]) -> list[dict[s
 def _system(
     name: str, seed: int | None, objective: str, settings: dict[str, Any], facts: dict[str, Any]
 ) -> dict[str, Any]:
-    known = {
-        "train_seconds": facts.get("train_seconds"),
-        "train_steps": facts.get("steps"),
-        **{k: facts.get(k) for k in ("parameters", "kept_step", "tokens_per_s")},
-        **{k: facts.get(k) for k in ("hard_share_start", "hard_share_end", "noevo_loss_end")},
-        "valid_difficulty": facts.get("valid_difficulty"),
-    }
-    return {"system": name, "seed": seed, "objective": objective, "settings": settings, **known}
+    row = {"system": name, "seed": seed, "objective": objective, "settings": settings}
+    row |= {"train_seconds": facts.get("train_seconds"), "train_steps": facts.get("steps")}
+    return row | {key: facts.get(key) for key in SYSTEM_FACTS}
 
 
 def _examples(
@@ -133,7 +140,7 @@ def _examples(
     per_test = -(-recipe.report.examples // max(1, len(tests)))
     rows = []
     for test in tests:
-        made = {
+        translations = {
             o.system: o.hypotheses
             for o in outputs
             if o.cell == (test.name, test.direction) and o.seed in (None, recipe.seeds[0])
@@ -148,14 +155,14 @@ def _examples(
                     "line": line + 1,
                     "source": sources[line],
                     "reference": test.references[0][line],
-                    "translations": {system: lines[line] for system, lines in made.items()},
+                    "translations": {system: lines[line] for system, lines in translations.items()},
                 }
             )
     return rows
 
 
 def _machine(facts: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    devices = {found["device"] for found in facts.values() if "device" in found}
+    devices = {own["device"] for own in facts.values() if "device" in own}
     return {"cpu_count": os.cpu_count(), "device": ", ".join(sorted(devices)) or None}
 
 
@@ -175,10 +182,10 @@ def _notes(
                 "say little, whatever their p-values."
             )
     damped = {m.name for m in recipe.methods if m.objective == "self_evolution"}
-    for label, found in facts.items():
-        if found.get("hard_share_end", 0) > 0.5 and label.rpartition(".seed")[0] in damped:
+    for label, own in facts.items():
+        if own.get("hard_share_end", 0) > 0.5 and label.rpartition(".seed")[0] in damped:
             notes.append(
-                f"{label}: {found['hard_share_end']:.0%} of the tokens were still hard at the end; "
+                f"{label}: {own['hard_share_end']:.0%} of the tokens were still hard at the end; "
                 "the method damps the gradient of hard tokens, so it learned from few."
             )
     if len(recipe.seeds) == 1:

@@ -1,4 +1,4 @@
-"""The stages that make students: each method and seed, and what is pruned of them."""
+"""The students: each method and seed, and what is pruned of them."""
 
 from __future__ import annotations
 
@@ -6,161 +6,132 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evokd.recipe.methods import GammaRule, MethodSettings
+from evokd.recipe.methods import PRESETS, GammaRule, MethodSettings
 from evokd.recipe.training import TrainingSettings, pruned_name
 from evokd.rundir import Stage, fingerprint, write_json
-from evokd.study.context import (
-    Study,
-    System,
-    Teaching,
-    close,
+from evokd.study.context import Study, System, TeacherSource, training_key
+from evokd.study.models import (
     diagnose_student,
-    is_done,
-    learned,
-    load_system,
-    text_of,
+    finish_stage,
+    load_for_training,
     train_student,
 )
 
 RANKING = frozenset({"self_evolution_topk", "atkd", "selective_kd", "tip"})
-"""Objectives that choose among the tokens of a micro-batch (`distil.ranking.RANKED_BY`)."""
+"""Objectives that choose among the tokens of a micro-batch (`distil.objectives.RANKS_TOKENS`)."""
 
 
 @dataclass(frozen=True)
-class Wanted:
+class StudentSpec:
     """A student to be, or one that is there already."""
 
     stage: System
     origin: System
     """What it goes on from: the common start, or another student."""
     method: MethodSettings
+    training: TrainingSettings
     level: float | None = None
     """Share of the origin's weights that are pruned first."""
 
 
-def wanted_students(
-    study: Study, corpus: Stage, teacher: System, start: System, texts: Mapping[str, Stage]
-) -> list[Wanted]:
+def student_specs(
+    study: Study, teacher: System, init: System, texts: Mapping[str, Stage]
+) -> list[StudentSpec]:
     """All students of a study, in the order in which they can be made.
 
     Args:
-        texts: what the teacher wrote, by kind.
+        texts: the stages in which the teacher wrote training text, by kind.
     """
-    recipe, wanted = study.recipe, []
+    recipe = study.recipe
+    specs = []
     for seed in recipe.seeds:
-        made: dict[str, System] = {}
+        systems: dict[str, System] = {}
         for method in recipe.methods:
-            origin = start if method.start is None else made[method.start]
-            stage = _student_stage(study, corpus, teacher, origin, method, seed, texts)
-            made[method.name] = stage
-            wanted.append(Wanted(stage, origin, method))
+            training = recipe.training_of(recipe.student.training, method.training)
+            origin = init if method.start is None else systems[method.start]
+            settings = method.model_dump(
+                mode="json", exclude={"name", "start", "training"}, exclude_defaults=True
+            )
+            system = _system(
+                study,
+                method.name,
+                seed,
+                study.text_hashes(),
+                [teacher.fingerprint, origin.fingerprint],
+                settings,
+                training_key(training),
+                seed,
+                *_micro_batches(method, training),
+                *([] if method.text == "reference" else [texts[method.text].fingerprint]),
+                *_approximation(study, method),
+            )
+            systems[method.name] = system
+            specs.append(StudentSpec(system, origin, method, training))
         for name in recipe.pruning.methods:
-            method = recipe.method(name)
-            wanted += [
-                Wanted(_pruned_stage(study, made[name], method, level), made[name], method, level)
-                for level in recipe.pruning.levels
-            ]
-    return wanted
+            method, origin = recipe.method(name), systems[name]
+            training = recipe.training_of(
+                recipe.student.training, method.training, recipe.pruning.training
+            )
+            for level in recipe.pruning.levels:
+                system = _system(
+                    study,
+                    pruned_name(name, level),
+                    seed,
+                    origin.fingerprint,
+                    level,
+                    training_key(training),
+                    *_micro_batches(method, training),
+                )
+                specs.append(StudentSpec(system, origin, method, training, level))
+    return specs
 
 
-def make(study: Study, wanted: Wanted) -> System:
+def make_student(study: Study, spec: StudentSpec) -> System:
     """Train a student from where it starts, and keep it."""
-    stage, method = wanted.stage, wanted.method
-    if is_done(study, stage):
+    stage, method = spec.stage, spec.method
+    if study.is_done(stage):
         return stage
-    from evokd.distil.train.run import finish
-    from evokd.models.loading import describe, save_translator
     from evokd.models.magnitude_pruning import prune_model, pruned_facts
 
-    assert stage.seed is not None
     began = time.perf_counter()
     stage.begin()
-    student = load_system(study, wanted.origin)
-    training, masks = _training_of(study, method), None
-    if wanted.level is not None:
+    student, masks = load_for_training(study, spec.origin), None
+    if spec.level is not None:
         # After a kill the same ones: they are read off the same student.
-        masks = prune_model(student.model, wanted.level)
-        training = _retraining_of(study, method)
-    teaching = _teaching_of(study, method)
-    facts = train_student(study, stage, student, training, method, stage.seed, teaching, masks)
-    facts["teacher_signal"] = "none" if teaching is None else teaching.words
+        masks = prune_model(student.model, spec.level)
+    source = _source_for(study, method)
+    facts = train_student(study, stage, student, spec.training, method, source, masks)
+    facts["teacher_signal"] = "none" if source is None else source.description
     if masks is not None:
         facts |= pruned_facts(student.model, masks)
     if study.corpus.valid:
-        found = diagnose_student(study, student, method, study.teaching)
-        write_json(stage.folder / "diagnostics.json", found)
-        facts["valid_difficulty"] = found["mean_difficulty"]
-    save_translator(student.model, student.tokenizer, study.prompt, stage.folder / "model")
-    close(study, stage, began, facts | describe(student.model), stage.seed)
-    finish(stage.folder)
+        diagnostics = diagnose_student(study, student, method, study.teacher_source)
+        write_json(stage.folder / "diagnostics.json", diagnostics)
+        facts["valid_difficulty"] = diagnostics["mean_difficulty"]
+    finish_stage(study, stage, student, began, facts)
     return stage
 
 
-def _student_stage(
-    study: Study,
-    corpus: Stage,
-    teacher: System,
-    origin: System,
-    method: MethodSettings,
-    seed: int,
-    texts: Mapping[str, Stage],
-) -> System:
-    settings = method.model_dump(
-        mode="json", exclude={"name", "start", "training"}, exclude_defaults=True
-    )
+def _system(study: Study, name: str, seed: int, *depends_on: object) -> System:
     return System(
-        f"student {method.name}, seed {seed}",
-        study.folder / "students" / f"{method.name}.seed{seed}",
-        fingerprint(
-            text_of(corpus),
-            [s.fingerprint for s in (teacher, origin)],
-            settings,
-            learned(_training_of(study, method)),
-            seed,
-            *_parts_of_batches(method, _training_of(study, method)),
-            *([] if method.text == "reference" else [texts[method.text].fingerprint]),
-            *_approximation(study, method),
-        ),
-        method.name,
+        f"student {name}, seed {seed}",
+        study.paths.students / f"{name}.seed{seed}",
+        fingerprint(*depends_on),
+        name,
         seed,
     )
 
 
-def _pruned_stage(study: Study, student: System, method: MethodSettings, level: float) -> System:
-    name = pruned_name(method.name, level)
-    return System(
-        f"student {name}, seed {student.seed}",
-        study.folder / "students" / f"{name}.seed{student.seed}",
-        fingerprint(
-            student.fingerprint,
-            level,
-            learned(_retraining_of(study, method)),
-            *_parts_of_batches(method, _retraining_of(study, method)),
-        ),
-        name,
-        student.seed,
-    )
-
-
-def _teaching_of(study: Study, method: MethodSettings) -> Teaching | None:
+def _source_for(study: Study, method: MethodSettings) -> TeacherSource | None:
     """A cache knows nothing of text made on the fly, nor of text that only NLL is trained on."""
     if method.on_policy is not None:
-        return study.live_teaching()
-    if method.kind() in ("seq_kd", "seq_inter") and study.recipe.teacher.signal != "live":
+        return study.live_teacher_source()
+    if method.kind() in PRESETS and study.recipe.teacher.signal != "live":
         return None
-    return study.teaching
+    return study.teacher_source
 
 
-def _training_of(study: Study, method: MethodSettings) -> TrainingSettings:
-    return study.recipe.training_of(study.recipe.student.training, method.training)
-
-
-def _retraining_of(study: Study, method: MethodSettings) -> TrainingSettings:
-    recipe = study.recipe
-    return recipe.training_of(recipe.student.training, method.training, recipe.pruning.training)
-
-
-def _parts_of_batches(method: MethodSettings, training: TrainingSettings) -> list[int]:
+def _micro_batches(method: MethodSettings, training: TrainingSettings) -> list[int]:
     """The size of micro-batches where it changes a student: some objectives choose among the tokens
     of each, the network that predicts β learns from one."""
     ranked = isinstance(method.gamma, GammaRule) and method.gamma.rule == "quantile"
