@@ -118,11 +118,13 @@ def _acceptance(
     show = progress_bar(f"draft {system.label}")
     for number, (cell, pairs) in enumerate(study.corpus.tests.items(), start=1):
         source, target = cell[1].split("-")
-        request: Any = ([pair.source for pair in pairs], source, target, decoding)
+        lines = [pair.source for pair in pairs]
         if cell not in teacher_answers:
-            teacher_answers[cell] = greedy_answers(study.teacher, *request)
+            teacher_answers[cell] = greedy_answers(study.teacher, lines, source, target, decoding)
         answers = teacher_answers[cell]
-        counts = acceptance(study.teacher, translator, *request, said=answers)
+        counts = acceptance(
+            study.teacher, translator, lines, source, target, decoding, said=answers
+        )
         totals = {name: count + counts[name] for name, count in totals.items()}
         show(number, len(study.corpus.tests))
     return {
