@@ -8,9 +8,14 @@ from typing import Any
 from evokd.evaluate.comparison import SystemOutput, score_all
 from evokd.rundir import fingerprint, hash_file, read_json, write_json
 from evokd.study.context import Study, System, progress_bar
-from evokd.study.evaluation import saved_under, translate_tests, translation_path
+from evokd.study.evaluation import (
+    read_translations,
+    saved_under,
+    test_sets,
+    translate_tests,
+    translation_path,
+)
 from evokd.study.models import load_for_decoding
-from evokd.study.results import read_translations, test_sets
 
 Row = dict[str, Any]
 

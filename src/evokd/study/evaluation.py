@@ -1,15 +1,15 @@
-"""The stages that translate the test sets with every system, and put the results together."""
+"""Every test set through every system: the translations, a file each, and how they are read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evokd.rundir import Stage, fingerprint, hash_file, read_json, write_json
+from evokd.data.corpus import Corpus
+from evokd.evaluate.comparison import TestSet
+from evokd.rundir import fingerprint, read_json, write_json
 from evokd.study.context import Study, System, progress_bar
 from evokd.study.models import load_for_decoding
-from evokd.study.results import assemble
 
 
 def translate_tests(study: Study, system: System, beam: int | None = None) -> None:
@@ -42,59 +42,25 @@ def translate_tests(study: Study, system: System, beam: int | None = None) -> No
         write_json(path.with_suffix(".json"), {"fingerprint": key, **translations.facts()})
 
 
-def make_results(
-    study: Study,
-    corpus: Stage,
-    systems: Sequence[System],
-    init_facts: dict[str, Any],
-    analysis: list[dict[str, Any]],
-    teacher_text: Mapping[str, dict[str, Any]],
-) -> dict[str, Any]:
-    """Scores, comparisons and everything else that the report shows, in results.json.
-
-    Args:
-        init_facts: what is known of the students' common start.
-        analysis: what was measured of systems beside their scores, a row each.
-        teacher_text: what is known of the text that the teacher wrote, by kind.
-    """
-    paths = {
-        (*cell, system.system, system.seed): translation_path(study, *cell, system)
-        for cell in study.corpus.tests
-        for system in systems
-    }
-    key = fingerprint(
-        study.recipe.name,
-        study.recipe.scoring.model_dump(),
-        study.recipe.report.model_dump(),
-        corpus.fingerprint,
-        [(*output, hash_file(path)) for output, path in paths.items()],
-        [(system.label, system.fingerprint) for system in systems],
-        analysis,
-        teacher_text,
-    )
-    saved = saved_under(key, study.paths.results)
-    if saved:
-        return saved
-    results = assemble(
-        study.recipe,
-        study.corpus,
-        paths,
-        {system.label: system.facts() for system in systems},
-        init_facts,
-        analysis,
-        teacher_text,
-        study.log,
-    )
-    write_json(study.paths.results, {"fingerprint": key, **results})
-    return results
-
-
 def translation_path(
     study: Study, test_set: str, direction: str, system: System, beam: int | None = None
 ) -> Path:
     """Where a system's translations are, one line per segment."""
     folder = study.paths.translations / ("" if beam is None else f"beam{beam}")
     return folder / f"{test_set}.{direction}.{system.label}.txt"
+
+
+def read_translations(path: Path) -> list[str]:
+    """The lines of a file that a decoding wrote, one per segment."""
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def test_sets(corpus: Corpus) -> list[TestSet]:
+    """The tests of a study, as scoring takes them."""
+    return [
+        TestSet(name, direction, [p.source for p in pairs], [[p.target for p in pairs]])
+        for (name, direction), pairs in corpus.tests.items()
+    ]
 
 
 def saved_under(key: str, path: Path) -> dict[str, Any] | None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 from evokd.data.corpus import Corpus
@@ -19,7 +18,9 @@ from evokd.evaluate.comparison import (
     summarise,
 )
 from evokd.recipe.recipe import Recipe
-from evokd.rundir import read_json, versions
+from evokd.rundir import Stage, fingerprint, hash_file, read_json, versions, write_json
+from evokd.study.context import Study, System
+from evokd.study.evaluation import read_translations, saved_under, test_sets, translation_path
 
 FEW_SEGMENTS = 100
 """Test sets with fewer get a caution."""
@@ -27,51 +28,63 @@ SYSTEM_FACTS = (
     *("parameters", "kept_step", "tokens_per_s"),
     *("hard_share_start", "hard_share_end", "noevo_loss_end", "valid_difficulty"),
 )
-OutputKey = tuple[str, str, str, int | None]
-"""Test set, direction, system, seed."""
 
 
-def assemble(
-    recipe: Recipe,
-    corpus: Corpus,
-    translations: Mapping[OutputKey, Path],
-    facts: Mapping[str, dict[str, Any]],
-    init_facts: dict[str, Any],
-    analysis: Sequence[dict[str, Any]] = (),
-    teacher_text: Mapping[str, dict[str, Any]] | None = None,
-    log: Callable[[str], None] = print,
+def make_results(
+    study: Study,
+    corpus: Stage,
+    systems: Sequence[System],
+    init_facts: Mapping[str, Any],
+    analysis: Sequence[Mapping[str, Any]],
+    teacher_text: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Score, compare and describe the systems of a study.
+    """Scores, comparisons and everything else that the report shows, in results.json.
 
     Args:
-        translations: the file of each system's output on each test set and direction.
-        facts: what each system's stage noted down, by label (system, or system.seedN).
         init_facts: what is known of the students' common start.
         analysis: what was measured of systems beside their scores, a row each.
         teacher_text: what is known of the text that the teacher wrote, by kind.
     """
-    tests = test_sets(corpus)
+    recipe, log = study.recipe, study.log
+    paths = {
+        (*cell, system.system, system.seed): translation_path(study, *cell, system)
+        for cell in study.corpus.tests
+        for system in systems
+    }
+    key = fingerprint(
+        recipe.name,
+        recipe.scoring.model_dump(),
+        recipe.report.model_dump(),
+        corpus.fingerprint,
+        [(*output, hash_file(path)) for output, path in paths.items()],
+        [(system.label, system.fingerprint) for system in systems],
+        analysis,
+        teacher_text,
+    )
+    saved = saved_under(key, study.paths.results)
+    if saved:
+        return saved
+    tests = test_sets(study.corpus)
     outputs, speed = [], []
-    for (name, direction, system, seed), path in translations.items():
+    for (name, direction, system, seed), path in paths.items():
         lines, decoding = read_translations(path), read_json(path.with_suffix(".json"))
         cut_off = set(decoding["cut_off"])
         flags = [number in cut_off for number in range(1, len(lines) + 1)]
         outputs.append(SystemOutput(system, seed, name, direction, lines, flags))
         output = {"system": system, "seed": seed, "test_set": name, "direction": direction}
         shown = ("words_per_s", "seconds", "batch_size", "beam", "dtype", "device")
-        speed.append(output | {key: decoding[key] for key in shown})
-    metrics = list(recipe.scoring.metrics)
+        speed.append(output | {name: decoding[name] for name in shown})
+    metrics, samples = list(recipe.scoring.metrics), recipe.scoring.bootstrap_samples
     baseline = recipe.baseline()
     log("scoring …")
     scores = score_all(outputs, tests, metrics)
-    log(
-        f"comparing with {baseline}: paired bootstrap, {recipe.scoring.bootstrap_samples} samples …"
-    )
-    comparisons = compare_all(
-        outputs, tests, baseline, metrics, n_samples=recipe.scoring.bootstrap_samples
-    )
+    log(f"comparing with {baseline}: paired bootstrap, {samples} samples …")
+    comparisons = compare_all(outputs, tests, baseline, metrics, n_samples=samples)
     student = next((m.name for m in recipe.methods if m.kind() == "sft"), None)
-    return {
+    facts = {system.label: system.facts() for system in systems}
+    devices = sorted({row["device"] for row in speed})
+    results = {
+        "fingerprint": key,
         "evokd": versions().get("evokd", ""),
         "name": recipe.name,
         "title": recipe.report.title or f"{recipe.name}: teacher and students",
@@ -80,7 +93,7 @@ def assemble(
         "baseline": baseline,
         "seeds": list(recipe.seeds),
         "methods": list(recipe.students()),
-        "start": init_facts,
+        "start": dict(init_facts),
         "systems": _systems(recipe, facts),
         "scores": scores,
         "comparisons": comparisons,
@@ -90,24 +103,13 @@ def assemble(
         "speed": speed,
         "analysis": list(analysis),
         "examples": _examples(recipe, tests, outputs),
-        "cleaning": corpus.report,
-        "teacher_text": dict(teacher_text or {}),
-        "versions": versions() | _machine(facts),
-        "notes": _notes(recipe, corpus, init_facts, facts),
+        "cleaning": study.corpus.report,
+        "teacher_text": dict(teacher_text),
+        "versions": versions() | {"cpu_count": os.cpu_count(), "device": ", ".join(devices)},
+        "notes": _notes(recipe, study.corpus, init_facts, facts),
     }
-
-
-def test_sets(corpus: Corpus) -> list[TestSet]:
-    """The tests of a study, as scoring takes them."""
-    return [
-        TestSet(name, direction, [p.source for p in pairs], [[p.target for p in pairs]])
-        for (name, direction), pairs in corpus.tests.items()
-    ]
-
-
-def read_translations(path: Path) -> list[str]:
-    """The lines of a file that a decoding wrote, one per segment."""
-    return path.read_text(encoding="utf-8").split("\n")[:-1]
+    write_json(study.paths.results, results)
+    return results
 
 
 def _systems(recipe: Recipe, facts: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -161,13 +163,8 @@ def _examples(
     return rows
 
 
-def _machine(facts: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    devices = {own["device"] for own in facts.values() if "device" in own}
-    return {"cpu_count": os.cpu_count(), "device": ", ".join(sorted(devices)) or None}
-
-
 def _notes(
-    recipe: Recipe, corpus: Corpus, start: dict[str, Any], facts: Mapping[str, dict[str, Any]]
+    recipe: Recipe, corpus: Corpus, start: Mapping[str, Any], facts: Mapping[str, dict[str, Any]]
 ) -> list[str]:
     notes = list(corpus.report.get("notes", []))
     if "teacher_nll" in start and start["teacher_nll"] >= start["student_nll"]:

@@ -29,6 +29,7 @@ from evokd.study import (
     teacher_translations,
 )
 from evokd.study.context import Study
+from evokd.study.results import make_results
 
 
 def run(recipe: Recipe, folder: Path, log: Callable[[str], None] = print) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def run(recipe: Recipe, folder: Path, log: Callable[[str], None] = print) -> dic
             evaluation.translate_tests(study, system)
         rows = analysis.analyse(study, systems)
         summaries = {kind: teacher_translations.summary(stage) for kind, stage in texts.items()}
-        results = evaluation.make_results(study, corpus, systems, init_facts, rows, summaries)
+        results = make_results(study, corpus, systems, init_facts, rows, summaries)
         build_report(folder)
     return results
 
