@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from evokd.recipe.methods import PRESETS, GammaRule, MethodSettings
+from evokd.recipe.recipe import Recipe
 from evokd.recipe.training import TrainingSettings, pruned_name
 from evokd.rundir import Stage, fingerprint, write_json
 from evokd.study.context import Study, System, TeacherSource, training_key
@@ -29,9 +31,15 @@ class StudentSpec:
     origin: System
     """What it goes on from: the common start, or another student."""
     method: MethodSettings
-    training: TrainingSettings
     level: float | None = None
     """Share of the origin's weights that are pruned first."""
+
+
+def student_training(recipe: Recipe, name: str) -> TrainingSettings:
+    """How a student is trained or, if it was pruned, trained again."""
+    method = recipe.students()[name]
+    pruned = [] if name == method.name else [recipe.pruning.training]
+    return recipe.training_of(recipe.student.training, method.training, *pruned)
 
 
 def student_specs(
@@ -42,47 +50,32 @@ def student_specs(
     Args:
         texts: the stages in which the teacher wrote training text, by kind.
     """
-    recipe = study.recipe
-    specs = []
+    recipe, specs = study.recipe, []
     for seed in recipe.seeds:
         systems: dict[str, System] = {}
         for method in recipe.methods:
-            training = recipe.training_of(recipe.student.training, method.training)
             origin = init if method.start is None else systems[method.start]
-            settings = method.model_dump(
-                mode="json", exclude={"name", "start", "training"}, exclude_defaults=True
-            )
-            system = _system(
-                study,
-                method.name,
-                seed,
+            key = [
                 study.text_hashes(),
                 [teacher.fingerprint, origin.fingerprint],
-                settings,
-                training_key(training),
+                method.model_dump(
+                    mode="json", exclude={"name", "start", "training"}, exclude_defaults=True
+                ),
+                training_key(student_training(recipe, method.name)),
                 seed,
-                *_micro_batches(method, training),
+                *_micro_batches(recipe, method.name),
                 *([] if method.text == "reference" else [texts[method.text].fingerprint]),
-                *_approximation(study, method),
-            )
-            systems[method.name] = system
-            specs.append(StudentSpec(system, origin, method, training))
+                *_approximation(recipe, method),
+            ]
+            systems[method.name] = _system(study, method.name, seed, key)
+            specs.append(StudentSpec(systems[method.name], origin, method))
         for name in recipe.pruning.methods:
-            method, origin = recipe.method(name), systems[name]
-            training = recipe.training_of(
-                recipe.student.training, method.training, recipe.pruning.training
-            )
             for level in recipe.pruning.levels:
-                system = _system(
-                    study,
-                    pruned_name(name, level),
-                    seed,
-                    origin.fingerprint,
-                    level,
-                    training_key(training),
-                    *_micro_batches(method, training),
-                )
-                specs.append(StudentSpec(system, origin, method, training, level))
+                pruned = pruned_name(name, level)
+                training = training_key(student_training(recipe, pruned))
+                key = [systems[name].fingerprint, level, training, *_micro_batches(recipe, pruned)]
+                system = _system(study, pruned, seed, key)
+                specs.append(StudentSpec(system, systems[name], recipe.method(name), level))
     return specs
 
 
@@ -100,7 +93,8 @@ def make_student(study: Study, spec: StudentSpec) -> System:
         # After a kill the same ones: they are read off the same student.
         masks = prune_model(student.model, spec.level)
     source = _source_for(study, method)
-    facts = train_student(study, stage, student, spec.training, method, source, masks)
+    training = student_training(study.recipe, stage.system)
+    facts = train_student(study, stage, student, training, method, source, masks)
     facts["teacher_signal"] = "none" if source is None else source.description
     if masks is not None:
         facts |= pruned_facts(student.model, masks)
@@ -112,14 +106,9 @@ def make_student(study: Study, spec: StudentSpec) -> System:
     return stage
 
 
-def _system(study: Study, name: str, seed: int, *depends_on: object) -> System:
-    return System(
-        f"student {name}, seed {seed}",
-        study.paths.students / f"{name}.seed{seed}",
-        fingerprint(*depends_on),
-        name,
-        seed,
-    )
+def _system(study: Study, name: str, seed: int, key: list[Any]) -> System:
+    folder = study.paths.students / f"{name}.seed{seed}"
+    return System(f"student {name}, seed {seed}", folder, fingerprint(*key), name, seed)
 
 
 def _source_for(study: Study, method: MethodSettings) -> TeacherSource | None:
@@ -131,15 +120,16 @@ def _source_for(study: Study, method: MethodSettings) -> TeacherSource | None:
     return study.teacher_source
 
 
-def _micro_batches(method: MethodSettings, training: TrainingSettings) -> list[int]:
+def _micro_batches(recipe: Recipe, name: str) -> list[int]:
     """The size of micro-batches where it changes a student: some objectives choose among the tokens
     of each, the network that predicts β learns from one."""
+    method, size = recipe.students()[name], student_training(recipe, name).micro_batch_size
     ranked = isinstance(method.gamma, GammaRule) and method.gamma.rule == "quantile"
     matters = ranked or method.objective in RANKING or method.beta == "network"
-    return [training.micro_batch_size] if matters and training.micro_batch_size else []
+    return [size] if matters and size else []
 
 
-def _approximation(study: Study, method: MethodSettings) -> list[str]:
+def _approximation(recipe: Recipe, method: MethodSettings) -> list[str]:
     """What of the teacher's signal changes a student: hidden states are as good as the teacher."""
-    teacher = study.recipe.teacher
+    teacher = recipe.teacher
     return [f"top{teacher.top_k}"] if teacher.signal == "topk" and method.objective != "sft" else []

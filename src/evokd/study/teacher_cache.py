@@ -12,6 +12,7 @@ from evokd.recipe.recipe import Recipe
 from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file
 from evokd.study.context import Study, System, TrainingText
 from evokd.study.models import diagnosed_pairs, load_for_training
+from evokd.study.students import student_training
 
 LARGE_ERROR = 0.05
 """Mean error of d, as a share of the mean d, above which a top-k cache isn't called a good one."""
@@ -38,7 +39,7 @@ def make_cache(study: Study, teacher: System, check: bool = False) -> Stage:
             *_beside_references(study),
         ),
     )
-    from evokd.distil.teacher.cache_reader import CATALOGUE
+    from evokd.distil.teacher.cache_reader import CATALOGUE, read_catalogue, what_changed
     from evokd.distil.teacher.precompute import contents_for, write_cache
 
     done = study.is_done(stage)
@@ -51,9 +52,14 @@ def make_cache(study: Study, teacher: System, check: bool = False) -> Stage:
     )
     identity = study.teacher_identity()
     if (folder / CATALOGUE).exists():
-        _remove_stale(study, folder, contents, identity)
-    if not done and (folder / CATALOGUE).exists():
-        _drop_damaged(study, folder, thorough=False)
+        changed = what_changed(read_catalogue(folder), contents, identity)
+        if changed:
+            study.log(
+                f"cache: stale, {' and '.join(changed)} changed since it was written; made anew"
+            )
+            shutil.rmtree(folder)
+        elif not done:
+            _drop_damaged(study, folder, thorough=False)
     (folder / MANIFEST).unlink(missing_ok=True)
     facts = write_cache(folder, model, _data_sets(study), contents, identity, note=study.log)
     stage.finish(time.perf_counter() - began, facts)
@@ -82,20 +88,30 @@ def check_cache(study: Study, cache: Stage, init: System) -> None:
     examples = _diagnosed_examples(study, study.student_tokenizer)
     pad_id = pad_id_of(student.tokenizer)
     padded = (collate(examples[i : i + 32], pad_id) for i in range(0, len(examples), 32))
-    errors = measure_error(
+    gated = (m for m in study.recipe.methods if m.objective == "self_evolution")
+    method = next(gated, MethodSettings(name="noevo", objective="noevo"))
+    facts = measure_error(
         source.signal,
         study.teacher.model,
         student.model,
         ({k: v.to(study.device) for k, v in batch.items()} for batch in padded),
         source.shared_vocabulary(student).size,
-        method_settings(_gated_method(study.recipe))[0],
+        method_settings(method)[0],
     )
-    facts = {**errors, **{k: v for k, v in cache.facts().items() if k.startswith("tail")}}
-    study.log(f"{cache.name}: {describe_error(facts)}")
-    if errors["error_mean"] > LARGE_ERROR * errors["mean_difficulty"]:
+    facts |= {k: v for k, v in cache.facts().items() if k.startswith("tail")}
+    bound, error, difficulty = (facts[k] for k in ("bound_mean", "error_mean", "mean_difficulty"))
+    study.log(
+        f"{cache.name}: {facts['tail_mass']:.2%} of the teacher's mass is beyond the top k (at "
+        f"most {facts['tail_mass_max']:.0%} of a token's); difficulty is off by "
+        f"{error:.5f} nats on average (at most {facts['error_max']:.3f}"
+        + ("" if bound is None else f"; bound {bound:.5f} on average")
+        + f"), mean difficulty {difficulty:.3f}; {facts['flipped_share']:.2%} of the tokens change "
+        f"sides at {facts['gamma']}"
+    )
+    if error > LARGE_ERROR * difficulty:
         study.log(
-            f"warning: that is {errors['error_mean'] / errors['mean_difficulty']:.0%} of the mean "
-            "difficulty; teacher.signal=hidden is exact, a larger teacher.top_k is closer"
+            f"warning: that is {error / difficulty:.0%} of the mean difficulty; "
+            "teacher.signal=hidden is exact, a larger teacher.top_k is closer"
         )
     stage.finish(time.perf_counter() - began, facts)
 
@@ -107,19 +123,6 @@ def describe_size(facts: dict[str, Any]) -> str:
     return (
         f"{facts['pairs']} pairs, {facts['tokens']} response tokens, {facts['mib']} MiB, "
         f"{facts['bytes_per_token']} bytes a response token ({PUBLISHED})"
-    )
-
-
-def describe_error(facts: dict[str, Any]) -> str:
-    """One line about how far a top-k cache is off."""
-    bound = facts["bound_mean"]
-    return (
-        f"{facts['tail_mass']:.2%} of the teacher's mass is beyond the top k (at most "
-        f"{facts['tail_mass_max']:.0%} of a token's); difficulty is off by "
-        f"{facts['error_mean']:.5f} nats on average (at most {facts['error_max']:.3f}"
-        + ("" if bound is None else f"; bound {bound:.5f} on average")
-        + f"), mean difficulty {facts['mean_difficulty']:.3f}; {facts['flipped_share']:.2%} of the "
-        f"tokens change sides at {facts['gamma']}"
     )
 
 
@@ -166,28 +169,8 @@ def _diagnosed_examples(study: Study, tokenizer: Any) -> list[dict[str, Any]]:
 
 def _max_length(study: Study) -> int:
     """Of all trainings of students."""
-    recipe, own = study.recipe, study.recipe.student.training
-    trainings = [recipe.training_of(own, method.training) for method in recipe.methods]
-    trainings += [
-        recipe.training_of(own, recipe.method(name).training, recipe.pruning.training)
-        for name in recipe.pruning.methods
-    ]
-    return max(training.max_length for training in trainings)
-
-
-def _gated_method(recipe: Recipe) -> MethodSettings:
-    """A method whose Γ matters, or the paper's settings."""
-    gated = (m for m in recipe.methods if m.objective == "self_evolution")
-    return next(gated, MethodSettings(name="noevo", objective="noevo"))
-
-
-def _remove_stale(study: Study, folder: Path, contents: Any, identity: dict[str, str]) -> None:
-    from evokd.distil.teacher.cache_reader import read_catalogue, what_changed
-
-    changed = what_changed(read_catalogue(folder), contents, identity)
-    if changed:
-        study.log(f"cache: stale, {' and '.join(changed)} changed since it was written; made anew")
-        shutil.rmtree(folder)
+    names = study.recipe.students()
+    return max(student_training(study.recipe, name).max_length for name in names)
 
 
 def _drop_damaged(study: Study, folder: Path, thorough: bool) -> bool:
