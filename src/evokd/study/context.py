@@ -237,7 +237,7 @@ class Study:
         """Of the teacher's files, by content; read again only where size or time changed."""
         folder, known = self.paths.teacher_model, self.paths.cache / "teacher.json"
         paths = sorted([*folder.glob("*.safetensors"), folder / "config.json"])
-        files = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+        files = file_stamps(paths)
         if known.exists() and read_json(known)["files"] == files:
             return str(read_json(known)["hash"])
         digest = fingerprint([(path.name, hash_file(path)) for path in paths])
@@ -250,6 +250,11 @@ def tokenizer_in(folder: Path) -> Any:
     from evokd.models.loading import load_tokenizer
 
     return load_tokenizer(ModelSettings(model=str(folder)))
+
+
+def file_stamps(paths: Sequence[Path]) -> list[list[Any]]:
+    """Names, sizes and times of files that are too big to hash each time."""
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
 
 
 def training_key(training: TrainingSettings) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from evokd.study.context import (
     Study,
     System,
     TeacherSource,
+    file_stamps,
     progress_bar,
     tokenizer_in,
     training_key,
@@ -223,13 +224,13 @@ def diagnose_student(
 
 
 def model_identity(settings: ModelSettings) -> dict[str, Any]:
-    """What a model is; one on disk by sizes and times of its files, too big to hash each time."""
+    """What a model is; one on disk by the stamps of its files."""
     identity = settings.model_dump(mode="json", exclude=NOT_IDENTITY)
     path = Path(settings.model).expanduser()
     if settings.model == "fresh" or not path.exists():
         return identity
     files = sorted(path.iterdir()) if path.is_dir() else [path]
-    return identity | {"files": [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]}
+    return identity | {"files": file_stamps(files)}
 
 
 def _make_model(

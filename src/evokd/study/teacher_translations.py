@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from evokd.data.cleaning import CleaningReport
-from evokd.data.corpus import Corpus
 from evokd.data.hypotheses import Candidate, reason_to_leave_out
 from evokd.data.pairs import Pair, write_pairs
 from evokd.data.store import UNPAIRED
@@ -72,7 +71,11 @@ def make_teacher_text(study: Study, teacher: System, kind: TeacherText) -> Stage
     if study.is_done(stage):
         return stage
     began = time.perf_counter()
-    pairs = _pairs_to_translate(study.corpus, kind)
+    pairs = [*study.corpus.train, *(study.corpus.unpaired if kind == "teacher" else [])]
+    if not pairs:
+        raise InputError(
+            "text: nearest needs references, and corpus.train holds none; take text: teacher"
+        )
     targets = dict.fromkeys(pair.target_language for pair in pairs)
     # Before any hour is spent: a language may need a tokenizer that isn't installed.
     similarity = {code: sentence_bleu(code) for code in targets if kind == "nearest"}
@@ -125,16 +128,6 @@ def _text_hashes(study: Study, kind: TeacherText) -> list[str]:
     names = ("train.jsonl", UNPAIRED) if kind == "teacher" else ("train.jsonl",)
     paths = [study.paths.corpus / name for name in names]
     return [hash_file(path) for path in paths if path.exists()]
-
-
-def _pairs_to_translate(corpus: Corpus, kind: TeacherText) -> list[Pair]:
-    """Whose targets the teacher is to write."""
-    pairs = [*corpus.train, *(corpus.unpaired if kind == "teacher" else [])]
-    if not pairs:
-        raise InputError(
-            "text: nearest needs references, and corpus.train holds none; take text: teacher"
-        )
-    return pairs
 
 
 def _shards_folder(study: Study, stage: Stage, kind: TeacherText, search: str) -> Path:
@@ -278,16 +271,13 @@ def _filter(
     for pair in dict.fromkeys(pairs):
         left_out.read += 1
         candidates = hypotheses[pair.direction, pair.source]
-        written = [replace(pair, target=one.text) for one in candidates]
-        reasons = [
-            reason_to_leave_out(each, one.stopped_by, max_length_ratio)
-            for each, one in zip(written, candidates, strict=True)
-        ]
-        good = [each for each, reason in zip(written, reasons, strict=True) if reason is None]
+        written = [(replace(pair, target=one.text), one.stopped_by) for one in candidates]
+        reasons = [reason_to_leave_out(*each, max_length_ratio) for each in written]
+        good = [each for (each, _), reason in zip(written, reasons, strict=True) if not reason]
         if good:
             fit[pair] = good
         else:
-            left_out.drop(str(reasons[0]), written[0])
+            left_out.drop(str(reasons[0]), written[0][0])
     left_out.kept = len(fit)
     return fit, left_out
 
