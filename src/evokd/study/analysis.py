@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from evokd.evaluate.comparison import SystemOutput, score_all
-from evokd.rundir import fingerprint, hash_file, read_json, write_json
+from evokd.rundir import fingerprint, hash_file, read_json, read_made_of, write_json
 from evokd.study.context import Study, System, progress_bar
 from evokd.study.evaluation import (
     read_translations,
-    saved_under,
     test_sets,
     translate_tests,
     translation_path,
@@ -82,7 +81,7 @@ def _model_measures(
         study.recipe.decoding.model_dump(),
     )
     path = study.paths.analysis / f"{system.label}.json"
-    saved = saved_under(key, path)
+    saved = read_made_of(path, key)
     if saved:
         return dict(saved["found"])
     translator = load_for_decoding(study, system)

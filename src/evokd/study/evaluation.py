@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from evokd.data.corpus import Corpus
 from evokd.evaluate.comparison import TestSet
-from evokd.rundir import fingerprint, read_json, write_json
+from evokd.rundir import fingerprint, read_made_of, write_json
 from evokd.study.context import Study, System, progress_bar
 from evokd.study.models import load_for_decoding
 
@@ -26,7 +25,7 @@ def translate_tests(study: Study, system: System, beam: int | None = None) -> No
         path = translation_path(study, test_set, direction, system, beam)
         sources = [pair.source for pair in pairs]
         key = fingerprint(system.fingerprint, sources, settings.model_dump())
-        if not (path.exists() and saved_under(key, path.with_suffix(".json"))):
+        if not (path.exists() and read_made_of(path.with_suffix(".json"), key)):
             missing.append((direction, sources, path, key))
     if not missing:
         return
@@ -61,9 +60,3 @@ def test_sets(corpus: Corpus) -> list[TestSet]:
         TestSet(name, direction, [p.source for p in pairs], [[p.target for p in pairs]])
         for (name, direction), pairs in corpus.tests.items()
     ]
-
-
-def saved_under(key: str, path: Path) -> dict[str, Any] | None:
-    """What a JSON file holds, if it was made of the same things."""
-    tree = read_json(path) if path.exists() else {}
-    return dict(tree) if tree.get("fingerprint") == key else None

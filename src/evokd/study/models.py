@@ -310,12 +310,12 @@ def _load_untrained(study: Study, settings: ModelSettings, tokenizer: Stage) -> 
     from evokd.models import loading
 
     if settings.model == "fresh":
-        words = tokenizer_in(tokenizer.folder)
-        model = loading.fresh_model(settings.fresh, words, study.recipe.seeds[0]).to(study.device)
+        own, seed = tokenizer_in(tokenizer.folder), study.recipe.seeds[0]
+        model = loading.fresh_model(settings.fresh, own, seed).to(study.device)
     else:
-        words = loading.load_tokenizer(settings)
+        own = loading.load_tokenizer(settings)
         model = loading.load_model(settings, study.device, torch.float32)
-    return loading.Translator(model, words, study.prompt)
+    return loading.Translator(model, own, study.prompt)
 
 
 def _cut_from_teacher(

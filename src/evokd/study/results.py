@@ -18,9 +18,17 @@ from evokd.evaluate.comparison import (
     summarise,
 )
 from evokd.recipe.recipe import Recipe
-from evokd.rundir import Stage, fingerprint, hash_file, read_json, versions, write_json
+from evokd.rundir import (
+    Stage,
+    fingerprint,
+    hash_file,
+    read_json,
+    read_made_of,
+    versions,
+    write_json,
+)
 from evokd.study.context import Study, System
-from evokd.study.evaluation import read_translations, saved_under, test_sets, translation_path
+from evokd.study.evaluation import read_translations, test_sets, translation_path
 
 FEW_SEGMENTS = 100
 """Test sets with fewer get a caution."""
@@ -61,7 +69,7 @@ def make_results(
         analysis,
         teacher_text,
     )
-    saved = saved_under(key, study.paths.results)
+    saved = read_made_of(study.paths.results, key)
     if saved:
         return saved
     tests = test_sets(study.corpus)

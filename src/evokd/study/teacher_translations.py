@@ -34,7 +34,16 @@ from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
 from evokd.evaluate.nearest import Similarity, nearest, sentence_bleu
 from evokd.recipe.judging import DecodingSettings
-from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file, read_json, write_json, write_text
+from evokd.rundir import (
+    MANIFEST,
+    Stage,
+    fingerprint,
+    hash_file,
+    read_json,
+    read_made_of,
+    write_json,
+    write_text,
+)
 from evokd.study.context import PAIRS, Study, System, TeacherText, progress_bar
 
 LEFT_OUT = "left_out.json"
@@ -132,17 +141,12 @@ def _text_hashes(study: Study, kind: TeacherText) -> list[str]:
 
 def _shards_folder(study: Study, stage: Stage, kind: TeacherText, search: str) -> Path:
     """Where hypotheses are kept: with those of the other kind, if they are of the same search."""
-
-    def holds_search(shards: Path) -> bool:
-        made = shards / "made.json"
-        return made.exists() and bool(read_json(made)["fingerprint"] == search)
-
     for other in get_args(TeacherText):
         shared = study.paths.teacher_text / other / "shards"
-        if other != kind and holds_search(shared):
+        if other != kind and read_made_of(shared / "made.json", search):
             return shared
     shards = stage.folder / "shards"
-    if shards.exists() and not holds_search(shards):
+    if shards.exists() and not read_made_of(shards / "made.json", search):
         study.log(
             f"{stage.name}: stale, the teacher, the prompt or the decoding changed; made anew"
         )
@@ -210,8 +214,8 @@ def _candidates(
 
     sources = [source for _, source in sentences]
     source_code, target_code = sentences[0][0].split("-")
-    found = candidates(study.teacher, sources, source_code, target_code, decoding, count, progress)
-    return dict(zip(sentences, found, strict=True))
+    best = candidates(study.teacher, sources, source_code, target_code, decoding, count, progress)
+    return dict(zip(sentences, best, strict=True))
 
 
 def _estimate(
