@@ -34,7 +34,7 @@ from peers import VARIANTS, Loss, Variant, naive
 from torch import Tensor
 
 from evokd.distil.objectives import (
-    OBJECTIVES,
+    LOSSES,
     RANKS_TOKENS,
     difficulty,
     token_loss,
@@ -354,7 +354,7 @@ def options_from(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--shapes", nargs="+", default=["small", "S", "L"], metavar="SHAPE")
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=["float32"])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--objective", choices=OBJECTIVES, default="self_evolution")
+    parser.add_argument("--objective", choices=LOSSES, default="self_evolution")
     parser.add_argument("--repeats", type=int, default=7, help="pairs of floor and variant")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument(

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evokd.distil.objectives import OBJECTIVES, Tokens, objective_settings
+from evokd.distil.objectives import LOSSES, Tokens, objective_settings
 
 LEAST = torch.finfo(torch.float32).tiny
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -47,7 +47,7 @@ def losses_of_all(objective: str, compiled: bool) -> Callable[[Tensor, Tensor, T
     lam, beta, gamma = settings.lam, settings.beta, settings.gamma
 
     def reference(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        return OBJECTIVES[objective](Tokens(student_logits, teacher_logits, labels, settings))
+        return LOSSES[objective](Tokens(student_logits, teacher_logits, labels, settings))
 
     def plain(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         log_q = student_logits.float().log_softmax(-1)
@@ -77,7 +77,7 @@ def evokd_autograd(objective: str) -> Loss:
 
     settings = asdict(objective_settings(objective))
     # A function instead of its name: nothing is known about it.
-    return partial(evokd.fused_loss, OBJECTIVES[objective], **settings)
+    return partial(evokd.fused_loss, LOSSES[objective], **settings)
 
 
 def naive(objective: str, *, compiled: bool = False) -> Loss:

@@ -7,11 +7,11 @@ import pytest
 import torch
 from sacrebleu import sentence_chrf
 
-from evokd.distil.train import example_weights as competence
-from evokd.distil.train.example_weights import FILE, WeightedPairs, competence_weights, weights_of
 from evokd.distil.train.on_policy import prompt_length
+from evokd.distil.train.weighted_pairs import PairsToWeigh, WeightedPairs
 from evokd.errors import InputError
-from evokd.recipe.methods import CompetenceSettings
+from evokd.extras import CompetenceSettings, competence
+from evokd.extras.competence import FILE, pair_weights, weights_of
 from tiny import copy_task, tiny_llama
 
 END = 1
@@ -52,15 +52,11 @@ def distinct(count):
 
 
 def asked(folder, sampler, data, notes=None, **settings):
-    return competence_weights(
-        tiny_llama(1).train(),
-        sampler,
-        data,
-        decode,
+    log = (notes if notes is not None else []).append
+    student = tiny_llama(1).train()
+    return pair_weights(
+        PairsToWeigh(student, sampler, data, decode, folder, seed=3, log=log),
         CompetenceSettings(**{"threshold": 40.0, "samples": 5} | settings),
-        folder,
-        seed=3,
-        note=(notes if notes is not None else []).append,
     )
 
 
@@ -131,8 +127,9 @@ def test_the_student_is_left_as_it_was(tmp_path):
     student = tiny_llama(1).train()
     before = [p.clone() for p in student.parameters()]
     state = torch.random.get_rng_state()
-    competence_weights(
-        student, Sampler(), distinct(20), decode, CompetenceSettings(threshold=40), tmp_path
+    pair_weights(
+        PairsToWeigh(student, Sampler(), distinct(20), decode, tmp_path),
+        CompetenceSettings(threshold=40),
     )
     assert student.training
     assert torch.equal(state, torch.random.get_rng_state())

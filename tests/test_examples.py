@@ -8,7 +8,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from evokd.distil.objectives import OBJECTIVES
+from evokd.distil.objectives import LOSSES
 from evokd.recipe.training import TrainingSettings
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -73,7 +73,7 @@ def test_the_method_page_shows_the_example_and_names_what_is_there():
         found = import_module(f"evokd.{rooms[module]}.{module}")
         for part in name.split("."):
             found = getattr(found, part)
-    for name in OBJECTIVES:
+    for name in LOSSES:
         assert ("objectives", name) in named
     for key in re.findall(r"^\| — \| (.+?) \|", page, re.MULTILINE):
         for name in re.findall(r"`(\w+)`", key):

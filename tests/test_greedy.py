@@ -18,7 +18,12 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from evokd.translate.continuous_batching import Budget, Request, decode_continuously, supports_continuous_batching
+from evokd.translate.continuous_batching import (
+    Budget,
+    Request,
+    decode_continuously,
+    supports_continuous_batching,
+)
 from evokd.translate.stopping import EndOfAnswer, Ends
 
 VOCABULARY, FILLER = 96, 0
@@ -205,7 +210,9 @@ def test_a_row_never_exceeds_the_positions_of_its_model():
     requests = [Request([9] * 40, 24), Request([5] * 2, 60), *[Request([6] * 2, 62)] * 6]
     never = Ends((), *torch.zeros(3, VOCABULARY, dtype=torch.bool))
     for sync_every in (1, 7):
-        groups = list(decode_continuously(model, requests, never, FILLER, Budget(8, 400), sync_every))
+        groups = list(
+            decode_continuously(model, requests, never, FILLER, Budget(8, 400), sync_every)
+        )
         assert sum(len(group) for group in groups) == 8
 
 

@@ -11,10 +11,11 @@ from torch._dynamo.utils import counters
 from transformers import LlamaForCausalLM, TrainingArguments
 
 from evokd import DistillationTrainer, token_loss
-from evokd.distil.chunked_loss import objective_on_hidden
+from evokd.distil.chunked_loss import chunked_loss
 from evokd.distil.metrics import Statistics
-from evokd.distil.objectives import IGNORED, OBJECTIVES, objective_settings
-from evokd.distil.teacher.signal import HeadedHidden, LiveTeacher
+from evokd.distil.objectives import LOSSES, objective_settings
+from evokd.distil.teacher.signal import LazyLogits, LiveTeacher
+from evokd.distil.token_batch import LossOptions, TokenBatch, target_mask
 from evokd.models.encoding import collate
 from evokd.models.lm_head import Head, check_head, final_hidden, head_of
 from tiny import VOCABULARY, copy_task, tiny_llama
@@ -74,20 +75,18 @@ def full_loss(student, teacher, batch, objective):
     return token_loss(objective, logits, said, labels).sum()
 
 
-def chunked_loss(student, teacher, batch, objective, **more):
+def loss_of_models(student, teacher, batch, objective, *observers):
     read = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    predicts = torch.zeros_like(batch["labels"], dtype=torch.bool)
-    predicts[:, :-1] = batch["labels"][:, 1:] != IGNORED
-    return objective_on_hidden(
-        objective,
-        objective_settings(objective),
+    predicts = target_mask(batch["labels"])
+    head = head_of(student)
+    tokens = TokenBatch(
         final_hidden(student, student, read)[predicts],
-        head_of(student),
-        LiveTeacher(teacher).on(read, predicts),
+        head,
         batch["labels"].roll(-1, dims=1)[predicts],
-        chunk_tokens=7,
-        **more,
+        head.weight.shape[0],
     )
+    options = LossOptions(objective_settings(objective), chunk_tokens=7, observers=observers)
+    return chunked_loss(objective, tokens, LiveTeacher(teacher).forward(read, predicts), options)
 
 
 def gradients(loss, model):
@@ -100,7 +99,7 @@ def test_a_step_is_autograd_on_the_models_own_logits(name, batch):
     student, teacher = small(name), tiny_llama(2, hidden_size=24).eval()
     check_head(student)
     expected = full_loss(student, teacher, batch, "self_evolution")
-    found = chunked_loss(student, teacher, batch, "self_evolution")
+    found = loss_of_models(student, teacher, batch, "self_evolution")
     torch.testing.assert_close(found, expected)
     pairs = zip(gradients(found, student), gradients(expected, student), strict=True)
     for one, other in pairs:
@@ -111,7 +110,7 @@ def test_a_step_is_autograd_on_the_models_own_logits(name, batch):
 def test_these_architectures_serve_as_teachers(name, batch):
     student, teacher = tiny_llama(1), small(name)
     expected = full_loss(student, teacher, batch, "forward_kd")
-    torch.testing.assert_close(chunked_loss(student, teacher, batch, "forward_kd"), expected)
+    torch.testing.assert_close(loss_of_models(student, teacher, batch, "forward_kd"), expected)
 
 
 @pytest.mark.parametrize("name", ["Llama", "Llama tied"])
@@ -119,7 +118,7 @@ def test_a_frozen_head_and_frozen_layers(name, batch):
     student, teacher = small(name), tiny_llama(2).eval()
     student.get_output_embeddings().weight.requires_grad_(False)
     student.model.layers[0].requires_grad_(False)
-    found = gradients(chunked_loss(student, teacher, batch, "noevo"), student)
+    found = gradients(loss_of_models(student, teacher, batch, "noevo"), student)
     expected = gradients(full_loss(student, teacher, batch, "noevo"), student)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
@@ -167,7 +166,7 @@ def test_an_adapter_in_the_head_is_refused():
 # Autocast
 
 
-@pytest.mark.parametrize("objective", sorted(OBJECTIVES))
+@pytest.mark.parametrize("objective", sorted(LOSSES))
 def test_autocast_rounds_nothing_in_the_objective(objective):
     """Sums over the vocabulary in half precision would move difficulty across Γ.
 
@@ -180,15 +179,13 @@ def test_autocast_rounds_nothing_in_the_objective(objective):
     labels = torch.randint(300, (50,), generator=generator)
     statistics = Statistics.empty()
     with torch.autocast("cpu", torch.bfloat16):
-        found = objective_on_hidden(
+        found = chunked_loss(
             objective,
-            objective_settings(objective),
-            hidden,
-            Head(weight),
-            HeadedHidden(seen, Head(read)),
-            labels,
-            chunk_tokens=16,
-            statistics=statistics,
+            TokenBatch(hidden, Head(weight), labels, 300),
+            LazyLogits(seen, Head(read)),
+            LossOptions(
+                objective_settings(objective), chunk_tokens=16, observers=(statistics.count,)
+            ),
         )
     student = (hidden @ weight.t()).detach()
     expected = token_loss(objective, student, seen @ read.t(), labels)
@@ -277,7 +274,7 @@ def test_nothing_is_kept_of_a_forward_pass_and_a_copy_is_apart(batch):
 def test_looking_takes_no_gradients(batch):
     student, statistics = small("Llama"), Statistics.empty()
     with torch.no_grad():
-        loss = chunked_loss(student, tiny_llama(2), batch, "noevo", statistics=statistics)
+        loss = loss_of_models(student, tiny_llama(2), batch, "noevo", statistics.count)
     assert not loss.requires_grad
     assert "gradient_all" not in statistics.sums
     assert "difficulty" in statistics.sums

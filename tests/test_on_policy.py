@@ -10,7 +10,7 @@ from accelerate.utils import DistributedType
 from transformers import TrainingArguments
 
 from evokd import DistillationTrainer
-from evokd.distil.objectives import objective_settings
+from evokd.distil.objectives import ObjectiveSettings, objective_settings
 from evokd.distil.teacher.signal import CachedTeacher
 from evokd.distil.teacher.sliced import SlicedTeacher
 from evokd.distil.train.distributed import Devices
@@ -235,12 +235,12 @@ def test_what_has_no_end_is_kept_and_what_is_nothing_is_given():
     assert capped["labels"] == [IGNORED] * 2 + [5] * cap
     assert empty["labels"] == [IGNORED, IGNORED, END]
     assert nothing == given[2]
-    assert one.watched() == {
+    assert one.metrics(ObjectiveSettings()) == {
         "own_share": 1.0,
         "own_capped": pytest.approx(1 / 3),
         "own_empty": pytest.approx(2 / 3),
     }
-    assert one.watched() == {}
+    assert one.metrics(ObjectiveSettings()) == {}
 
 
 def test_no_pair_gets_longer_than_the_longest():

@@ -13,7 +13,7 @@ import yaml
 
 from evokd.cli import shipped_recipe
 from evokd.data.prompts import load_prompt
-from evokd.distil.objectives import OBJECTIVES
+from evokd.distil.objectives import LOSSES
 from evokd.recipe.file import check_recipe, load_recipe
 from evokd.recipe.methods import METHOD_NAMES, OBJECTIVE_NAMES, BetaSchedule
 from evokd.recipe.recipe import PROMPT_STYLES, Recipe
@@ -46,7 +46,7 @@ def test_every_recipe_passes_the_command_lines_check(path):
 def test_objectives_prompts_and_names_exist(path):
     made = load_recipe(path)
     assert made.name == path.stem
-    assert {method.objective for method in made.methods} <= OBJECTIVES.keys()
+    assert {method.objective for method in made.methods} <= LOSSES.keys()
     assert load_prompt(made.prompt).template
     assert shipped_recipe(name_of(path)) == path
 
@@ -57,7 +57,7 @@ def test_what_a_recipe_says_beside_its_settings_fits_on_a_line(path):
 
 
 def test_objectives_of_recipes_are_those_that_are_built():
-    assert set(OBJECTIVE_NAMES) == OBJECTIVES.keys()
+    assert set(OBJECTIVE_NAMES) == LOSSES.keys()
 
 
 def test_smollm2_names_a_package_that_is_there():

@@ -1,14 +1,15 @@
-"""The closed forms, in C and in torch, against autograd through the equations in float64."""
+"""The closed forms, in C, against autograd through the equations in float64."""
 
 import ctypes
-from dataclasses import asdict
 
 import pytest
 import torch
 
-from evokd.distil.objectives import OBJECTIVES, most_difficult, objective_settings, token_loss
-from evokd.distil.row_loss import compiling, kernels, rows, rows_in_c
+from evokd.distil.objectives import LOSSES, objective_settings, token_loss
+from evokd.distil.row_loss import compiling, rows, rows_in_c, rows_in_triton
 from evokd.distil.row_loss.closed_forms import closed_form
+from evokd.distil.token_batch import LogitChunk
+from evokd.distil.token_selection import most_difficult
 
 CLOSED = sorted(
     (
@@ -26,14 +27,13 @@ SETTINGS = [
     {"beta": 0.9},
     {"beta": 1.0},
     {"lam": 0.3, "gamma": 1.0},
-    {"gate": "swapped"},
+    {"gate": "inverted"},
     {"alpha": 0.0},
     {"alpha": 0.4},
     {"alpha": 1.0},
 ]
 HEADS = [(1.0, None), (0.5, None), (2.0, 7.0)]
 SIZES = [(2, 9), (37, 20), (2100, 12)]
-BACKENDS = ["c", "torch"]
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +53,15 @@ def logits(size, n, spread=1.0, scale=1.0):
     return student, teacher, labels, torch.rand(n, generator=generator)
 
 
+def row_pass(name, settings, student, teacher, labels, weights=None, hard=None, **options):
+    """The pass over a chunk, whose logits are overwritten."""
+    gradient = options.pop("gradient", True)
+    form = closed_form(name, settings, preselected=hard is not None)
+    chunk = LogitChunk(student, teacher, labels, weights=weights, hard=hard, **options)
+    assert rows.has_row_pass(chunk)
+    return rows.row_pass(form, chunk, gradient)
+
+
 def finished(raw, scale, cap):
     return raw * scale if cap is None else cap * torch.tanh(raw * scale / cap)
 
@@ -60,7 +69,7 @@ def finished(raw, scale, cap):
 def reference(name, settings, raw, teacher, labels, weights, scale, cap):
     raw = raw.double().requires_grad_()
     z = finished(raw, scale, cap)
-    losses = token_loss(name, z, teacher.double(), labels, **asdict(settings))
+    losses = token_loss(name, z, teacher.double(), labels, **settings.model_dump())
     (losses * weights.double()).sum().backward()
     d = token_loss("noevo", z.detach(), teacher.double(), labels, lam=settings.lam)
     return losses.detach(), raw.grad, d
@@ -73,10 +82,8 @@ def matters(name, given):
     return "gate" not in given or name == "self_evolution"
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", CLOSED)
-def test_equals_autograd_in_float64(name, backend, monkeypatch):
-    monkeypatch.setenv("EVOKD_ROWS", backend)
+def test_equals_autograd_in_float64(name):
     for size, n in SIZES:
         for given in SETTINGS:
             if not matters(name, given):
@@ -88,7 +95,7 @@ def test_equals_autograd_in_float64(name, backend, monkeypatch):
                     name, settings, student, teacher, labels, weights, scale, cap
                 )
                 hard = most_difficult(d, settings.top_percent) if "topk" in name else None
-                found = rows.row_pass(
+                found = row_pass(
                     name, settings, student, teacher, labels, weights, hard, scale=scale, cap=cap
                 )
                 case = f"{size=} {given=} {scale=} {cap=}"
@@ -100,22 +107,6 @@ def test_equals_autograd_in_float64(name, backend, monkeypatch):
                 torch.testing.assert_close(found.gradient_norm, gradient.norm(dim=1), **near)
                 if hard is not None:
                     assert torch.equal(found.hard, hard)
-
-
-@pytest.mark.parametrize("name", CLOSED)
-def test_c_and_torch_find_the_same(name, monkeypatch):
-    settings = objective_settings(name)
-    student, teacher, labels, weights = logits(3000, 16)
-    hard = torch.arange(16) % 3 == 0 if "topk" in name else None
-    both = []
-    for backend in BACKENDS:
-        monkeypatch.setenv("EVOKD_ROWS", backend)
-        rows_in_c.load.cache_clear()
-        z = student.clone()
-        found = rows.row_pass(name, settings, z, teacher.clone(), labels, weights, hard)
-        both.append((z, *vars(found).values()))
-    for one, other in zip(*both, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=3e-5)
 
 
 def test_a_compiled_pass_is_there():
@@ -130,39 +121,32 @@ def test_no_compiler_no_compiled_pass(monkeypatch, tmp_path, caplog):
     caplog.set_level("INFO")
     assert rows_in_c.load() is None
     assert "no C compiler" in caplog.text
-    student, teacher, labels, weights = logits(50, 8)
-    settings = objective_settings("noevo")
-    expected = reference("noevo", settings, student, teacher, labels, weights, 1.0, None)
-    rows.row_pass("noevo", settings, student, teacher, labels, weights)
-    torch.testing.assert_close(student.double(), expected[1], rtol=1e-4, atol=1e-6)
+    student, teacher, labels, _ = logits(50, 8)
+    assert not rows.has_row_pass(LogitChunk(student, teacher, labels))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_teacher_that_rules_words_out(backend, monkeypatch):
+def test_a_teacher_that_rules_words_out():
     """p = 0 takes no part in KL(p‖·), and KL(q‖p) is infinite."""
-    monkeypatch.setenv("EVOKD_ROWS", backend)
     student, teacher, labels, weights = logits(60, 12)
     teacher[torch.arange(12), (labels + 1) % 60] = -torch.inf
     for name in ("noevo", "skew", "skew_teacher", "forward_kd"):
         settings = objective_settings(name)
         z = student.clone()
         losses, gradient, _ = reference(name, settings, z, teacher, labels, weights, 1.0, None)
-        found = rows.row_pass(name, settings, z, teacher.clone(), labels, weights)
+        found = row_pass(name, settings, z, teacher.clone(), labels, weights)
         torch.testing.assert_close(found.loss.double(), losses, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(z.double(), gradient, rtol=1e-4, atol=1e-6)
-    found = rows.row_pass("reverse_kd", objective_settings("reverse_kd"), student, teacher, labels)
+    found = row_pass("reverse_kd", objective_settings("reverse_kd"), student, teacher, labels)
     assert torch.isinf(found.loss).all()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_logits_far_apart_stay_finite(backend, monkeypatch):
-    monkeypatch.setenv("EVOKD_ROWS", backend)
+def test_logits_far_apart_stay_finite():
     student, teacher, labels, weights = logits(300, 10)
     for name in CLOSED:
         z = 200 * student
         hard = labels > 100 if "topk" in name else None
         settings = objective_settings(name)
-        found = rows.row_pass(name, settings, z, 200 * teacher, labels, weights, hard)
+        found = row_pass(name, settings, z, 200 * teacher, labels, weights, hard)
         assert torch.isfinite(z).all()
         assert torch.isfinite(found.loss).all()
 
@@ -173,10 +157,8 @@ def test_rows_may_be_wider_than_the_vocabulary():
     for one, other in zip(wide, (student, teacher), strict=True):
         one[:, :61] = other
     settings = objective_settings("self_evolution")
-    found = rows.row_pass(
-        "self_evolution", settings, wide[0][:, :61], wide[1][:, :61], labels, weights
-    )
-    expected = rows.row_pass("self_evolution", settings, student, teacher, labels, weights)
+    found = row_pass("self_evolution", settings, wide[0][:, :61], wide[1][:, :61], labels, weights)
+    expected = row_pass("self_evolution", settings, student, teacher, labels, weights)
     assert torch.equal(found.loss, expected.loss)
     assert torch.equal(wide[0][:, :61], student)
     assert (wide[0][:, 61:] == 1e9).all()
@@ -185,88 +167,75 @@ def test_rows_may_be_wider_than_the_vocabulary():
 def test_without_gradient_the_losses_are_the_same():
     student, teacher, labels, _ = logits(61, 10)
     settings = objective_settings("self_evolution")
-    looked = rows.row_pass(
+    looked = row_pass(
         "self_evolution", settings, student.clone(), teacher.clone(), labels, gradient=False
     )
-    learned = rows.row_pass("self_evolution", settings, student, teacher, labels)
+    learned = row_pass("self_evolution", settings, student, teacher, labels)
     assert torch.equal(looked.loss, learned.loss)
     assert looked.gradient_norm is None
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("gate", ["hard", "swapped"])
-def test_a_hard_set_that_is_given_needs_no_measure(gate, backend, monkeypatch):
-    monkeypatch.setenv("EVOKD_ROWS", backend)
+@pytest.mark.parametrize("gate", ["hard", "inverted"])
+def test_a_hard_set_that_is_given_needs_no_measure(gate):
     student, teacher, labels, weights = logits(37, 20)
-    measure = {"measure": "js", "gamma": 0.2}
+    measure = {"difficulty": "js", "gamma": 0.2}
     settings = objective_settings("self_evolution", gate=gate, **measure)
     expected = reference("self_evolution", settings, student, teacher, labels, weights, 1.0, None)
     apart = (student.softmax(-1), (teacher.softmax(-1) + torch.eye(37)[labels]) / 2)
     middle = sum(apart) / 2
     js = sum((one * (one / middle).log()).sum(1) for one in apart) / 2
     assert 3 < (js > 0.2).sum() < 17
-    found = rows.row_pass("self_evolution", settings, student, teacher, labels, weights, js > 0.2)
+    found = row_pass("self_evolution", settings, student, teacher, labels, weights, js > 0.2)
     torch.testing.assert_close(found.loss.double(), expected[0], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(student.double(), expected[1], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("options", "of", "given"),
+    ("options", "of", "preselected"),
     [
         ({"gate": "smooth"}, ("self_evolution",), True),
-        ({"measure": "nll"}, ("self_evolution",), False),
+        ({"difficulty": "nll"}, ("self_evolution",), False),
         (
-            {"beta_from": "difficulty"},
+            {"beta": "difficulty"},
             ("skew", "skew_teacher", "self_evolution", "self_evolution_topk"),
             True,
         ),
     ],
 )
-def test_what_the_formulas_do_not_cover_has_no_closed_form(options, of, given):
-    for name in OBJECTIVES:
-        found = closed_form(name, objective_settings(name, **options), given=given)
+def test_what_the_formulas_do_not_cover_has_no_closed_form(options, of, preselected):
+    for name in LOSSES:
+        found = closed_form(name, objective_settings(name, **options), preselected=preselected)
         assert (found is not None) == (name in CLOSED and name not in of)
-        each = closed_form(name, objective_settings(name), given=given, per_token=True)
+        each = closed_form(name, objective_settings(name), preselected=preselected, per_token=True)
         has_proxy = "skew" in name or "evolution" in name
         assert (each is not None) == (name in CLOSED and not has_proxy)
 
 
-class OnGpu:
-    """As much of a GPU's logits as a row pass asks for before it hands them to a kernel."""
-
-    device = torch.device("cuda")
-
-
 @pytest.mark.parametrize(
-    ("name", "options", "known"),
+    ("device", "types", "there"),
     [
-        *((name, {}, name not in ("word_kd", "skl")) for name in CLOSED),
-        ("self_evolution", {"gate": "swapped"}, False),
+        ("cpu", ("float32", "float32"), True),
+        ("cpu", ("float64", "float64"), False),
+        ("cpu", ("float32", "float64"), False),
+        ("cpu", ("bfloat16", "bfloat16"), False),
+        ("cuda", ("bfloat16", "float32"), True),
+        ("cuda", ("float64", "float64"), False),
+        ("meta", ("float32", "float32"), False),
     ],
 )
-def test_the_kernel_gets_what_it_knows_and_nothing_else(name, options, known, monkeypatch):
-    called = []
-    monkeypatch.setattr(kernels, "available", lambda: True)
-    monkeypatch.setattr(kernels, "row_pass", lambda objective, *a, **b: called.append(objective))
-    monkeypatch.setattr(rows, "apply_softcap", lambda *a: None)
-    monkeypatch.setattr(rows, "_is_float_on_cpu", lambda logits: False)
-    monkeypatch.setattr(rows, "_in_torch", lambda *a: None)
-    settings = objective_settings(name, **options)
-    rows.row_pass(name, settings, OnGpu(), None, None)
-    assert called == [name] * known
-    assert rows.has_row_pass(name, settings, torch.device("cuda")) == known
-    assert rows.has_row_pass(name, settings, torch.device("cpu"))
-    if not known:
-        monkeypatch.undo()
-        with pytest.raises(AssertionError, match="isn't for the kernel"):
-            kernels.row_pass(
-                name, settings, torch.zeros(1, 4), torch.zeros(1, 4), torch.tensor([0])
-            )
+def test_which_logits_there_is_a_pass_for(device, types, there, monkeypatch):
+    monkeypatch.setattr(rows_in_triton, "available", lambda: True)
+
+    class Logits:
+        """As much of a tensor as is looked at: a GPU needn't be there."""
+
+        def __init__(self, dtype):
+            self.device, self.dtype = torch.device(device), getattr(torch, dtype)
+
+    student, teacher = map(Logits, types)
+    assert rows.has_row_pass(LogitChunk(student, teacher, None)) == there  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", sorted(OBJECTIVES.keys() - set(CLOSED)))
-def test_an_objective_without_a_closed_form_is_refused(name):
-    student, teacher, labels, _ = logits(61, 10)
-    with pytest.raises(ValueError, match=f"{name} has no closed form"):
-        rows.row_pass(name, objective_settings(name), student, teacher, labels)
-    assert not rows.has_row_pass(name, objective_settings(name), torch.device("cpu"))
+@pytest.mark.parametrize("name", sorted(LOSSES.keys() - set(CLOSED)))
+def test_other_objectives_have_no_closed_form(name):
+    assert closed_form(name, objective_settings(name)) is None

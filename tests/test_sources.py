@@ -146,9 +146,9 @@ def test_tsv_without_header(tmp_path):
         ("en-de", "", "", "t.tsv:2"),
         ("en-de", "B", "B", "t.tsv:3"),
     ]
-    swapped = read(tmp_path, "t.tsv", BOTH, languages=("de", "en"))
-    assert swapped[1].direction == "de-en"
-    assert swapped[1].source == 'A "dog'
+    inverted = read(tmp_path, "t.tsv", BOTH, languages=("de", "en"))
+    assert inverted[1].direction == "de-en"
+    assert inverted[1].source == 'A "dog'
     assert texts(read(tmp_path, "t.tsv", columns=("3", "1"), limit=1)) == [("0.9", 'A "dog')]
     fails(tmp_path, "t.tsv", "languages: [en, de]", directions=BOTH)
 
@@ -357,7 +357,7 @@ def test_po(tmp_path):
     fails(tmp_path, "t.po", "languages: [en, de]", directions=BOTH)
     fails(tmp_path, "t.po", "translates into de_DE, not cs", directions=["en-cs"])
     write(tmp_path / "t.po", PO + "\nnonsense\n")
-    fails(tmp_path, "t.po", "t.po is no gettext catalogue", "line 25")
+    fails(tmp_path, "t.po", "t.po is no gettext index", "line 25")
 
 
 # Hugging Face hub

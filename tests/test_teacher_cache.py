@@ -8,18 +8,20 @@ import pytest
 
 from evokd.data.hypotheses import Candidate
 from evokd.data.prompts import load_prompt
-from evokd.distil.objectives import RANKS_TOKENS
 from evokd.models.loading import load_tokenizer
 from evokd.recipe.models import ModelSettings
+from evokd.recipe.objectives import OBJECTIVES
 from evokd.recipe.recipe import Recipe
 from evokd.rundir import Stage
 from evokd.study.context import Study, System
-from evokd.study.students import RANKING, student_specs
+from evokd.study.students import student_specs
 from evokd.study.teacher_cache import _max_length
 from evokd.translate import nbest as room
 from small_study import evokd, recipe, write_recipe
 
 TAUGHT_ON_ITS_TEXT = {"name": "echo", "objective": "word_kd", "text": "teacher"}
+
+RANKING = {name for name, spec in OBJECTIVES.items() if spec.ranked_by}
 
 
 def tree_of(pairs: int, **changes):
@@ -133,4 +135,3 @@ def test_micro_batches_make_another_student_where_tokens_of_one_are_ranked(tmp_p
     whole, parts = marks(), marks(micro_batch_size=4)
     other = {name for name in whole if whole[name] != parts[name]}
     assert other == {*RANKING, "quarter", "network", "tip_pruned50"}
-    assert RANKING == RANKS_TOKENS

@@ -17,7 +17,7 @@ from transformers import TrainingArguments
 from evokd import DistillationTrainer, token_loss
 from evokd.distil.objectives import IGNORED, objective_settings
 from evokd.distil.schedules import linear
-from evokd.distil.token_selection import TokenQueue
+from evokd.distil.train.method_state import MethodPart, ProgressiveBeta, RankingHistory
 from tiny import copy_task, tiny_llama
 
 HERE = Path(__file__).parent
@@ -190,9 +190,9 @@ def test_progressive_beta_follows_the_steps(tmp_path):
     seen = []
 
     class Watch(DistillationTrainer):
-        def _settings_now(self):
-            seen.append(super()._settings_now().beta)
-            return super()._settings_now()
+        def settings_now(self):
+            seen.append(super().settings_now().beta)
+            return super().settings_now()
 
     args = TrainingArguments(
         str(tmp_path),
@@ -209,7 +209,7 @@ def test_progressive_beta_follows_the_steps(tmp_path):
         objective="skew",
         args=args,
         train_dataset=copy_task(64),
-        beta_schedule=linear(0.5, 0.0),
+        parts={"beta": ProgressiveBeta(linear(0.5, 0.0))},
     ).train()
     assert seen == pytest.approx([0.5, 0.375, 0.25, 0.125])
 
@@ -342,8 +342,8 @@ def test_1_process_equals_2(tmp_path, monkeypatch):
         import sys
         sys.path.insert(0, {str(HERE)!r})
         import torch
-        from evokd.distil.beta_network import BetaNetwork
-        from evokd.distil.gamma_schedules import running_quantile
+        from evokd.extras.beta_network import BetaNetwork, PredictedBeta
+        from evokd.distil.train.gamma_rules import running_quantile
         from evokd.distil.objectives import objective_settings
         from evokd.distil.train.on_policy import OnPolicy
         from evokd.recipe.methods import OnPolicySettings
@@ -354,9 +354,9 @@ def test_1_process_equals_2(tmp_path, monkeypatch):
             return [[seed % 40, *prompt[::-1], 1][:cap]
                     for prompt, cap, seed in zip(prompts, caps, seeds)]
 
-        def companions(name):
+        def options_of(name):
             if name == "self_evolution":
-                return {{"gate": running_quantile(0.5, memory=30)}}
+                return {{"parts": {{"gate": running_quantile(0.5, memory=30)}}}}
             if name == "forward_kd":
                 own = OnPolicySettings(share=0.6, every=3)
                 return {{"on_policy": OnPolicy(own, backwards),
@@ -369,7 +369,7 @@ def test_1_process_equals_2(tmp_path, monkeypatch):
             # Two processes lay out what they have in rows of their own.
             student, made = trained(folder, objective=objective, batch=per_device,
                                     reduction=reduction, packing=per_device == 4,
-                                    **companions(objective))
+                                    **options_of(objective))
             # 10 pairs in batches of 8: two processes fill up the last batch with repeats. And 1
             # pair: one of the processes sees nothing but repeats.
             looks = [made.evaluate(copy_task(count, seed=4)) for count in (10, 1)]
@@ -379,7 +379,8 @@ def test_1_process_equals_2(tmp_path, monkeypatch):
                     line |= {{f"{{name}} {{i}}": value for name, value in look.items()}}
                 torch.save((student.state_dict(), line), f"{{folder}}/{{'.'.join(job)}}.pt")
         network = BetaNetwork(1)
-        student, made = trained(folder, objective="skew", batch=per_device, betas=network)
+        parts = {{"betas": PredictedBeta(network)}}
+        student, made = trained(folder, objective="skew", batch=per_device, parts=parts)
         mine = torch.cat([p.detach().flatten() for p in network.parameters()])
         assert len(made.devices.gathered(mine).view(-1, len(mine)).unique(dim=0)) == 1
         assert mine[-1] != 0  # it has learned
@@ -484,30 +485,33 @@ def test_weights_of_1_are_none(tmp_path):
     assert_same_weights(one, other, rtol=0, atol=0)
 
 
-class Notebook:
-    """A gate that writes down what it is asked and told."""
+class Notebook(MethodPart):
+    """A Γ rule that writes down what it is asked and told."""
 
     def __init__(self):
         self.asked, self.told, self.steps = [], [], 0
 
     def settings(self, settings, progress):
         self.asked.append(progress)
-        return replace(settings, gamma=progress)
+        return settings.model_copy(update={"gamma": progress})
 
-    def observe(self, rows):
-        self.told.append(len(rows.loss))
+    def prepare(self, inputs):
+        if not inputs.learns:
+            return inputs
+        observers = (*inputs.options.observers, lambda stats: self.told.append(len(stats.loss)))
+        return replace(inputs, options=replace(inputs.options, observers=observers))
 
     def step_done(self, gather=None):
         self.steps += 1
         assert gather is None
 
-    def state_dict(self):
-        return {}
+    def metrics(self, settings, all_reduce):
+        return {"gamma": settings.gamma}
 
 
 def test_a_gate_sets_gamma_and_sees_training_tokens_only(tmp_path):
     gate = Notebook()
-    _, made = trained(tmp_path, gate=gate, accumulation=2, steps=4, batch=4)
+    _, made = trained(tmp_path, parts={"gate": gate}, accumulation=2, steps=4, batch=4)
     assert gate.steps == 4
     assert sorted(set(gate.asked)) == [0, 0.25, 0.5, 0.75, 1.0]  # the last one for the log
     logged = [line for line in made.state.log_history if "gamma" in line]
@@ -525,17 +529,21 @@ def test_a_gate_sets_gamma_and_sees_training_tokens_only(tmp_path):
 def test_betas_are_predicted_for_each_batch_and_taught_once_a_step(tmp_path):
     calls, seeds = [], []
 
-    class Network(torch.nn.Module):
-        def betas(self, hidden, labels, settings, progress, **rest):
-            calls.append(("asked", len(labels), progress))
-            return torch.full((len(labels),), 0.2)
+    class Network(MethodPart):
+        def prepare(self, inputs):
+            if not inputs.learns:
+                return inputs
+            calls.append(("asked", len(inputs.batch), inputs.progress))
+            betas = torch.full((len(inputs.batch),), 0.2)
+            return replace(inputs, batch=replace(inputs.batch, betas=betas))
 
-        def learn(self, hidden, labels, settings, seed, progress, average, **rest):
+        def learn(self, inputs, seed, average):
             assert average is None
-            calls.append(("taught", len(labels), progress))
+            calls.append(("taught", len(inputs.batch), inputs.progress))
             seeds.append(seed)
 
-    one, made = trained(tmp_path / "a", objective="skew", betas=Network(), accumulation=2, batch=4)
+    parts = {"betas": Network()}
+    one, made = trained(tmp_path / "a", objective="skew", parts=parts, accumulation=2, batch=4)
     assert [what for what, *_ in calls] == ["asked", "asked", "taught"] * 4
     assert [progress for *_, progress in calls[::3]] == [0, 0.25, 0.5, 0.75]
     assert len(set(seeds)) == 4
@@ -547,9 +555,10 @@ def test_betas_are_predicted_for_each_batch_and_taught_once_a_step(tmp_path):
 
 
 def test_memory_reaches_the_objective_and_rests_in_evaluation(tmp_path):
-    memory = TokenQueue(50)
-    settings = objective_settings("selective_kd", queue=50)
-    _, made = trained(tmp_path, objective="selective_kd", settings=settings, memory=memory, steps=3)
+    part = RankingHistory(50)
+    memory = part.history
+    options = {"settings": objective_settings("selective_kd", queue=50), "parts": {"memory": part}}
+    _, made = trained(tmp_path, objective="selective_kd", steps=3, **options)
     assert len(memory) == 50
     before = memory.values().clone()
     made.evaluate(copy_task(16, seed=3))

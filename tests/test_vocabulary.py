@@ -91,7 +91,7 @@ def test_equal_sizes_are_no_proof(tokenizer):
     assert "ids stand for different tokens" in str(error.value)
 
 
-def test_swapped_ids_are_refused_and_named(tokenizer):
+def test_inverted_ids_are_refused_and_named(tokenizer):
     import json
 
     from tokenizers import Tokenizer
@@ -99,12 +99,12 @@ def test_swapped_ids_are_refused_and_named(tokenizer):
     tree = json.loads(tokenizer.backend_tokenizer.to_str())
     vocabulary = tree["model"]["vocab"]
     vocabulary["Q"], vocabulary["Z"] = vocabulary["Z"], vocabulary["Q"]
-    swapped = PreTrainedTokenizerFast(
+    inverted = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(tree)), bos_token="<s>", eos_token="</s>"
     )
     n = len(tokenizer)
     with pytest.raises(InputError, match=r"2 ids stand for different tokens.*'Q' and 'Z'"):
-        shared_vocabulary(tokenizer, n, swapped, n)
+        shared_vocabulary(tokenizer, n, inverted, n)
 
 
 def test_one_vocabulary_cut_differently_is_refused(tokenizer):

@@ -14,7 +14,7 @@ from typing import Any
 
 from evokd.errors import InputError
 from evokd.recipe.file import check_recipe, dump_recipe, load_recipe
-from evokd.recipe.methods import METHOD_NAMES
+from evokd.recipe.objectives import method_names
 from evokd.recipe.recipe import Recipe
 from evokd.rundir import versions
 
@@ -107,8 +107,8 @@ def run(args: argparse.Namespace) -> int:
     flag("--test PREFIX", nargs="*", action="extend", default=[]),
     flag(
         "--method METHOD",
-        f"default: self_evolution; of {', '.join(METHOD_NAMES)}",
-        choices=METHOD_NAMES,
+        f"default: self_evolution; of {', '.join(method_names())}",
+        choices=method_names(),
         **SEVERAL,
     ),
     flag("--prompt", PROMPT_HELP, default="parrot"),

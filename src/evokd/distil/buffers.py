@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from evokd.distil.gradients import wide
-
 BUFFER_BYTES = {"cpu": 125 << 20, "cuda": 1 << 30}
 """What the logits of a chunk may take, student's and teacher's together: 512 tokens of 32,000
 entries. Each chunk reads both heads anew, so smaller ones are slower."""
@@ -21,10 +19,18 @@ class Buffers:
 
     _kept: dict[str, Tensor] = field(default_factory=dict)
 
-    def of(self, name: str, rows: int, size: int, like: Tensor) -> Tensor:
-        """(rows, size) of float32 or wider, with anything in it; rows start at whole 64 bytes."""
+    def of(
+        self, name: str, shape: tuple[int, int], like: Tensor, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """(rows, size), with anything in it, on the device of `like`; rows start at whole 64 bytes.
+
+        In `dtype` on a GPU, where that is given; else in float32 or wider.
+        """
+        rows, size = shape
         stride = -(-size // 16) * 16
-        kept, dtype = self._kept.get(name), wide(like)
+        if dtype is None or like.device.type == "cpu":
+            dtype = wide(like)
+        kept = self._kept.get(name)
         known = kept is not None and (kept.dtype, kept.device) == (dtype, like.device)
         if kept is None or not known or kept.numel() < rows * stride:
             self._kept.pop(name, None)  # first, so that old and new never stand side by side
@@ -38,3 +44,8 @@ def rows_at_once(size: int, has_teacher: bool, like: Tensor) -> int:
     device = "cpu" if like.device.type == "cpu" else "cuda"
     row = size * (8 if like.dtype == torch.float64 else 4) * (2 if has_teacher else 1)
     return min(max(BUFFER_BYTES[device] // row, _LEAST_ROWS), _MOST_ROWS[device])
+
+
+def wide(tensor: Tensor) -> torch.dtype:
+    """What is added up in: float32, or float64 where that is given."""
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32

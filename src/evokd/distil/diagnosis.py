@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from evokd.data.pairs import Pair
-from evokd.distil.objectives import IGNORED, Tokens
 from evokd.distil.teacher.signal import LiveTeacher, TeacherSignal
-from evokd.distil.train.run import method_settings
+from evokd.distil.token_batch import target_mask
+from evokd.distil.tokens import IGNORED, Tokens
 from evokd.models.encoding import collate, encode_pair, pad_id_of
 from evokd.models.lm_head import final_hidden, head_of
 from evokd.models.loading import Translator
@@ -37,8 +37,8 @@ def diagnose(
     d is Eq. 5 with the method's λ; a token is hard where d > the method's Γ.
     """
     signal = LiveTeacher(teacher) if isinstance(teacher, nn.Module) else teacher
-    settings, _ = method_settings(method)
-    filler = pad_id_of(student.tokenizer)
+    _, settings = method.in_force()
+    pad_id = pad_id_of(student.tokenizer)
     device = next(student.model.parameters()).device
     student.model.eval()
     columns: list[Tensor] = []
@@ -48,26 +48,28 @@ def diagnose(
     for start in range(0, len(pairs), batch_size):
         chosen = pairs[start : start + batch_size]
         examples = [encode_pair(student.tokenizer, student.prompt, pair) for pair in chosen]
-        batch = collate([{"input_ids": e.input_ids, "labels": e.labels} for e in examples], filler)
+        batch = collate([{"input_ids": e.input_ids, "labels": e.labels} for e in examples], pad_id)
         labels = batch["labels"].to(device)
         read = {k: batch[k].to(device) for k in ("input_ids", "attention_mask")}
-        predicts = torch.zeros_like(labels, dtype=torch.bool)
-        predicts[:, :-1] = labels[:, 1:] != IGNORED
+        predicts = target_mask(labels)
         targets = labels.roll(-1, dims=1)[predicts]
         hidden = final_hidden(student.model, student.model, read)[predicts]
-        said = signal.on(read, predicts)
-        logits = [head_of(student.model).logits(hidden), said.logits(slice(None), signal.width)]
+        teacher_logits = signal.forward(read, predicts)
+        logits = [
+            head_of(student.model).logits(hidden),
+            teacher_logits.logits(slice(None), signal.width),
+        ]
         lost += torch.stack([_mass_beyond(one, vocabulary_size) for one in reversed(logits)])
         tokens = Tokens(
             logits[0][:, :vocabulary_size], logits[1][:, :vocabulary_size], targets, settings
         )
-        found = torch.stack([tokens.difficulty, tokens.nll, tokens.teacher_nll], dim=1).cpu()
-        columns.append(found)
-        for row, values in enumerate(found.split(predicts.sum(1).tolist())):
+        values = torch.stack([tokens.difficulty, tokens.nll, tokens.teacher_nll], dim=1).cpu()
+        columns.append(values)
+        for row, own in enumerate(values.split(predicts.sum(1).tolist())):
             if start + row in spread:
                 ids = [i for i in examples[row].labels if i != IGNORED]
                 sentences.append(
-                    _sentence(student.tokenizer, chosen[row], ids, values, settings.gamma)
+                    _sentence(student.tokenizer, chosen[row], ids, own, settings.gamma)
                 )
     d, nll, teacher_nll = torch.cat(columns).double().T.contiguous()
     edges = torch.tensor(EDGES, dtype=torch.float64)

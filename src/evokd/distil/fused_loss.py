@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from evokd.distil.chunked_loss import constant, objective_on_hidden
-from evokd.distil.gradients import wide
-from evokd.distil.objectives import WITHOUT_TEACHER, objective_settings
-from evokd.distil.teacher.signal import HeadedHidden
-from evokd.distil.token_selection import TokenQueue
-from evokd.distil.tokens import IGNORED, Tokens
+from evokd.distil.buffers import wide
+from evokd.distil.chunked_loss import Objective, chunked_loss
+from evokd.distil.teacher.signal import LazyLogits
+from evokd.distil.token_batch import LossOptions, TokenBatch, constant_head
+from evokd.distil.tokens import IGNORED
 from evokd.models.lm_head import Head
+from evokd.recipe.objectives import objective_settings, spec_of
+
+_OPTIONS = {field.name for field in fields(LossOptions)} - {"settings"}
 
 
 def fused_loss(
-    objective: str | Callable[[Tokens], Tensor],
+    objective: Objective,
     student_hidden: Tensor,
     student_head: Tensor | Head,
     teacher_hidden: Tensor | None,
     teacher_head: Tensor | Head | None,
     labels: Tensor,
-    *,
-    weights: Tensor | None = None,
-    betas: Tensor | None = None,
-    memory: TokenQueue | None = None,
-    vocabulary_size: int | None = None,
-    chunk_tokens: int | None = None,
-    **settings: Any,
+    **options: Any,
 ) -> Tensor:
     """Mean loss of an objective over the labels that aren't −100, from hidden states and heads.
 
@@ -39,19 +35,14 @@ def fused_loss(
         loss.backward()  # h.grad and W.grad; no logits were stored
 
     Args:
-        objective: a name of `OBJECTIVES`, or a function from `Tokens` to (N,).
+        objective: a name of `LOSSES`, or a function from `Tokens` to (N,).
         student_hidden: (N, Hs), the states that predict the labels; differentiable.
         student_head: (V, Hs), differentiable; a `Head` where there is bias, scale or soft cap.
         teacher_hidden: (N, Ht) or None for objectives without a teacher.
         teacher_head: (V, Ht), or a `Head`.
         labels: (N,), ids below V; −100 marks a position without a loss.
-        weights: (N,), factors of the tokens' losses; the mean is still over their number.
-        betas: (N,), 0 to 1, β of each token where the objective has a proxy; constants.
-        memory: what selective_kd remembers from call to call, if its `queue` is above 0.
-        vocabulary_size: entries that both vocabularies share, where they differ.
-        chunk_tokens: rows of logits that stand in memory at once; default: what 125 MiB hold (on a
-            GPU: 1 GiB).
-        **settings: fields of `ObjectiveSettings`; the papers' defaults otherwise.
+        **options: fields of `ObjectiveSettings`, the papers' defaults otherwise; of `TokenBatch`
+            weights, betas, and vocabulary_size where the vocabularies differ; all of `LossOptions`.
 
     Returns:
         Scalar in nats, float32 or wider. Its gradients are computed already: backward() hands them
@@ -60,49 +51,41 @@ def fused_loss(
     Raises:
         ValueError: an unknown objective or setting, shapes that don't fit, a missing teacher.
     """
-    known = objective if isinstance(objective, str) else "noevo"
-    chosen = objective_settings(known, **settings)
+    columns = {name: options.pop(name, None) for name in ("weights", "betas")}
+    size: int | None = options.pop("vocabulary_size", None)
+    how = {name: options.pop(name) for name in _OPTIONS & options.keys()}
+    named = isinstance(objective, str)
+    settings = objective_settings(objective if isinstance(objective, str) else "noevo", **options)
+    if named and teacher_hidden is None and spec_of(str(objective)).needs_teacher:
+        raise ValueError(f"{objective} needs teacher_hidden and teacher_head")
     head = _head(student_head)
     _check_shapes(student_hidden, head, labels, "student")
-    teacher = None
-    size = head.weight.shape[0]
     kept = labels != IGNORED
-    whole = bool(kept.all())
+    columns |= {"hidden": student_hidden, "labels": labels}
+    teacher = None
     if teacher_hidden is not None and teacher_head is not None:
         other = _head(teacher_head)
         _check_shapes(teacher_hidden, other, labels, "teacher")
-        if other.weight.shape[0] != size and vocabulary_size is None:
+        theirs, ours = other.weight.shape[0], head.weight.shape[0]
+        if theirs != ours and size is None:
             raise ValueError(
-                f"the student's head has {size} entries, the teacher's {other.weight.shape[0]}; "
+                f"the student's head has {ours} entries, the teacher's {theirs}; "
                 "pass vocabulary_size, the number that they share"
             )
-        seen = teacher_hidden.detach()
-        teacher = HeadedHidden(seen if whole else seen[kept], constant(other))
-    elif isinstance(objective, str) and objective not in WITHOUT_TEACHER:
-        raise ValueError(f"{objective} needs teacher_hidden and teacher_head")
-    if not whole:
-        student_hidden, labels = student_hidden[kept], labels[kept]
-        weights = None if weights is None else weights[kept]
-        betas = None if betas is None else betas[kept]
+        columns["teacher"] = teacher_hidden.detach()
+    if not kept.all():
+        columns = {name: None if one is None else one[kept] for name, one in columns.items()}
+    if teacher_head is not None and "teacher" in columns:
+        teacher = LazyLogits(columns.pop("teacher"), constant_head(_head(teacher_head)))
+    batch = TokenBatch(head=head, vocabulary_size=size or head.weight.shape[0], **columns)
     # Weights rather than a division: so the gradients are final when they are computed.
-    mean = torch.full_like(labels, 1 / max(1, len(labels)), dtype=wide(student_hidden))
-    return objective_on_hidden(
-        objective,
-        chosen,
-        student_hidden,
-        head,
-        teacher,
-        labels,
-        weights=mean if weights is None else mean * weights,
-        betas=betas,
-        memory=memory,
-        vocabulary_size=vocabulary_size,
-        chunk_tokens=chunk_tokens,
-    )
+    mean = torch.full_like(batch.labels, 1 / max(1, len(batch)), dtype=wide(student_hidden))
+    batch = replace(batch, weights=mean if batch.weights is None else mean * batch.weights)
+    return chunked_loss(objective, batch, teacher, LossOptions(settings, **how))
 
 
-def _head(given: Tensor | Head) -> Head:
-    return given if isinstance(given, Head) else Head(given)
+def _head(head: Tensor | Head) -> Head:
+    return head if isinstance(head, Head) else Head(head)
 
 
 def _check_shapes(hidden: Tensor, head: Head, labels: Tensor, whose: str) -> None:

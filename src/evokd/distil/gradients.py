@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from evokd.models.lm_head import Head
+from evokd.distil.buffers import wide
+from evokd.distil.token_batch import TokenBatch
 from evokd.models.products import multiply
 
 
 class Gradients:
-    """Gradients of hidden states, head weight and bias, as far as they are wanted.
+    """Gradients of hidden states, head weight and bias, as far as they are needed.
 
     Args:
-        hidden: (N, H)
-        weight, bias: of the head as it is trained; `head`: as it is multiplied with.
-        size: entries of the vocabulary that take part; the gradient of the others is 0.
-        wanted: of hidden, weight and bias.
+        batch: hidden states, and the head as it is multiplied with; entries of the vocabulary
+            beyond its size have a gradient of 0.
+        weight, bias: of the head as it is trained.
+        needed: of hidden, weight and bias.
     """
 
     def __init__(
-        self,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        head: Head,
-        size: int,
-        wanted: list[bool],
+        self, batch: TokenBatch, weight: Tensor, bias: Tensor | None, needed: Sequence[bool]
     ):
-        self.hidden, self.head, self.size = hidden, head, size
+        self.hidden, self.head, self.size = batch.hidden, batch.head, batch.vocabulary_size
         self.dtypes = weight.dtype, None if bias is None else bias.dtype
-        dtype = wide(hidden)
-        self.of_hidden = torch.empty_like(hidden) if wanted[0] else None
+        dtype = wide(batch.hidden)
+        self.of_hidden = torch.empty_like(batch.hidden) if needed[0] else None
         # Many chunks add up in these, so not in half precision.
-        self.of_weight = torch.empty_like(weight, dtype=dtype) if wanted[1] else None
+        self.of_weight = torch.empty_like(weight, dtype=dtype) if needed[1] else None
         self.of_bias = torch.zeros(len(weight), dtype=dtype, device=weight.device)
-        self.wants_bias = wanted[2]
+        self.needs_bias = needed[2]
         self.empty = True
 
     def add(self, gradient: Tensor, rows: slice) -> None:
         """gradient: (n, size), of a chunk's logits."""
-        if self.wants_bias:
+        if self.needs_bias:
             self.of_bias[: self.size] += gradient.sum(0)
         if gradient.device.type == "cpu":
             self._add_on_cpu(gradient, rows)
@@ -83,10 +80,5 @@ class Gradients:
         return (
             self.of_hidden,
             of_weight,
-            self.of_bias.to(self.dtypes[1]) if self.wants_bias else None,
+            self.of_bias.to(self.dtypes[1]) if self.needs_bias else None,
         )
-
-
-def wide(tensor: Tensor) -> torch.dtype:
-    """What is added up in: float32, or float64 where that is given."""
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from evokd.distil.row_loss.closed_forms import Rows
 from evokd.distil.tokens import Tokens
 
 SUMS = (
@@ -15,6 +16,33 @@ SUMS = (
     *("loss_hard", "loss_all", "gradient_hard", "gradient_all"),
 )
 """All that statistics may hold; one device may have seen less than another."""
+
+
+@dataclass(frozen=True)
+class TokenStats:
+    """What a pass over some tokens saw, each (n,), float32 or wider; None where there was no
+    teacher, and `gradient_norm` also where no gradient was asked for."""
+
+    loss: Tensor
+    """Of each token, not weighted."""
+    nll: Tensor
+    difficulty: Tensor | None = None
+    teacher_nll: Tensor | None = None
+    hard: Tensor | None = None
+    """bool"""
+    gradient_norm: Tensor | None = None
+    """L2 norm of the gradient of the weighted loss over a token's logits."""
+    measured: Tensor | None = None
+    """What was compared with Γ, where that isn't the difficulty itself."""
+
+    @classmethod
+    def join(cls, parts: Sequence[TokenStats]) -> TokenStats:
+        """Those of several passes, in order; at least one."""
+        columns: dict[str, Any] = {}
+        for name in (field.name for field in fields(cls)):
+            each = [getattr(part, name) for part in parts]
+            columns[name] = None if each[0] is None else torch.cat(each)
+        return cls(**columns)
 
 
 @dataclass
@@ -38,23 +66,23 @@ class Statistics:
             self.sums[name] = self.sums[name] + amount if name in self.sums else amount
 
     @torch.no_grad()
-    def count(self, found: Rows) -> None:
-        """Add what a pass over some rows found."""
-        count = torch.tensor(float(len(found.loss)), device=found.loss.device)
-        self.add(tokens=count, loss=found.loss.sum(), nll=found.nll.sum())
-        if found.difficulty is None or found.teacher_nll is None or found.hard is None:
+    def count(self, stats: TokenStats) -> None:
+        """Add what a pass over some tokens saw."""
+        count = torch.tensor(float(len(stats.loss)), device=stats.loss.device)
+        self.add(tokens=count, loss=stats.loss.sum(), nll=stats.nll.sum())
+        if stats.difficulty is None or stats.teacher_nll is None or stats.hard is None:
             return
         self.add(
             compared=count,
-            difficulty=found.difficulty.sum(),
-            teacher_nll=found.teacher_nll.sum(),
-            hard=found.hard.sum().float(),
-            loss_hard=found.loss[found.hard].sum(),
-            loss_all=found.loss.sum(),
+            difficulty=stats.difficulty.sum(),
+            teacher_nll=stats.teacher_nll.sum(),
+            hard=stats.hard.sum().float(),
+            loss_hard=stats.loss[stats.hard].sum(),
+            loss_all=stats.loss.sum(),
         )
-        if found.gradient_norm is not None:
-            norm = found.gradient_norm
-            self.add(gradient_hard=norm[found.hard].sum(), gradient_all=norm.sum())
+        if stats.gradient_norm is not None:
+            norm = stats.gradient_norm
+            self.add(gradient_hard=norm[stats.hard].sum(), gradient_all=norm.sum())
 
     def means(self) -> dict[str, float]:
         """Per-token means and shares, under the names of the metrics file."""
@@ -81,10 +109,10 @@ class Statistics:
 
 
 @torch.no_grad()
-def rows_of(
+def stats_of(
     tokens: Tokens, losses: Tensor, gradient: Tensor | None, all_of_it: bool = True
-) -> Rows:
-    """What a row pass would have found of tokens that autograd passed over.
+) -> TokenStats:
+    """What autograd's way over some tokens saw.
 
     Args:
         losses: (n,)
@@ -92,17 +120,17 @@ def rows_of(
         all_of_it: False spares what nobody looks at; the loss stands in its place.
     """
     if not all_of_it:
-        return Rows(losses, losses)
+        return TokenStats(losses, losses)
     norm = None if gradient is None else gradient.float().norm(dim=-1)
     nll = tokens.nll.detach()
     if not tokens.has_teacher:
-        return Rows(losses, nll, gradient_norm=norm)
-    return Rows(
+        return TokenStats(losses, nll, gradient_norm=norm)
+    return TokenStats(
         losses,
         nll,
         tokens.difficulty.detach(),
         tokens.teacher_nll,
         tokens.hard(),
         norm,
-        None if tokens.settings.measure == "kl" else tokens.measured,
+        None if tokens.settings.difficulty == "kl" else tokens.measured,
     )

@@ -1,81 +1,40 @@
-"""Self-Evolution Knowledge Distillation and its baselines as equations, and all objectives by name.
+"""Self-Evolution Knowledge Distillation, its baselines and its neighbours, as equations.
 
 Song, Ding, Zan and Huang: Self-Evolution Knowledge Distillation for LLM-based Machine Translation,
 COLING 2025 (arXiv 2412.15303). Equation numbers below are that paper's; its letters, and what they
-stand for, are in `tokens.py`. Objectives of other papers are in `related.py`.
+stand for, are in `tokens.py`. Objectives of other papers name theirs.
+
+An objective is a function from `Tokens` to a loss per token (N,), in nats over the whole
+vocabulary, and a row of `evokd.recipe.objectives.OBJECTIVES` of the same name. Where it chooses
+among the tokens of a batch, the mean of what it returns is the batch's loss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from evokd.distil.related import (
-    akl,
-    atkd,
-    jsd,
-    selective_kd,
-    skl,
-    srkl,
-    tip,
-    word_kd,
-)
-from evokd.distil.token_selection import (
-    RANKED_BY,
-    TokenQueue,
-    choose,
-    chosen,
-    most_difficult,
-    scores,
-)
-from evokd.distil.tokens import (
-    CHOICES,
-    IGNORED,
-    Known,
-    ObjectiveSettings,
-    Tokens,
-    kl,
-    mixture,
-)
+from evokd.distil.token_selection import TokenHistory, scores, select, selection_of
+from evokd.distil.tokens import IGNORED, LEAST_LOG, Distribution, Tokens, kl, mixture
+from evokd.recipe.objectives import OBJECTIVES, ObjectiveSettings, objective_settings
 
 __all__ = [
-    "DEFAULTS",
     "IGNORED",
-    "OBJECTIVES",
-    "RANKS_TOKENS",
-    "WITHOUT_TEACHER",
-    "Known",
+    "LOSSES",
     "ObjectiveSettings",
     "Tokens",
-    "akl",
-    "atkd",
     "difficulty",
-    "forward_kd",
-    "jsd",
     "kl",
     "mixture",
-    "most_difficult",
-    "noevo",
     "objective_settings",
-    "reverse_kd",
-    "selective_kd",
-    "self_evolution",
-    "self_evolution_topk",
-    "sft",
-    "skew",
-    "skew_teacher",
-    "skl",
-    "srkl",
-    "tip",
     "token_loss",
-    "word_kd",
 ]
 
-# The objectives: Tokens → loss per token (N,). Each is one line of the paper.
+_USUAL_HEAD = 64
+"""Tokens that akl's head is first looked for in."""
 
 
 def sft(t: Tokens) -> Tensor:
@@ -115,80 +74,160 @@ def self_evolution(t: Tokens) -> Tensor:
     """KL(ỹ‖q̂) where d > Γ, KL(ỹ‖q) elsewhere. Eq. 9.
 
     Beyond the paper are gate "smooth", g KL(ỹ‖q̂) + (1 − g) KL(ỹ‖q) with g = σ((d − Γ)/τ) and
-    without its gradient; gate "swapped", KL(ỹ‖q̂) where d ≤ Γ, as a control; and other measures of
-    difficulty in the place of d.
+    without its gradient; gate "inverted", KL(ỹ‖q̂) where d ≤ Γ, as a control; and other measures
+    of difficulty in the place of d.
     """
     gate = t.settings.gate
     if gate == "smooth":
         evolved = torch.sigmoid((t.measured - t.settings.gamma) / t.settings.tau)
         return evolved * skew(t) + (1 - evolved) * t.difficulty
-    return torch.where(~t.hard() if gate == "swapped" else t.hard(), skew(t), t.difficulty)
+    return torch.where(~t.hard() if gate == "inverted" else t.hard(), skew(t), t.difficulty)
 
 
 def self_evolution_topk(t: Tokens) -> Tensor:
     """As self_evolution, with the top_percent most difficult tokens hard. Section 5.2.1."""
-    return torch.where(chosen("self_evolution_topk", t).hard, skew(t), t.difficulty)
+    return torch.where(selection_of("self_evolution_topk", t).hard, skew(t), t.difficulty)
 
 
-OBJECTIVES: dict[str, Callable[[Tokens], Tensor]] = {
-    "sft": sft,
-    "forward_kd": forward_kd,
-    "reverse_kd": reverse_kd,
-    "noevo": noevo,
-    "skew": skew,
-    "skew_teacher": skew_teacher,
-    "self_evolution": self_evolution,
-    "self_evolution_topk": self_evolution_topk,
-    "word_kd": word_kd,
-    "atkd": atkd,
-    "skl": skl,
-    "srkl": srkl,
-    "jsd": jsd,
-    "akl": akl,
-    "selective_kd": selective_kd,
-    "tip": tip,
-}
-WITHOUT_TEACHER = frozenset({"sft"})
-RANKS_TOKENS = frozenset(RANKED_BY)
-"""Objectives that choose among all response tokens of a batch at once."""
-DEFAULTS: dict[str, dict[str, float]] = {
-    "skew_teacher": {"beta": 0.9},
-    "atkd": {"lam": 0.2, "target_lam": 0.5},
-    "word_kd": {"alpha": 0.5},
-}
-"""Where an objective's own defaults differ from those of `ObjectiveSettings`."""
+def word_kd(t: Tokens) -> Tensor:
+    """(1 − α) (−ln q(y)) + α CE(p, q), with the cross-entropy −Σ_v p ln q, not KL.
 
-
-def objective_settings(objective: str, **settings: Any) -> ObjectiveSettings:
-    """The papers' defaults for an objective, with `settings` laid over them.
-
-    Raises:
-        ValueError: an objective or a setting that isn't known, or one out of its range.
+    Kim and Rush, Sequence-Level Knowledge Distillation, EMNLP 2016 (α = 0.5).
     """
-    if objective not in OBJECTIVES:
-        raise ValueError(f"unknown objective {objective!r}; known: {', '.join(OBJECTIVES)}")
-    known = {field.name for field in fields(ObjectiveSettings)}
-    if not settings.keys() <= known:
-        wrong = ", ".join(sorted(settings.keys() - known))
-        raise ValueError(f"unknown setting {wrong}; known: {', '.join(sorted(known))}")
-    picked = ObjectiveSettings(**{**DEFAULTS.get(objective, {}), **settings})
-    for name in ("lam", "target_lam", "beta", "top_percent", "alpha", "mu"):
-        value, top = getattr(picked, name), 100 if name == "top_percent" else 1
-        if value is not None and not 0 <= value <= top:
-            raise ValueError(f"{name} is {value}; 0 to {top} is accepted")
-    if picked.target_lam is not None and objective != "atkd":
-        raise ValueError(f"target_lam is of atkd; the target of {objective} has lam")
-    if not 0 <= picked.smoothing < 1:
-        raise ValueError(f"smoothing is {picked.smoothing}; 0 to below 1 is accepted")
-    if not picked.tau > 0:
-        raise ValueError(f"tau is {picked.tau}; above 0 is accepted")
-    if picked.queue != int(picked.queue) or picked.queue < 0:
-        raise ValueError(f"queue is {picked.queue}; a whole number from 0 is accepted")
-    for name, accepted in CHOICES.items():
-        if getattr(picked, name) not in accepted:
-            words = ", ".join(map(repr, accepted))
-            raise ValueError(f"{name} is {getattr(picked, name)!r}; {words} are accepted")
-    return picked
+    alpha = t.settings.alpha
+    return (1 - alpha) * t.nll + alpha * t.p.cross_entropy_to(t.log_q)
+
+
+def atkd(t: Tokens) -> Tensor:
+    """λ · mean of DKD over easy tokens + (1 − λ) · mean of TKD + DKD over hard ones.
+
+    TKD = KL of (p(y), 1 − p(y)) from (q(y), 1 − q(y)); DKD = KL of p from q among the other
+    tokens, each renormalised, so that KL(p‖q) = TKD + (1 − p(y)) DKD. Hard is the top_percent of
+    tokens with the largest 1 − p(y).
+
+    Zhong et al., Revisiting Knowledge Distillation for Autoregressive Language Models, ACL 2024,
+    arXiv 2402.11890, with λ = 0.2 and the two means of the official code; averaging "all" divides
+    the same terms by the number of all tokens. A group without tokens counts nothing. The end token
+    is trained, which the official code masks.
+    """
+    picked = selection_of("atkd", t)
+    on_label, among_others = target_and_diversity(t)
+    lam = t.settings.lam
+    of_hard, of_easy = 1 - lam, lam
+    if t.settings.averaging == "groups":
+        of_hard /= picked.share or 1.0
+        of_easy /= (1 - picked.share) or 1.0
+    return torch.where(picked.hard, of_hard * (on_label + among_others), of_easy * among_others)
+
+
+def target_and_diversity(t: Tokens) -> tuple[Tensor, Tensor]:
+    """(N,) each, TKD and DKD of atkd. DKD is 0 where the teacher leaves nothing to the others."""
+    p_others, q_others = (_others(log, t.labels) for log in (t.p.log, t.log_q))
+    # ln(1 − p(y)) from the others themselves: 1 − p(y) has lost its digits where p(y) is near 1.
+    p_rest, q_rest = (others.logsumexp(1) for others in (p_others, q_others))
+    on_label = Distribution(torch.stack([-t.teacher_nll, p_rest], dim=1)).kl_to(
+        torch.stack([-t.nll, q_rest], dim=1)
+    )
+    among = Distribution(p_others - p_rest[:, None]).kl_to(q_others - q_rest[:, None])
+    return on_label, torch.where(p_rest > LEAST_LOG / 2, among, 0.0)
+
+
+def skl(t: Tokens) -> Tensor:
+    """KL(p‖α p + (1 − α) q): skew KL, without the reference.
+
+    Ko et al., DistiLLM, ICML 2024, arXiv 2402.03898 (α = 0.1).
+    """
+    return t.p.kl_to(mixture(t.log_q, t.p.log, 1 - t.settings.alpha))
+
+
+def srkl(t: Tokens) -> Tensor:
+    """KL(q‖(1 − α) p + α q): skew reverse KL, without the reference; q has its gradient twice.
+
+    Ko et al., DistiLLM, ICML 2024, arXiv 2402.03898 (α = 0.1).
+    """
+    return kl(t.log_q, mixture(t.log_q, t.p.log, t.settings.alpha))
+
+
+def jsd(t: Tokens) -> Tensor:
+    """β KL(p‖m) + (1 − β) KL(q‖m), m = β p + (1 − β) q: 0 at both ends of β.
+
+    Agarwal et al., On-Policy Distillation of Language Models (GKD), ICLR 2024, arXiv
+    2306.13649. Some libraries put KL(p‖q) and KL(q‖p) at the ends, where the formula gives 0.
+    """
+    beta = t.settings.beta
+    assert isinstance(beta, float), "β of jsd is a number"
+    middle = mixture(t.log_q, t.p.log, 1 - beta)
+    return beta * t.p.kl_to(middle) + (1 - beta) * kl(t.log_q, middle)
+
+
+def akl(t: Tokens) -> Tensor:
+    """w KL(p‖q) + (1 − w) KL(q‖p), w the share of Σ_v |p − q| that lies in the head of p.
+
+    The head are the likeliest tokens of p, up to and with the one that brings their mass to μ. The
+    weights have no gradient.
+
+    Wu et al., Rethinking Kullback-Leibler Divergence in Knowledge Distillation for LLMs, COLING
+    2025, arXiv 2404.02657 (μ = 0.5).
+    """
+    weight = head_share(t)
+    return weight * t.forward_kl + (1 - weight) * t.reverse_kl
+
+
+@torch.no_grad()
+def head_share(t: Tokens) -> Tensor:
+    """(N,), w of akl; ½ where p = q."""
+    p, mu = t.p.probabilities, t.settings.mu
+    gap = (p - t.log_q.exp()).abs_()
+    # A head is mostly some few tokens, and the vocabulary is sorted only where it is not.
+    likeliest = p.topk(min(_USUAL_HEAD, p.shape[1]), dim=1)
+    head = _gap_in_head(*likeliest, gap, mu)
+    longer = (likeliest.values.sum(1) < mu).nonzero()[:, 0]
+    if len(longer):
+        ordered = p[longer].sort(dim=1, descending=True, stable=True)
+        head[longer] = _gap_in_head(*ordered, gap[longer], mu)
+    whole = gap.sum(1)
+    return torch.where(whole > 0, head / whole, 0.5)
+
+
+def _gap_in_head(p: Tensor, order: Tensor, gap: Tensor, mu: float) -> Tensor:
+    """(n,), the gaps of the tokens in `order`, likeliest first, that less than μ stands before."""
+    before = p.cumsum(1).roll(1, dims=1)
+    before[:, 0] = 0.0
+    return gap.gather(1, order).masked_fill_(before >= mu, 0.0).sum(1)
+
+
+def selective_kd(t: Tokens) -> Tensor:
+    """Label-smoothed NLL on all tokens, and KL(p‖q) on those with the largest NLL.
+
+    The smoothed target is (1 − ε) y + ε/|V|. Chosen are the top_percent of the batch; with a queue,
+    those at or above that quantile of the NLLs it remembers, the batch's among them.
+
+    Wang et al., Selective Knowledge Distillation for Neural Machine Translation, ACL 2021
+    (ε = 0.1, half of the tokens).
+    """
+    smooth = t.settings.smoothing
+    nll = (1 - smooth) * t.nll - smooth * t.log_q.mean(1)
+    return nll + torch.where(selection_of("selective_kd", t).hard, t.forward_kl, 0.0)
+
+
+def tip(t: Tokens) -> Tensor:
+    """The mean of KL(q‖p) over the top_percent of tokens by s = 1 − (1 − h)(1 − d).
+
+    h = H(q)/ln |V| and d = KL(q‖p), each scaled to [0, 1] over the batch, without gradient.
+
+    Xu et al., TIP: Token Importance in On-Policy Distillation, arXiv 2604.14084, equations 2 to 5
+    as two re-implementations read them: the direction of d and the scaling are theirs.
+    """
+    picked = selection_of("tip", t)
+    return torch.where(picked.hard, t.reverse_kl / (picked.share or 1.0), 0.0)
+
+
+def _others(log: Tensor, labels: Tensor) -> Tensor:
+    """(N, V), with nothing on the label."""
+    return log.scatter(1, labels[:, None], LEAST_LOG)
+
+
+LOSSES: dict[str, Callable[[Tokens], Tensor]] = {name: globals()[name] for name in OBJECTIVES}
 
 
 def token_loss(
@@ -198,7 +237,7 @@ def token_loss(
     labels: Tensor,
     *,
     betas: Tensor | None = None,
-    memory: TokenQueue | None = None,
+    history: TokenHistory | None = None,
     **settings: Any,
 ) -> Tensor:
     """Loss of each response token.
@@ -207,12 +246,12 @@ def token_loss(
     aren't −100 is the batch's loss.
 
     Args:
-        objective: a name of `OBJECTIVES`.
+        objective: a name of `LOSSES`.
         student_logits: (N, V), differentiable.
         teacher_logits: (N, V); None is accepted by sft.
         labels: (N,), reference token ids; −100 marks a position without a loss.
         betas: (N,), 0 to 1, β of each token where the objective has a proxy; constants.
-        memory: what selective_kd remembers from call to call, if its `queue` is above 0.
+        history: what selective_kd ranks against from call to call, if its `queue` is above 0.
         **settings: fields of `ObjectiveSettings`; the papers' defaults otherwise.
 
     Returns:
@@ -221,22 +260,21 @@ def token_loss(
     Raises:
         ValueError: an unknown objective or setting, shapes that don't fit, a missing teacher.
     """
-    picked = objective_settings(objective, **settings)
+    in_force = objective_settings(objective, **settings)
     _check_shapes(student_logits, teacher_logits, labels)
     kept = labels != IGNORED
-    given = (
+    tokens = Tokens(
         student_logits[kept],
         None if teacher_logits is None else teacher_logits[kept],
         labels[kept],
-        picked,
+        in_force,
+        betas=None if betas is None else betas[kept],
     )
-    tokens = Tokens(*given, betas=None if betas is None else betas[kept])
-    if objective in RANKED_BY:
-        choice = choose(
-            objective, scores(objective, tokens), picked, memory, torch.is_grad_enabled()
-        )
-        tokens.chosen, tokens.share = choice.hard, choice.share
-    loss = OBJECTIVES[objective](tokens)
+    if OBJECTIVES[objective].ranked_by:
+        scored = scores(objective, tokens)
+        selection = select(objective, scored, in_force, history, torch.is_grad_enabled())
+        tokens.preselected, tokens.share = selection.hard, selection.share
+    loss = LOSSES[objective](tokens)
     return loss.new_zeros(len(labels)).masked_scatter(kept, loss)
 
 

@@ -7,8 +7,6 @@ from collections.abc import Callable
 
 Schedule = Callable[[float], float]
 """From the share of optimizer steps done, 0 to 1, to a value."""
-BetaSchedule = Schedule
-"""To β."""
 
 
 def linear(start: float, end: float, of: str = "student") -> Schedule:

@@ -1,12 +1,12 @@
-"""Objectives that choose among the tokens of a batch: by what, and which are chosen.
+"""Objectives that rank the tokens of a batch: by what, and which are selected.
 
     self_evolution_topk   d, the difficulty                       Song et al. 2024, section 5.2.1
-    atkd                  UNC = 1 − p(y), the teacher's doubt     Zhong et al. 2024
+    atkd                  UNC = 1 − p(y), the teacher's uncertainty    Zhong et al. 2024
     selective_kd          the student's NLL                       Wang et al. 2021
     tip                   s = 1 − (1 − h)(1 − d′)                 Xu et al. 2026
 
-A batch passes in chunks, so scores come first, a chunk at a time, and the choice is made over all
-of them. What is chosen has no gradient.
+A batch passes in chunks, so scores come first, a chunk at a time, and the selection is made over
+all of them. What is selected has no gradient.
 """
 
 from __future__ import annotations
@@ -18,20 +18,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from evokd.distil.tokens import ObjectiveSettings, Tokens
-
-RANKED_BY: dict[str, tuple[str, ...]] = {
-    "self_evolution_topk": ("difficulty",),
-    "atkd": ("doubt",),  # ranks as 1 − p(y) does, and tells apart what float32 rounds to 0 or 1
-    "selective_kd": ("nll",),
-    "tip": ("entropy", "reverse_kl"),
-}
-"""Attributes of `Tokens` that are the scores of an objective, in the order of their columns."""
+from evokd.distil.tokens import Tokens
+from evokd.recipe.objectives import OBJECTIVES, ObjectiveSettings
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What was chosen of a batch."""
+class Selection:
+    """What was selected of a batch."""
 
     hard: Tensor
     """(N,) bool"""
@@ -40,45 +33,44 @@ class Choice:
 
 
 def scores(objective: str, tokens: Tokens) -> Tensor:
-    """(N, columns), what an objective of `RANKED_BY` ranks tokens by."""
-    columns = [getattr(tokens, name).detach() for name in RANKED_BY[objective]]
+    """(N, columns), what an objective ranks tokens by, in the order of its spec."""
+    columns = [getattr(tokens, name).detach() for name in OBJECTIVES[objective].ranked_by]
     return torch.stack(columns, dim=1)
 
 
 @torch.no_grad()
-def choose(
+def select(
     objective: str,
     scored: Tensor,
     settings: ObjectiveSettings,
-    memory: TokenQueue | None = None,
+    history: TokenHistory | None = None,
     learns: bool = True,
-) -> Choice:
-    """Choose among all response tokens of a batch.
+) -> Selection:
+    """Select among all response tokens of a batch.
 
     Args:
-        objective: one of `RANKED_BY`.
-        scored: (N, columns), the `scores` of the whole batch.
-        settings: top_percent, and queue.
-        memory: where selective_kd's `queue` is above 0, what it remembers of earlier batches; None:
-            nothing.
-        learns: False leaves the memory as it is, as an evaluation should.
+        objective: one that ranks tokens.
+        scored: (N, columns), the `scores` of the whole batch; of two columns the soft or counts.
+        settings: top_percent, and queue: tokens that these are ranked against; 0: one another.
+        history: where `queue` is above 0, what was seen of earlier batches; None: nothing.
+        learns: False leaves the history as it is, as an evaluation should.
     """
-    if objective == "selective_kd" and settings.queue > 0:
-        hard = _above_the_remembered(scored[:, 0], settings, memory, learns)
+    score = soft_or(scored) if scored.shape[1] == 2 else scored[:, 0]
+    if settings.queue > 0 and "queue" in OBJECTIVES[objective].settings:
+        hard = _above_the_remembered(score, settings, history, learns)
     else:
-        score = soft_or(scored) if objective == "tip" else scored[:, 0]
         hard = most_difficult(score, settings.top_percent)
-    return Choice(hard, int(hard.sum()) / max(1, len(hard)))
+    return Selection(hard, int(hard.sum()) / max(1, len(hard)))
 
 
-def chosen(objective: str, tokens: Tokens) -> Choice:
-    """The set that tokens were given; without one they are a batch of their own."""
-    if tokens.chosen is None:
-        return choose(objective, scores(objective, tokens), tokens.settings)
+def selection_of(objective: str, tokens: Tokens) -> Selection:
+    """What was selected before; without that, tokens are a batch of their own."""
+    if tokens.preselected is None:
+        return select(objective, scores(objective, tokens), tokens.settings)
     share = tokens.share
     if share is None:
-        share = int(tokens.chosen.sum()) / max(1, len(tokens.chosen))
-    return Choice(tokens.chosen, share)
+        share = int(tokens.preselected.sum()) / max(1, len(tokens.preselected))
+    return Selection(tokens.preselected, share)
 
 
 def most_difficult(difficulty: Tensor, percent: float) -> Tensor:
@@ -104,21 +96,21 @@ def soft_or(scored: Tensor) -> Tensor:
 
 
 def _above_the_remembered(
-    nll: Tensor, settings: ObjectiveSettings, memory: TokenQueue | None, learns: bool
+    score: Tensor, settings: ObjectiveSettings, history: TokenHistory | None, learns: bool
 ) -> Tensor:
-    if memory is None:
-        memory, learns = TokenQueue(settings.queue), True
+    if history is None:
+        history, learns = TokenHistory(settings.queue), True
     if learns:
-        memory.push(nll)
-    if settings.top_percent == 0 or not len(nll):
-        return torch.zeros_like(nll, dtype=torch.bool)
-    if not len(memory):  # an evaluation before the first step
-        return most_difficult(nll, settings.top_percent)
+        history.push(score)
+    if settings.top_percent == 0 or not len(score):
+        return torch.zeros_like(score, dtype=torch.bool)
+    if not len(history):  # an evaluation before the first step
+        return most_difficult(score, settings.top_percent)
     # In float32, as it is remembered: the gate may be one of these numbers.
-    return nll.float() >= memory.quantile(1 - settings.top_percent / 100)
+    return score.float() >= history.quantile(1 - settings.top_percent / 100)
 
 
-class TokenQueue:
+class TokenHistory:
     """A number for each of the last `size` tokens, first in, first out.
 
     What it holds depends on the order of the tokens alone, not on how they were cut into pushes.
@@ -126,11 +118,11 @@ class TokenQueue:
 
     def __init__(self, size: int):
         if size < 1:
-            raise ValueError(f"a queue of {size} tokens remembers nothing; 1 or more is accepted")
+            raise ValueError(f"a history of {size} tokens remembers nothing; 1 or more is accepted")
         self.size = size
         self._kept = torch.zeros(size)
         self._next = 0
-        """Where the next one is put; the oldest stands there once the queue is full."""
+        """Where the next one is put; the oldest stands there once all are there."""
         self._count = 0
 
     def __len__(self) -> int:
@@ -173,11 +165,11 @@ class TokenQueue:
         return {"values": self.values().clone()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Forget all, and take what a queue, perhaps of another size, remembered last."""
+        """Forget all, and take what a history, perhaps of another length, held last."""
         self._next, self._count = 0, 0
         self.push(state["values"])
 
     def _known(self) -> Tensor:
         if not self._count:
-            raise ValueError("the queue is empty; push() comes first")
+            raise ValueError("the history is empty; push() comes first")
         return self.values()

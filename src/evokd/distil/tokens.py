@@ -14,61 +14,17 @@ gradient flows through q and only there.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from evokd.recipe.objectives import ObjectiveSettings
+
 IGNORED = -100
 """Label of a position that has no loss (prompt, padding)."""
 LEAST_LOG = -1e9
 """Stands for ln 0 where it is multiplied by 0."""
-
-
-@dataclass(frozen=True)
-class ObjectiveSettings:
-    """The papers' symbols. The values are Song et al.'s; `objective_settings` knows the others'."""
-
-    lam: float = 0.5
-    """λ: weight of the teacher in the target (Eq. 4) and of the KL term (Eq. 3); of easy tokens in
-    atkd, 0.2 there."""
-    target_lam: float | None = None
-    """λ of Eq. 4, so that of d, where `lam` is something else: 0.5 in atkd."""
-    beta: float = 0.5
-    """β: weight of the student in the proxy (Eq. 6), 0.9 in Eq. 10; of the teacher in jsd."""
-    gamma: float = 0.4
-    """Γ: difficulty in nats above which a token is hard."""
-    top_percent: float = 50.0
-    """Share of tokens that objectives which rank them choose."""
-    gate: str = "hard"
-    """What hard tokens are to self_evolution, see there: hard, smooth or swapped."""
-    tau: float = 0.2
-    """τ: how many nats the smooth gate is wide."""
-    measure: str = "kl"
-    """What is compared with Γ: kl, d itself; js, the Jensen–Shannon divergence of ỹ and q;
-    reverse_kl, KL(q‖ỹ); nll, −ln q(y)."""
-    beta_from: str = ""
-    """difficulty: β is Γ / (Γ + d) of each token."""
-    alpha: float = 0.1
-    """α: what skl and srkl mix in; weight of the teacher in word_kd, 0.5 there."""
-    mu: float = 0.5
-    """μ: mass of akl's head."""
-    smoothing: float = 0.1
-    """Label smoothing of selective_kd's NLL."""
-    queue: int = 0
-    """Tokens that selective_kd's gate remembers; 0: those of the batch."""
-    averaging: str = "groups"
-    """atkd: means of easy and hard tokens apart (groups), or one over all of them."""
-
-
-CHOICES = {
-    "gate": ("hard", "smooth", "swapped"),
-    "measure": ("kl", "js", "reverse_kl", "nll"),
-    "beta_from": ("", "difficulty"),
-    "averaging": ("groups", "all"),
-}
-"""Settings that are words."""
 
 
 class Tokens:
@@ -79,8 +35,8 @@ class Tokens:
         teacher_logits: (N, V) or None where an objective needs no teacher.
         labels: (N,), reference token ids, each in [0, V).
         settings: λ, β and what is compared with Γ are used here, the rest by the objectives.
-        hard: (N,) bool, the hard or chosen set where it was found elsewhere (over a whole batch of
-            which these tokens are a part); None finds it here.
+        hard: (N,) bool, the hard or chosen set where it was selected before, over a whole batch of
+            which these tokens are a part; None: it is that of these.
         share: of the batch's tokens that are in that set; None: what it is of these.
         betas: (N,), β of each token; None: one for all.
     """
@@ -98,8 +54,10 @@ class Tokens:
         self.settings = settings
         self.labels = labels
         self.log_q = _log_softmax(student_logits)
-        self._p = None if teacher_logits is None else Known(_log_softmax(teacher_logits.detach()))
-        self.chosen = hard
+        self._p = (
+            None if teacher_logits is None else Distribution(_log_softmax(teacher_logits.detach()))
+        )
+        self.preselected = hard
         self.share = share
         self._betas = betas
 
@@ -108,7 +66,7 @@ class Tokens:
         return self._p is not None
 
     @property
-    def p(self) -> Known:
+    def p(self) -> Distribution:
         """The teacher, (N, V)."""
         if self._p is None:
             raise ValueError("this objective needs the teacher's logits, and there are none")
@@ -117,15 +75,15 @@ class Tokens:
     @cached_property
     def nll(self) -> Tensor:
         """(N,), −ln q(y): the terms of Eq. 2."""
-        return -at(self.log_q, self.labels)
+        return -gather_labels(self.log_q, self.labels)
 
     @cached_property
     def teacher_nll(self) -> Tensor:
         """(N,), −ln p(y)."""
-        return -at(self.p.log, self.labels)
+        return -gather_labels(self.p.log, self.labels)
 
     @cached_property
-    def doubt(self) -> Tensor:
+    def uncertainty(self) -> Tensor:
         """(N,), the teacher's ln((1 − p(y)) / p(y))."""
         return log_odds_against(self.p.log, self.labels)
 
@@ -145,15 +103,15 @@ class Tokens:
         return kl(self.log_q, self.p.log)
 
     @cached_property
-    def target(self) -> Known:
+    def target(self) -> Distribution:
         """ỹ = (1 − λ) y + λ p, (N, V). Eq. 4."""
         own = self.settings.target_lam
         lam = self.settings.lam if own is None else own
         log_y = self.p.log + _log(lam)
         on_label = torch.logaddexp(
-            at(log_y, self.labels), torch.full_like(log_y[:, 0], _log(1 - lam))
+            gather_labels(log_y, self.labels), torch.full_like(log_y[:, 0], _log(1 - lam))
         )
-        return Known(log_y.scatter_(1, self.labels[:, None], on_label[:, None]))
+        return Distribution(log_y.scatter_(1, self.labels[:, None], on_label[:, None]))
 
     @cached_property
     def difficulty(self) -> Tensor:
@@ -162,14 +120,15 @@ class Tokens:
 
     @cached_property
     def measured(self) -> Tensor:
-        """(N,), what is compared with Γ: d, or what `measure` puts in its place. No gradient."""
+        """(N,), what is compared with Γ: d, or what the setting `difficulty` puts in its place; no
+        gradient."""
         # Not d and the NLL under no_grad: they are kept, and their gradient is wanted later.
-        if self.settings.measure == "kl":
+        if self.settings.difficulty == "kl":
             return self.difficulty.detach()
-        if self.settings.measure == "nll":
+        if self.settings.difficulty == "nll":
             return self.nll.detach()
         with torch.no_grad():
-            if self.settings.measure == "reverse_kl":
+            if self.settings.difficulty == "reverse_kl":
                 return kl(self.log_q, self.target.log)
             middle = mixture(self.log_q, self.target.log, 0.5)
             return (self.target.kl_to(middle) + kl(self.log_q, middle)) / 2
@@ -179,17 +138,17 @@ class Tokens:
         """β of Eq. 6: one for all tokens, or (N, 1) where each has its own."""
         if self._betas is not None:
             return self._betas.detach().to(self.log_q.dtype)[:, None]
-        if self.settings.beta_from == "difficulty":  # Γ / (Γ + d), also at Γ = 0 and ∞
+        if self.settings.beta == "difficulty":  # Γ / (Γ + d), also at Γ = 0 and ∞
             least = torch.finfo(self.log_q.dtype).tiny
             return 1 / (1 + self.measured[:, None] / max(self.settings.gamma, least))
         return self.settings.beta
 
     def hard(self) -> Tensor:
-        """(N,) bool, d > Γ, strictly; or the set given from outside."""
-        return self.measured > self.settings.gamma if self.chosen is None else self.chosen
+        """(N,) bool, d > Γ, strictly; or the set that was selected before."""
+        return self.measured > self.settings.gamma if self.preselected is None else self.preselected
 
 
-class Known:
+class Distribution:
     """A distribution without gradient, (N, V), from its logarithm."""
 
     def __init__(self, log: Tensor):
@@ -240,10 +199,10 @@ def log_odds_against(log: Tensor, labels: Tensor) -> Tensor:
 
     From the other entries themselves: where a(y) is near 1, 1 − a(y) has lost its digits.
     """
-    return log.scatter(1, labels[:, None], -torch.inf).logsumexp(1) - at(log, labels)
+    return log.scatter(1, labels[:, None], -torch.inf).logsumexp(1) - gather_labels(log, labels)
 
 
-def at(table: Tensor, labels: Tensor) -> Tensor:
+def gather_labels(table: Tensor, labels: Tensor) -> Tensor:
     """(N,), each row's entry at its label."""
     return table.gather(1, labels[:, None])[:, 0]
 

@@ -30,6 +30,16 @@ class Head:
     cap: float | None = None
     """Gemma: logits = cap · tanh(logits / cap)."""
 
+    @property
+    def raw_dtype(self) -> torch.dtype:
+        """What its products lose nothing in on a GPU, where they are rounded to the weight's."""
+        return self.weight.dtype if self.bias is None else torch.float32
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The same of finished logits."""
+        return self.raw_dtype if self.scale == 1.0 and self.cap is None else torch.float32
+
     def raw(self, hidden: Tensor, size: int, out: Tensor | None = None) -> Tensor:
         """(N, H) → (N, size), before scale and cap; written into `out` where that is given.
 
@@ -48,15 +58,8 @@ class Head:
         return out if self.bias is None else out.add_(self.bias[:size])
 
     def finish(self, raw: Tensor, in_place: bool = False) -> Tensor:
-        """Scale and cap, in float32 or wider; differentiable unless in place."""
-        logits = raw if raw.dtype == torch.float64 else raw.float()
-        if in_place:
-            return apply_softcap(logits, self.scale, self.cap)
-        if self.scale != 1.0:
-            logits = logits * self.scale
-        if self.cap is not None:
-            logits = self.cap * torch.tanh(logits / self.cap)
-        return logits
+        """Scale and cap; differentiable and in float32 or wider, unless in place."""
+        return (apply_softcap if in_place else softcapped)(raw, self.scale, self.cap)
 
     def logits(self, hidden: Tensor, size: int | None = None, out: Tensor | None = None) -> Tensor:
         """(N, H) → (N, size): the logits of the first `size` tokens of the vocabulary."""
@@ -69,6 +72,14 @@ def apply_softcap(logits: Tensor, scale: float, cap: float | None) -> Tensor:
     if cap is not None:
         return logits.mul_(scale / cap).tanh_().mul_(cap)
     return logits if scale == 1.0 else logits.mul_(scale)
+
+
+def softcapped(raw: Tensor, scale: float, cap: float | None) -> Tensor:
+    """A head's scale and soft cap, in float32 or wider; differentiable."""
+    logits = raw if raw.dtype == torch.float64 else raw.float()
+    if scale != 1.0:
+        logits = logits * scale
+    return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def head_of(model: nn.Module) -> Head:

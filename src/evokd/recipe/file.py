@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from evokd.errors import InputError
 from evokd.recipe.recipe import Recipe
 from evokd.recipe.section import as_list
 from evokd.recipe.validation import element_names, explain
+
+EXTRAS = "evokd.extras"
+"""Registered as a plugin would be."""
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -45,6 +49,7 @@ def check_recipe(
     tree = _spelled_out(tree)
     for override in overrides:
         _apply_override(tree, override)
+    _import_plugins(tree.get("plugins"), origin)
     tree.setdefault("name", Path(origin).stem)
     try:
         return Recipe.model_validate(tree)
@@ -72,6 +77,18 @@ def _spelled_out(tree: dict[str, Any]) -> dict[str, Any]:
             sources = as_list(corpus[part])
             corpus[part] = [{"path": s} if isinstance(s, str) else s for s in sources]
     return tree
+
+
+def _import_plugins(names: Any, origin: str) -> None:
+    """Import what registers rows of its own in the tables that a recipe is checked against."""
+    for name in (EXTRAS, *(as_list(names) if names else ())):
+        try:
+            import_module(str(name))
+        except ImportError as error:
+            raise InputError(
+                f"{origin}: plugins: {name!r} can't be imported ({error}); the name of a Python "
+                "module is accepted, installed or in a folder of PYTHONPATH"
+            ) from None
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:

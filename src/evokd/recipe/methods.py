@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from evokd.recipe.objectives import (
+    BETA_RULES,
+    GAMMA_RULES,
+    OBJECTIVES,
+    PAIR_WEIGHTS,
+    PRESETS,
+    ObjectiveSettings,
+    ObjectiveSpec,
+    Share,
+    free_of_references,
+    method_names,
+    objective_settings,
+)
 from evokd.recipe.section import Section
-from evokd.recipe.validation import unknown
+from evokd.recipe.validation import check_section, unknown
 
-ObjectiveName = Literal[
-    "sft",
-    "forward_kd",
-    "reverse_kd",
-    "noevo",
-    "skew",
-    "skew_teacher",
-    "self_evolution",
-    "self_evolution_topk",
-    "word_kd",
-    "atkd",
-    "skl",
-    "srkl",
-    "jsd",
-    "akl",
-    "selective_kd",
-    "tip",
-]
-OBJECTIVE_NAMES: tuple[str, ...] = get_args(ObjectiveName)
-PRESETS: dict[str, dict[str, Any]] = {
-    "seq_kd": {"objective": "sft", "text": "teacher"},
-    "seq_inter": {"objective": "sft", "text": "nearest", "start": "seq_kd"},
-}
-"""Methods that are an objective on another text (Kim and Rush 2016)."""
-METHOD_NAMES = (*OBJECTIVE_NAMES, *PRESETS)
-REFERENCE_FREE = {
-    *("skl", "srkl", "jsd", "akl", "tip"),
-    *("forward_kd", "reverse_kd", "skew_teacher"),  # at λ = 1
-}
-"""Objectives that look at no reference token, so that any text may stand in its place."""
+log = logging.getLogger(__name__)
+
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_+]*$")
+RENAMED = {("gate", "swapped"): "inverted"}
+"""Values of keys that have a better name by now; the old one goes on working."""
 
 
 class BetaSchedule(Section):
@@ -55,15 +50,20 @@ class BetaSchedule(Section):
 class GammaRule(Section):
     """A Γ that follows the student (beyond the paper, which calls a fixed one a limitation)."""
 
-    rule: Literal["quantile", "running_quantile", "running_mean", "linear", "cosine"]
-    """quantile: so that `hard_share` of a micro-batch's tokens are hard; running_quantile: of the
-    last `memory` tokens' before it; running_mean: their mean + k standard deviations; linear,
-    cosine: from start to end over the optimizer steps."""
+    rule: str
+    """One of `GAMMA_RULES`, which says what each reads of these."""
     hard_share: float = Field(default=0.5, ge=0, le=1)
     k: float = 1.0
     memory: int = Field(default=20_000, ge=1)
     start: float = 3.0
     end: float = 0.4
+
+    @field_validator("rule")
+    @classmethod
+    def _rule_is_known(cls, value: str) -> str:
+        if value not in GAMMA_RULES:
+            raise ValueError(unknown("rule", value, GAMMA_RULES))
+        return value
 
 
 class OnPolicySettings(Section):
@@ -81,68 +81,70 @@ class OnPolicySettings(Section):
     grown by 0.1, up to the given one; fresh translations give way to replayed ones."""
 
 
-class CompetenceSettings(Section):
-    """Weights of pairs from how well the student translates them: our analogue of PACED (Xu et al.
-    2026), which takes pass rates of verified answers. A sampled translation passes where its chrF
-    against the reference is at least `threshold`; with the pass rate r a pair weighs r^a (1 − r)^b,
-    scaled to a mean of 1."""
+class MethodSettings(ObjectiveSettings):
+    """A method: its objective's settings, and what it is trained on.
 
-    threshold: float = Field(default=50.0, ge=0, le=100)
-    samples: int = Field(default=4, ge=1)
-    a: float = Field(default=1.0, ge=0)
-    b: float = Field(default=1.0, ge=0)
+    None stands for the objective's own default (`evokd.recipe.objectives.OBJECTIVES`).
+    """
 
-
-class MethodSettings(Section):
     name: str
-    objective: ObjectiveName
-    lam: float | None = Field(default=None, ge=0, le=1)
-    """Default: 0.5, and 0.2 in atkd."""
-    beta: float | BetaSchedule | Literal["difficulty", "network"] | None = None
-    """Default: 0.5, and 0.9 in skew_teacher. difficulty: Γ / (Γ + d) of each token; network: what a
-    small network predicts for it."""
-    gamma: float | GammaRule = 0.4
-    gate: Literal["hard", "smooth", "swapped"] = "hard"
-    """hard: the proxy where d > Γ; smooth: σ((d − Γ)/τ) of the proxy's loss and the rest of the
-    student's; swapped: the proxy where d ≤ Γ, a control."""
-    tau: float = Field(default=0.2, gt=0)
-    difficulty: Literal["kl", "js", "reverse_kl", "nll"] = "kl"
-    """What is compared with Γ: KL(ỹ‖q), the paper's; their Jensen–Shannon divergence; KL(q‖ỹ); the
-    student's NLL of the reference."""
-    top_percent: float = Field(default=50.0, ge=0, le=100)
-    alpha: float | None = Field(default=None, ge=0, le=1)
-    """Default: 0.1 (skl, srkl), 0.5 (word_kd)."""
-    mu: float = Field(default=0.5, ge=0, le=1)
-    averaging: Literal["groups", "all"] = "groups"
-    smoothing: float = Field(default=0.1, ge=0, lt=1)
-    queue: int = Field(default=0, ge=0)
+    objective: str
+    lam: Share | None = None  # type: ignore[assignment]
+    beta: Share | BetaSchedule | str | None = None  # type: ignore[assignment]
+    """A number, a schedule, difficulty, or a rule of `BETA_RULES`."""
+    gamma: float | GammaRule = 0.4  # type: ignore[assignment]
+    alpha: Share | None = None  # type: ignore[assignment]
     text: Literal["reference", "teacher", "nearest"] = "reference"
     """What it is trained on: references; the teacher's best translations; of its n best the one
     nearest to the reference."""
     start: str | None = None
     """The method whose student of the same seed it goes on from; default: the common start."""
     on_policy: OnPolicySettings | None = None
-    competence: CompetenceSettings | None = None
+    pair_weights: dict[str, SerializeAsAny[Section]] = Field(default_factory=dict)
+    """What weighs its training pairs: keys of `PAIR_WEIGHTS`, which stand among those of the method
+    in a recipe, with their settings."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Keys of `training` that differ for this method."""
 
     @model_validator(mode="before")
     @classmethod
-    def _a_bare_name_is_a_method(cls, value: Any) -> Any:
+    def _short_forms_are_spelled_out(cls, value: Any) -> Any:
         if isinstance(value, str):
             value = {"name": value}
-        if isinstance(value, dict):
-            named = value.get("objective", value.get("name"))
-            preset = PRESETS.get(named, {"objective": named}) if isinstance(named, str) else {}
-            objective = {"objective": preset.get("objective", named)}
-            value = {**preset, "name": value.get("name", named), **value, **objective}
-        return value
+        if not isinstance(value, dict):
+            return value
+        named = value.get("objective", value.get("name"))
+        preset = PRESETS.get(named, {}) if isinstance(named, str) else {}
+        value = {"name": named, **preset, **value, "objective": preset.get("objective", named)}
+        for (key, old), new in RENAMED.items():
+            if value.get(key) == old:
+                log.warning(
+                    "%s: %s is called %s by now; the old name goes on working", key, old, new
+                )
+                value[key] = new
+        weights = {key: value.pop(key) for key in PAIR_WEIGHTS if key in value}
+        chosen = {key: given for key, given in weights.items() if given is not None}
+        return {**value, "pair_weights": chosen} if chosen else value
+
+    @model_serializer(mode="wrap")
+    def _pair_weights_stand_among_the_keys(self, dump: SerializerFunctionWrapHandler) -> Any:
+        tree = dump(self)
+        first = {key: tree.pop(key) for key in ("name", "objective") if key in tree}
+        return {**first, **tree, **tree.pop("pair_weights", {})}
+
+    @field_validator("pair_weights", mode="before")
+    @classmethod
+    def _pair_weights_are_checked(cls, value: Any) -> Any:
+        return {
+            key: check_section(PAIR_WEIGHTS[key].section, given, f"{key}.")
+            for key, given in value.items()
+        }
 
     @field_validator("objective", mode="before")
     @classmethod
     def _objective_is_known(cls, value: Any) -> Any:
-        if value not in OBJECTIVE_NAMES:
-            raise ValueError(unknown("objective", value, METHOD_NAMES))
+        if value not in OBJECTIVES:
+            raise ValueError(unknown("objective", value, method_names()))
         return value
 
     @field_validator("name")
@@ -155,49 +157,51 @@ class MethodSettings(Section):
             )
         return name
 
-    @field_validator("beta")
-    @classmethod
-    def _beta_is_a_share(cls, value: Any) -> Any:
-        if isinstance(value, float) and not 0 <= value <= 1:
-            raise ValueError(f"beta is {value}; 0 to 1 is accepted")
-        return value
-
     @model_validator(mode="after")
     def _parts_fit(self) -> MethodSettings:
-        gated = self.objective == "self_evolution"
-        for key, plain in [("gamma", float), ("gate", "hard"), ("difficulty", "kl")]:
-            given = getattr(self, key)
-            if not gated and not (isinstance(given, float) if plain is float else given == plain):
+        spec, plain = self.spec, type(self).model_fields
+        if isinstance(self.beta, str) and self.beta not in ("difficulty", *BETA_RULES):
+            words = ", ".join(("difficulty", *BETA_RULES))
+            raise ValueError(
+                f"beta: found {self.beta!r}; a number from 0 to 1, {words} or "
+                "{start: 0.5, end: 0} is accepted"
+            )
+        for key in ("gamma", "gate", "difficulty"):
+            value = getattr(self, key)
+            unusual = isinstance(value, GammaRule) or (
+                key != "gamma" and value != plain[key].default
+            )
+            if unusual and key not in spec.settings:
                 raise ValueError(
                     f"{key} is a setting of self_evolution; the objective is {self.objective}"
                 )
-        if self.beta == "difficulty" and self.constant_gamma() <= 0:
+        if self.beta == "difficulty" and self.first_gamma() <= 0:
             raise ValueError(
                 f"beta: difficulty is Γ/(Γ + d), and gamma is {self.gamma}; take one above 0"
             )
-        if isinstance(self.beta, str) and not gated:
+        if isinstance(self.beta, str) and "gamma" not in spec.settings:
             raise ValueError(
                 f"beta: {self.beta} is for self_evolution; the objective is {self.objective}"
             )
-        ranked = isinstance(self.gamma, GammaRule) and self.gamma.rule == "quantile"
-        if ranked and (self.gate, self.difficulty) != ("hard", "kl"):
+        if self.ranks_each_batch() and (self.gate, self.difficulty) != ("hard", "kl"):
             raise ValueError(
                 f"gamma: {{rule: quantile}} ranks d and takes gate: hard and difficulty: kl; found "
                 f"{self.gate} and {self.difficulty}. rule: running_quantile takes all of them"
             )
-        if self.on_policy is not None and not self.needs_no_reference():
+        if self.on_policy is not None and spec.needs_reference(self.lam):
             raise ValueError(
                 f"on_policy: {self.objective} compares the student with the reference, and the "
-                "student's own translations have none; without one do "
-                f"{', '.join(sorted(REFERENCE_FREE))} "
-                "(forward_kd, reverse_kd and skew_teacher with lam: 1)"
+                f"student's own translations have none; without one do {free_of_references()}"
             )
         return self
 
-    def needs_no_reference(self) -> bool:
-        """Whether the loss of a token is the same whatever the target's next token is."""
-        weighs_reference = self.objective in ("forward_kd", "reverse_kd", "skew_teacher")
-        return self.objective in REFERENCE_FREE and not (weighs_reference and self.lam != 1)
+    @classmethod
+    def known_keys(cls) -> list[str]:
+        return [key for key in cls.model_fields if key != "pair_weights"] + list(PAIR_WEIGHTS)
+
+    @property
+    def spec(self) -> ObjectiveSpec:
+        return OBJECTIVES[self.objective]
 
     def kind(self) -> str:
         """Its objective; seq_kd or seq_inter where that is NLL of the teacher's text."""
@@ -205,26 +209,27 @@ class MethodSettings(Section):
             return "seq_kd" if self.text == "teacher" else "seq_inter"
         return self.objective
 
-    def constant_lam(self) -> float:
-        """λ, or its default."""
-        if self.lam is not None:
-            return self.lam
-        return 0.2 if self.objective == "atkd" else 0.5
+    def ranks_each_batch(self) -> bool:
+        """Whether its Γ makes a share of each micro-batch hard, which is a ranking of tokens by d
+        and so another objective."""
+        return isinstance(self.gamma, GammaRule) and self.gamma.rule == "quantile"
 
-    def constant_beta(self) -> float:
-        """β where no schedule changes it."""
-        if isinstance(self.beta, float):
-            return self.beta
-        return 0.9 if self.objective == "skew_teacher" else 0.5
-
-    def constant_gamma(self) -> float:
-        """Γ where no rule changes it; of a rule, where it begins."""
-        if isinstance(self.gamma, float):
+    def first_gamma(self) -> float:
+        """Γ of the first step."""
+        if not isinstance(self.gamma, GammaRule):
             return self.gamma
-        return self.gamma.start if self.gamma.rule in ("linear", "cosine") else 0.4
+        first = GAMMA_RULES[self.gamma.rule].first
+        return getattr(self.gamma, first) if first else ObjectiveSettings().gamma
 
-    def constant_alpha(self) -> float:
-        """α, or its default."""
-        if self.alpha is not None:
-            return self.alpha
-        return 0.5 if self.objective == "word_kd" else 0.1
+    def in_force(self) -> tuple[str, ObjectiveSettings]:
+        """Objective and settings of the first step; what changes later starts from these."""
+        given = {name: getattr(self, name) for name in ObjectiveSettings.model_fields}
+        given["gamma"] = self.first_gamma()
+        if not isinstance(self.beta, float) and self.beta != "difficulty":
+            given["beta"] = None
+        objective = self.objective
+        if self.ranks_each_batch():
+            assert isinstance(self.gamma, GammaRule)
+            objective, given["top_percent"] = "self_evolution_topk", 100.0 * self.gamma.hard_share
+        given = {name: value for name, value in given.items() if value is not None}
+        return objective, objective_settings(objective, **given)

@@ -47,6 +47,8 @@ class Recipe(Section):
     report: ReportSettings = ReportSettings()
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
+    plugins: tuple[str, ...] = ()
+    """Python modules that register objectives, formats or prompts of their own; imported first."""
 
     @field_validator("directions")
     @classmethod
@@ -59,7 +61,7 @@ class Recipe(Section):
                 )
         return _distinct("direction", value)
 
-    @field_validator("directions", "methods", "seeds", mode="before")
+    @field_validator("directions", "methods", "seeds", "plugins", mode="before")
     @classmethod
     def _one_is_a_list_too(cls, value: Any) -> Any:
         return as_list(value)

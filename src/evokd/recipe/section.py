@@ -12,6 +12,11 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @classmethod
+    def known_keys(cls) -> list[str]:
+        """What may stand in it, in a recipe."""
+        return list(cls.model_fields)
+
 
 def as_list(value: Any) -> Any:
     """A single value stands for a list of one."""

@@ -6,12 +6,14 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
+
+from evokd.recipe.section import Section
 
 UNIONS = {
     "beta": (
-        ("float", "BetaSchedule", "literal['difficulty','network']"),
-        "a finite number, difficulty, network or {start: 0.5, end: 0} is accepted",
+        ("float", "constrained-float", "BetaSchedule", "str", "literal['difficulty']"),
+        "a number from 0 to 1, a word or {start: 0.5, end: 0} is accepted",
     ),
     "gamma": (
         ("float", "GammaRule"),
@@ -30,7 +32,7 @@ SHAPES = {
 
 
 def explain(
-    error: ValidationError, model: type[BaseModel], prefix: str = "", tree: Any = None
+    error: ValidationError, model: type[Section], prefix: str = "", tree: Any = None
 ) -> str:
     """Pydantic's complaints as one line each: where, what was found, what is accepted.
 
@@ -105,18 +107,26 @@ def element_names(items: Iterable[Any]) -> list[Any]:
     ]
 
 
-def _keys_at(model: type[BaseModel], location: Iterable[int | str]) -> list[str]:
+def _keys_at(model: type[Section], location: Iterable[int | str]) -> list[str]:
     """The keys accepted at a place of the recipe."""
     for part in location:
         if isinstance(part, str) and part in model.model_fields:
             inner = _section_in(model.model_fields[part].annotation)
             if inner is not None:
                 model = inner
-    return list(model.model_fields)
+    return model.known_keys()
 
 
-def _section_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def check_section(section: type[Section], value: Any, prefix: str) -> Section:
+    """A section on its own. Raises ValueError: what is wrong with it, `prefix` before each key."""
+    try:
+        return section.model_validate(value)
+    except ValidationError as error:
+        raise ValueError(explain(error, section, f"  {prefix}")) from None
+
+
+def _section_in(annotation: Any) -> type[Section] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     inner = (_section_in(argument) for argument in get_args(annotation))
     return next((section for section in inner if section is not None), None)

@@ -135,7 +135,7 @@ class Study:
         from evokd.distil.teacher.signal import CachedTeacher
 
         cached = CachedTeacher(self.cache_folder(), self.teacher_identity())
-        return self._source(cached, f"cached, {cached.contents.words()}")
+        return self._source(cached, f"cached, {cached.spec.words()}")
 
     def live_teacher_source(self) -> TeacherSource:
         """The teacher beside the student, whatever the recipe's signal is."""

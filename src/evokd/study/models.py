@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from evokd.data.store import UNPAIRED
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.models import ModelSettings
+from evokd.recipe.objectives import PAIR_WEIGHTS
 from evokd.recipe.training import TrainingSettings
 from evokd.rundir import Stage, fingerprint, hash_file, write_json
 from evokd.study.context import (
@@ -111,8 +113,8 @@ def train_student(
     Args:
         masks: of weights, by name; what is 0 there stays 0.
     """
-    from evokd.distil.train.example_weights import competence_weights
     from evokd.distil.train.run import Training, train
+    from evokd.distil.train.weighted_pairs import PairsToWeigh
     from evokd.translate.decoding import text_of
     from evokd.translate.sampling import TokenSampler
 
@@ -127,35 +129,38 @@ def train_student(
     train_set = study.encoded(method.text, tokenizer, longest)
     valid_set = study.encoded("valid", tokenizer, longest) if study.corpus.valid else None
     for data in (train_set, valid_set):
-        if source is not None and data is not None and hasattr(source.signal, "check_holds"):
+        if source is not None and data is not None:
             source.signal.check_holds(data)
     sampler, weights = None, None
-    if method.on_policy is not None or method.competence is not None:
+    if method.on_policy is not None or method.pair_weights:
         sampler = TokenSampler.of(student, size)
-    if method.competence is not None and sampler is not None:
-        weights = competence_weights(
+    for key, settings in method.pair_weights.items():
+        assert sampler is not None
+        pairs = PairsToWeigh(
             student.model,
             sampler,
             train_set,
             lambda ids: text_of(tokenizer, ids),
-            method.competence,
             stage.folder,
-            seed=study.seed_of(stage),
-            note=study.log,
-            progress=progress_bar(f"competence {stage.label}"),
+            study.seed_of(stage),
+            study.log,
+            progress_bar(f"{key} {stage.label}"),
         )
-    return train(
-        Training(stage.name, stage.folder, training, method, study.seed_of(stage), study.device),
-        student.model,
-        None if source is None else source.signal,
-        train_set,
-        valid_set,
+        weights = import_module(PAIR_WEIGHTS[key].module).pair_weights(pairs, settings)
+    work = Training(
+        label=stage.name,
+        folder=stage.folder,
+        settings=training,
+        method=method,
+        seed=study.seed_of(stage),
+        device=study.device,
         vocabulary_size=size,
-        note=study.log,
         sampler=sampler,
         pair_weights=weights,
         masks=masks,
     )
+    signal = None if source is None else source.signal
+    return train(work, student.model, signal, train_set, valid_set, study.log)
 
 
 def finish_stage(

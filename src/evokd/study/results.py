@@ -129,7 +129,7 @@ def _systems(recipe: Recipe, facts: Mapping[str, dict[str, Any]]) -> list[dict[s
             settings = method.model_dump(mode="json", exclude={"name", "objective", "training"})
             for key in ("lam", "beta", "alpha"):
                 if settings[key] is None:
-                    settings[key] = getattr(method, f"constant_{key}")()
+                    settings[key] = getattr(method.in_force()[1], key)
             kind = method.kind() if name == method.name else "pruned"
             rows.append(_system(name, seed, kind, settings, facts[f"{name}.seed{seed}"]))
     return rows

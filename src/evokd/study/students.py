@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evokd.recipe.methods import PRESETS, GammaRule, MethodSettings
+from evokd.recipe.methods import RENAMED, MethodSettings
+from evokd.recipe.objectives import BETA_RULES, PRESETS
 from evokd.recipe.recipe import Recipe
 from evokd.recipe.training import TrainingSettings, pruned_name
 from evokd.rundir import Stage, fingerprint, write_json
@@ -18,9 +19,6 @@ from evokd.study.models import (
     load_for_training,
     train_student,
 )
-
-RANKING = frozenset({"self_evolution_topk", "atkd", "selective_kd", "tip"})
-"""Objectives that choose among the tokens of a micro-batch (`distil.objectives.RANKS_TOKENS`)."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +53,16 @@ def student_specs(
         systems: dict[str, System] = {}
         for method in recipe.methods:
             origin = init if method.start is None else systems[method.start]
+            settings = method.model_dump(
+                mode="json", exclude={"name", "start", "training"}, exclude_defaults=True
+            )
+            for (field, old), new in RENAMED.items():  # a new name alone makes no other student
+                if settings.get(field) == new:
+                    settings[field] = old
             key = [
                 study.text_hashes(),
                 [teacher.fingerprint, origin.fingerprint],
-                method.model_dump(
-                    mode="json", exclude={"name", "start", "training"}, exclude_defaults=True
-                ),
+                settings,
                 training_key(student_training(recipe, method.name)),
                 seed,
                 *_micro_batches(recipe, method.name),
@@ -124,12 +126,12 @@ def _micro_batches(recipe: Recipe, name: str) -> list[int]:
     """The size of micro-batches where it changes a student: some objectives choose among the tokens
     of each, the network that predicts β learns from one."""
     method, size = recipe.students()[name], student_training(recipe, name).micro_batch_size
-    ranked = isinstance(method.gamma, GammaRule) and method.gamma.rule == "quantile"
-    matters = ranked or method.objective in RANKING or method.beta == "network"
+    ranks = method.ranks_each_batch() or method.spec.ranked_by
+    matters = ranks or (isinstance(method.beta, str) and method.beta in BETA_RULES)
     return [size] if matters and size else []
 
 
 def _approximation(recipe: Recipe, method: MethodSettings) -> list[str]:
     """What of the teacher's signal changes a student: hidden states are as good as the teacher."""
     teacher = recipe.teacher
-    return [f"top{teacher.top_k}"] if teacher.signal == "topk" and method.objective != "sft" else []
+    return [f"top{teacher.top_k}"] if teacher.signal == "topk" and method.spec.needs_teacher else []

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from evokd.recipe.methods import PRESETS, MethodSettings
+from evokd.recipe.methods import MethodSettings
+from evokd.recipe.objectives import PRESETS
 from evokd.recipe.recipe import Recipe
 from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file
 from evokd.study.context import Study, System, TrainingText
@@ -39,20 +40,18 @@ def make_cache(study: Study, teacher: System, check: bool = False) -> Stage:
             *_beside_references(study),
         ),
     )
-    from evokd.distil.teacher.cache_reader import CATALOGUE, read_catalogue, what_changed
-    from evokd.distil.teacher.precompute import contents_for, write_cache
+    from evokd.distil.teacher.cache_reader import INDEX, read_index, what_changed
+    from evokd.distil.teacher.precompute import cache_spec, write_cache
 
     done = study.is_done(stage)
     if done and not (check and _drop_damaged(study, folder, thorough=True)):
         return stage
     began = time.perf_counter()
     model = study.teacher.model
-    contents = contents_for(
-        model, "topk" if settings.signal == "topk" else "hidden", settings.top_k
-    )
+    spec = cache_spec(model, "topk" if settings.signal == "topk" else "hidden", settings.top_k)
     identity = study.teacher_identity()
-    if (folder / CATALOGUE).exists():
-        changed = what_changed(read_catalogue(folder), contents, identity)
+    if (folder / INDEX).exists():
+        changed = what_changed(read_index(folder), spec, identity)
         if changed:
             study.log(
                 f"cache: stale, {' and '.join(changed)} changed since it was written; made anew"
@@ -61,7 +60,7 @@ def make_cache(study: Study, teacher: System, check: bool = False) -> Stage:
         elif not done:
             _drop_damaged(study, folder, thorough=False)
     (folder / MANIFEST).unlink(missing_ok=True)
-    facts = write_cache(folder, model, _data_sets(study), contents, identity, note=study.log)
+    facts = write_cache(folder, model, _data_sets(study), spec, identity, log=study.log)
     stage.finish(time.perf_counter() - began, facts)
     study.log(f"{stage.name}: {describe_size(facts)}")
     return stage
@@ -79,7 +78,6 @@ def check_cache(study: Study, cache: Stage, init: System) -> None:
     if study.is_done(stage):
         return
     from evokd.distil.teacher.topk_error import measure_error
-    from evokd.distil.train.run import method_settings
     from evokd.models.encoding import collate, pad_id_of
 
     began = time.perf_counter()
@@ -96,7 +94,7 @@ def check_cache(study: Study, cache: Stage, init: System) -> None:
         student.model,
         ({k: v.to(study.device) for k, v in batch.items()} for batch in padded),
         source.shared_vocabulary(student).size,
-        method_settings(method)[0],
+        method.in_force()[1],
     )
     facts |= {k: v for k, v in cache.facts().items() if k.startswith("tail")}
     bound, error, difficulty = (facts[k] for k in ("bound_mean", "error_mean", "mean_difficulty"))
@@ -154,9 +152,9 @@ def _data_sets(study: Study) -> list[Any]:
         data.append(_diagnosed_examples(study, tokenizer))
     if pruned is None:
         return data
-    from evokd.distil.teacher.sliced import Renamed
+    from evokd.distil.teacher.sliced import RemappedDataset
 
-    return [Renamed(examples, pruned[1]) for examples in data]
+    return [RemappedDataset(examples, pruned[1]) for examples in data]
 
 
 def _diagnosed_examples(study: Study, tokenizer: Any) -> list[dict[str, Any]]:

@@ -27,7 +27,12 @@ from evokd.models.encoding import encode_prompts, pad_id_of
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
 from evokd.rundir import write_text
-from evokd.translate.continuous_batching import Budget, Request, decode_continuously, supports_continuous_batching
+from evokd.translate.continuous_batching import (
+    Budget,
+    Request,
+    decode_continuously,
+    supports_continuous_batching,
+)
 from evokd.translate.stopping import EndOfAnswer, Ends
 
 Progress = bool | Callable[[int, int], None]

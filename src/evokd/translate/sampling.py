@@ -18,7 +18,12 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from evokd.models.encoding import pad_id_of
 from evokd.models.loading import Translator
-from evokd.translate.continuous_batching import Budget, Request, decode_continuously, supports_continuous_batching
+from evokd.translate.continuous_batching import (
+    Budget,
+    Request,
+    decode_continuously,
+    supports_continuous_batching,
+)
 from evokd.translate.stopping import Ends
 
 DEFAULT_BUDGET = Budget(rows=256, tokens=16384)

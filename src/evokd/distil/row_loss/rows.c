@@ -1,18 +1,18 @@
 /* One pass over a chunk of logits: losses per token, and gradients in place of the logits.
 
    The formulas are those of closed_forms.py. A row is a token; its sums are taken block by block in
-   float and added up in double. rows_in_c.py compiles this file where there is a compiler; rows.py
-   does the same in torch where there is none. */
+   float and added up in double. rows_in_c.py compiles this file where there is a compiler. */
 
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
 enum form { LINEAR, SKEW, REVERSE };
+enum takers { EVERY, HARD, EASY };
 
 typedef struct {
-    int32_t form;    /* of every row, or of some if `gated` */
-    int32_t gated;   /* 1: easy rows are LINEAR; 2: hard rows are */
+    int32_t form;    /* of the rows that take it; the others are LINEAR */
+    int32_t takers;
     int32_t teacher; /* 0: there is none */
     int32_t gradient;
     int32_t loss;    /* how the loss is put together; see `losses` */
@@ -31,7 +31,7 @@ enum loss { NLL, DIFFICULTY, FORWARD, MIXED, CROSS };
 typedef struct {
     float *restrict loss, *restrict nll, *restrict difficulty, *restrict teacher_nll, *restrict norm;
     uint8_t *restrict hard;
-} found;
+} results;
 
 #define BLOCK 1024
 
@@ -239,7 +239,7 @@ static double times_log(double a) { return a > 0 ? a * log(a) : 0; }
 
 static void one_row(
     const plan *what, float *restrict s, float *restrict t, int64_t size, int64_t y, float weight,
-    int given, int hard, found out, int64_t i
+    int preselected, int hard, results out, int64_t i
 ) {
     double s_y = s[y], t_y = t ? t[y] : 0;
     bases base = {greatest(s, size), t ? greatest(t, size) : 0, s[y]};
@@ -265,11 +265,11 @@ static void one_row(
         d = entropy + times_log(on_label) - (lam > 0 ? lam * p_log_q : 0) + (1 - lam) * nll;
         out.teacher_nll[i] = (float)-log_p_y;
         out.difficulty[i] = (float)d;
-        if (!given) hard = (float)d > (float)what->gamma;
+        if (!preselected) hard = (float)d > (float)what->gamma;
         out.hard[i] = (uint8_t)hard;
     }
 
-    int linear = what->gated && (what->gated == 2 ? hard : !hard);
+    int linear = what->takers == HARD ? !hard : what->takers == EASY && hard;
     int form = linear ? LINEAR : what->form;
     double share = what->share, beta = what->beta, cap = what->cap, divergence = 0, qr = 0;
     double q_y = exp(-nll), tau_y = share * p_y + 1 - share, r_y = 0;
@@ -334,7 +334,7 @@ void evokd_row_pass(
     const uint8_t *hard, float *loss, float *nll, float *difficulty, float *teacher_nll,
     uint8_t *is_hard, float *norm
 ) {
-    found out = {loss, nll, difficulty, teacher_nll, norm, is_hard};
+    results out = {loss, nll, difficulty, teacher_nll, norm, is_hard};
 #pragma omp parallel for schedule(static) num_threads(what->threads)
     for (int64_t i = 0; i < rows; i++)
         one_row(what, student + i * student_stride, teacher ? teacher + i * teacher_stride : 0,

@@ -9,10 +9,11 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from evokd.distil.row_loss.closed_forms import ClosedForm, Rows
+from evokd.distil.metrics import TokenStats
+from evokd.distil.row_loss.closed_forms import ClosedForm
 from evokd.distil.row_loss.compiling import load_c
+from evokd.distil.token_batch import LogitChunk
 
 log = logging.getLogger(__name__)
 
@@ -21,29 +22,22 @@ class _Plan(ctypes.Structure):
     """`plan` of rows.c."""
 
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("form", "gated", "teacher", "gradient", "loss")),
+        *((name, ctypes.c_int32) for name in ("form", "takers", "teacher", "gradient", "loss")),
         ("threads", ctypes.c_int32),
         *((name, ctypes.c_double) for name in ("lam", "share", "beta", "gamma")),
         *((name, ctypes.c_double) for name in ("reference", "kl", "scale", "cap")),
     )
 
 
-def rows_in_c(
-    compiled: ctypes.CDLL,
-    form: ClosedForm,
-    student: Tensor,
-    teacher: Tensor | None,
-    labels: Tensor,
-    weights: Tensor | None,
-    hard: Tensor | None,
-    scale: float,
-    cap: float | None,
-    gradient: bool,
-) -> Rows:
+def row_pass(form: ClosedForm, chunk: LogitChunk, gradient: bool = True) -> TokenStats:
+    """As `rows.row_pass`, for float32 logits whose entries stand side by side."""
+    compiled = load()
+    assert compiled is not None, "ask has_row_pass first"
+    student, teacher = chunk.student, chunk.teacher
     n, size = student.shape
     plan = _Plan(
         form.form,
-        form.gated + (form.gated and form.swapped),
+        form.takers,
         teacher is not None,
         gradient,
         form.loss,
@@ -54,14 +48,15 @@ def rows_in_c(
         form.gamma,
         form.reference,
         form.kl,
-        scale,
-        cap or 0.0,
+        chunk.scale,
+        chunk.cap or 0.0,
     )
+    chunk.finish()
     floats = torch.empty(5, n)
     is_hard = torch.empty(n, dtype=torch.bool)
-    labels = labels.contiguous()
-    weights = None if weights is None else weights.float().contiguous()
-    hard = None if hard is None else hard.contiguous()
+    labels = chunk.labels.contiguous()
+    weights = None if chunk.weights is None else chunk.weights.float().contiguous()
+    hard = None if chunk.hard is None else chunk.hard.contiguous()
     compiled.evokd_row_pass(
         ctypes.byref(plan),
         n,
@@ -79,13 +74,13 @@ def rows_in_c(
     )
     loss, nll, difficulty, teacher_nll, norm = floats.unbind()
     if teacher is None:
-        return Rows(loss, nll, gradient_norm=norm if gradient else None)
-    return Rows(loss, nll, difficulty, teacher_nll, is_hard, norm if gradient else None)
+        return TokenStats(loss, nll, gradient_norm=norm if gradient else None)
+    return TokenStats(loss, nll, difficulty, teacher_nll, is_hard, norm if gradient else None)
 
 
 @cache
 def load() -> ctypes.CDLL | None:
-    """rows.c, compiled when a machine first asks for it; None: torch does its work.
+    """rows.c, compiled when a machine first asks for it; None: there is no compiler.
 
     EVOKD_ROWS=torch in the environment does without it.
     """
@@ -94,7 +89,7 @@ def load() -> ctypes.CDLL | None:
     try:
         compiled = load_c(Path(__file__).with_name("rows.c"))
     except OSError as error:
-        log.info("rows.c isn't compiled (%s); torch does its work, at about 1.3 × the time", error)
+        log.info("rows.c isn't compiled (%s); autograd does its work, more slowly", error)
         return None
     pointers, number = ctypes.c_void_p, ctypes.c_int64
     compiled.evokd_row_pass.restype = None

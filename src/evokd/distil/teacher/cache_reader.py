@@ -1,4 +1,4 @@
-"""What a teacher said, on disk: shards of safetensors and a catalogue of them.
+"""What a teacher teacher_logits, on disk: shards of safetensors and a index of them.
 
     cache.json                 what is stored, of which teacher, and the shards that are whole
     head.safetensors           the teacher's head (hidden states only)
@@ -6,8 +6,8 @@
 
 A shard holds some pairs. Pair i has the rows starts[i]:starts[i + 1], one for each response token;
 its key is a hash of its ids, so it is found whatever the order, the batch or the epoch. A shard is
-written under another name, synced and renamed before the catalogue names it: what is in the
-catalogue is whole. Reading maps the shards into memory, which any number of processes can share.
+written under another name, synced and renamed before the index names it: what is in the
+index is whole. Reading maps the shards into memory, which any number of processes can share.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from evokd.errors import InputError
 from evokd.rundir import read_json
 
 FORMAT = 1
-CATALOGUE = "cache.json"
+INDEX = "cache.json"
 HEAD = "head.safetensors"
 KEY_BYTES = 16
-INDEX_BYTES = KEY_BYTES + 8 + 4
+PAIR_BYTES = KEY_BYTES + 8 + 4
 """Per pair: key, start, check."""
-INDEX = ("keys", "starts", "checks")
+PAIR_COLUMNS = ("keys", "starts", "checks")
 _AGAIN = "type `evokd cache RECIPE -o DIR` to compute again what is lost, and nothing else"
 
 
 @dataclass(frozen=True)
-class Contents:
+class CacheSpec:
     """What is stored of each response token."""
 
     kind: Literal["hidden", "topk"]
@@ -95,9 +95,9 @@ class CacheReader:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.catalogue = read_catalogue(folder)
-        self.contents = contents_of(self.catalogue)
-        self.shards = [Shard(folder, entry, self.contents) for entry in self.catalogue["shards"]]
+        self.index = read_index(folder)
+        self.spec = spec_in(self.index)
+        self.shards = [Shard(folder, entry, self.spec) for entry in self.index["shards"]]
         empty = np.zeros((0, KEY_BYTES), np.uint8)
         self.keys = np.concatenate([empty, *(shard.keys for shard in self.shards)])
         self._ends = np.cumsum([0, *(len(shard.keys) for shard in self.shards)])
@@ -139,14 +139,14 @@ class CacheReader:
         ]
         return {
             name: _joined([part[name] for part in parts], columns, dtype)
-            for name, (columns, dtype) in self.contents.rows().items()
+            for name, (columns, dtype) in self.spec.rows().items()
         }
 
 
 class Shard:
     """One file of a cache, mapped into memory."""
 
-    def __init__(self, folder: Path, entry: dict[str, Any], contents: Contents):
+    def __init__(self, folder: Path, entry: dict[str, Any], spec: CacheSpec):
         self.path = folder / entry["name"]
         _check_size(self.path, entry["bytes"])
         try:
@@ -154,12 +154,12 @@ class Shard:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise InputError(f"{self.path} can't be read ({error}); {_AGAIN}") from None
-        found = {n: (*t.shape[1:], t.dtype) for n, t in tensors.items() if n not in INDEX}
-        if found != contents.rows() or not set(INDEX) <= set(tensors):
+        found = {n: (*t.shape[1:], t.dtype) for n, t in tensors.items() if n not in PAIR_COLUMNS}
+        if found != spec.rows() or not set(PAIR_COLUMNS) <= set(tensors):
             raise _changed(self.path)
-        if checksum(tensors, INDEX) != entry["index"]:
+        if checksum(tensors, PAIR_COLUMNS) != entry["index"]:
             raise _changed(self.path)
-        self.keys, self.starts, self.checks = (tensors.pop(name).numpy() for name in INDEX)
+        self.keys, self.starts, self.checks = (tensors.pop(name).numpy() for name in PAIR_COLUMNS)
         # As bytes: numpy has no bfloat16, and its slices cost a tenth of torch's.
         self.rows = {name: t.view(torch.uint8).numpy() for name, t in tensors.items()}
         self._checked = np.zeros(len(self.keys), bool)
@@ -181,18 +181,18 @@ def _joined(parts: Sequence[np.ndarray], columns: int, dtype: torch.dtype) -> Te
     return torch.from_numpy(np.concatenate(parts)).view(dtype)
 
 
-def read_catalogue(folder: Path) -> dict[str, Any]:
+def read_index(folder: Path) -> dict[str, Any]:
     """What a cache says of itself.
 
     Raises:
         InputError: there is none, or one that this version doesn't know.
     """
-    path = folder / CATALOGUE
+    path = folder / INDEX
     try:
         tree = read_json(path)
     except FileNotFoundError:
         raise InputError(
-            f"{folder} holds no cache ({CATALOGUE} isn't there); "
+            f"{folder} holds no cache ({INDEX} isn't there); "
             "type `evokd cache RECIPE -o DIR` to make one"
         ) from None
     except (OSError, ValueError) as error:
@@ -207,24 +207,22 @@ def read_catalogue(folder: Path) -> dict[str, Any]:
     return dict(tree)
 
 
-def contents_of(catalogue: dict[str, Any]) -> Contents:
-    return Contents(**catalogue["contents"])
+def spec_in(index: dict[str, Any]) -> CacheSpec:
+    return CacheSpec(**index["contents"])
 
 
-def what_changed(
-    catalogue: dict[str, Any], contents: Contents, identity: dict[str, str]
-) -> list[str]:
+def what_changed(index: dict[str, Any], spec: CacheSpec, identity: dict[str, str]) -> list[str]:
     """Which parts of what a cache was made of aren't those that are wanted now."""
-    then = {**catalogue["identity"], **_spoken(contents_of(catalogue))}
-    now = {**identity, **_spoken(contents)}
+    then = {**index["identity"], **_spoken(spec_in(index))}
+    now = {**identity, **_spoken(spec)}
     return [name for name in {**now, **then} if now.get(name) != then.get(name)]
 
 
 def check_identity(
-    catalogue: dict[str, Any], contents: Contents, identity: dict[str, str], folder: Path
+    index: dict[str, Any], spec: CacheSpec, identity: dict[str, str], folder: Path
 ) -> None:
     """Refuse a cache of another teacher, tokenizer or prompt, or of something else of it."""
-    found = what_changed(catalogue, contents, identity)
+    found = what_changed(index, spec, identity)
     if found:
         raise InputError(
             f"the cache in {folder} is stale: since it was written, {' and '.join(found)} changed; "
@@ -234,52 +232,50 @@ def check_identity(
 
 
 def damaged_shards(folder: Path, thorough: bool = False) -> dict[str, str]:
-    """Name → what is wrong with it, of the files that the catalogue names.
+    """Name → what is wrong with it, of the files that the index names.
 
     Args:
         thorough: read every byte of them; otherwise sizes and indices.
     """
-    catalogue, found = read_catalogue(folder), {}
-    for entry in catalogue["shards"]:
+    index, found = read_index(folder), {}
+    for entry in index["shards"]:
         try:
-            shard = Shard(folder, entry, contents_of(catalogue))
+            shard = Shard(folder, entry, spec_in(index))
             for place in range(len(shard.keys) if thorough else 0):
                 shard.pair(place)
         except InputError as error:
             found[entry["name"]] = str(error).split("; ")[0]
-    if "head" in catalogue:
+    if "head" in index:
         try:
-            read_head(folder, catalogue)
+            read_head(folder, index)
         except InputError as error:
             found[HEAD] = str(error).split("; ")[0]
     return found
 
 
-def read_head(folder: Path, catalogue: dict[str, Any]) -> tuple[dict[str, Tensor], float, Any]:
+def read_head(folder: Path, index: dict[str, Any]) -> tuple[dict[str, Tensor], float, Any]:
     """weight and maybe bias, scale and cap of the head that is stored."""
     path = folder / HEAD
-    _check_size(path, catalogue["head"]["bytes"] if "head" in catalogue else 0)
+    _check_size(path, index["head"]["bytes"] if "head" in index else 0)
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             facts = file.metadata()
     except SafetensorError as error:
         raise InputError(f"{path} can't be read ({error}); {_AGAIN}") from None
-    if checksum(tensors) != catalogue["head"]["check"]:
+    if checksum(tensors) != index["head"]["check"]:
         raise _changed(path)
     cap = None if facts["cap"] == "None" else float(facts["cap"])
     return tensors, float(facts["scale"]), cap
 
 
-def _spoken(contents: Contents) -> dict[str, Any]:
-    """Contents under names that a user understands."""
+def _spoken(spec: CacheSpec) -> dict[str, Any]:
+    """CacheSpec under names that a user understands."""
     return {
-        "teacher.signal": contents.kind,
-        "the teacher's vocabulary size": contents.vocabulary,
-        "teacher.top_k"
-        if contents.kind == "topk"
-        else "the teacher's hidden size": contents.columns,
-        "the number format": contents.dtype,
+        "teacher.signal": spec.kind,
+        "the teacher's vocabulary size": spec.vocabulary,
+        "teacher.top_k" if spec.kind == "topk" else "the teacher's hidden size": spec.columns,
+        "the number format": spec.dtype,
     }
 
 

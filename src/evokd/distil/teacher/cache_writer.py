@@ -16,16 +16,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from evokd.distil.teacher.cache_reader import (
-    CATALOGUE,
     FORMAT,
     HEAD,
     INDEX,
     KEY_BYTES,
+    PAIR_COLUMNS,
     CacheReader,
-    Contents,
+    CacheSpec,
     check_identity,
     checksum,
-    read_catalogue,
+    read_index,
 )
 from evokd.rundir import write_json
 
@@ -44,25 +44,17 @@ class CacheWriter:
         InputError: the folder holds a cache of something else, or a damaged one.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        contents: Contents,
-        identity: dict[str, str],
-        shard_bytes: int = SHARD_BYTES,
-        shard_seconds: float = SHARD_SECONDS,
-    ):
-        self.folder, self.contents = folder, contents
-        self.shard_bytes, self.shard_seconds = shard_bytes, shard_seconds
+    def __init__(self, folder: Path, spec: CacheSpec, identity: dict[str, str]):
+        self.folder, self.spec = folder, spec
         folder.mkdir(parents=True, exist_ok=True)
         for draft in folder.glob(".*.draft"):
             draft.unlink()
-        if not (folder / CATALOGUE).exists():
-            tree = {"format": FORMAT, "contents": asdict(contents), "identity": identity}
-            write_json(folder / CATALOGUE, {**tree, "shards": []})
+        if not (folder / INDEX).exists():
+            tree = {"format": FORMAT, "contents": asdict(spec), "identity": identity}
+            write_json(folder / INDEX, {**tree, "shards": []})
         reader = CacheReader(folder)
-        check_identity(reader.catalogue, contents, identity, folder)
-        self.catalogue = reader.catalogue
+        check_identity(reader.index, spec, identity, folder)
+        self.index = reader.index
         self.known = {key.tobytes() for key in reader.keys}
         self._start_shard()
 
@@ -78,8 +70,8 @@ class CacheWriter:
         self.known.add(key)
         self._pairs.append((key, rows))
         self._tokens += len(next(iter(rows.values())))
-        full = self._tokens * self.contents.bytes_per_token() >= self.shard_bytes
-        if full or time.monotonic() - self._began >= self.shard_seconds:
+        full = self._tokens * self.spec.bytes_per_token() >= SHARD_BYTES
+        if full or time.monotonic() - self._began >= SHARD_SECONDS:
             self.flush()
 
     def flush(self) -> None:
@@ -88,7 +80,7 @@ class CacheWriter:
             return
         tensors = {
             name: torch.cat([rows[name] for _, rows in self._pairs]).to(dtype)
-            for name, (_, dtype) in self.contents.rows().items()
+            for name, (_, dtype) in self.spec.rows().items()
         }
         keys = b"".join(key for key, _ in self._pairs)
         counts = [len(next(iter(rows.values()))) for _, rows in self._pairs]
@@ -97,7 +89,7 @@ class CacheWriter:
             checksum({name: tensor[a:b] for name, tensor in tensors.items()})
             for a, b in pairwise(starts)
         ]
-        index = {
+        pair_columns = {
             "keys": torch.frombuffer(bytearray(keys), dtype=torch.uint8).view(-1, KEY_BYTES),
             "starts": torch.from_numpy(starts.astype(np.int64)),
             "checks": torch.tensor(checks, dtype=torch.int64).to(torch.uint32),
@@ -105,36 +97,36 @@ class CacheWriter:
         name = f"shard-{self._next_number():05d}.safetensors"
         entry = {
             "name": name,
-            "bytes": save_tensors({**index, **tensors}, self.folder / name),
+            "bytes": save_tensors({**pair_columns, **tensors}, self.folder / name),
             "pairs": len(counts),
             "tokens": self._tokens,
-            "index": checksum(index, INDEX),
+            "index": checksum(pair_columns, PAIR_COLUMNS),
         }
-        self.catalogue["shards"].append(entry)
-        write_json(self.folder / CATALOGUE, self.catalogue)
+        self.index["shards"].append(entry)
+        write_json(self.folder / INDEX, self.index)
         self._start_shard()
 
     def keep_head(self, tensors: dict[str, Tensor], scale: float, cap: float | None) -> None:
         """The teacher's head beside its hidden states, once."""
-        if "head" in self.catalogue:
+        if "head" in self.index:
             return
         facts = {"scale": repr(scale), "cap": repr(cap)}
         size = save_tensors(tensors, self.folder / HEAD, facts)
-        self.catalogue["head"] = {"name": HEAD, "bytes": size, "check": checksum(tensors)}
-        write_json(self.folder / CATALOGUE, self.catalogue)
+        self.index["head"] = {"name": HEAD, "bytes": size, "check": checksum(tensors)}
+        write_json(self.folder / INDEX, self.index)
 
     def _next_number(self) -> int:
-        numbers = [int(shard["name"][6:11]) for shard in self.catalogue["shards"]]
+        numbers = [int(shard["name"][6:11]) for shard in self.index["shards"]]
         return max(numbers, default=-1) + 1
 
 
 def drop_files(folder: Path, names: Sequence[str]) -> None:
     """Take files out of a cache, so that a writer makes them again."""
-    catalogue = read_catalogue(folder)
-    catalogue["shards"] = [entry for entry in catalogue["shards"] if entry["name"] not in names]
+    index = read_index(folder)
+    index["shards"] = [entry for entry in index["shards"] if entry["name"] not in names]
     if HEAD in names:
-        catalogue.pop("head", None)
-    write_json(folder / CATALOGUE, catalogue)
+        index.pop("head", None)
+    write_json(folder / INDEX, index)
     for name in names:
         (folder / name).unlink(missing_ok=True)
 
@@ -145,8 +137,8 @@ def save_tensors(
     """A safetensors file, whole or not at all, and on disk; returns its size."""
     draft = path.with_name(f".{path.name}.draft")
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft, facts)
-    if (path.parent / CATALOGUE).exists():  # safetensors keeps files to their owner
-        shutil.copymode(path.parent / CATALOGUE, draft)
+    if (path.parent / INDEX).exists():  # safetensors keeps files to their owner
+        shutil.copymode(path.parent / INDEX, draft)
     _sync(draft)
     draft.replace(path)
     _sync(path.parent)

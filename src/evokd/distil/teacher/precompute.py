@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from evokd.distil.teacher.cache_reader import (
-    INDEX_BYTES,
+    PAIR_BYTES,
     CacheReader,
-    Contents,
+    CacheSpec,
 )
-from evokd.distil.teacher.cache_writer import SHARD_BYTES, SHARD_SECONDS, CacheWriter
+from evokd.distil.teacher.cache_writer import CacheWriter
 from evokd.distil.teacher.signal import LiveTeacher, PairOfBatch, pairs_of_data
 from evokd.errors import InputError
 from evokd.models.lm_head import Head, head_of
@@ -30,12 +30,12 @@ CHUNK = 512
 """Response tokens whose logits stand in memory at once."""
 
 
-def contents_for(
+def cache_spec(
     teacher: nn.Module,
     kind: Literal["hidden", "topk"],
     top_k: int = 64,
     values: str = "float16",
-) -> Contents:
+) -> CacheSpec:
     """What would be stored of a teacher: hidden states in its own number format, or its top k.
 
     Args:
@@ -44,21 +44,19 @@ def contents_for(
     """
     vocabulary, columns = head_of(teacher).weight.shape
     if kind == "hidden":
-        return Contents(kind, vocabulary, columns, _name(next(teacher.parameters()).dtype))
-    return Contents(kind, vocabulary, min(top_k, vocabulary), values)
+        return CacheSpec(kind, vocabulary, columns, _name(next(teacher.parameters()).dtype))
+    return CacheSpec(kind, vocabulary, min(top_k, vocabulary), values)
 
 
 def write_cache(
     folder: str | Path,
     teacher: nn.Module,
     data: Sequence[Any],
-    contents: Contents,
+    spec: CacheSpec,
     identity: dict[str, str] | None = None,
     *,
     batch_tokens: int | None = None,
-    shard_bytes: int = SHARD_BYTES,
-    shard_seconds: float = SHARD_SECONDS,
-    note: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Run a teacher over the pairs of some data sets and store what it says of their responses.
 
@@ -66,11 +64,11 @@ def write_cache(
 
     Args:
         data: data sets of `input_ids` and `labels`; a pair that is there twice is stored once.
-        contents: see `contents_for`.
+        spec: see `cache_spec`.
         identity: name → fingerprint of whatever a reader may insist on: weights, tokenizer, prompt.
         batch_tokens: tokens of a forward pass, padding included; by default 2048 on a CPU, whose
             caches a larger batch runs out of, and 16384 elsewhere.
-        note: takes the lines that say how large it will be, and how long it takes.
+        log: takes the lines that say how large it will be, and how long it takes.
 
     Returns:
         pairs, tokens, bytes_per_token and mib of the whole cache, the seconds of this call.
@@ -79,19 +77,19 @@ def write_cache(
         InputError: the folder holds a cache of something else, a damaged one, or the disk is full.
     """
     folder, began = Path(folder), time.perf_counter()
-    writer = CacheWriter(folder, contents, identity or {}, shard_bytes, shard_seconds)
+    writer = CacheWriter(folder, spec, identity or {})
     pairs = {pair.key(): pair for pair in chain.from_iterable(map(pairs_of_data, data))}
     missing = {key: pair for key, pair in pairs.items() if key not in writer.known}
-    _check_space(folder, contents, len(pairs), missing, note)
+    _check_space(folder, spec, len(pairs), missing, log)
     live = LiveTeacher(teacher)
     head = head_of(teacher)
     batch_tokens = batch_tokens or (2048 if head.weight.device.type == "cpu" else 16384)
-    if contents.kind == "hidden":
+    if spec.kind == "hidden":
         named = {"weight": head.weight, "bias": head.bias}
         kept = {name: t.detach().cpu() for name, t in named.items() if t is not None}
         writer.keep_head(kept, head.scale, head.cap)
     if missing:
-        _run(live, missing, head, contents, writer, batch_tokens, note)
+        _run(live, missing, head, spec, writer, batch_tokens, log)
     return {**cache_facts(folder), "seconds": round(time.perf_counter() - began, 2)}
 
 
@@ -100,56 +98,56 @@ def cache_facts(folder: Path) -> dict[str, Any]:
     reader = CacheReader(folder)
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     facts = {
-        "kind": reader.contents.kind,
+        "kind": reader.spec.kind,
         "pairs": len(reader),
         "tokens": reader.tokens,
-        "bytes_per_token": reader.contents.bytes_per_token(),
+        "bytes_per_token": reader.spec.bytes_per_token(),
         "mib": round(size / 2**20, 2),
     }
-    if reader.contents.kind == "topk" and reader.tokens:
+    if reader.spec.kind == "topk" and reader.tokens:
         tail = np.concatenate([shard.rows["tail"].view(np.float32) for shard in reader.shards])
         facts |= {
-            "k": reader.contents.columns,
+            "k": reader.spec.columns,
             "tail_mass": float(tail.mean(dtype=np.float64)),
             "tail_mass_max": float(tail.max()),
         }
     return facts
 
 
-def top_k_of(logits: Tensor, labels: Tensor, contents: Contents) -> dict[str, Tensor]:
+def top_k_of(logits: Tensor, labels: Tensor, spec: CacheSpec) -> dict[str, Tensor]:
     """Rows of a top-k cache from whole logits, (n, V) float32 or wider, and reference ids (n,)."""
     log_p = logits.log_softmax(-1)
-    values, ids = log_p.topk(contents.columns, dim=-1)
+    values, ids = log_p.topk(spec.columns, dim=-1)
     reference = log_p.gather(1, labels[:, None])
     # Summed up, not one minus the rest, which would be rounding where the tail is thin.
     rest = log_p.exp_().scatter_(1, ids, 0.0).scatter_(1, labels[:, None], 0.0)
     made = {
         "ids": (ids & 0xFFFF).to(torch.int16).view(torch.uint16),  # as GPUs can, too
-        "values": values.to(getattr(torch, contents.dtype)),
+        "values": values.to(getattr(torch, spec.dtype)),
         "reference": reference.float(),
         "tail": rest.sum(1, keepdim=True).float(),
     }
-    if contents.vocabulary > 2**16:
+    if spec.vocabulary > 2**16:
         made["ids_high"] = (ids >> 16).to(torch.uint8)
     return made
 
 
 def _check_space(
     folder: Path,
-    contents: Contents,
+    spec: CacheSpec,
     pairs: int,
     missing: dict[bytes, PairOfBatch],
-    note: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
     tokens = sum(int(pair.predicts.sum()) for pair in missing.values())
-    needed = tokens * contents.bytes_per_token() + len(missing) * INDEX_BYTES
+    needed = tokens * spec.bytes_per_token() + len(missing) * PAIR_BYTES
     free = shutil.disk_usage(folder).free
     there = (
         f" ({pairs - len(missing)} of {pairs} are there already)" if len(missing) < pairs else ""
     )
-    note(
+    log(
         f"cache: {len(missing)} pairs with {tokens} response tokens to write{there}, "
-        f"{contents.words()}, {contents.bytes_per_token()} bytes a token ({PUBLISHED}): "
+        f"{spec.words()}, {spec.bytes_per_token()} bytes a token ({PUBLISHED}): "
         f"{_mib(needed)} on disk, {_mib(free)} free"
     )
     if needed * 1.02 > free:
@@ -164,10 +162,10 @@ def _run(
     live: LiveTeacher,
     missing: dict[bytes, PairOfBatch],
     head: Head,
-    contents: Contents,
+    spec: CacheSpec,
     writer: CacheWriter,
     batch_tokens: int,
-    note: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
     device = head.weight.device
     total = sum(len(pair.ids) for pair in missing.values())
@@ -178,9 +176,9 @@ def _run(
             start = time.perf_counter()
             chosen = [missing[key] for key in keys]
             inputs, predicts = _padded(chosen, device)
-            said = live.on(inputs, predicts)
+            teacher_logits = live.forward(inputs, predicts)
             labels = inputs["input_ids"].roll(-1, dims=1)[predicts]
-            rows = _rows(said.hidden, labels, head, contents)
+            rows = _rows(teacher_logits.hidden, labels, head, spec)
             counts = predicts.sum(1).tolist()
             split = {name: tensor.split(counts) for name, tensor in rows.items()}
             for place, key in enumerate(keys):
@@ -188,20 +186,20 @@ def _run(
             tokens = sum(len(pair.ids) for pair in chosen)
             if number == 0 and tokens < total:
                 seconds = (time.perf_counter() - start) / tokens * (total - tokens)
-                note(f"cache: about {_duration(seconds)} from here on, by its first batch")
+                log(f"cache: about {_duration(seconds)} from here on, by its first batch")
             bar.update(tokens)
         writer.flush()
 
 
 @torch.no_grad()
-def _rows(hidden: Tensor, labels: Tensor, head: Head, contents: Contents) -> dict[str, Tensor]:
+def _rows(hidden: Tensor, labels: Tensor, head: Head, spec: CacheSpec) -> dict[str, Tensor]:
     """Rows of some response tokens on the CPU, from hidden states (n, H)."""
-    if contents.kind == "hidden":
-        return {"hidden": hidden.to("cpu", getattr(torch, contents.dtype))}
+    if spec.kind == "hidden":
+        return {"hidden": hidden.to("cpu", getattr(torch, spec.dtype))}
     size = head.weight.shape[0]
     parts = [
         # Into float32, as the objective asks a live teacher.
-        top_k_of(head.logits(some, size, _buffer(some, size)), ids, contents)
+        top_k_of(head.logits(some, size, _buffer(some, size)), ids, spec)
         for some, ids in zip(hidden.split(CHUNK), labels.split(CHUNK), strict=True)
     ]
     return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}

@@ -1,4 +1,4 @@
-"""Where the teacher's word comes from: one seam, `TeacherSignal`, and three sources.
+"""Where the teacher's logits come from: one seam, `TeacherSignal`, and three sources.
 
 The objective doesn't know whether the teacher was run a moment ago or read from a file:
 
@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evokd.distil.chunked_loss import TeacherLogits
 from evokd.distil.teacher.cache_reader import CacheReader, check_identity, pair_key, read_head
+from evokd.distil.token_batch import TeacherLogits
 from evokd.errors import InputError
 from evokd.models.encoding import IGNORED
 from evokd.models.lm_head import Head, check_head, final_hidden, head_of
@@ -35,8 +35,22 @@ class TeacherSignal(Protocol):
         """Entries of its vocabulary, padding included."""
         ...
 
-    def on(self, inputs: dict[str, Tensor], predicts: Tensor) -> TeacherLogits:
-        """What the teacher says at the positions of a batch that predict a response token.
+    @property
+    def model(self) -> nn.Module | None:
+        """What reads each batch; None: it was read before, so only text that was seen then will
+        do."""
+        ...
+
+    def check_holds(self, data: Any) -> None:
+        """See before an hour is spent that it can speak of every pair of a data set.
+
+        Raises:
+            InputError: it can't.
+        """
+        ...
+
+    def forward(self, inputs: dict[str, Tensor], predicts: Tensor) -> TeacherLogits:
+        """The teacher at the positions of a batch that predict a response token.
 
         Args:
             inputs: input_ids, and attention_mask of a padded or position_ids of a packed batch,
@@ -50,12 +64,16 @@ class TeacherSignal(Protocol):
 
 
 @dataclass(frozen=True)
-class HeadedHidden:
+class LazyLogits:
     """Teacher logits made of hidden states when they are asked for."""
 
     hidden: Tensor
     """(N, H)"""
     head: Head
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.head.dtype
 
     @torch.no_grad()
     def logits(self, rows: slice, size: int, out: Tensor | None = None) -> Tensor:
@@ -81,6 +99,10 @@ class TopKLogits:
     """(N,) float32, summed probability of all other entries."""
     width: int
     """Entries of the teacher's vocabulary."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32
 
     def cut(self, rows: slice) -> TopKLogits:
         """Some of the tokens."""
@@ -124,17 +146,20 @@ class LiveTeacher:
     """A model beside the student, run without gradients for each batch."""
 
     def __init__(self, model: nn.Module):
-        self.model = model.eval().requires_grad_(False)
+        self.model: nn.Module = model.eval().requires_grad_(False)
         check_head(model)
 
     @property
     def width(self) -> int:
         return int(head_of(self.model).weight.shape[0])
 
+    def check_holds(self, data: Any) -> None:
+        """It reads any text."""
+
     @torch.no_grad()
-    def on(self, inputs: dict[str, Tensor], predicts: Tensor) -> HeadedHidden:
+    def forward(self, inputs: dict[str, Tensor], predicts: Tensor) -> LazyLogits:
         hidden = final_hidden(self.model, self.model, inputs)
-        return HeadedHidden(hidden[predicts], head_of(self.model))
+        return LazyLogits(hidden[predicts], head_of(self.model))
 
 
 class CachedTeacher:
@@ -147,29 +172,32 @@ class CachedTeacher:
         identity: what it must have been made of (weights, tokenizer, prompt), as far as known.
 
     Raises:
-        InputError: no cache there, a stale one, or a damaged one; `on`: a pair that isn't in it.
+        InputError: no cache there, a stale one, or a damaged one; `forward`: a pair that isn't in
+            it.
     """
 
     def __init__(self, folder: str | Path, identity: dict[str, str] | None = None):
         self.reader = CacheReader(Path(folder))
-        self.contents = self.reader.contents
-        catalogue = self.reader.catalogue
+        self.spec = self.reader.spec
+        index = self.reader.index
         if identity is not None:
-            check_identity(catalogue, self.contents, identity, Path(folder))
+            check_identity(index, self.spec, identity, Path(folder))
         self.head: Head | None = None
-        if self.contents.kind == "hidden":
-            tensors, scale, cap = read_head(Path(folder), catalogue)
+        if self.spec.kind == "hidden":
+            tensors, scale, cap = read_head(Path(folder), index)
             self.head = Head(tensors["weight"], tensors.get("bias"), scale, cap)
+
+    model = None
 
     @property
     def width(self) -> int:
-        return self.contents.vocabulary
+        return self.spec.vocabulary
 
-    def on(self, inputs: dict[str, Tensor], predicts: Tensor) -> TeacherLogits:
+    def forward(self, inputs: dict[str, Tensor], predicts: Tensor) -> TeacherLogits:
         device = predicts.device
         rows = self._rows([pair.key() for pair in pairs_of_batch(inputs, predicts)], device)
-        if self.contents.kind == "hidden":
-            return HeadedHidden(rows["hidden"], self._head_on(device))
+        if self.spec.kind == "hidden":
+            return LazyLogits(rows["hidden"], self._head_on(device))
         ids = rows["ids"].long() & 0xFFFF
         if "ids_high" in rows:
             ids += rows["ids_high"].long() << 16
@@ -179,7 +207,7 @@ class CachedTeacher:
             inputs["input_ids"].roll(-1, dims=1)[predicts],
             rows["reference"][:, 0],
             rows["tail"][:, 0],
-            self.contents.vocabulary,
+            self.spec.vocabulary,
         )
 
     def missing(self, data: Any) -> int:
@@ -188,11 +216,6 @@ class CachedTeacher:
         return int((self.reader.find(keys) < 0).sum()) if keys else 0
 
     def check_holds(self, data: Any) -> None:
-        """See before an hour is spent that every pair of a data set is there.
-
-        Raises:
-            InputError: some aren't.
-        """
         missing = self.missing(data)
         if missing:
             raise self._not_here(missing, len(data))

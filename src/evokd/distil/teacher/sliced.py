@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from evokd.distil.teacher.signal import HeadedHidden, TeacherSignal
+from evokd.distil.teacher.signal import LazyLogits, TeacherSignal
 from evokd.errors import InputError
 from evokd.models.lm_head import Head
 
 
 @dataclass(frozen=True)
-class Renamed:
+class RemappedDataset:
     """A data set under the teacher's ids; labels say only where a response is."""
 
     data: Any
@@ -43,7 +43,8 @@ class SlicedTeacher:
         kept: the teacher's id of each token of the student, (V,).
 
     Raises:
-        InputError: `on`: the teacher gives log-probabilities of its top_k tokens, without a head.
+        InputError: `forward`: the teacher gives log-probabilities of its top_k tokens, without a
+            head.
     """
 
     def __init__(self, signal: TeacherSignal, kept: Sequence[int]):
@@ -62,21 +63,20 @@ class SlicedTeacher:
         return len(self.kept)
 
     @property
-    def model(self) -> Any:
-        """The live teacher's model, or None."""
-        return getattr(self.signal, "model", None)
+    def model(self) -> nn.Module | None:
+        return self.signal.model
 
-    def on(self, inputs: dict[str, Tensor], predicts: Tensor) -> HeadedHidden:
+    def forward(self, inputs: dict[str, Tensor], predicts: Tensor) -> LazyLogits:
         ids = inputs["input_ids"]
         if self.kept.device != ids.device:
             self.kept = self.kept.to(ids.device)
-        said = self.signal.on({**inputs, "input_ids": self.kept[ids]}, predicts)
-        if not isinstance(said, HeadedHidden):
+        teacher_logits = self.signal.forward({**inputs, "input_ids": self.kept[ids]}, predicts)
+        if not isinstance(teacher_logits, LazyLogits):
             raise InputError(
                 "teacher.signal=topk doesn't go with student.cut.vocabulary=corpus; "
                 "type teacher.signal=live or teacher.signal=hidden"
             )
-        return HeadedHidden(said.hidden, self._head(said.head))
+        return LazyLogits(teacher_logits.hidden, self._head(teacher_logits.head))
 
     def check_holds(self, data: Any) -> None:
         """See that a cached teacher has every pair of a data set under the student's ids.
@@ -84,8 +84,7 @@ class SlicedTeacher:
         Raises:
             InputError: it hasn't.
         """
-        if hasattr(self.signal, "check_holds"):
-            self.signal.check_holds(Renamed(data, self.kept.tolist()))
+        self.signal.check_holds(RemappedDataset(data, self.kept.tolist()))
 
     def _head(self, whole: Head) -> Head:
         """The kept rows of a head, copied once as long as it stays the same."""

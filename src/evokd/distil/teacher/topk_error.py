@@ -27,9 +27,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evokd.distil.objectives import IGNORED, ObjectiveSettings, Tokens, mixture
 from evokd.distil.teacher.signal import CachedTeacher, LiveTeacher, TopKLogits
+from evokd.distil.token_batch import target_mask
+from evokd.distil.tokens import Tokens, mixture
 from evokd.models.lm_head import final_hidden, head_of
+from evokd.recipe.objectives import ObjectiveSettings
 
 _HALF = 2.0**-11 * 1.001
 """Half a unit in the last place of float16, relative to what is stored."""
@@ -43,19 +45,19 @@ reverse_kd asks for ln p where p is smallest, which is what isn't known."""
 
 
 def difficulty_error_bound(
-    said: TopKLogits, student_logits: Tensor, lam: float = 0.5, *, rounded: bool = True
+    stored: TopKLogits, student_logits: Tensor, lam: float = 0.5, *, rounded: bool = True
 ) -> Tensor:
     """(N,), nats that d of each token is off at most, whatever the teacher's tail looks like.
 
     Arguments as of `loss_error_bound`.
     """
-    return loss_error_bound("noevo", said, student_logits, lam, rounded=rounded)
+    return loss_error_bound("noevo", stored, student_logits, lam, rounded=rounded)
 
 
 @torch.no_grad()
 def loss_error_bound(
     objective: str,
-    said: TopKLogits,
+    stored: TopKLogits,
     student_logits: Tensor,
     lam: float = 0.5,
     beta: float = 1.0,
@@ -66,7 +68,7 @@ def loss_error_bound(
 
     Args:
         objective: one of `BOUNDED`.
-        said: the stored distribution of N tokens.
+        stored: the stored distribution of N tokens.
         student_logits: (N, V), V the teacher's whole vocabulary.
         lam, beta: λ of Eq. 4, β of Eq. 6 or 10.
         rounded: the k log-probabilities were stored in float16.
@@ -78,19 +80,19 @@ def loss_error_bound(
     term = _Term(lam if objective == "skew" else 1.0, beta if mixed else 1.0)
     if lam == 0:
         return student_logits.new_zeros(len(student_logits), dtype=torch.float64)
-    log_p = said.logits(slice(None), said.width).double()
+    log_p = stored.logits(slice(None), stored.width).double()
     log_q = student_logits.double().log_softmax(-1)
     in_tail = torch.ones_like(log_p, dtype=torch.bool)
-    in_tail.scatter_(1, said.ids, False).scatter_(1, said.labels[:, None], False)
-    tail, last = said.tail[:, None].double(), said.values[:, -1:].double()
+    in_tail.scatter_(1, stored.ids, False).scatter_(1, stored.labels[:, None], False)
+    tail, last = stored.tail[:, None].double(), stored.values[:, -1:].double()
     # What was rounded down may have been a little more.
     cap = (last * (1.0 - _HALF) + _SUBNORMAL if rounded else last).exp()
-    stored = term.of(log_p.exp(), log_q).masked_fill(~in_tail, 0.0).sum(1)
+    own = term.of(log_p.exp(), log_q).masked_fill(~in_tail, 0.0).sum(1)
     least = term.of(tail, log_q.masked_fill(~in_tail, -torch.inf).logsumexp(1, keepdim=True))
     most = _worst_corner(term, log_q, in_tail, tail, cap)
-    bound = torch.maximum(stored - least[:, 0], most - stored).clamp(min=0.0)
+    bound = torch.maximum(own - least[:, 0], most - own).clamp(min=0.0)
     bound = lam / term.part * torch.where(in_tail.any(1) & (tail[:, 0] > 0), bound, 0.0)
-    return bound + (_rounding(said, log_p, log_q, lam, term) if rounded else 0.0)
+    return bound + (_rounding(stored, log_p, log_q, lam, term) if rounded else 0.0)
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def _worst_corner(term: _Term, log_q: Tensor, in_tail: Tensor, tail: Tensor, cap
     return term.of(shares, ascending.masked_fill(ascending == torch.inf, 0.0)).sum(1)
 
 
-def _rounding(said: TopKLogits, log_p: Tensor, log_q: Tensor, lam: float, term: _Term) -> Tensor:
+def _rounding(stored: TopKLogits, log_p: Tensor, log_q: Tensor, lam: float, term: _Term) -> Tensor:
     """(N,), what float16 adds: ln p_v is off by ε_v = |ln p_v| / 2048 at most on the k entries.
 
     Normalising moves all of p by another factor, e^η at most, η = ln(1 + Σ p_v (e^ε_v − 1)). The
@@ -130,15 +132,15 @@ def _rounding(said: TopKLogits, log_p: Tensor, log_q: Tensor, lam: float, term: 
     """
     p = log_p.exp()
     epsilon = torch.zeros_like(p).scatter_(
-        1, said.ids, said.values.double().abs() * _HALF + _SUBNORMAL
+        1, stored.ids, stored.values.double().abs() * _HALF + _SUBNORMAL
     )
-    epsilon.scatter_(1, said.labels[:, None], 0.0)  # the reference is stored in float32
+    epsilon.scatter_(1, stored.labels[:, None], 0.0)  # the reference is stored in float32
     eta = torch.log1p((p * torch.expm1(epsilon)).sum(1, keepdim=True))
     change = epsilon + eta
     slope = torch.zeros_like(p)
     # Of p alone and of the target, which holds the reference: one of them is the objective's.
     for part, label in ((1.0, 0.0), (lam, 1.0 - lam)):
-        a = (part * p).scatter_add_(1, said.labels[:, None], torch.full_like(p[:, :1], label))
+        a = (part * p).scatter_add_(1, stored.labels[:, None], torch.full_like(p[:, :1], label))
         slope = torch.maximum(slope, (a.log() - mixture(log_q, a.log(), term.beta)).abs())
     slope = (slope + 1.0 + change).masked_fill(p == 0, 0.0)
     return lam * (p * torch.expm1(change) * slope).sum(1)
@@ -168,10 +170,9 @@ def measure_error(
     columns: list[Tensor] = []
     for batch in batches:
         labels = batch["labels"]
-        predicts = torch.zeros_like(labels, dtype=torch.bool)
-        predicts[:, :-1] = labels[:, 1:] != IGNORED
+        predicts = target_mask(labels)
         read = {name: batch[name] for name in ("input_ids", "attention_mask")}
-        said, exact = cached.on(read, predicts), live.on(read, predicts)
+        stored, exact = cached.forward(read, predicts), live.forward(read, predicts)
         hidden = final_hidden(student, student, read)[predicts]
         targets = labels.roll(-1, dims=1)[predicts]
         for start in range(0, len(targets), 256):
@@ -181,18 +182,18 @@ def measure_error(
                 Tokens(
                     logits[:, :size], one.logits(rows, size), targets[rows], settings
                 ).difficulty.double()
-                for one in (exact, said)
+                for one in (exact, stored)
             ]
             bound = torch.full_like(both[0], torch.nan)
-            if isinstance(said, TopKLogits) and logits.shape[1] >= said.width == size:
-                rounded = cached.contents.dtype == "float16"
+            if isinstance(stored, TopKLogits) and logits.shape[1] >= stored.width == size:
+                rounded = cached.spec.dtype == "float16"
                 bound = difficulty_error_bound(
-                    said.cut(rows), logits[:, :size], settings.lam, rounded=rounded
+                    stored.cut(rows), logits[:, :size], settings.lam, rounded=rounded
                 )
             columns.append(torch.stack([*both, bound], dim=1).cpu())
-    exact_d, found_d, bounds = torch.cat(columns).T
-    gap = (found_d - exact_d).abs()
-    flipped = (found_d > settings.gamma) != (exact_d > settings.gamma)
+    exact_d, stored_d, bounds = torch.cat(columns).T
+    gap = (stored_d - exact_d).abs()
+    flipped = (stored_d > settings.gamma) != (exact_d > settings.gamma)
     return {
         "tokens": len(gap),
         "gamma": settings.gamma,

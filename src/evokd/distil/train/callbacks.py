@@ -1,4 +1,5 @@
-"""What is seen of a training: metrics on disk, curves, a progress bar, a warning, and a summary."""
+"""What goes on around a training: metrics on disk, curves, a progress bar, a warning, masks of
+pruned weights, and a summary."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
@@ -58,10 +61,10 @@ class HardWarning(TrainerCallback):
     LIMIT = 0.8
     PATIENCE = 5
 
-    def __init__(self, note: Callable[[str], None]):
-        self.note = note
-        self.seen = 0
-        self.said = False
+    def __init__(self, log: Callable[[str], None]):
+        self.log = log
+        self.in_a_row = 0
+        self.warned = False
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kw: Any
@@ -69,10 +72,10 @@ class HardWarning(TrainerCallback):
         share = (logs or {}).get("hard_share")
         if share is None or not state.is_world_process_zero:
             return
-        self.seen = self.seen + 1 if share > self.LIMIT else 0
-        if self.seen >= self.PATIENCE and not self.said:
-            self.said = True
-            self.note(
+        self.in_a_row = self.in_a_row + 1 if share > self.LIMIT else 0
+        if self.in_a_row >= self.PATIENCE and not self.warned:
+            self.warned = True
+            self.log(
                 f"warning: {share:.0%} of the tokens are hard at step {state.global_step}; the "
                 "loss of a hard token is bounded and its gradient damped, so a student this weak "
                 "learns slowly: warm-start it (student.warm_start_steps) or raise gamma"
@@ -114,6 +117,42 @@ class Bar(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+class Masks(TrainerCallback):
+    """Keeps pruned weights at 0: after each optimizer step they are multiplied by their masks.
+
+    Args:
+        model: what is trained.
+        masks: by the name of a parameter, 0 and 1 in its shape.
+
+    Raises:
+        ValueError: no such parameter, or another shape.
+    """
+
+    def __init__(self, model: nn.Module, masks: dict[str, Tensor]):
+        known = dict(model.named_parameters())
+        self.masked: list[tuple[nn.Parameter, Tensor]] = []
+        for name, mask in masks.items():
+            if name not in known or known[name].shape != mask.shape:
+                there = "no such weight" if name not in known else f"it has {known[name].shape}"
+                raise ValueError(f"the mask of {name} has {mask.shape}; {there}")
+            self.masked.append((known[name], mask))
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Set what is masked to 0."""
+        for i, (weight, mask) in enumerate(self.masked):
+            if (mask.device, mask.dtype) != (weight.device, weight.dtype):
+                mask = mask.to(weight.device, weight.dtype)
+                self.masked[i] = weight, mask
+            weight.mul_(mask)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.apply()
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.apply()
 
 
 def tensorboard(folder: Path) -> TensorBoardCallback:

@@ -19,7 +19,7 @@ class Devices:
     accelerator: Accelerator
 
     @property
-    def several(self) -> bool:
+    def is_distributed(self) -> bool:
         return bool(self.accelerator.num_processes > 1)
 
     @property
@@ -33,12 +33,12 @@ class Devices:
             return "DeepSpeed ZeRO-3" if stage == 3 else None
         return None
 
-    def summed(self, mine: Tensor) -> Tensor:
+    def all_reduce(self, mine: Tensor) -> Tensor:
         total: Tensor = self.accelerator.reduce(mine.to(self.accelerator.device), "sum")
         return total
 
     def mean(self, mine: Tensor) -> Tensor:
-        return self.summed(mine) / self.accelerator.num_processes
+        return self.all_reduce(mine) / self.accelerator.num_processes
 
     def gathered(self, mine: Tensor) -> Tensor:
         """(n,) of each device to all in a row, on all devices."""
@@ -47,7 +47,7 @@ class Devices:
 
     def all_of(self, statistics: Statistics) -> Statistics:
         """The sums of all devices."""
-        if not self.several:
+        if not self.is_distributed:
             return statistics
         mine = torch.tensor([float(statistics.sums.get(name, 0.0)) for name in SUMS])
-        return Statistics(dict(zip(SUMS, self.summed(mine), strict=True)))
+        return Statistics(dict(zip(SUMS, self.all_reduce(mine), strict=True)))

@@ -1,28 +1,20 @@
-"""What a batch asks to be predicted, what its loss is divided by, and what a token weighs."""
+"""What a batch's loss is divided by, and what a token weighs."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from evokd.distil.tokens import IGNORED
+from evokd.distil.token_batch import target_mask
 from evokd.models.packing import pairs_of
 
 Reduction = Literal["token", "sequence"]
 
 
-def predicting(labels: Tensor) -> Tensor:
-    """(B, T), where the next token is a target: the state at position t predicts that at t + 1."""
-    predicts = torch.zeros_like(labels, dtype=torch.bool)
-    predicts[:, :-1] = labels[:, 1:] != IGNORED
-    return predicts
-
-
-def amount(batch: dict[str, Tensor], reduction: Reduction) -> Tensor:
+def num_items(batch: dict[str, Tensor], reduction: Reduction) -> Tensor:
     """Scalar: the batch's response tokens, or its pairs that have some."""
-    predicts = predicting(batch["labels"])
+    predicts = target_mask(batch["labels"])
     if reduction == "token":
         return predicts.sum()
     return (pairs_of(batch)[predicts].bincount() > 0).sum()

@@ -28,11 +28,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evokd.distil.teacher.signal import CachedTeacher
+from evokd.distil.teacher.signal import TeacherSignal
+from evokd.distil.train.method_state import Exchange, MethodPart
 from evokd.errors import InputError
 from evokd.models.encoding import IGNORED
 from evokd.models.packing import pairs_of
-from evokd.recipe.methods import REFERENCE_FREE, OnPolicySettings
+from evokd.recipe.methods import OnPolicySettings
+from evokd.recipe.objectives import OBJECTIVES, ObjectiveSettings, free_of_references
 
 Kind = Literal["given", "fresh", "replayed"]
 """Where the targets of an optimizer step come from."""
@@ -63,7 +65,7 @@ class Sampler(Protocol):
         ...
 
 
-class OnPolicy:
+class OnPolicy(MethodPart):
     """Decides which steps train on the student's own text, has it made, and holds it.
 
     With several devices each has an instance of its own, makes translations for its own
@@ -85,7 +87,7 @@ class OnPolicy:
         max_length: int | None = None,
         processes: int = 1,
     ):
-        self.settings = settings
+        self.options = settings
         self.sampler = sampler
         self.seed = seed
         self.max_length = max_length
@@ -125,9 +127,9 @@ class OnPolicy:
             self.kinds[step] = self.kind(step, steps, held)
             if self.kinds[step] == "fresh":
                 self.made[step] = []
-                found = [example for batch in coming[step] for example in examples_of(batch)]
-                held += len(found)
-                fresh += [(step, example) for example in found]
+                examples = [example for batch in coming[step] for example in examples_of(batch)]
+                held += len(examples)
+                fresh += [(step, example) for example in examples]
         for (step, _), own in zip(fresh, self._translated(student, fresh), strict=True):
             self.made[step].append(own)
             if self.buffer.maxlen:
@@ -149,33 +151,34 @@ class OnPolicy:
 
         The first one is what later ones are compared with, until one is 0.1 above it.
         """
-        if not self.settings.adaptive:
+        if not self.options.adaptive:
             return
         if self.reference_loss is None:
             self.reference_loss = loss
         elif loss >= self.reference_loss + LOSS_RISE:
-            self.phi = min(self.settings.share, self.phi + PHI_STEP)
+            self.phi = min(self.options.share, self.phi + PHI_STEP)
             self.reference_loss = loss
 
-    def watched(self, summed: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
+    def metrics(
+        self, settings: ObjectiveSettings, all_reduce: Exchange | None = None
+    ) -> dict[str, float]:
         """Of the steps since the last call: the share that wasn't given text, and of what was drawn
-        the share without an end (capped) and of nothing but an end (empty).
-
-        Args:
-            summed: with several devices, from a tensor of each to their sum, on all of them.
-        """
+        the share without an end (capped) and of nothing but an end (empty)."""
         mine = torch.tensor([self.counts.get(name, 0) for name in _COUNTED])
         self.counts = {}
-        counts = dict(zip(_COUNTED, (summed(mine) if summed else mine).tolist(), strict=True))
+        total = all_reduce(mine) if all_reduce else mine
+        counts = dict(zip(_COUNTED, total.tolist(), strict=True))
         steps = counts["given"] + counts["fresh"] + counts["replayed"]
         if not steps:
             return {}
-        found = {"own_share": 1 - counts["given"] / steps}
+        shares = {"own_share": 1 - counts["given"] / steps}
         if counts["drawn"]:
-            found |= {f"own_{name}": counts[name] / counts["drawn"] for name in ("capped", "empty")}
-        if self.settings.adaptive:
-            found["own_phi"] = self.phi
-        return found
+            shares |= {
+                f"own_{name}": counts[name] / counts["drawn"] for name in ("capped", "empty")
+            }
+        if self.options.adaptive:
+            shares["own_phi"] = self.phi
+        return shares
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed training needs, of this device."""
@@ -195,20 +198,20 @@ class OnPolicy:
         self.counts = dict(state["counts"])
 
     def _translated(
-        self, student: nn.Module, wanted: Sequence[tuple[int, Example]]
+        self, student: nn.Module, examples: Sequence[tuple[int, Example]]
     ) -> Iterator[Example]:
         """Each example with the student's own translation in place of the given one."""
-        before = [prompt_length(example) for _, example in wanted]
-        prompts = [e["input_ids"][:n] for (_, e), n in zip(wanted, before, strict=True)]
-        caps = [self._cap(e, n) for (_, e), n in zip(wanted, before, strict=True)]
-        seeds = [seed_of(self.seed, step, example) for step, example in wanted]
+        before = [prompt_length(example) for _, example in examples]
+        prompts = [e["input_ids"][:n] for (_, e), n in zip(examples, before, strict=True)]
+        caps = [self._cap(e, n) for (_, e), n in zip(examples, before, strict=True)]
+        seeds = [seed_of(self.seed, step, example) for step, example in examples]
         with evaluating(student):
             drawn = (
-                self.sampler(student, prompts, caps, self.settings.temperature, seeds)
+                self.sampler(student, prompts, caps, self.options.temperature, seeds)
                 if prompts
                 else []
             )
-        for (_, example), prompt, cap, response in zip(wanted, prompts, caps, drawn, strict=True):
+        for (_, example), prompt, cap, response in zip(examples, prompts, caps, drawn, strict=True):
             end = example["input_ids"][-1]
             self._count("drawn")
             if not response or response == [end]:
@@ -232,14 +235,17 @@ class OnPolicy:
 
 
 def check_on_policy(
-    on_policy: OnPolicy, objective: Any, lam: float, teacher: Any, validates: bool
+    on_policy: OnPolicy,
+    objective: Any,
+    lam: float,
+    teacher: nn.Module | TeacherSignal | None,
+    validates: bool,
 ) -> None:
     """Before anything is trained: can this objective and teacher speak about any text?
 
     Args:
         objective: a name, or a function, which is believed.
         lam: its λ.
-        teacher: a model or a signal.
         validates: whether there is a validation set.
 
     Raises:
@@ -247,20 +253,18 @@ def check_on_policy(
             validation.
         InputError: a cached teacher.
     """
-    weighs_reference = objective in ("forward_kd", "reverse_kd", "skew_teacher") and lam != 1
-    if isinstance(objective, str) and (objective not in REFERENCE_FREE or weighs_reference):
+    if isinstance(objective, str) and OBJECTIVES[objective].needs_reference(lam):
         raise ValueError(
             f"on_policy: {objective} compares the student with the reference token, and the "
             "student's own translations have none: it would learn its own mistakes; without a "
-            f"reference do {', '.join(sorted(REFERENCE_FREE))} (the kd ones and skew_teacher at "
-            "lam 1)"
+            f"reference do {free_of_references()}"
         )
-    if isinstance(getattr(teacher, "signal", teacher), CachedTeacher):  # of a sliced one, the whole
+    if not isinstance(teacher, nn.Module) and teacher is not None and teacher.model is None:
         raise InputError(
             "on_policy: a cached teacher has said nothing about text that the student makes while "
             "it trains; take a live one (teacher.signal: live)"
         )
-    if on_policy.settings.adaptive and not validates:
+    if on_policy.options.adaptive and not validates:
         raise ValueError("on_policy.adaptive goes by validation loss; there is no validation set")
 
 
@@ -281,7 +285,7 @@ def check_whole_student(sharding: str | None) -> None:
         )
 
 
-class Ahead:
+class Lookahead:
     """The micro-batches of an epoch, a step at a time, taken from their iterator some steps early.
 
     A window ends where the number of the step is a multiple of `every`, and with the epoch; so it
@@ -315,29 +319,29 @@ class Ahead:
         if iterator is not self.iterator:
             self.iterator, self.window = iterator, {}
         if not self.window:
-            every = self.on_policy.settings.every
+            every = self.on_policy.options.every
             end = min((step // every + 1) * every, max(steps, step + 1))
-            found = [(number, list(islice(iterator, size))) for number in range(step, end)]
-            self.window = {number: batches for number, batches in found if batches}
+            coming = [(number, list(islice(iterator, size))) for number in range(step, end)]
+            self.window = {number: batches for number, batches in coming if batches}
             self.on_policy.look_ahead(student, self.window, steps)
-        given = self.window.pop(step, [])
-        if not given:
-            return given
-        own = self.on_policy.targets(step, [int(pairs_of(b).max()) + 1 for b in given])
-        return given if own is None else [collate(examples) for examples in own]
+        batches = self.window.pop(step, [])
+        if not batches:
+            return batches
+        own = self.on_policy.targets(step, [int(pairs_of(b).max()) + 1 for b in batches])
+        return batches if own is None else [collate(examples) for examples in own]
 
 
 def examples_of(batch: Batch) -> list[Example]:
     """The training sequences that a padded or packed batch is made of."""
     pairs = pairs_of(batch).cpu()
     ids, labels = batch["input_ids"].cpu(), batch["labels"].cpu()
-    found: list[Example] = []
+    examples: list[Example] = []
     for pair in range(int(pairs.max()) + 1):
         here = pairs == pair
-        found.append({"input_ids": ids[here].tolist(), "labels": labels[here].tolist()})
+        examples.append({"input_ids": ids[here].tolist(), "labels": labels[here].tolist()})
         if "weights" in batch:
-            found[-1]["weight"] = float(batch["weights"][pair])
-    return found
+            examples[-1]["weight"] = float(batch["weights"][pair])
+    return examples
 
 
 def prompt_length(example: Example) -> int:

@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,9 @@ from torch import Tensor, nn
 from transformers import TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from evokd.distil.beta_network import BetaNetwork
-from evokd.distil.gamma_schedules import gate_of, objective_of
-from evokd.distil.objectives import ObjectiveSettings, objective_settings
-from evokd.distil.schedules import BetaSchedule, linear
+from evokd.distil.schedules import linear
 from evokd.distil.teacher.signal import TeacherSignal
-from evokd.distil.token_selection import TokenQueue
-from evokd.distil.train.callbacks import Bar, HardWarning, MetricsFile, summary, tensorboard
+from evokd.distil.train.callbacks import Bar, HardWarning, Masks, MetricsFile, summary, tensorboard
 from evokd.distil.train.checkpoints import (
     COMPLETE,
     STATE,
@@ -29,20 +26,21 @@ from evokd.distil.train.checkpoints import (
     step_of,
     take_weights,
 )
-from evokd.distil.train.example_weights import WeightedPairs
-from evokd.distil.train.method_state import Masks
+from evokd.distil.train.gamma_rules import GAMMA_PARTS
+from evokd.distil.train.method_state import MethodPart, ProgressiveBeta, RankingHistory
 from evokd.distil.train.on_policy import OnPolicy, Sampler
-from evokd.distil.train.trainer import DistillationTrainer
+from evokd.distil.train.trainer import DistillationOptions, DistillationTrainer
+from evokd.distil.train.weighted_pairs import WeightedPairs
 from evokd.models.encoding import EncodedPairs, collate
-from evokd.recipe.methods import BetaSchedule as BetaSettings
-from evokd.recipe.methods import MethodSettings
+from evokd.recipe.methods import BetaSchedule, GammaRule, MethodSettings
+from evokd.recipe.objectives import BETA_RULES
 from evokd.recipe.training import TrainingSettings
 from evokd.rundir import read_json
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a training is called and what it needs."""
+    """One training: where it happens, and by which settings."""
 
     label: str
     """Shown beside the progress bar."""
@@ -52,6 +50,15 @@ class Training:
     method: MethodSettings
     seed: int
     device: torch.device
+    vocabulary_size: int | None = None
+    """Entries that both vocabularies share."""
+    pad_id: int = 0
+    sampler: Sampler | None = None
+    """Draws translations, for a method that trains on the student's own text."""
+    pair_weights: Sequence[float] | None = None
+    """What the losses of each training pair are multiplied by; mean 1."""
+    masks: dict[str, Tensor] | None = None
+    """By the name of a weight, 0 and 1: what is 0 stays 0, as pruned weights should."""
 
 
 def train(
@@ -60,13 +67,7 @@ def train(
     teacher: nn.Module | TeacherSignal | None,
     train_set: EncodedPairs,
     valid_set: EncodedPairs | None,
-    *,
-    vocabulary_size: int | None = None,
-    filler: int = 0,
-    note: Callable[[str], None] = print,
-    sampler: Sampler | None = None,
-    pair_weights: Sequence[float] | None = None,
-    masks: dict[str, Tensor] | None = None,
+    log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Train `student` in place, from its last complete checkpoint if there is one.
 
@@ -76,13 +77,7 @@ def train(
         teacher: None for objectives that do without.
         train_set: pairs to train on.
         valid_set: pairs to validate on.
-        vocabulary_size: entries that both vocabularies share.
-        filler: an id to fill up batches with.
-        note: is told what a user should know.
-        sampler: draws translations, for a method that trains on the student's own text.
-        pair_weights: what the losses of each training pair are multiplied by; mean 1
-            (`evokd.distil.train.example_weights`).
-        masks: by the name of a weight, 0 and 1: what is 0 stays 0, as pruned weights should.
+        log: gets what a user should know.
 
     Returns:
         Facts: steps, seconds over all sittings, hard share at start and end, which step was kept,
@@ -94,36 +89,39 @@ def train(
         InputError: on_policy with a cached teacher.
     """
     keeps_best = _keeps_best(work.settings, work.method) and valid_set is not None
-    settings, schedule = method_settings(work.method)
+    objective, settings = work.method.in_force()
     metrics = work.folder / "metrics.jsonl"
     last = last_checkpoint(work.folder / "checkpoints")
     mark = CheckpointMark(0.0 if last is None else read_json(last / COMPLETE)["seconds"])
     callbacks = [MetricsFile(metrics), mark, Bar(work.label), tensorboard(work.folder)]
-    if work.method.objective == "self_evolution":
-        callbacks.append(HardWarning(note))
-    if masks is not None:
-        callbacks.append(Masks(student, masks))
+    if "gamma" in work.method.spec.settings:
+        callbacks.append(HardWarning(log))
+    if work.masks is not None:
+        callbacks.append(Masks(student, work.masks))
+    weights = work.pair_weights
     trainer = DistillationTrainer(
         model=student,
         teacher=teacher,
-        objective=objective_of(work.method)[0],
+        objective=objective,
         args=arguments(work, len(train_set), keeps_best, validates=valid_set is not None),
-        train_dataset=train_set if pair_weights is None else WeightedPairs(train_set, pair_weights),
+        train_dataset=train_set if weights is None else WeightedPairs(train_set, weights),
         eval_dataset=valid_set,
-        data_collator=lambda examples: collate(examples, filler),
-        settings=settings,
-        beta_schedule=schedule,
-        reduction=work.settings.reduction,
-        vocabulary_size=vocabulary_size,
-        chunk_tokens=work.settings.chunk_tokens,
-        packing=work.settings.packing,
+        data_collator=lambda examples: collate(examples, work.pad_id),
+        options=DistillationOptions(
+            settings=settings,
+            parts=parts_of(work.method, work.seed),
+            on_policy=_on_policy(work),
+            reduction=work.settings.reduction,
+            vocabulary_size=work.vocabulary_size,
+            chunk_tokens=work.settings.chunk_tokens,
+            packing=work.settings.packing,
+        ),
         callbacks=callbacks,
-        **_companions(work, sampler),
     )
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     if last is not None:
-        note(f"{work.label}: going on from step {step_of(last)}")
+        log(f"{work.label}: going on from step {step_of(last)}")
     if last is not None and step_of(last) >= trainer.args.max_steps:
         # Trainer would take one more step wherever the last one isn't the end of an epoch.
         state = TrainerState.load_from_json(str(last / STATE))
@@ -148,44 +146,28 @@ def finish(folder: Path) -> None:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
-def method_settings(method: MethodSettings) -> tuple[ObjectiveSettings, BetaSchedule | None]:
-    """A method's settings and, for progressive β, its schedule."""
-    objective, top_percent = objective_of(method)
-    settings = objective_settings(
-        objective,
-        lam=method.constant_lam(),
-        beta=method.constant_beta(),
-        gamma=method.constant_gamma(),
-        top_percent=top_percent,
-        gate=method.gate,
-        tau=method.tau,
-        measure=method.difficulty,
-        beta_from="difficulty" if method.beta == "difficulty" else "",
-        alpha=method.constant_alpha(),
-        mu=method.mu,
-        smoothing=method.smoothing,
-        queue=method.queue,
-        averaging=method.averaging,
-    )
-    if isinstance(method.beta, BetaSettings):
-        return settings, linear(method.beta.start, method.beta.end, method.beta.of)
-    return settings, None
+def parts_of(method: MethodSettings, seed: int) -> dict[str, MethodPart]:
+    """What of a method changes from step to step or learns beside the student, by name."""
+    parts: dict[str, MethodPart] = {}
+    if isinstance(method.beta, BetaSchedule):
+        schedule = linear(method.beta.start, method.beta.end, method.beta.of)
+        parts["beta"] = ProgressiveBeta(schedule)
+    elif isinstance(method.beta, str) and method.beta in BETA_RULES:
+        parts["betas"] = import_module(BETA_RULES[method.beta].module).method_part(method, seed)
+    if isinstance(method.gamma, GammaRule) and method.gamma.rule in GAMMA_PARTS:
+        parts["gate"] = GAMMA_PARTS[method.gamma.rule](method.gamma)
+    if "queue" in method.spec.settings and method.queue:
+        parts["memory"] = RankingHistory(method.queue)
+    return parts
 
 
-def _companions(work: Training, sampler: Sampler | None) -> dict[str, Any]:
-    """What a method trains or keeps beside the student, as keywords of the trainer."""
-    method = work.method
-    found: dict[str, Any] = {"gate": gate_of(method)}
-    if method.beta == "network":
-        found["betas"] = BetaNetwork(work.seed)
-    if method.objective == "selective_kd" and method.queue:
-        found["memory"] = TokenQueue(method.queue)
-    if method.on_policy is not None:
-        if sampler is None:
-            raise ValueError(f"{work.label}: on_policy needs a sampler, which draws translations")
-        longest = work.settings.max_length
-        found["on_policy"] = OnPolicy(method.on_policy, sampler, work.seed, longest, _processes())
-    return found
+def _on_policy(work: Training) -> OnPolicy | None:
+    if work.method.on_policy is None:
+        return None
+    if work.sampler is None:
+        raise ValueError(f"{work.label}: on_policy needs a sampler, which draws translations")
+    longest = work.settings.max_length
+    return OnPolicy(work.method.on_policy, work.sampler, work.seed, longest, _processes())
 
 
 def _processes() -> int:
@@ -242,11 +224,11 @@ def arguments(
     )
 
 
-def _checkpointing(wanted: bool) -> dict[str, Any]:
+def _checkpointing(on: bool) -> dict[str, Any]:
     """The switch under the name that this transformers knows: 5.23 renamed it."""
     known = {field.name for field in fields(TrainingArguments)}
     name = "activation_checkpointing"
-    return {name if name in known else "gradient_checkpointing": wanted}
+    return {name if name in known else "gradient_checkpointing": on}
 
 
 def micro_batches(settings: TrainingSettings, world: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from evokd.distil.train.distributed import Devices
 from evokd.models.packing import pairs_of
 
 
-class Speed:
+class Throughput:
     """Tokens, and positions they were laid out on, over the time of training since the last log."""
 
     def __init__(self, device: torch.device):
@@ -42,11 +42,11 @@ class Speed:
         if self._start is not None:
             self._start += time.perf_counter() - since
 
-    def watched(self, statistics: Statistics, devices: Devices) -> dict[str, float]:
+    def metrics(self, statistics: Statistics, devices: Devices) -> dict[str, float]:
         """What the metrics file gets, of all devices together; and counts anew."""
         now = time.perf_counter()
         seconds = now - (now if self._start is None else self._start)
-        real, laid_out = devices.summed(self._positions).tolist()
+        real, laid_out = devices.all_reduce(self._positions).tolist()
         self._positions.zero_()
         self._start = now
         responses = float(statistics.sums.get("tokens", 0.0))

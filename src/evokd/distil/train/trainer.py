@@ -10,8 +10,8 @@ a distiller wants to watch.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -22,32 +22,54 @@ from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from evokd.distil.beta_network import BetaNetwork
-from evokd.distil.buffers import Buffers
-from evokd.distil.chunked_loss import TeacherLogits, objective_on_hidden
-from evokd.distil.gamma_schedules import Gate
+from evokd.distil.chunked_loss import Objective, chunked_loss
 from evokd.distil.metrics import Statistics
-from evokd.distil.objectives import (
-    IGNORED,
-    WITHOUT_TEACHER,
-    ObjectiveSettings,
-    Tokens,
-    objective_settings,
-)
-from evokd.distil.schedules import BetaSchedule
 from evokd.distil.teacher.signal import LiveTeacher, TeacherSignal, shared_width
-from evokd.distil.token_selection import TokenQueue
+from evokd.distil.token_batch import LossOptions, TokenBatch, target_mask
+from evokd.distil.tokens import IGNORED
 from evokd.distil.train.collators import lengths_of, packing_after, padding_to, weighing_after
 from evokd.distil.train.distributed import Devices
-from evokd.distil.train.labels import amount, predicting, token_weights
-from evokd.distil.train.method_state import Companions, CompanionsKeeper, Seen
-from evokd.distil.train.on_policy import Ahead, OnPolicy, check_on_policy, check_whole_student
-from evokd.distil.train.throughput import Speed
+from evokd.distil.train.labels import num_items, token_weights
+from evokd.distil.train.method_state import LossInputs, MethodPart, PartsCallback, load_parts
+from evokd.distil.train.on_policy import (
+    Lookahead,
+    OnPolicy,
+    check_on_policy,
+    check_whole_student,
+)
+from evokd.distil.train.throughput import Throughput
 from evokd.models.encoding import LengthGroupedBatches
 from evokd.models.lm_head import check_head, final_hidden, head_of
 from evokd.models.packing import pairs_of, takes_packed, width_weight
+from evokd.recipe.objectives import ObjectiveSettings, objective_settings, spec_of
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DistillationOptions:
+    """What a distillation has beyond the arguments of a training."""
+
+    settings: ObjectiveSettings | None = None
+    """λ, β, Γ and others; the objective's defaults if None."""
+    parts: Mapping[str, MethodPart] = field(default_factory=dict)
+    """By name, what changes settings from step to step or learns beside the student."""
+    on_policy: OnPolicy | None = None
+    """Puts the student's own translations in the place of given text, on some steps; for objectives
+    that look at no reference token, with a teacher that is live."""
+    reduction: Literal["token", "sequence"] = "token"
+    """token divides by the response tokens of the whole optimizer step, on all devices; sequence
+    takes the mean of each pair's mean (the paper's 1/N, Eq. 9)."""
+    vocabulary_size: int | None = None
+    """Entries that both vocabularies share, where one of them is padded."""
+    chunk_tokens: int | None = None
+    """Response positions whose logits stand in memory at once; default: what fits 125 MiB, on a GPU
+    1 GiB."""
+    group_by_length: bool = True
+    """Batches of like length; false leaves the order to Trainer."""
+    packing: bool = False
+    """Several pairs in one row instead of padding, where student and live teacher keep them apart
+    (tried out; else logged and padded). Changes no loss, only where tokens stand."""
 
 
 class DistillationTrainer(Trainer):
@@ -67,24 +89,11 @@ class DistillationTrainer(Trainer):
         teacher: a model with the same vocabulary, a `TeacherSignal`, or None for sft and for
             functions that don't ask for one. With a teacher, sft logs the common curve as well, on
             the steps that are logged.
-        objective: a name of `evokd.distil.objectives.OBJECTIVES`, or a function Tokens → (N,).
-        settings: λ, β, Γ and top percent; the paper's defaults if None.
-        beta_schedule: share of training done → β, for progressive β.
-        reduction: "token" divides by the response tokens of the whole optimizer step, on all
-            devices; "sequence" takes the mean of each pair's mean (the paper's 1/N, Eq. 9).
-        vocabulary_size: entries that both vocabularies share, where one of them is padded.
-        chunk_tokens: response positions whose logits stand in memory at once; default: what fits
-            125 MiB, on a GPU 1 GiB.
-        group_by_length: batches of like length; false leaves the order to Trainer.
-        packing: several pairs in one row instead of padding, where student and live teacher keep
-            them apart (tried out; else said and padded). Changes no loss, only where tokens stand.
-        on_policy: puts the student's own translations in the place of given text, on some steps;
-            for objectives that look at no reference token, with a teacher that is live.
-        gate: sets Γ from step to step; default: that of `settings`.
-        betas: a network that predicts β of each token, and learns as training goes on.
-        memory: what selective_kd remembers of past tokens, where its queue is above 0.
+        objective: a name of `evokd.distil.objectives.LOSSES`, or a function Tokens → (N,).
+        options: of `DistillationOptions`; its fields are accepted as keywords, too.
+        **kwargs: what `transformers.Trainer` takes: eval_dataset, data_collator, callbacks, …
 
-    What changes while it trains (the last four) is in every checkpoint, so that a training that was
+    Parts, and the student's own text, are in every checkpoint, so that a training that was
     interrupted ends as one that wasn't.
 
     Raises:
@@ -97,26 +106,15 @@ class DistillationTrainer(Trainer):
         self,
         model: nn.Module,
         teacher: nn.Module | TeacherSignal | None = None,
-        objective: str | Callable[[Tokens], Tensor] = "self_evolution",
+        objective: Objective = "self_evolution",
         args: TrainingArguments | None = None,
         train_dataset: Dataset | None = None,
-        eval_dataset: Dataset | None = None,
-        data_collator: Callable[[list[dict[str, Any]]], dict[str, Tensor]] | None = None,
         *,
-        settings: ObjectiveSettings | None = None,
-        beta_schedule: BetaSchedule | None = None,
-        reduction: Literal["token", "sequence"] = "token",
-        vocabulary_size: int | None = None,
-        chunk_tokens: int | None = None,
-        group_by_length: bool = True,
-        packing: bool = False,
-        on_policy: OnPolicy | None = None,
-        gate: Gate | None = None,
-        betas: BetaNetwork | None = None,
-        memory: TokenQueue | None = None,
-        callbacks: list[Any] | None = None,
+        options: DistillationOptions | None = None,
         **kwargs: Any,
     ):
+        own = {f.name: kwargs.pop(f.name) for f in fields(DistillationOptions) if f.name in kwargs}
+        options = replace(options or DistillationOptions(), **own)
         args = args or TrainingArguments("trainer_output")
         # The columns are ours; Trainer would look for those of the model's signature.
         args.remove_unused_columns = False
@@ -126,53 +124,48 @@ class DistillationTrainer(Trainer):
             # DataParallel would cut the batch behind our backs; several devices take torchrun.
             log.warning("one of %d GPUs is used; start with torchrun for all of them", args.n_gpu)
             args._n_gpu = 1
-        chosen = settings or objective_settings(
-            objective if isinstance(objective, str) else "noevo"
-        )
-        if on_policy is not None:
-            check_on_policy(on_policy, objective, chosen.lam, teacher, eval_dataset is not None)
-        self.companions = Companions(gate, betas, memory, on_policy)
+        named = objective if isinstance(objective, str) else "noevo"
+        self.settings = options.settings or objective_settings(named)
+        self.parts = dict(options.parts)
+        self.on_policy = options.on_policy
+        if self.on_policy is not None:
+            validates = kwargs.get("eval_dataset") is not None
+            check_on_policy(self.on_policy, objective, self.settings.lam, teacher, validates)
+            self.parts["on_policy"] = self.on_policy
         # First among the callbacks: another may mark a checkpoint as complete.
-        keeper = CompanionsKeeper(self.companions, lambda each: self.devices.gathered(each))
+        keeper = PartsCallback(self.parts, lambda each: self.devices.gathered(each))
         super().__init__(
             model=model,
             args=args,
             train_dataset=train_dataset,
-            eval_dataset=eval_dataset,
-            data_collator=data_collator or padding_to(model),
-            callbacks=[keeper, *(callbacks or [])],
+            data_collator=kwargs.pop("data_collator", None) or padding_to(model),
+            callbacks=[keeper, *(kwargs.pop("callbacks", None) or [])],
             **kwargs,
         )
-        known = isinstance(objective, str)
         self.devices = Devices(self.accelerator)
-        if on_policy is not None:
+        if self.on_policy is not None:
             check_whole_student(self.devices.sharding)
-        self.without_teacher = known and objective in WITHOUT_TEACHER
-        if known and not self.without_teacher and teacher is None:
+        self.without_teacher = isinstance(objective, str) and not spec_of(objective).needs_teacher
+        if isinstance(objective, str) and not self.without_teacher and teacher is None:
             raise ValueError(f"objective {objective!r} needs a teacher; only sft does without")
         # compute_loss returns a loss that is normalised already; Trainer must not divide it again.
         self.model_accepts_loss_kwargs = True
         self.student: nn.Module = model
-        self.objective: str | Callable[[Tokens], Tensor] = objective
-        self.settings = chosen
-        self.beta_schedule = beta_schedule
-        self.reduction = reduction
-        self.chunk_tokens = chunk_tokens
-        self._buffers = Buffers()
-        self.group_by_length = group_by_length
+        self.objective: Objective = objective
+        self.reduction = options.reduction
+        self.group_by_length = options.group_by_length
         self.teacher = self._place(teacher)
-        self.vocabulary_size = vocabulary_size or shared_width(model, teacher)
+        self.vocabulary_size = options.vocabulary_size or shared_width(model, teacher)
+        self._loss_options = LossOptions(self.settings, chunk_tokens=options.chunk_tokens)
         check_head(model)
-        self.packing = packing and self._packs()
+        self.packing = options.packing and self._packs()
         if self.packing:
             self.data_collator = packing_after(self.data_collator, width_weight(self._models()))
         self.data_collator = weighing_after(self.data_collator)
-        self._ahead = None if on_policy is None else Ahead(on_policy)
+        self._lookahead = None if self.on_policy is None else Lookahead(self.on_policy)
         self._micro_batches_left = 0
-        if betas is not None:
-            betas.to(args.device)
         self.statistics = Statistics.empty()
-        self._speed = Speed(self.args.device)
+        self._throughput = Throughput(self.args.device)
 
     def train(
         self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any
@@ -182,9 +175,8 @@ class DistillationTrainer(Trainer):
         if checkpoint is True:
             checkpoint = get_last_checkpoint(str(self.args.output_dir))
         if checkpoint:
-            self.companions.load(
-                Path(str(checkpoint)), self.args.process_index, self.args.world_size
-            )
+            processes = (self.args.process_index, self.args.world_size)
+            load_parts(self.parts, Path(str(checkpoint)), *processes)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _place(self, teacher: nn.Module | TeacherSignal | None) -> TeacherSignal | None:
@@ -194,7 +186,7 @@ class DistillationTrainer(Trainer):
 
     def _models(self) -> list[nn.Module]:
         """All that read a batch."""
-        live = getattr(self.teacher, "model", None)
+        live = None if self.teacher is None else self.teacher.model
         return [self.student] if live is None else [self.student, live]
 
     def _packs(self) -> bool:
@@ -225,10 +217,10 @@ class DistillationTrainer(Trainer):
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Tensor]], Tensor | None]:
         """The micro-batches of one optimizer step, and by what its loss is divided."""
-        if self._ahead is None:
+        if self._lookahead is None:
             batches = list(islice(epoch_iterator, num_batches))
         else:
-            batches = self._ahead.batches(
+            batches = self._lookahead.batches(
                 epoch_iterator,
                 self.args.gradient_accumulation_steps,
                 self.student,
@@ -239,8 +231,8 @@ class DistillationTrainer(Trainer):
         self._micro_batches_left = len(batches)
         if not batches:
             return batches, None
-        self._speed.begin()
-        parts = sum(amount(batch, self.reduction) for batch in batches)
+        self._throughput.begin()
+        parts = sum(num_items(batch, self.reduction) for batch in batches)
         total = torch.as_tensor(parts, device=device)
         if self.args.world_size > 1:
             total = self.accelerator.gather(total.reshape(1)).sum()
@@ -257,13 +249,12 @@ class DistillationTrainer(Trainer):
         if not self.student.training:
             raise RuntimeError("validation goes through evaluate(), which counts tokens")
         if num_items_in_batch is None:
-            num_items_in_batch = amount(inputs, self.reduction).clamp(min=1)
-        watched = not self.without_teacher or self._is_logged_step()
+            num_items_in_batch = num_items(inputs, self.reduction).clamp(min=1)
+        with_teacher = not self.without_teacher or self._is_logged_step()
         self._micro_batches_left -= 1
-        loss = self._summed_loss(
-            model, inputs, self.teacher if watched else None, self.statistics, learns=True
-        )
-        self._speed.count(inputs)
+        teacher = self.teacher if with_teacher else None
+        loss = self._summed_loss(model, inputs, teacher, self.statistics, learns=True)
+        self._throughput.count(inputs)
         # Devices average their gradients; the loss was divided by what all of them hold together.
         loss = loss * self.accelerator.num_processes / num_items_in_batch
         return (loss, None) if return_outputs else loss
@@ -282,48 +273,46 @@ class DistillationTrainer(Trainer):
         if self.args.torch_compile:
             for ids in read.values():  # one graph for batches of all shapes
                 torch._dynamo.maybe_mark_dynamic(ids, (0, 1))
-        predicts = predicting(labels)
-        said: TeacherLogits | None = None if teacher is None else teacher.on(read, predicts)
-        hidden = final_hidden(self.student, model, read)[predicts]
-        seen = Seen(
-            hidden,
-            head_of(self.student),
-            said,
-            labels.roll(-1, dims=1)[predicts],
-            self._settings_now(),
-            self.vocabulary_size,
-            self._progress(),
+        predicts = target_mask(labels)
+        # The teacher first: it keeps nothing that the student's activations would stand beside.
+        teacher_logits = None if teacher is None else teacher.forward(read, predicts)
+        step = LossInputs(
+            batch=TokenBatch(
+                hidden=final_hidden(self.student, model, read)[predicts],
+                head=head_of(self.student),
+                labels=labels.roll(-1, dims=1)[predicts],
+                vocabulary_size=self.vocabulary_size,
+                weights=token_weights(inputs, predicts, self.reduction),
+            ),
+            teacher=teacher_logits,
+            options=replace(
+                self._loss_options, settings=self.settings_now(), observers=(statistics.count,)
+            ),
+            progress=self._progress(),
+            learns=learns,
         )
+        for part in self.parts.values():
+            step = part.prepare(step)
         # Accelerate wraps the student's forward in autocast; the head's product belongs there too.
         with self.accelerator.autocast():
-            loss = objective_on_hidden(
-                self.objective,
-                seen.settings,
-                hidden,
-                seen.head,
-                said,
-                seen.labels,
-                weights=token_weights(inputs, predicts, self.reduction),
-                vocabulary_size=self.vocabulary_size,
-                chunk_tokens=self.chunk_tokens,
-                statistics=statistics,
-                buffers=self._buffers,
-                **self.companions.asked(seen, learns),
-            )
+            loss = chunked_loss(self.objective, step.batch, step.teacher, step.options)
         if learns and self._micro_batches_left <= 0:  # once for each optimizer step
             seed = self.args.seed * 1_000_003 + self.state.global_step
-            self.companions.taught(seen, seed, self.devices.mean if self.devices.several else None)
+            average = self.devices.mean if self.devices.is_distributed else None
+            for part in self.parts.values():
+                part.learn(step, seed, average)
         return loss
 
     def _progress(self) -> float:
         """The share of optimizer steps done."""
         return self.state.global_step / max(1, self.state.max_steps)
 
-    def _settings_now(self) -> ObjectiveSettings:
+    def settings_now(self) -> ObjectiveSettings:
+        """Those of the next step."""
         settings = self.settings
-        if self.beta_schedule is not None:
-            settings = replace(settings, beta=self.beta_schedule(self._progress()))
-        return self.companions.settings(settings, self._progress())
+        for part in self.parts.values():
+            settings = part.settings(settings, self._progress())
+        return settings
 
     def _is_logged_step(self) -> bool:
         step = self.state.global_step + 1
@@ -336,15 +325,15 @@ class DistillationTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """Token means over a validation set: `eval_loss` is the NLL of the reference."""
-        with self._speed.paused():
+        with self._throughput.paused():
             statistics = self.statistics_on(eval_dataset)
         means = statistics.means()
         metrics = {f"{metric_key_prefix}_loss": means["student_nll"]}
         for name in ("noevo_loss", "teacher_nll", "hard_share"):
             if name in means:
                 metrics[f"{metric_key_prefix}_{name}"] = means[name]
-        if self.companions.on_policy is not None and self.is_in_train:
-            self.companions.on_policy.validated(metrics[f"{metric_key_prefix}_loss"])
+        for part in self.parts.values() if self.is_in_train else ():
+            part.validated(metrics[f"{metric_key_prefix}_loss"])
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
@@ -378,15 +367,13 @@ class DistillationTrainer(Trainer):
         return {**inputs, "labels": labels}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Lay what was watched since the last log beside Trainer's loss."""
-        if "loss" in logs and self._speed.running:
+        """Lay the metrics of the steps since the last log beside Trainer's loss."""
+        if "loss" in logs and self._throughput.running:
             statistics = self.devices.all_of(self.statistics)
             logs |= statistics.means()
-            logs |= self._speed.watched(statistics, self.devices)
-            if self.companions.on_policy is not None:
-                exchange = self.devices.summed if self.devices.several else None
-                logs |= self.companions.on_policy.watched(exchange)
-            if self.companions.gate is not None:
-                logs["gamma"] = self._settings_now().gamma
+            logs |= self._throughput.metrics(statistics, self.devices)
+            all_reduce = self.devices.all_reduce if self.devices.is_distributed else None
+            for part in self.parts.values():
+                logs |= part.metrics(self.settings_now(), all_reduce)
             self.statistics = Statistics.empty()
         super().log(logs, start_time)

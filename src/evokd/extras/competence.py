@@ -10,75 +10,53 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
-from torch.utils.data import Dataset
 
 from evokd.distil.train.on_policy import (
     Example,
-    Sampler,
     evaluating,
     prompt_length,
     response_cap,
     seed_of,
 )
+from evokd.distil.train.weighted_pairs import PairsToWeigh
 from evokd.errors import InputError
-from evokd.recipe.methods import CompetenceSettings
+from evokd.extras import CompetenceSettings
 
 FILE = "competence.jsonl"
 """In the folder of a training: what was sampled for, then a line of pass counts per chunk."""
 CHUNK = 1024
 """Pairs that are translated before a line is written."""
+TEMPERATURE = 1.0
+"""Of the draws."""
 
 
-def competence_weights(
-    student: nn.Module,
-    sampler: Sampler,
-    data: Any,
-    decode: Callable[[Sequence[int]], str],
-    settings: CompetenceSettings,
-    folder: Path,
-    *,
-    seed: int = 0,
-    temperature: float = 1.0,
-    note: Callable[[str], None] = print,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[float]:
+def pair_weights(work: PairsToWeigh, settings: CompetenceSettings) -> list[float]:
     """A weight for each pair of a data set, their mean is 1.
 
     The student, as it is when this is first called, translates every pair `settings.samples` times.
-    What it passed is kept in `folder`, so this is done once, and goes on where it was interrupted.
-
-    Args:
-        student: translates; is left as it was.
-        sampler: draws translations.
-        data: a data set of input_ids and labels (−100 on the prompt).
-        decode: from token ids of a response, end token and all, to its text.
-        settings: threshold, number of samples and the two powers.
-        folder: gets competence.jsonl.
-        seed: of the draws.
-        temperature: of the draws.
-        note: is told how the pass rates are distributed.
-        progress: called with the number of pairs done and of all.
+    What it passed is kept in the folder, so this is done once, and goes on where it was
+    interrupted.
 
     Raises:
         InputError: no pair is passed sometimes, so every weight is 0.
     """
-    passed = _kept_counts(folder / FILE, data, settings, seed, temperature)
-    while len(passed) < len(data):
-        chunk = [data[i] for i in range(len(passed), min(len(passed) + CHUNK, len(data)))]
-        with evaluating(student):
-            found = _passes(student, sampler, chunk, decode, settings, seed, temperature)
-        with (folder / FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(found) + "\n")
-        passed += found
-        if progress is not None:
-            progress(len(passed), len(data))
-    note(f"competence: {_distribution(passed, settings)}")
+    path, total = work.folder / FILE, len(work.data)
+    passed = _kept_counts(path, total, settings, work.seed)
+    while len(passed) < total:
+        chunk = [work.data[i] for i in range(len(passed), min(len(passed) + CHUNK, total))]
+        with evaluating(work.student):
+            counts = _passes(work, chunk, settings)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(counts) + "\n")
+        passed += counts
+        if work.progress is not None:
+            work.progress(len(passed), total)
+    work.log(f"competence: {_distribution(passed, settings)}")
     return weights_of(passed, settings)
 
 
@@ -104,41 +82,8 @@ def weights_of(passed: Sequence[int], settings: CompetenceSettings) -> list[floa
     return list((weights / weights.mean()).tolist())
 
 
-class WeightedPairs(Dataset):
-    """A data set with a weight for each of its pairs, as the trainer takes it.
-
-    Raises:
-        ValueError: their numbers differ.
-    """
-
-    def __init__(self, data: Any, weights: Sequence[float]):
-        if len(data) != len(weights):
-            raise ValueError(f"{len(weights)} weights for {len(data)} pairs")
-        self.data = data
-        self.weights = list(weights)
-
-    def __len__(self) -> int:
-        return len(self.weights)
-
-    def __getitem__(self, index: int) -> Example:
-        return {**self.data[index], "weight": self.weights[index]}
-
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of each sequence."""
-        if hasattr(self.data, "lengths"):
-            return list(self.data.lengths)
-        return [len(self.data[i]["input_ids"]) for i in range(len(self))]
-
-
 def _passes(
-    student: nn.Module,
-    sampler: Sampler,
-    examples: Sequence[Example],
-    decode: Callable[[Sequence[int]], str],
-    settings: CompetenceSettings,
-    seed: int,
-    temperature: float,
+    work: PairsToWeigh, examples: Sequence[Example], settings: CompetenceSettings
 ) -> list[int]:
     """How many samples of each pair reach the threshold."""
     from sacrebleu.metrics import CHRF
@@ -147,28 +92,26 @@ def _passes(
     before = [prompt_length(example) for example in examples]
     prompts = [e["input_ids"][:n] for e, n in zip(examples, before, strict=True)]
     responses = [e["input_ids"][n:] for e, n in zip(examples, before, strict=True)]
-    references = [decode(response) for response in responses]
+    references = [work.decode(response) for response in responses]
     caps = [response_cap(len(response)) for response in responses]
     counts = [0] * len(examples)
     for sample in range(settings.samples):
-        seeds = [seed_of(seed, sample, example) for example in examples]
-        drawn = sampler(student, prompts, caps, temperature, seeds)
+        seeds = [seed_of(work.seed, sample, example) for example in examples]
+        drawn = work.sampler(work.student, prompts, caps, TEMPERATURE, seeds)
         for i, (response, reference) in enumerate(zip(drawn, references, strict=True)):
-            score = chrf.sentence_score(decode(response), [reference]).score
+            score = chrf.sentence_score(work.decode(response), [reference]).score
             counts[i] += score >= settings.threshold
     return counts
 
 
-def _kept_counts(
-    path: Path, data: Any, settings: CompetenceSettings, seed: int, temperature: float
-) -> list[int]:
+def _kept_counts(path: Path, pairs: int, settings: CompetenceSettings, seed: int) -> list[int]:
     """What was counted before with the same settings; else a fresh file and nothing."""
     head = {
-        "pairs": len(data),
+        "pairs": pairs,
         "threshold": settings.threshold,
         "samples": settings.samples,
         "seed": seed,
-        "temperature": temperature,
+        "temperature": TEMPERATURE,
     }
     lines = _lines(path)
     if not lines or lines[0] != head:
@@ -181,13 +124,13 @@ def _kept_counts(
 
 def _lines(path: Path) -> list[Any]:
     """Whole lines from the first on."""
-    found: list[Any] = []
+    whole: list[Any] = []
     for text in path.read_text(encoding="utf-8").split("\n") if path.exists() else []:
         try:
-            found.append(json.loads(text))
+            whole.append(json.loads(text))
         except ValueError:
             break
-    return found
+    return whole
 
 
 def _distribution(passed: Sequence[int], settings: CompetenceSettings) -> str:

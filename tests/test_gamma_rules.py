@@ -1,20 +1,25 @@
 """Γ that follows the student: rules against numpy, and nothing but the tokens decides."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from evokd.distil.chunked_loss import objective_on_hidden
-from evokd.distil.gamma_schedules import gate_of, objective_of, running_mean, running_quantile
+from evokd.distil.chunked_loss import chunked_loss
+from evokd.distil.metrics import TokenStats
 from evokd.distil.objectives import token_loss
-from evokd.distil.row_loss.closed_forms import Rows
 from evokd.distil.schedules import cosine, linear
-from evokd.distil.teacher.signal import HeadedHidden
-from evokd.distil.tokens import ObjectiveSettings, Tokens
+from evokd.distil.teacher.signal import LazyLogits
+from evokd.distil.token_batch import LossOptions, TokenBatch
+from evokd.distil.tokens import Tokens
+from evokd.distil.train.gamma_rules import RunningGamma, running_mean, running_quantile
+from evokd.distil.train.method_state import LossInputs
+from evokd.distil.train.run import parts_of
 from evokd.models.lm_head import Head
 from evokd.recipe.methods import MethodSettings
+from evokd.recipe.objectives import ObjectiveSettings
 
 SETTINGS = ObjectiveSettings(gamma=9.0, lam=0.3)
 
@@ -24,7 +29,7 @@ def difficulties(count, seed=0):
 
 
 def rows(values):
-    return Rows(loss=values, nll=values, difficulty=values)
+    return TokenStats(loss=values, nll=values, difficulty=values)
 
 
 def gamma(gate, progress=0.0):
@@ -33,13 +38,17 @@ def gamma(gate, progress=0.0):
 
 def see(gate, *chunks, gather=None):
     """An optimizer step that finds these difficulties."""
-    for values in chunks:
+    for values in chunks if isinstance(gate, RunningGamma) else ():
         gate.observe(rows(values))
     gate.step_done(gather)
 
 
 def of_rule(**rule):
     return MethodSettings(name="self_evolution", gamma=rule)
+
+
+def gate_of(method):
+    return parts_of(method, seed=1).get("gate")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
@@ -79,7 +88,7 @@ def test_only_gamma_is_set_and_it_is_the_papers_until_something_was_seen():
     gate.step_done()
     assert gamma(gate) == 3.0
     see(gate, torch.tensor([torch.nan, torch.inf]))
-    gate.observe(Rows(loss=torch.ones(3), nll=torch.ones(3)))  # no teacher
+    gate.observe(TokenStats(loss=torch.ones(3), nll=torch.ones(3)))  # no teacher
     gate.step_done()
     assert gamma(gate) == 3.0
 
@@ -204,20 +213,20 @@ def test_a_recipe_names_them():
 def test_the_quantile_of_a_batch_is_a_ranking():
     method = of_rule(rule="quantile", hard_share=0.25)
     assert gate_of(method) is None
-    objective, top_percent = objective_of(method)
+    objective, settings = method.in_force()
     draw = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(2, 40, 7, generator=draw)
     labels = torch.randint(7, (40,), generator=draw)
     d = token_loss("noevo", student, teacher, labels)
     at_quantile = float(d.sort().values[29])  # ten are above
     torch.testing.assert_close(
-        token_loss(objective, student, teacher, labels, top_percent=top_percent),
+        token_loss(objective, student, teacher, labels, top_percent=settings.top_percent),
         token_loss("self_evolution", student, teacher, labels, gamma=at_quantile),
     )
     plain = MethodSettings(name="top", objective="self_evolution_topk", top_percent=30)
-    assert objective_of(plain) == ("self_evolution_topk", 30.0)
-    running = of_rule(rule="running_quantile")
-    assert objective_of(running) == ("self_evolution", running.top_percent)
+    objective, settings = plain.in_force()
+    assert (objective, settings.top_percent) == ("self_evolution_topk", 30.0)
+    assert of_rule(rule="running_quantile").in_force()[0] == "self_evolution"
 
 
 @pytest.mark.parametrize("measure", ["kl", "js", "nll"])
@@ -225,18 +234,13 @@ def test_it_watches_what_is_compared_with_gamma(measure):
     draw = torch.Generator().manual_seed(0)
     hidden, weight = torch.randn(50, 5, generator=draw), torch.randn(9, 5, generator=draw)
     teacher, labels = torch.randn(50, 9, generator=draw), torch.randint(9, (50,), generator=draw)
-    settings = ObjectiveSettings(measure=measure)
+    settings = ObjectiveSettings(difficulty=measure)
     gate = running_quantile(0.5, memory=100)
-    objective_on_hidden(
-        "self_evolution",
-        settings,
-        hidden,
-        Head(weight),
-        HeadedHidden(teacher, Head(torch.eye(9))),
-        labels,
-        chunk_tokens=7,
-        watch=gate.observe,
-    )
+    signal = LazyLogits(teacher, Head(torch.eye(9)))
+    batch = TokenBatch(hidden, Head(weight), labels, 9)
+    inputs = LossInputs(batch, signal, LossOptions(settings, chunk_tokens=7), 0.0, learns=True)
+    chunked_loss("self_evolution", batch, signal, gate.prepare(inputs).options)
+    assert gate.prepare(replace(inputs, learns=False)).options.observers == ()
     gate.step_done()
     tokens = Tokens(hidden @ weight.T, teacher, labels, gate.settings(settings, 0.0))
     assert tokens.hard().sum() == 25

@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
-from evokd.distil.objectives import IGNORED, OBJECTIVES, ObjectiveSettings, difficulty, token_loss
-from evokd.distil.teacher.cache_reader import Contents
-from evokd.distil.teacher.precompute import contents_for, top_k_of, write_cache
+from evokd.distil.objectives import IGNORED, LOSSES, ObjectiveSettings, difficulty, token_loss
+from evokd.distil.teacher.cache_reader import CacheSpec
+from evokd.distil.teacher.precompute import cache_spec, top_k_of, write_cache
 from evokd.distil.teacher.signal import CachedTeacher, LiveTeacher, TopKLogits, pairs_of_batch
 from evokd.distil.teacher.topk_error import (
     BOUNDED,
@@ -37,8 +37,8 @@ def teacher_model(**config):
 
 
 def cached(folder, model, kind="hidden", k=8, values="float16", data=DATA, **settings):
-    contents = contents_for(model, kind, k, values)
-    write_cache(folder / kind, model, [data], contents, {}, note=quiet, **settings)
+    spec = cache_spec(model, kind, k, values)
+    write_cache(folder / kind, model, [data], spec, {}, log=quiet, **settings)
     return CachedTeacher(folder / kind)
 
 
@@ -64,7 +64,7 @@ def log_probabilities(said, size=VOCABULARY):
 
 def top_k(logits, labels, k, values="float32"):
     """What would be read of some logits, without the files between."""
-    rows = top_k_of(logits, labels, Contents("topk", logits.shape[1], k, values))
+    rows = top_k_of(logits, labels, CacheSpec("topk", logits.shape[1], k, values))
     return TopKLogits(
         rows["ids"].long(),
         rows["values"].float(),
@@ -127,7 +127,7 @@ def exact(tmp_path_factory):
     ]
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", LOSSES)
 def test_every_objective_learns_from_every_source(exact, objective, tmp_path):
     """The same losses and statistics as beside a live teacher."""
     _, log = trained(teacher_model(), tmp_path, objective, steps=2)
@@ -148,9 +148,12 @@ def test_packed_rows_find_the_same_pairs(kind, tmp_path):
     padded = batch_of()
     keys = [{p.key() for p in pairs_of_batch(*b[:2])} for b in (batch_of(packed=True), padded)]
     assert keys[0] == keys[1]
-    live = LiveTeacher(teacher).on(inputs, predicts)
+    live = LiveTeacher(teacher).forward(inputs, predicts)
     torch.testing.assert_close(
-        log_probabilities(cache.on(inputs, predicts)), log_probabilities(live), rtol=0, atol=1e-4
+        log_probabilities(cache.forward(inputs, predicts)),
+        log_probabilities(live),
+        rtol=0,
+        atol=1e-4,
     )
 
 
@@ -161,12 +164,12 @@ def test_rows_without_a_response_are_passed_over(tmp_path):
     inputs, predicts, _ = batch_of()
     some = predicts.clone()
     some[1] = False
-    whole, part = cache.on(inputs, predicts), cache.on(inputs, some)
+    whole, part = cache.forward(inputs, predicts), cache.forward(inputs, some)
     kept = torch.ones(int(predicts.sum()), dtype=torch.bool)
     start = int(predicts[0].sum())
     kept[start : start + int(predicts[1].sum())] = False
     assert torch.equal(part.logits(EVERYTHING, 40), whole.logits(EVERYTHING, 40)[kept])
-    none = cache.on(inputs, torch.zeros_like(predicts))
+    none = cache.forward(inputs, torch.zeros_like(predicts))
     assert none.logits(EVERYTHING, 40).shape == (0, 40)
 
 
@@ -175,7 +178,7 @@ def test_logits_are_written_where_they_are_wanted(kind, tmp_path):
     teacher = teacher_model()
     source = LiveTeacher(teacher) if kind == "live" else cached(tmp_path, teacher, kind)
     inputs, predicts, _ = batch_of()
-    said = source.on(inputs, predicts)
+    said = source.forward(inputs, predicts)
     buffer = torch.full((9, VOCABULARY), torch.nan)
     made = said.logits(slice(2, 11), VOCABULARY, buffer)
     assert made.data_ptr() == buffer.data_ptr()
@@ -187,10 +190,10 @@ def test_logits_are_written_where_they_are_wanted(kind, tmp_path):
 def test_a_half_precision_teacher_stays_half_as_large(tmp_path):
     teacher = teacher_model().to(torch.bfloat16)
     cache = cached(tmp_path, teacher)
-    assert cache.contents.bytes_per_token() == 32 * 2
+    assert cache.spec.bytes_per_token() == 32 * 2
     inputs, predicts, _ = batch_of()
-    live = LiveTeacher(teacher).on(inputs, predicts)
-    gap = log_probabilities(cache.on(inputs, predicts)) - log_probabilities(live)
+    live = LiveTeacher(teacher).forward(inputs, predicts)
+    gap = log_probabilities(cache.forward(inputs, predicts)) - log_probabilities(live)
     assert gap.abs().max() < 0.02
 
 
@@ -198,10 +201,10 @@ def test_ids_of_more_than_16_bits(tmp_path):
     teacher = tiny_llama(3, hidden_size=8, vocab_size=70_000)
     cache = cached(tmp_path, teacher, "topk", 6, data=DATA[:3])
     inputs, predicts, _ = batch_of(DATA[:3])
-    exact = log_probabilities(LiveTeacher(teacher).on(inputs, predicts), 70_000)
+    exact = log_probabilities(LiveTeacher(teacher).forward(inputs, predicts), 70_000)
     values, ids = exact.topk(6, dim=1)
     assert (ids > 2**16).any()
-    said = cache.on(inputs, predicts)
+    said = cache.forward(inputs, predicts)
     assert torch.equal(said.ids, ids)
     torch.testing.assert_close(
         log_probabilities(said, 70_000).gather(1, ids), values, rtol=2**-10, atol=1e-5
@@ -327,7 +330,7 @@ def test_the_measured_error_is_that_of_the_objective(tmp_path):
     inputs, predicts, targets = batch_of()
     logits = student(**inputs).logits[predicts].detach()
     exact, made = (
-        difficulty(logits, one.on(inputs, predicts).logits(EVERYTHING, VOCABULARY), targets)
+        difficulty(logits, one.forward(inputs, predicts).logits(EVERYTHING, VOCABULARY), targets)
         for one in (LiveTeacher(teacher), cache)
     )
     gap = (exact - made).abs()

@@ -1,25 +1,26 @@
 """A network that predicts β: its signal against autograd, and what it learns."""
 
 import copy
-from dataclasses import replace
 
 import pytest
 import torch
 
-from evokd.distil.beta_network import (
+from evokd.distil.teacher.signal import LazyLogits
+from evokd.distil.token_batch import TokenBatch
+from evokd.distil.tokens import Tokens, mixture
+from evokd.extras.beta_network import (
     BetaNetwork,
     features_of,
     lookahead,
     skew_gradient,
 )
-from evokd.distil.teacher.signal import HeadedHidden
-from evokd.distil.tokens import ObjectiveSettings, Tokens, mixture
 from evokd.models.lm_head import Head
+from evokd.recipe.objectives import ObjectiveSettings
 
 SETTINGS = ObjectiveSettings()
 
 
-def batch(count=12, size=9, width=5, seed=0):
+def draw_batch(count=12, size=9, width=5, seed=0):
     """float64: hidden, head weight, teacher logits, labels, β."""
     draw = torch.Generator().manual_seed(seed)
 
@@ -63,9 +64,9 @@ def features(tokens, progress):
 
 @pytest.mark.parametrize("lam", [0.0, 0.3, 1.0])
 def test_features_are_those_of_the_distributions(lam):
-    hidden, weight, teacher, labels, _ = batch()
+    hidden, weight, teacher, labels, _ = draw_batch()
     logits = hidden @ weight.T
-    tokens = Tokens(logits, teacher, labels, replace(SETTINGS, lam=lam))
+    tokens = Tokens(logits, teacher, labels, SETTINGS.model_copy(update={"lam": lam}))
     expected = features(tokens, 0.7) if lam else None
     found = features_of(logits.clone(), teacher.clone(), labels, lam, 0.7)
     if expected is None:  # ỹ is one-hot: d is the NLL
@@ -80,7 +81,7 @@ def test_features_are_those_of_the_distributions(lam):
 
 
 def test_the_skew_gradient_is_that_of_the_objective_and_so_is_its_change():
-    hidden, weight, teacher, labels, betas = batch()
+    hidden, weight, teacher, labels, betas = draw_batch()
     logits = (hidden @ weight.T).requires_grad_()
     betas.requires_grad_()
     tokens = Tokens(logits, teacher, labels, SETTINGS)
@@ -100,7 +101,7 @@ def test_the_skew_gradient_is_that_of_the_objective_and_so_is_its_change():
 @pytest.mark.parametrize("cap", [None, 3.0])
 @pytest.mark.parametrize("count", [12, 7])
 def test_cosine_and_slope_are_those_of_explicit_head_gradients(cap, count):
-    hidden, weight, teacher, labels, betas = batch(count)
+    hidden, weight, teacher, labels, betas = draw_batch(count)
     weight.requires_grad_()
     betas.requires_grad_()
     head = Head(weight, scale=1.7, cap=cap)
@@ -123,9 +124,9 @@ def test_cosine_and_slope_are_those_of_explicit_head_gradients(cap, count):
     with torch.no_grad():
         logits = head.logits(hidden)
         tokens = Tokens(logits, teacher, labels, SETTINGS)
-        bend = None if cap is None else 1 - (logits / cap).square()
+        slopes = None if cap is None else 1 - (logits / cap).square()
     found, found_slope = lookahead(
-        betas.detach(), hidden, tokens.log_q.exp(), tokens.target.probabilities, labels, bend
+        betas.detach(), hidden, tokens.log_q.exp(), tokens.target.probabilities, labels, slopes
     )
     assert found == pytest.approx(float(expected.detach()), abs=1e-12)
     torch.testing.assert_close(found_slope, slope, atol=1e-12, rtol=1e-9)
@@ -134,14 +135,14 @@ def test_cosine_and_slope_are_those_of_explicit_head_gradients(cap, count):
 
 def test_learn_hands_that_slope_to_the_weights():
     """Through features, net and sample: the mean cosine rises along −gradient."""
-    hidden, weight, teacher, labels, _ = batch(16)
+    hidden, weight, teacher, labels, _ = draw_batch(16)
     head = Head(weight, cap=4.0)
-    said = HeadedHidden(teacher, Head(torch.eye(9, dtype=torch.float64)))
+    said = LazyLogits(teacher, Head(torch.eye(9, dtype=torch.float64)))
     net = BetaNetwork(seed=1)
     torch.nn.init.normal_(net.outer.weight, generator=torch.Generator().manual_seed(5))
     tokens = Tokens(head.logits(hidden), teacher, labels, SETTINGS)
     before = copy.deepcopy(net)
-    returned = net.learn(hidden, head, said, labels, SETTINGS, 9, seed=3)
+    returned = net.learn(TokenBatch(hidden, head, labels, 9), said, SETTINGS, seed=3)
 
     # The same sample, made here: runs of four of the sixteen tokens.
     order = torch.randperm(4, generator=torch.Generator().manual_seed(3))
@@ -172,17 +173,18 @@ def made_up(seed, count=400, classes=12, size=30, width=16):
     logits = 0.3 * torch.randn(count, size, generator=draw)
     logits[torch.arange(count), kind] += 4.0
     head = Head(0.3 * torch.randn(size, width, generator=draw))
-    return hidden, head, HeadedHidden(logits, Head(torch.eye(size))), labels, noisy
+    signal = LazyLogits(logits, Head(torch.eye(size)))
+    return TokenBatch(hidden, head, labels, size), signal, noisy
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_noisy_references_get_a_smaller_beta(seed):
     *given, noisy = made_up(seed)
     net = BetaNetwork(seed)
-    first = net.betas(*given, SETTINGS, 30)
+    first = net.betas(*given, SETTINGS)
     assert (first == 0.5).all()
-    cosines = [net.learn(*given, SETTINGS, 30, seed=step) for step in range(250)]
-    betas = net.betas(*given, SETTINGS, 30)
+    cosines = [net.learn(*given, SETTINGS, seed=step) for step in range(250)]
+    betas = net.betas(*given, SETTINGS)
     assert betas[noisy].mean() < betas[~noisy].mean() - 0.1
     assert sum(cosines[-50:]) / 50 > sum(cosines[:20]) / 20 + 0.05
     assert betas.min() >= 0.02
@@ -191,21 +193,21 @@ def test_noisy_references_get_a_smaller_beta(seed):
 
 def test_betas_are_the_same_in_chunks_of_any_size_and_leave_the_given_alone():
     *given, _ = made_up(0, count=50)
-    hidden = given[0].requires_grad_()
+    hidden = given[0].hidden.requires_grad_()
     net = BetaNetwork(0)
     torch.nn.init.normal_(net.outer.weight, generator=torch.Generator().manual_seed(1))
-    kept = hidden.detach().clone(), given[2].hidden.clone()
-    whole = net.betas(*given, SETTINGS, 30, 50, progress=0.4)
+    kept = hidden.detach().clone(), given[1].hidden.clone()
+    whole = net.betas(*given, SETTINGS, 0.4, 50)
     assert whole.std() > 0.01
     assert not whole.requires_grad
-    torch.testing.assert_close(net.betas(*given, SETTINGS, 30, 7, progress=0.4), whole)
-    tokens = Tokens(given[1].logits(hidden), given[2].hidden, given[3], SETTINGS)
+    torch.testing.assert_close(net.betas(*given, SETTINGS, 0.4, 7), whole)
+    tokens = Tokens(given[0].head.logits(hidden), given[1].hidden, given[0].labels, SETTINGS)
     assert torch.allclose(net(features(tokens, 0.4)), whole, atol=1e-5)
-    assert not torch.equal(net.betas(*given, SETTINGS, 30, progress=0.9), whole)
-    net.learn(*given, SETTINGS, 30, seed=1)
+    assert not torch.equal(net.betas(*given, SETTINGS, progress=0.9), whole)
+    net.learn(*given, SETTINGS, seed=1)
     assert hidden.grad is None
     assert torch.equal(hidden, kept[0])
-    assert torch.equal(given[2].hidden, kept[1])
+    assert torch.equal(given[1].hidden, kept[1])
 
 
 def test_it_goes_on_after_a_restart_as_if_nothing_had_been(tmp_path):
@@ -213,7 +215,7 @@ def test_it_goes_on_after_a_restart_as_if_nothing_had_been(tmp_path):
 
     def learn(net, steps):
         for step in steps:
-            net.learn(*given, SETTINGS, 30, seed=step)
+            net.learn(*given, SETTINGS, seed=step)
 
     whole, halted = BetaNetwork(7), BetaNetwork(7)
     learn(whole, range(8))
@@ -224,7 +226,7 @@ def test_it_goes_on_after_a_restart_as_if_nothing_had_been(tmp_path):
     learn(again, range(4, 8))
     for ours, theirs in zip(again.parameters(), whole.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-    assert torch.equal(again.betas(*given, SETTINGS, 30), whole.betas(*given, SETTINGS, 30))
+    assert torch.equal(again.betas(*given, SETTINGS), whole.betas(*given, SETTINGS))
 
 
 def test_the_seed_decides_and_global_randomness_is_left_alone():
@@ -234,7 +236,7 @@ def test_the_seed_decides_and_global_randomness_is_left_alone():
     *given, _ = made_up(2)
     one, same, other = BetaNetwork(1), BetaNetwork(1), BetaNetwork(2)
     for net in (one, same, other):
-        net.learn(*given, SETTINGS, 30, seed=1)
+        net.learn(*given, SETTINGS, seed=1)
     assert torch.equal(torch.rand(3), expected)
     assert torch.equal(one.inner.weight, same.inner.weight)
     assert not torch.equal(one.inner.weight, other.inner.weight)
@@ -243,9 +245,10 @@ def test_the_seed_decides_and_global_randomness_is_left_alone():
 def test_devices_that_share_their_gradients_stay_the_same():
     """Two, one of which holds too few tokens: the step is that of the mean."""
     *given, _ = made_up(2)
-    few = [given[0][:2], given[1], given[2], given[3][:2]]
+    whole = given[0]
+    few = [TokenBatch(whole.hidden[:2], whole.head, whole.labels[:2], 30), given[1]]
     alone = BetaNetwork(1)
-    alone.learn(*given, SETTINGS, 30, seed=1)
+    alone.learn(*given, SETTINGS, seed=1)
     own = torch.cat([p.grad.flatten() for p in alone.parameters()])
     busy, idle = BetaNetwork(1), BetaNetwork(1)
     seen = []
@@ -254,13 +257,13 @@ def test_devices_that_share_their_gradients_stay_the_same():
         seen.append(mine)
         return own / 2
 
-    busy.learn(*given, SETTINGS, 30, seed=1, average=average)
-    assert idle.learn(*few, SETTINGS, 30, seed=1, average=average) == 0
+    busy.learn(*given, SETTINGS, seed=1, average=average)
+    assert idle.learn(*few, SETTINGS, seed=1, average=average) == 0
     torch.testing.assert_close(seen[0], own)
     assert (seen[1] == 0).all()
     for ours, theirs in zip(busy.parameters(), idle.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     untouched = BetaNetwork(1)
-    assert untouched.learn(*few, SETTINGS, 30, seed=1) == 0
+    assert untouched.learn(*few, SETTINGS, seed=1) == 0
     for ours, theirs in zip(untouched.parameters(), BetaNetwork(1).parameters(), strict=True):
         assert torch.equal(ours, theirs)

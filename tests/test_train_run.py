@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,11 +22,12 @@ from evokd.distil.train.on_policy import OnPolicy
 from evokd.distil.train.run import (
     Training,
     arguments,
-    method_settings,
     micro_batches,
+    parts_of,
     train,
 )
 from evokd.recipe.methods import MethodSettings
+from evokd.recipe.objectives import ObjectiveSettings
 from evokd.recipe.training import TrainingSettings
 from evokd.translate.sampling import TokenSampler
 from tiny import copy_task, tiny_llama
@@ -46,7 +48,7 @@ def work(folder, objective="sft", **settings):
 def trained(job, student=None, teacher=None, note=lambda text: None):
     """A tiny student after a job; validation is on sequences it never sees."""
     student = student or tiny_llama(1)
-    facts = train(job, student, teacher, copy_task(64), copy_task(16, seed=9), note=note)
+    facts = train(job, student, teacher, copy_task(64), copy_task(16, seed=9), log=note)
     return student, facts
 
 
@@ -98,11 +100,12 @@ def test_arguments_say_what_the_settings_say(tmp_path):
 
 
 def test_a_methods_settings_and_its_progressive_beta():
-    made, schedule = method_settings(MethodSettings(name="a", objective="skew_teacher"))
-    assert (made.beta, schedule) == (0.9, None)
+    made = MethodSettings(name="a", objective="skew_teacher")
+    assert (made.in_force()[1].beta, parts_of(made, 1)) == (0.9, {})
     beta = {"start": 0.8, "end": 0.2, "of": "student"}
-    _, schedule = method_settings(MethodSettings(name="a", objective="skew", beta=beta))
-    assert [schedule(0.0), schedule(0.5), schedule(1.0)] == pytest.approx([0.8, 0.5, 0.2])
+    part = parts_of(MethodSettings(name="a", objective="skew", beta=beta), 1)["beta"]
+    moved = [part.settings(ObjectiveSettings(), t).beta for t in (0.0, 0.5, 1.0)]
+    assert moved == pytest.approx([0.8, 0.5, 0.2])
 
 
 @pytest.fixture
@@ -209,7 +212,7 @@ def test_only_a_method_that_damps_hard_tokens_warns_of_them(tmp_path, objective,
     """Γ = −1 makes every token hard."""
     job = work(tmp_path, objective, max_steps=6)
     method = MethodSettings(name=objective, objective=objective, gamma=-1.0)
-    job = Training(job.label, job.folder, job.settings, method, job.seed, job.device)
+    job = replace(job, method=method)
     said = []
     trained(job, teacher=tiny_llama(2, hidden_size=24), note=said.append)
     assert len([text for text in said if "hard at step" in text]) == times
@@ -273,9 +276,7 @@ def test_a_moved_run_folder_still_knows_its_best_checkpoint(tmp_path):
     assert str(tmp_path / "old") in state["best_model_checkpoint"]
 
     shutil.move(tmp_path / "old", tmp_path / "new")
-    again, later = trained(
-        Training(job.label, tmp_path / "new", job.settings, job.method, job.seed, job.device), start
-    )
+    again, later = trained(replace(job, folder=tmp_path / "new"), start)
     assert later["kept_step"] == facts["kept_step"]
     assert same(student, again)
 
@@ -358,17 +359,13 @@ def test_killed_equals_uninterrupted(tmp_path, what, monkeypatch):
         teacher = tiny_llama(2, hidden_size=24)
         with torch.no_grad():  # who follows it gets worse on validation
             teacher.get_input_embeddings().weight.mul_(20)
-        job = job_of(folder, WITH_STATE[what])
-        weights = [1 + 0.5 * (-1) ** i for i in range(64)]
-        facts = train(
-            job,
-            student,
-            teacher,
-            copy_task(64),
-            copy_task(16, seed=9),
-            note=lambda text: None,
+        job = replace(
+            job_of(folder, WITH_STATE[what]),
             sampler=sampler(),
-            pair_weights=weights,
+            pair_weights=[1 + 0.5 * (-1) ** i for i in range(64)],
+        )
+        facts = train(
+            job, student, teacher, copy_task(64), copy_task(16, seed=9), lambda text: None
         )
         return student, facts, read_metrics(folder / "metrics.jsonl")
 
@@ -427,9 +424,7 @@ def test_without_its_state_a_training_with_a_gate_would_go_another_way(tmp_path,
     shutil.copytree(tmp_path, tmp_path.with_name("forgets"))
     whole, _ = trained(job, teacher=tiny_llama(2, hidden_size=24))
 
-    forgets = Training(
-        job.label, tmp_path.with_name("forgets"), job.settings, job.method, 5, job.device
-    )
+    forgets = replace(job, folder=tmp_path.with_name("forgets"))
     monkeypatch.setattr(training.DistillationTrainer, "train", Trainer.train)
     other, _ = trained(forgets, teacher=tiny_llama(2, hidden_size=24))
     assert not same(whole, other)
@@ -454,23 +449,19 @@ def test_every_setting_of_a_method_reaches_its_objective():
         tau=0.4,
         difficulty="js",
     )
-    made, _ = method_settings(method)
-    assert (made.lam, made.beta, made.gamma) == (0.3, 0.5, 0.7)
-    assert (made.gate, made.tau, made.measure, made.beta_from) == (
-        "smooth",
-        0.4,
-        "js",
-        "difficulty",
-    )
-    made, _ = method_settings(MethodSettings.model_validate({"name": "akl", "mu": 0.6}))
-    assert made.mu == 0.6
-    made, _ = method_settings(MethodSettings.model_validate({"name": "word_kd"}))
-    assert made.alpha == 0.5
-    kept = {"name": "selective_kd", "smoothing": 0.2, "queue": 9, "top_percent": 30}
-    made, _ = method_settings(MethodSettings.model_validate(kept))
+    made = method.in_force()[1]
+    assert (made.lam, made.beta, made.gamma) == (0.3, "difficulty", 0.7)
+    assert (made.gate, made.tau, made.difficulty) == ("smooth", 0.4, "js")
+
+    def of(**method):
+        return MethodSettings.model_validate(method).in_force()[1]
+
+    assert of(name="akl", mu=0.6).mu == 0.6
+    assert of(name="word_kd").alpha == 0.5
+    made = of(name="selective_kd", smoothing=0.2, queue=9, top_percent=30)
     assert (made.smoothing, made.queue, made.top_percent) == (0.2, 9, 30)
-    made, _ = method_settings(MethodSettings.model_validate({"name": "atkd", "averaging": "all"}))
-    assert (made.averaging, made.lam) == ("all", 0.2)
+    made = of(name="atkd", averaging="all")
+    assert (made.averaging, made.lam, made.target_lam) == ("all", 0.2, 0.5)
 
 
 def test_a_quantile_as_gamma_ranks_the_tokens_of_a_batch(tmp_path):
@@ -495,8 +486,8 @@ def test_pruned_weights_stay_0(tmp_path):
     before = copy.deepcopy(student)
     names = [name for name, weight in student.named_parameters() if weight.dim() == 2]
     masks = {name: torch.rand_like(student.get_parameter(name)) > 0.5 for name in names}
-    job = work(tmp_path, max_steps=4, weight_decay=0.1)
-    train(job, student, None, copy_task(64), None, note=lambda text: None, masks=masks)
+    job = replace(work(tmp_path, max_steps=4, weight_decay=0.1), masks=masks)
+    train(job, student, None, copy_task(64), None, lambda text: None)
     for name, weight in student.named_parameters():
         mask = masks.get(name, torch.ones_like(weight, dtype=torch.bool))
         assert (weight[~mask] == 0).all()
@@ -514,4 +505,4 @@ def test_pruned_weights_stay_0(tmp_path):
 )
 def test_masks_that_fit_nothing_are_refused(tmp_path, masks, said):
     with pytest.raises(ValueError, match=said):
-        train(work(tmp_path), tiny_llama(1), None, copy_task(8), None, masks=masks)
+        train(replace(work(tmp_path), masks=masks), tiny_llama(1), None, copy_task(8), None)

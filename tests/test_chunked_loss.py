@@ -10,15 +10,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import evokd
 from evokd.distil.buffers import Buffers
-from evokd.distil.chunked_loss import objective_on_hidden
+from evokd.distil.chunked_loss import chunked_loss
 from evokd.distil.metrics import Statistics
-from evokd.distil.objectives import OBJECTIVES, Tokens, objective_settings, token_loss
-from evokd.distil.teacher.signal import HeadedHidden
-from evokd.distil.token_selection import TokenQueue
+from evokd.distil.objectives import LOSSES, Tokens, objective_settings, token_loss
+from evokd.distil.row_loss import rows_in_c
+from evokd.distil.teacher.signal import LazyLogits
+from evokd.distil.token_batch import LossOptions, TokenBatch
+from evokd.distil.token_selection import TokenHistory
 from evokd.models.lm_head import Head
 
 N, V, HS, HT = 37, 50, 12, 20
-NAMES = sorted(OBJECTIVES)
+NAMES = sorted(LOSSES)
 
 
 class Case:
@@ -37,22 +39,21 @@ class Case:
         # A teacher that agrees with the student in part, so that some tokens are hard, some easy.
         seen = torch.cat([self.hidden.detach(), random(N, HT - HS)], dim=1)
         read = torch.cat([self.weight.detach(), 0.2 * random(V, HT - HS)], dim=1)
-        self.teacher = HeadedHidden(seen, Head(read))
+        self.teacher = LazyLogits(seen, Head(read))
         self.labels = torch.randint(0, V, (N,), generator=generator)
         self.labels[::2] = (self.hidden @ self.weight.t())[::2].argmax(1)
         self.leaves = [x for x in (self.hidden, self.weight, self.bias) if x is not None]
 
     def chunked(self, name, chunk_tokens=8, **more):
-        loss = objective_on_hidden(
-            name,
-            objective_settings(name) if isinstance(name, str) else objective_settings("noevo"),
-            self.hidden,
-            self.head,
-            self.teacher,
-            self.labels,
-            chunk_tokens=chunk_tokens,
-            **more,
+        columns = {
+            key: more.pop(key) for key in ("weights", "betas", "vocabulary_size") if key in more
+        }
+        settings = more.pop(
+            "settings", objective_settings(name if isinstance(name, str) else "noevo")
         )
+        options = LossOptions(settings, chunk_tokens=chunk_tokens, **more)
+        batch = TokenBatch(self.hidden, self.head, self.labels, **{"vocabulary_size": V, **columns})
+        loss = chunked_loss(name, batch, self.teacher, options)
         return loss, torch.autograd.grad(loss, self.leaves)
 
     def full(self, name, weights=1.0, size=V):
@@ -107,9 +108,8 @@ def test_a_vocabulary_slice_is_a_smaller_vocabulary(name):
 def test_an_upstream_gradient_scales_all():
     case = Case()
     gradients = case.chunked("noevo")[1]
-    again = objective_on_hidden(
-        "noevo", objective_settings("noevo"), case.hidden, case.head, case.teacher, case.labels
-    )
+    batch = TokenBatch(case.hidden, case.head, case.labels, V)
+    again = chunked_loss("noevo", batch, case.teacher)
     scaled = torch.autograd.grad(again * 3.0, case.leaves)
     for one, other in zip(scaled, gradients, strict=True):
         torch.testing.assert_close(one, 3.0 * other)
@@ -142,11 +142,10 @@ def test_any_function_of_tokens_is_an_objective():
 
 def test_no_tokens_give_0():
     case = Case()
-    empty = HeadedHidden(case.teacher.hidden[:0], case.teacher.head)
+    empty = LazyLogits(case.teacher.hidden[:0], case.teacher.head)
     for name in NAMES:
-        loss = objective_on_hidden(
-            name, objective_settings(name), case.hidden[:0], case.head, empty, case.labels[:0]
-        )
+        batch = TokenBatch(case.hidden[:0], case.head, case.labels[:0], V)
+        loss = chunked_loss(name, batch, empty, LossOptions(objective_settings(name)))
         assert loss.item() == 0
         assert torch.autograd.grad(loss, case.weight)[0].abs().max() == 0
 
@@ -154,7 +153,7 @@ def test_no_tokens_give_0():
 def test_statistics_are_what_the_equations_say():
     case = Case()
     statistics = Statistics.empty()
-    case.chunked("self_evolution", statistics=statistics)
+    case.chunked("self_evolution", observers=(statistics.count,))
     student = (case.hidden @ case.weight.t()).detach().requires_grad_()
     teacher = case.teacher.hidden @ case.teacher.head.weight.t()
     d = token_loss("noevo", student, teacher, case.labels).detach()
@@ -182,7 +181,7 @@ def test_logits_of_a_batch_never_stand_in_memory_at_once():
     n, v, h = 2048, 8192, 8
     hidden = torch.randn(n, h, requires_grad=True)
     head = Head(torch.randn(v, h, requires_grad=True))
-    teacher = HeadedHidden(torch.randn(n, h), Head(torch.randn(v, h)))
+    teacher = LazyLogits(torch.randn(n, h), Head(torch.randn(v, h)))
     labels = torch.randint(0, v, (n,))
     largest = 0
 
@@ -195,15 +194,8 @@ def test_logits_of_a_batch_never_stand_in_memory_at_once():
             return found
 
     with Watch():
-        objective_on_hidden(
-            "self_evolution",
-            objective_settings("self_evolution"),
-            hidden,
-            head,
-            teacher,
-            labels,
-            chunk_tokens=64,
-        ).backward()
+        batch, options = TokenBatch(hidden, head, labels, v), LossOptions(chunk_tokens=64)
+        chunked_loss("self_evolution", batch, teacher, options).backward()
     assert largest == 64 * v
 
 
@@ -250,10 +242,10 @@ def test_fused_loss_is_token_loss_with_ignored_labels_and_weights(name, chunk_to
 
 VARIANTS = [
     ("self_evolution", {"gate": "smooth", "tau": 0.5}),
-    ("self_evolution", {"gate": "swapped"}),
-    ("self_evolution", {"gate": "swapped", "measure": "js", "gamma": 0.1}),
-    ("self_evolution", {"measure": "nll", "beta_from": "difficulty"}),
-    ("self_evolution_topk", {"beta_from": "difficulty"}),
+    ("self_evolution", {"gate": "inverted"}),
+    ("self_evolution", {"gate": "inverted", "difficulty": "js", "gamma": 0.1}),
+    ("self_evolution", {"difficulty": "nll", "beta": "difficulty"}),
+    ("self_evolution_topk", {"beta": "difficulty"}),
     ("skew", {"betas": torch.linspace(0, 1, N, dtype=torch.float64)}),
     ("self_evolution_topk", {"betas": torch.linspace(0, 1, N, dtype=torch.float64)}),
     ("atkd", {"averaging": "all", "top_percent": 20.0}),
@@ -286,25 +278,25 @@ def test_a_memory_goes_from_batch_to_batch(chunk_tokens):
     first, second = Case(), Case()
     second.hidden = (0.3 * second.hidden.detach()).requires_grad_()
     second.leaves[0] = second.hidden
-    memories = TokenQueue(100), TokenQueue(100)
+    memories = TokenHistory(100), TokenHistory(100)
     for case in (first, second):
         given = case.teacher.hidden, case.teacher.head.weight, case.labels
         loss = evokd.fused_loss(
             *("selective_kd", case.hidden, case.weight, *given),
-            memory=memories[0],
+            history=memories[0],
             chunk_tokens=chunk_tokens,
             **settings,
         )
         logits = case.hidden @ case.weight.t(), given[0] @ given[1].t()
         losses = evokd.token_loss(
-            "selective_kd", *logits, case.labels, memory=memories[1], **settings
+            "selective_kd", *logits, case.labels, history=memories[1], **settings
         )
         torch.testing.assert_close(loss, losses.mean())
     torch.testing.assert_close(memories[0].values(), memories[1].values())
     assert len(memories[0]) == 2 * N
     with torch.no_grad():
         evokd.fused_loss(
-            *("selective_kd", case.hidden, case.weight, *given), memory=memories[0], **settings
+            *("selective_kd", case.hidden, case.weight, *given), history=memories[0], **settings
         )
     assert len(memories[0]) == 2 * N
 
@@ -313,7 +305,7 @@ def test_a_memory_goes_from_batch_to_batch(chunk_tokens):
 def test_a_watcher_sees_all_tokens_in_order(name):
     case = Case()
     seen = []
-    case.chunked(name, watch=seen.append)
+    case.chunked(name, observers=(seen.append,))
     assert [len(rows.loss) for rows in seen] == [8, 8, 8, 8, 5]
     logits = (case.hidden @ case.weight.t()).detach()
     teacher = case.teacher.hidden @ case.teacher.head.weight.t()
@@ -326,9 +318,8 @@ def test_a_watcher_sees_all_tokens_in_order(name):
 def test_what_was_compared_with_gamma_is_seen():
     case = Case()
     seen = []
-    settings = objective_settings("self_evolution", measure="nll", gamma=1.0)
-    given = settings, case.hidden, case.head, case.teacher, case.labels
-    objective_on_hidden("self_evolution", *given, chunk_tokens=8, watch=seen.append)
+    settings = objective_settings("self_evolution", difficulty="nll", gamma=1.0)
+    case.chunked("self_evolution", settings=settings, observers=(seen.append,))
     for rows in seen:
         torch.testing.assert_close(rows.measured, rows.nll)
         assert torch.equal(rows.hard, rows.nll > 1.0)
@@ -417,7 +408,7 @@ def shape(case_dtype, n=96, v=700, hs=32, ht=48):
 @pytest.mark.parametrize("name", [*NAMES, "by autograd"])
 def test_gradients_are_as_near_to_float64_as_the_inputs_allow(name, dtype, limit):
     hidden, head, teacher, other, labels = shape(dtype)
-    objective = (lambda t: OBJECTIVES["self_evolution"](t)) if name == "by autograd" else name
+    objective = (lambda t: LOSSES["self_evolution"](t)) if name == "by autograd" else name
     named = "self_evolution" if name == "by autograd" else name
     exact = [x.double().requires_grad_() for x in (hidden, head)]
     logits = exact[0] @ exact[1].t()
@@ -431,6 +422,21 @@ def test_gradients_are_as_near_to_float64_as_the_inputs_allow(name, dtype, limit
     for one, other_one in zip(found, expected, strict=True):
         assert one.dtype == dtype
         assert (one.double() - other_one).norm() <= limit * other_one.norm()
+
+
+@pytest.mark.parametrize("name", [*NAMES, "by autograd"])
+def test_without_a_compiler_the_loss_is_the_same(name, monkeypatch):
+    hidden, head, teacher, other, labels = shape(torch.float32, v=9000)  # more than fits a cache
+    objective = (lambda t: LOSSES["sft"](t)) if name == "by autograd" else name
+    leaves = [x.requires_grad_() for x in (hidden, head)]
+    both = []
+    for rows in ("c", "torch"):
+        monkeypatch.setenv("EVOKD_ROWS", rows)
+        rows_in_c.load.cache_clear()
+        loss = evokd.fused_loss(objective, *leaves, teacher, other, labels)
+        both.append((loss, torch.autograd.grad(loss, leaves)))
+    rows_in_c.load.cache_clear()
+    torch.testing.assert_close(both[0], both[1], rtol=1e-4, atol=1e-6)
 
 
 def test_four_products_and_no_more():
@@ -461,18 +467,16 @@ def test_buffers_are_kept_from_call_to_call():
     buffers = Buffers()
     places = set()
     for count in (96, 40, 96):
-        objective_on_hidden(
+        batch = TokenBatch(hidden[:count], Head(head), labels[:count], len(head))
+        chunked_loss(
             "noevo",
-            objective_settings("noevo"),
-            hidden[:count],
-            Head(head),
-            HeadedHidden(teacher[:count], Head(other)),
-            labels[:count],
-            buffers=buffers,
+            batch,
+            LazyLogits(teacher[:count], Head(other)),
+            LossOptions(buffers=buffers),
         )
         places.add(tuple(kept.data_ptr() for kept in buffers._kept.values()))
     assert len(places) == 1
-    wider = buffers.of("student", 200, 700, hidden)
+    wider = buffers.of("student", (200, 700), hidden)
     assert wider.shape == (200, 700)
     assert wider.stride() == (704, 1)
 

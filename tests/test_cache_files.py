@@ -18,13 +18,13 @@ from evokd.distil.teacher import precompute as cache
 from evokd.distil.teacher.cache_reader import (
     HEAD,
     CacheReader,
-    Contents,
+    CacheSpec,
     damaged_shards,
     pair_key,
     read_head,
 )
 from evokd.distil.teacher.cache_writer import CacheWriter, drop_files
-from evokd.distil.teacher.precompute import cache_facts, contents_for, write_cache
+from evokd.distil.teacher.precompute import cache_facts, cache_spec, write_cache
 from evokd.distil.teacher.signal import CachedTeacher, pairs_of_data
 from evokd.errors import InputError
 from tiny import VOCABULARY, copy_task, tiny_llama
@@ -40,9 +40,11 @@ def quiet(_text: str) -> None:
 
 def written(folder: Path, kind: str = "hidden", data=DATA, **settings):
     teacher = tiny_llama(1)
-    contents = contents_for(teacher, kind, top_k=5)  # type: ignore[arg-type]
-    settings = {"batch_tokens": 64, "shard_bytes": 2048, "note": quiet, **settings}
-    return write_cache(folder, teacher, [data], contents, IDENTITY, **settings)
+    spec = cache_spec(teacher, kind, top_k=5)  # type: ignore[arg-type]
+    settings = {"batch_tokens": 64, "log": quiet, **settings}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache_writer, "SHARD_BYTES", settings.pop("shard_bytes", 2048))
+        return write_cache(folder, teacher, [data], spec, IDENTITY, **settings)
 
 
 def rows_of(folder: Path, keys=KEYS):
@@ -73,34 +75,34 @@ def test_what_is_stored_is_counted(whole):
     assert facts["bytes_per_token"] == 16 * 4
     assert len(list(whole.glob("shard-*"))) > 3
     assert not list(whole.glob(".*"))
-    # Whoever may read the catalogue may read the rest.
+    # Whoever may read the index may read the rest.
     assert len({path.stat().st_mode for path in whole.iterdir()}) == 1
 
 
 @pytest.mark.parametrize(
-    ("contents", "bytes_per_token"),
+    ("spec", "bytes_per_token"),
     [
-        (Contents("hidden", 4000, 256, "float32"), 1024),
-        (Contents("hidden", 4000, 256, "bfloat16"), 512),
-        (Contents("topk", 65536, 64, "float16"), 64 * 4 + 8),
-        (Contents("topk", 65537, 64, "float16"), 64 * 5 + 8),
-        (Contents("topk", 4000, 16, "float32"), 16 * 6 + 8),
+        (CacheSpec("hidden", 4000, 256, "float32"), 1024),
+        (CacheSpec("hidden", 4000, 256, "bfloat16"), 512),
+        (CacheSpec("topk", 65536, 64, "float16"), 64 * 4 + 8),
+        (CacheSpec("topk", 65537, 64, "float16"), 64 * 5 + 8),
+        (CacheSpec("topk", 4000, 16, "float32"), 16 * 6 + 8),
     ],
 )
-def test_bytes_per_token(contents, bytes_per_token):
-    assert contents.bytes_per_token() == bytes_per_token
+def test_bytes_per_token(spec, bytes_per_token):
+    assert spec.bytes_per_token() == bytes_per_token
 
 
 @pytest.mark.parametrize("kind", ["hidden", "topk"])
 def test_size_and_time_are_said_before(kind, tmp_path):
     said: list[str] = []
-    facts = written(tmp_path / "c", kind, note=said.append, shard_bytes=2**20)
+    facts = written(tmp_path / "c", kind, log=said.append, shard_bytes=2**20)
     assert f"{len(KEYS)} pairs with {facts['tokens']} response tokens" in said[0]
     assert f"{facts['bytes_per_token']} bytes a token (DistillKit publishes 114–300" in said[0]
     assert "free" in said[0]
     assert "about" in said[1]
     shards = sum(path.stat().st_size for path in (tmp_path / "c").glob("shard*"))
-    expected = facts["tokens"] * facts["bytes_per_token"] + facts["pairs"] * cache.INDEX_BYTES
+    expected = facts["tokens"] * facts["bytes_per_token"] + facts["pairs"] * cache.PAIR_BYTES
     assert expected < shards < expected + 1024  # and a header
 
 
@@ -123,8 +125,8 @@ def test_a_key_holds_ids_and_border():
 
 
 def test_keys_are_found_even_if_their_halves_agree(tmp_path):
-    contents = Contents("hidden", VOCABULARY, 2, "float32")
-    writer = CacheWriter(tmp_path, contents, {})
+    spec = CacheSpec("hidden", VOCABULARY, 2, "float32")
+    writer = CacheWriter(tmp_path, spec, {})
     keys = [bytes([7] * 8 + [last] * 8) for last in (5, 1, 3)] + [bytes(16), bytes([255] * 16)]
     for number, key in enumerate(keys):
         writer.add(key, {"hidden": torch.full((number + 1, 2), float(number))})
@@ -175,7 +177,7 @@ def test_a_killed_writer_leaves_a_prefix_and_the_next_goes_on(whole, tmp_path):
 
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")}
     said: list[str] = []
-    written(folder, note=said.append)
+    written(folder, log=said.append)
     assert f"({len(there)} of {len(KEYS)} are there already)" in said[0]
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert not list(folder.glob(".shard*"))
@@ -259,11 +261,11 @@ def test_a_damaged_head_is_found_named_and_mended(damage, copied):
 def test_a_folder_without_a_cache_is_refused(tmp_path, copied):
     with pytest.raises(InputError, match="holds no cache"):
         CachedTeacher(tmp_path / "nowhere")
-    catalogue = copied / "cache.json"
-    catalogue.write_text(catalogue.read_text().replace('"format": 1', '"format": 2'))
+    index = copied / "cache.json"
+    index.write_text(index.read_text().replace('"format": 1', '"format": 2'))
     with pytest.raises(InputError, match="another format"):
         CachedTeacher(copied)
-    catalogue.write_text("{")
+    index.write_text("{")
     with pytest.raises(InputError, match="can't be read"):
         CachedTeacher(copied)
 
@@ -280,9 +282,9 @@ def test_a_cache_of_something_else_isnt_written_on(copied):
     with pytest.raises(InputError, match=r"teacher\.signal"):
         written(copied, "topk")
     teacher = tiny_llama(1).to(torch.bfloat16)
-    contents = contents_for(teacher, "hidden")
+    spec = cache_spec(teacher, "hidden")
     with pytest.raises(InputError, match="the number format"):
-        write_cache(copied, teacher, [DATA], contents, IDENTITY, note=quiet)
+        write_cache(copied, teacher, [DATA], spec, IDENTITY, log=quiet)
     assert (copied / "cache.json").read_bytes() == before
 
 
@@ -295,10 +297,10 @@ def test_a_pair_that_isnt_there_is_said_with_reasons(whole):
 
 
 def test_the_head_comes_back(tmp_path):
-    contents = Contents("hidden", 4, 3, "float32")
+    spec = CacheSpec("hidden", 4, 3, "float32")
     tensors = {"weight": torch.randn(4, 3), "bias": torch.randn(4)}
-    CacheWriter(tmp_path, contents, {}).keep_head(tensors, 0.1 + 0.2, 30.0)
-    found, scale, cap = read_head(tmp_path, CacheReader(tmp_path).catalogue)
+    CacheWriter(tmp_path, spec, {}).keep_head(tensors, 0.1 + 0.2, 30.0)
+    found, scale, cap = read_head(tmp_path, CacheReader(tmp_path).index)
     assert (scale, cap) == (0.1 + 0.2, 30.0)
     assert all(torch.equal(found[name], tensors[name]) for name in tensors)
 
@@ -315,8 +317,8 @@ def test_several_processes_read_one_cache(whole):
 
 def test_reading_maps_and_doesnt_load(tmp_path):
     """64 MiB are opened and a pair of them read; the process hardly grows."""
-    contents = Contents("hidden", VOCABULARY, 4096, "float32")
-    writer = CacheWriter(tmp_path, contents, {})
+    spec = CacheSpec("hidden", VOCABULARY, 4096, "float32")
+    writer = CacheWriter(tmp_path, spec, {})
     for number in range(64):
         writer.add(bytes([number] * 16), {"hidden": torch.zeros(64, 4096)})
     writer.flush()

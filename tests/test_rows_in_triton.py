@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from evokd.distil.objectives import OBJECTIVES, Tokens, objective_settings
-from evokd.distil.row_loss import kernels
+from evokd.distil.objectives import LOSSES, Tokens, objective_settings
+from evokd.distil.row_loss import rows_in_triton
+from evokd.distil.row_loss.closed_forms import closed_form
+from evokd.distil.token_batch import LogitChunk
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Triton is for Linux")
 
@@ -32,7 +34,9 @@ def case(objective, rows="oss", size=21, tile=SMALL, types="ff", **options):
         "size": size,
         "tile": tile,
         "types": types,
-        "settings": {k: v for k, v in options.items() if k in ("lam", "beta", "gamma")},
+        "settings": {
+            k: v for k, v in options.items() if k in ("lam", "beta", "gamma", "gate", "alpha")
+        },
         "given": {k: v for k, v in options.items() if k in ("scale", "cap", "gradient", "hard")},
         "weighted": options.get("weighted", True),
         "stride": options.get("stride", size),
@@ -50,10 +54,18 @@ CASES = {
     "skew_teacher": case("skew_teacher", "ow"),
     "self_evolution": case("self_evolution", "oaw"),
     "topk": case("self_evolution_topk", "oa", hard=[False, True]),
+    "inverted": case("self_evolution", "oaw", gate="inverted"),
+    "word_kd": case("word_kd", "ow"),
+    "word_kd of a masked teacher": case("word_kd", "m", gradient=False),
+    "skl": case("skl", "ow"),
     # Ends of the settings.
     "lam 0": case("self_evolution", "o", lam=0.0),
     "lam 0 reverse": case("reverse_kd", "o", lam=0.0),
     "lam 0 skew_teacher": case("skew_teacher", "m", lam=0.0),
+    "alpha 0": case("word_kd", "o", alpha=0.0),
+    "alpha 1": case("word_kd", "w", alpha=1.0),
+    "skl, alpha 0": case("skl", "o", alpha=0.0),
+    "skl, alpha 1": case("skl", "o", alpha=1.0),
     "lam 1": case("self_evolution", "m", lam=1.0),
     "lam 1 noevo": case("noevo", "m", lam=1.0),
     "lam 1 reverse": case("reverse_kd", "o", lam=1.0),
@@ -79,6 +91,7 @@ CASES = {
 }
 PRECISION = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 4e-3}
 """Twice 2e-3 for bfloat16: the interpreter cuts digits off where a GPU rounds to the nearest."""
+NUMBERS = ("lam", "share", "beta", "gamma", "reference", "kl_weight", "scale", "cap")
 DTYPES = {"f": torch.float32, "b": torch.bfloat16, "h": torch.float16}
 
 
@@ -128,7 +141,7 @@ def reference(name):
     settings = objective_settings(what["objective"], **what["settings"])
     known = None if teacher is None else teacher.double()
     tokens = Tokens(z, known, labels, settings, hard)
-    loss = OBJECTIVES[what["objective"]](tokens)
+    loss = LOSSES[what["objective"]](tokens)
     (loss if weights is None else loss * weights).sum().backward()
     found = {"loss": loss.detach(), "nll": tokens.nll.detach(), "gradient": raw.grad}
     if teacher is not None:
@@ -142,7 +155,9 @@ def reference(name):
 
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory):
-    return in_process("interpret", tmp_path_factory.mktemp("interpreted"), TRITON_INTERPRET="1")
+    """Without a GPU, also where there is one: the interpreter's tensors are the CPU's."""
+    folder = tmp_path_factory.mktemp("interpreted")
+    return in_process("interpret", folder, TRITON_INTERPRET="1", CUDA_VISIBLE_DEVICES="")
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +209,7 @@ BUILDS = {
     "reverse_kd": ("reverse_kd", "ff", False, True, False, True, True),
     "only difficulties": ("noevo", "fb", False, False, False, False, True),
     "sft": ("sft", "b-", False, True, False, True, True),
+    "word_kd": ("word_kd", "bb", False, True, False, True, True),
 }
 
 
@@ -218,13 +234,14 @@ def interpret():
         student, teacher, labels, weights, hard = inputs(name)
         whole = student._base if student._base is not None else student
         padding = whole[:, what["size"] :].clone()
-        kernels.tile_for = lambda size, bytes_each, tile=what["tile"]: kernels.Tile(*tile, 1)
-        options = {k: v for k, v in what["given"].items() if k != "hard"}
+        tile = rows_in_triton.Tile(*what["tile"], 1)
+        rows_in_triton.tile_for = lambda size, bytes_each, tile=tile: tile
         settings = objective_settings(what["objective"], **what["settings"])
-        rows = kernels.row_pass(
-            what["objective"], settings, student, teacher, labels, weights, hard, **options
-        )
-        found[name] = {key: value for key, value in vars(rows).items() if value is not None}
+        form = closed_form(what["objective"], settings, preselected=hard is not None)
+        head = {key: what["given"][key] for key in ("scale", "cap") if key in what["given"]}
+        chunk = LogitChunk(student, teacher, labels, weights=weights, hard=hard, **head)
+        stats = rows_in_triton.row_pass(form, chunk, what["given"].get("gradient", True))
+        found[name] = {key: value for key, value in vars(stats).items() if value is not None}
         found[name]["gradient"] = student.clone()
         if padding.numel():
             found["padding is left alone"] = torch.equal(whole[:, what["size"] :], padding)
@@ -237,23 +254,27 @@ def compile_all():
     from triton.compiler import ASTSource
 
     names = {"f": "fp32", "b": "bf16", "h": "fp16", "-": "bf16"}
-    kernel = kernels._row_kernel()
+    kernel = rows_in_triton._row_kernel()
     found = {}
     for name, (objective, types, capped, weighted, given, gradient, round_size) in BUILDS.items():
-        tile = kernels.tile_for(32_000, DTYPES[types[0]].itemsize)
+        tile = rows_in_triton.tile_for(32_000, DTYPES[types[0]].itemsize)
         pointers = {
             "students": names[types[0]],
             "teachers": names[types[1]],
             "labels": "i64",
             "weights": "fp32",
             "gates": "u8",
-            "found": "fp32",
+            "columns": "fp32",
         }
+        form = closed_form(objective, objective_settings(objective), preselected=given)
         known = {
-            "OBJECTIVE": objective,
+            "FORM": form.form,
+            "LOSS": form.loss,
+            "TAKERS": form.takers,
             "TEACHER": types[1] != "-",
+            "TAUGHT": form.share > 0,
             "WEIGHTED": weighted,
-            "GIVEN": given,
+            "PRESELECTED": given,
             "CAPPED": capped,
             "GRADIENT": gradient,
             "LANES": tile.lanes,
@@ -261,7 +282,7 @@ def compile_all():
         }
         signature = {key: f"*{kind}" for key, kind in pointers.items()}
         signature |= dict.fromkeys(("student_stride", "teacher_stride", "count", "size"), "i32")
-        signature |= dict.fromkeys(("lam", "beta", "gamma", "scale", "cap"), "fp32")
+        signature |= dict.fromkeys(NUMBERS, "fp32")
         signature |= dict.fromkeys(known, "constexpr")
         aligned = {*pointers, "student_stride", "teacher_stride"}
         aligned |= {"size"} if round_size else set()

@@ -4,16 +4,18 @@ import numpy
 import pytest
 import torch
 
-from evokd.distil.objectives import OBJECTIVES, Tokens, objective_settings, token_loss
+from evokd.distil.objectives import LOSSES, Tokens, objective_settings, token_loss
 from evokd.distil.token_selection import (
-    RANKED_BY,
-    TokenQueue,
-    choose,
-    chosen,
+    TokenHistory,
     most_difficult,
     scores,
+    select,
+    selection_of,
     soft_or,
 )
+from evokd.recipe.objectives import OBJECTIVES
+
+RANKING = [name for name, spec in OBJECTIVES.items() if spec.ranked_by]
 
 
 def tokens(n=30, v=9, name="tip", seed=0, **settings):
@@ -30,32 +32,32 @@ def test_the_share_of_hard_tokens_rounds_up_and_ties_go_to_the_first():
     assert most_difficult(d, 1).tolist() == [False, True, False, False, False]
 
 
-@pytest.mark.parametrize("name", RANKED_BY)
+@pytest.mark.parametrize("name", RANKING)
 @pytest.mark.parametrize("percent", [0.0, 1.0, 30.0, 50.0, 100.0])
 def test_as_many_are_chosen_as_were_asked_for(name, percent):
     given = tokens(name=name, top_percent=percent)
-    choice = choose(name, scores(name, given), given.settings)
-    assert int(choice.hard.sum()) == {0.0: 0, 1.0: 1, 30.0: 9, 50.0: 15, 100.0: 30}[percent]
-    assert choice.share == int(choice.hard.sum()) / 30
+    selection = select(name, scores(name, given), given.settings)
+    assert int(selection.hard.sum()) == {0.0: 0, 1.0: 1, 30.0: 9, 50.0: 15, 100.0: 30}[percent]
+    assert selection.share == int(selection.hard.sum()) / 30
 
 
-@pytest.mark.parametrize("name", RANKED_BY)
+@pytest.mark.parametrize("name", RANKING)
 def test_scores_have_no_gradient_and_leave_that_of_the_loss(name):
     student = torch.randn(8, 9, dtype=torch.float64, requires_grad=True)
     given = Tokens(student, student.detach().flip(0), torch.arange(8), objective_settings(name))
     assert not scores(name, given).requires_grad
-    (slope,) = torch.autograd.grad(OBJECTIVES[name](given).sum(), student)
+    (slope,) = torch.autograd.grad(LOSSES[name](given).sum(), student)
     assert slope.abs().max() > 0
 
 
-@pytest.mark.parametrize("name", RANKED_BY)
+@pytest.mark.parametrize("name", RANKING)
 def test_a_set_that_is_given_is_taken(name):
     given = tokens(name=name)
-    given.chosen = torch.arange(30) % 3 == 0
-    assert torch.equal(chosen(name, given).hard, given.chosen)
-    assert chosen(name, given).share == 1 / 3
+    given.preselected = torch.arange(30) % 3 == 0
+    assert torch.equal(selection_of(name, given).hard, given.preselected)
+    assert selection_of(name, given).share == 1 / 3
     given.share = 0.4  # of a batch of which these are a part
-    assert chosen(name, given).share == 0.4
+    assert selection_of(name, given).share == 0.4
 
 
 def test_atkd_ranks_by_what_the_teacher_leaves_to_others():
@@ -90,7 +92,7 @@ def test_tips_score_by_hand():
     assert soft_or(scored[:0]).shape == (0,)
 
 
-# TokenQueue
+# TokenHistory
 
 
 def cut(values, sizes):
@@ -101,7 +103,7 @@ def cut(values, sizes):
 @pytest.mark.parametrize("sizes", [[], [1, 1, 1], [0, 39], [13, 2, 20]])
 def test_the_queue_holds_the_last_ones_however_they_were_cut(size, sizes):
     values = torch.randn(40, generator=torch.Generator().manual_seed(3))
-    queue = TokenQueue(size)
+    queue = TokenHistory(size)
     for part in cut(values, sizes):
         queue.push(part)
     assert len(queue) == min(size, 40)
@@ -110,7 +112,7 @@ def test_the_queue_holds_the_last_ones_however_they_were_cut(size, sizes):
 
 def test_quantile_mean_and_deviation_are_numpys():
     values = torch.randn(37, generator=torch.Generator().manual_seed(3))
-    queue = TokenQueue(30)
+    queue = TokenHistory(30)
     queue.push(values)
     kept = values[-30:].double().numpy()
     for share in (0.0, 0.1, 0.33, 0.5, 0.9, 1.0):
@@ -120,7 +122,7 @@ def test_quantile_mean_and_deviation_are_numpys():
 
 
 def test_a_quantile_at_one_of_the_numbers_is_that_number():
-    queue = TokenQueue(20_001)
+    queue = TokenHistory(20_001)
     queue.push(torch.rand(20_001, generator=torch.Generator().manual_seed(3)))
     ordered = queue.values().sort().values
     for percent in range(101):
@@ -129,7 +131,7 @@ def test_a_quantile_at_one_of_the_numbers_is_that_number():
 
 def test_a_queue_goes_on_from_its_state():
     values = torch.randn(50, generator=torch.Generator().manual_seed(3))
-    whole, first, second = (TokenQueue(16) for _ in range(3))
+    whole, first, second = (TokenHistory(16) for _ in range(3))
     whole.push(values)
     first.push(values[:23])
     state = first.state_dict()
@@ -138,16 +140,16 @@ def test_a_queue_goes_on_from_its_state():
     second.load_state_dict(state)
     second.push(values[23:])
     assert torch.equal(second.values(), whole.values())
-    empty = TokenQueue(16)
+    empty = TokenHistory(16)
     second.load_state_dict(empty.state_dict())
     assert len(second) == 0
 
 
 def test_an_empty_queue_has_no_quantile_and_none_is_of_size_0():
     with pytest.raises(ValueError, match="empty"):
-        TokenQueue(5).quantile(0.5)
-    with pytest.raises(ValueError, match="a queue of 0 tokens"):
-        TokenQueue(0)
+        TokenHistory(5).quantile(0.5)
+    with pytest.raises(ValueError, match="a history of 0 tokens"):
+        TokenHistory(0)
 
 
 # selective_kd's memory
@@ -155,11 +157,11 @@ def test_an_empty_queue_has_no_quantile_and_none_is_of_size_0():
 
 def selected(nll, memory, percent=25.0, learns=True):
     settings = objective_settings("selective_kd", queue=memory.size, top_percent=percent)
-    return choose("selective_kd", nll[:, None], settings, memory, learns).hard
+    return select("selective_kd", nll[:, None], settings, memory, learns).hard
 
 
 def test_the_gate_is_a_quantile_of_what_is_remembered_and_of_the_batch():
-    memory = TokenQueue(8)
+    memory = TokenHistory(8)
     assert selected(torch.tensor([1.0, 2.0, 3.0, 4.0]), memory).tolist() == [False] * 3 + [True]
     # 1 2 3 4 5 6 7 8: the upper quarter starts at 6.25
     found = selected(torch.tensor([5.0, 6.0, 7.0, 8.0]), memory)
@@ -171,7 +173,7 @@ def test_the_gate_is_a_quantile_of_what_is_remembered_and_of_the_batch():
 
 
 def test_an_evaluation_leaves_the_memory_as_it_is():
-    memory = TokenQueue(8)
+    memory = TokenHistory(8)
     assert selected(torch.tensor([1.0, 2.0, 3.0, 4.0]), memory, 50.0, False).sum() == 2
     assert len(memory) == 0
     memory.push(torch.tensor([1.0, 2.0, 3.0, 4.0]))
@@ -182,16 +184,16 @@ def test_an_evaluation_leaves_the_memory_as_it_is():
 @pytest.mark.parametrize("percent", [0.0, 10.0, 50.0, 100.0])
 def test_a_queue_that_holds_one_batch_selects_as_the_batch_does(percent):
     nll = torch.randn(40, generator=torch.Generator().manual_seed(3)).double()
-    memory = TokenQueue(40)
+    memory = TokenHistory(40)
     for _ in range(2):  # the second push forgets the first
         assert torch.equal(selected(nll, memory, percent), most_difficult(nll, percent))
 
 
 def test_token_loss_remembers_from_call_to_call():
-    memory = TokenQueue(100)
+    memory = TokenHistory(100)
     made = [tokens(name="selective_kd", seed=seed) for seed in (1, 2)]
     losses = [
-        token_loss("selective_kd", t.log_q, t.p.log, t.labels, queue=100, memory=memory)
+        token_loss("selective_kd", t.log_q, t.p.log, t.labels, queue=100, history=memory)
         for t in made
     ]
     nll = torch.cat([t.nll for t in made])

@@ -25,17 +25,19 @@ network may run to its upper bound before it has seen a difference; so a weak pu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from evokd.distil.buffers import BUFFER_BYTES, Buffers
-from evokd.distil.chunked_loss import TeacherLogits
-from evokd.distil.gradients import wide
-from evokd.distil.tokens import ObjectiveSettings, Tokens
-from evokd.models.lm_head import Head
+from evokd.distil.buffers import BUFFER_BYTES, Buffers, wide
+from evokd.distil.token_batch import TeacherLogits, TokenBatch
+from evokd.distil.tokens import Tokens
+from evokd.distil.train.method_state import Exchange, LossInputs, MethodPart
+from evokd.recipe.methods import MethodSettings
+from evokd.recipe.objectives import ObjectiveSettings
 
 LEAST, MOST = 0.02, 0.98
 """Bounds of β: at 0 a token teaches nothing, and what 1 gives is the easy tokens' loss."""
@@ -69,7 +71,7 @@ class BetaNetwork(nn.Module):
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
         self.optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate)
-        self._memory = Buffers()
+        self._logits_of_chunk = Buffers()
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, 6) → (N,), β."""
@@ -78,50 +80,38 @@ class BetaNetwork(nn.Module):
     @torch.no_grad()
     def betas(
         self,
-        hidden: Tensor,
-        head: Head,
+        batch: TokenBatch,
         teacher: TeacherLogits,
-        labels: Tensor,
         settings: ObjectiveSettings,
-        size: int,
-        chunk: int | None = None,
-        *,
         progress: float = 0.0,
+        chunk: int | None = None,
     ) -> Tensor:
         """(N,), β of each token in [0.02, 0.98], float32 or wider, without gradient.
 
         Args:
-            hidden: (N, H), the student's states that predict the labels.
-            head: the student's.
-            teacher: on the same tokens.
-            labels: (N,), ids below `size`.
-            settings: λ is used.
-            size: vocabulary entries that student and teacher share.
-            chunk: tokens whose logits stand in memory at once; default: what `BUFFER_BYTES` hold.
-            progress: share of optimizer steps done, 0 to 1.
+            settings: λ of the target is used.
+            progress: share of the optimizer steps done, 0 to 1.
+            chunk: tokens whose logits stand in memory at once; default: what fits.
         """
-        found = torch.empty(len(labels), dtype=wide(hidden), device=hidden.device)
-        chunk = chunk or _rows_at_once(size, hidden)
-        with torch.autocast(hidden.device.type, enabled=False):
-            for start in range(0, len(labels), chunk):
-                rows = slice(start, min(start + chunk, len(labels)))
-                logits = self._logits(hidden, head, teacher, size, [rows])
-                known = features_of(*logits, labels[rows], settings.lam, progress)
-                found[rows] = self(known).to(found.dtype)
-        return found
+        batch = batch.constant()
+        betas = batch.hidden.new_empty(len(batch), dtype=wide(batch.hidden))
+        chunk = chunk or _rows_at_once(batch.vocabulary_size, batch.hidden)
+        with torch.autocast(batch.hidden.device.type, enabled=False):
+            for rows in batch.slices(True, chunk):
+                logits = self._logits(batch, teacher, [rows])
+                features = features_of(*logits, batch.labels[rows], settings.lam, progress)
+                betas[rows] = self(features).to(betas.dtype)
+        return betas
 
     def learn(
         self,
-        hidden: Tensor,
-        head: Head,
+        batch: TokenBatch,
         teacher: TeacherLogits,
-        labels: Tensor,
         settings: ObjectiveSettings,
-        size: int,
         seed: int,
         *,
         progress: float = 0.0,
-        average: Callable[[Tensor], Tensor] | None = None,
+        average: Exchange | None = None,
     ) -> float:
         """One step of its Adam on a sample of the tokens; returns the cosine before it.
 
@@ -135,61 +125,58 @@ class BetaNetwork(nn.Module):
         """
         cosine = 0.0
         self.optimizer.zero_grad()
-        runs = _sample(len(labels), size, seed)
+        runs = _sample(len(batch), batch.vocabulary_size, seed)
         if runs:
-            with torch.autocast(hidden.device.type, enabled=False):
-                cosine = self._look_ahead(
-                    hidden, head, teacher, labels, settings, size, runs, progress
-                )
+            with torch.autocast(batch.hidden.device.type, enabled=False):
+                cosine = self._cosine(batch.constant(), teacher, settings, runs, progress)
         if average is not None:
             self._share_gradients(average)
         if runs or average is not None:
             self.optimizer.step()
         return cosine
 
-    def _look_ahead(
+    def _cosine(
         self,
-        hidden: Tensor,
-        head: Head,
+        batch: TokenBatch,
         teacher: TeacherLogits,
-        labels: Tensor,
         settings: ObjectiveSettings,
-        size: int,
-        runs: list[slice],
+        runs: Sequence[slice],
         progress: float,
     ) -> float:
         """The sample's cosine; its gradients go to the weights."""
-        labels = torch.cat([labels[rows] for rows in runs])
+        labels = torch.cat([batch.labels[rows] for rows in runs])
+        cap = batch.head.cap
         with torch.no_grad():
-            student, said = self._logits(hidden, head, teacher, size, runs)
-            tokens = Tokens(student, said, labels, settings)
-            bend = None if head.cap is None else 1 - (student / head.cap).square()
-            features = features_of(student, said, labels, settings.lam, progress)
-            states = torch.cat([hidden[rows] for rows in runs]).to(tokens.log_q.dtype)
+            student, theirs = self._logits(batch, teacher, runs)
+            tokens = Tokens(student, theirs, labels, settings)
+            slopes = None if cap is None else 1 - (student / cap).square()
+            features = features_of(student, theirs, labels, settings.lam, progress)
+            states = torch.cat([batch.hidden[rows] for rows in runs]).to(tokens.log_q.dtype)
             q, target = tokens.log_q.exp(), tokens.target.probabilities
         with torch.enable_grad():
             betas = self(features)
-            cosine, slope = lookahead(betas.detach(), states, q, target, labels, bend)
+            cosine, slope = lookahead(betas.detach(), states, q, target, labels, slopes)
             level = LEVEL_PULL * (betas.mean() - (LEAST + MOST) / 2).square()
             (level - (betas * slope.to(betas.dtype)).sum()).backward()
         return cosine
 
     @torch.no_grad()
     def _logits(
-        self, hidden: Tensor, head: Head, teacher: TeacherLogits, size: int, runs: list[slice]
+        self, batch: TokenBatch, teacher: TeacherLogits, runs: Sequence[slice]
     ) -> tuple[Tensor, Tensor]:
         """(n, size) each, the student's and the teacher's, in memory that all calls share."""
-        count = sum(rows.stop - rows.start for rows in runs)
-        states = hidden[runs[0]] if len(runs) == 1 else torch.cat([hidden[rows] for rows in runs])
-        student = head.logits(states, size, self._memory.of("student", count, size, hidden))
-        said = self._memory.of("teacher", count, size, hidden)
+        shape = sum(rows.stop - rows.start for rows in runs), batch.vocabulary_size
+        states = torch.cat([batch.hidden[rows] for rows in runs])
+        own = self._logits_of_chunk.of("student", shape, batch.hidden)
+        student = batch.head.logits(states, batch.vocabulary_size, own)
+        theirs = self._logits_of_chunk.of("teacher", shape, batch.hidden)
         end = 0
         for rows in runs:
             begin, end = end, end + rows.stop - rows.start
-            teacher.logits(rows, size, said[begin:end])
-        return student, said
+            teacher.logits(rows, batch.vocabulary_size, theirs[begin:end])
+        return student, theirs
 
-    def _share_gradients(self, average: Callable[[Tensor], Tensor]) -> None:
+    def _share_gradients(self, average: Exchange) -> None:
         own = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters()]
         mean = average(torch.cat([one.flatten() for one in own]))
         parts = mean.split([one.numel() for one in own])
@@ -202,6 +189,39 @@ class BetaNetwork(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state)
+
+
+class PredictedBeta(MethodPart):
+    """A `BetaNetwork` beside a student: it predicts before each loss, and learns once a step."""
+
+    def __init__(self, network: BetaNetwork):
+        self.network = network
+
+    def prepare(self, inputs: LossInputs) -> LossInputs:
+        if not inputs.learns or inputs.teacher is None:
+            return inputs
+        network = self.network.to(inputs.batch.hidden.device)
+        settings = inputs.options.settings
+        betas = network.betas(inputs.batch, inputs.teacher, settings, inputs.progress)
+        return replace(inputs, batch=replace(inputs.batch, betas=betas))
+
+    def learn(self, inputs: LossInputs, seed: int, average: Exchange | None) -> None:
+        if inputs.teacher is not None:
+            settings, progress = inputs.options.settings, inputs.progress
+            self.network.learn(
+                inputs.batch, inputs.teacher, settings, seed, progress=progress, average=average
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.network.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state)
+
+
+def method_part(method: MethodSettings, seed: int) -> PredictedBeta:
+    """What `beta: network` adds to a method."""
+    return PredictedBeta(BetaNetwork(seed))
 
 
 @torch.no_grad()
@@ -277,7 +297,7 @@ def lookahead(
     q: Tensor,
     target: Tensor,
     labels: Tensor,
-    bend: Tensor | None = None,
+    softcap_slopes: Tensor | None = None,
 ) -> tuple[float, Tensor]:
     """How well the skew loss of one half of the tokens serves the other, and the slope by β.
 
@@ -286,7 +306,7 @@ def lookahead(
         hidden: (N, H)
         q, target: (N, V), the student and ỹ.
         labels: (N,)
-        bend: (N, V), slopes of the head's soft cap, if it has one.
+        softcap_slopes: (N, V), of the head's soft cap, if it has one.
 
     Returns:
         The cosine of G_A(β) and G_B, the mean of both ways round, and its gradient (N,).
@@ -294,9 +314,9 @@ def lookahead(
     gradient, change = skew_gradient(q, target, betas)
     error = q.clone()
     error.scatter_add_(1, labels[:, None], error.new_full((len(labels), 1), -1))
-    if bend is not None:
+    if softcap_slopes is not None:
         for one in (gradient, change, error):
-            one.mul_(bend)
+            one.mul_(softcap_slopes)
     kernel = hidden @ hidden.T
     middle = len(labels) // 2
     first, second = slice(0, middle), slice(middle, len(labels))

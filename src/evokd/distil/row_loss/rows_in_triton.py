@@ -26,23 +26,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
 
-from evokd.distil.objectives import WITHOUT_TEACHER
-from evokd.distil.row_loss.closed_forms import Rows
-from evokd.distil.tokens import ObjectiveSettings
+from evokd.distil.metrics import TokenStats
+from evokd.distil.row_loss.closed_forms import NLL, ClosedForm
+from evokd.distil.token_batch import LogitChunk
 
 if TYPE_CHECKING:
     import triton.language as tl
-
-
-KNOWN = frozenset(
-    (
-        *("sft", "forward_kd", "reverse_kd", "noevo", "skew", "skew_teacher"),
-        *("self_evolution", "self_evolution_topk"),
-    )
-)
-"""Objectives that the kernel has a branch for; all others would come out as noevo."""
 
 
 class Tile(NamedTuple):
@@ -56,100 +46,60 @@ class Tile(NamedTuple):
 
 def available() -> bool:
     """Whether there is an NVIDIA GPU, and Triton to compile for it."""
-    found = torch.version.cuda is not None and torch.cuda.is_available()
-    return found and find_spec("triton") is not None
+    gpu = torch.version.cuda is not None and torch.cuda.is_available()
+    return gpu and find_spec("triton") is not None
 
 
-def knows(objective: str, settings: ObjectiveSettings) -> bool:
-    """Whether the kernel computes an objective, with one β and the paper's gate."""
-    plain = settings.gate == "hard" and settings.measure == "kl"
-    return (
-        objective in KNOWN and not settings.beta_from and (plain or objective != "self_evolution")
-    )
+def row_pass(form: ClosedForm, chunk: LogitChunk, gradient: bool = True) -> TokenStats:
+    """As `rows.row_pass`, for logits in float32, bfloat16 or float16.
 
-
-def row_pass(
-    objective: str,
-    settings: ObjectiveSettings,
-    student: Tensor,
-    teacher: Tensor | None,
-    labels: Tensor,
-    weights: Tensor | None = None,
-    hard: Tensor | None = None,
-    *,
-    scale: float = 1.0,
-    cap: float | None = None,
-    gradient: bool = True,
-) -> Rows:
-    """Loss of each token, and its gradient in place of the student's logits.
-
-    Args:
-        objective: one that the kernel `knows`.
-        settings: λ, β and Γ are used.
-        student: (n, V) raw logits, float32, bfloat16 or float16, entries of a row side by side;
-            the softmax sees z = cap · tanh(scale · raw / cap), or scale · raw. Overwritten by
-            weight · ∂ loss / ∂ raw if `gradient`. Quickest where the distance of rows is a
-            multiple of 16 entries.
-        teacher: (n, V) logits as its softmax sees them, or log-probabilities; −inf is accepted.
-            None is accepted by sft.
-        labels: (n,) int64, each in [0, V).
-        weights: (n,) float32; None is 1 each.
-        hard: (n,) bool, the hard set where it was chosen elsewhere; None takes d > Γ. An objective
-            that ranks tokens needs it.
-        scale: of the student's logits, above 0.
-        cap: of the student's logits (soft-capping), above 0.
-        gradient: False leaves the student's logits as they are.
-
-    Returns:
-        `Rows`, in float32.
+    Entries of a row lie side by side; it is quickest where the distance of rows is a multiple of 16
+    entries. The teacher's logits are left as they are, and may be log-probabilities; −inf is
+    accepted. What is given back is float32.
     """
-    assert knows(objective, settings), f"{objective} isn't for the kernel"
-    assert teacher is not None or objective in WITHOUT_TEACHER, f"{objective} needs a teacher"
-    assert objective != "self_evolution_topk" or hard is not None, "choose the hard set first"
+    student, teacher = chunk.student, chunk.teacher
     assert student.stride(1) == 1, "entries of a row lie side by side"
     assert teacher is None or teacher.stride(1) == 1, "entries of a row lie side by side"
+    assert teacher is not None or form.loss == NLL, "this form needs a teacher"
     count, size = student.shape
-    found = torch.empty((5, count), dtype=torch.float32, device=student.device)
+    columns = torch.empty((5, count), dtype=torch.float32, device=student.device)
+    hard = chunk.hard
     gate = torch.empty(count, dtype=torch.bool, device=student.device) if hard is None else hard
     if count > 0:
         tile = tile_for(size, student.element_size())
+        numbers = (form.lam, form.share, form.beta, form.gamma, form.reference, form.kl)
         with torch.cuda.device_of(student):  # Triton launches on the current device
             _row_kernel()[(count,)](
                 student,
                 student if teacher is None else teacher,
-                labels,
-                student if weights is None else weights,
+                chunk.labels,
+                student if chunk.weights is None else chunk.weights,
                 gate.view(torch.uint8),
-                found,
+                columns,
                 student.stride(0),
                 student.stride(0) if teacher is None else teacher.stride(0),
                 count,
                 size,
-                float(settings.lam),
-                float(settings.beta),
-                float(settings.gamma),
-                float(scale),
-                float(cap or 1.0),
-                OBJECTIVE=_form(objective, settings),
+                *map(float, (*numbers, chunk.scale, chunk.cap or 1.0)),
+                FORM=form.form,
+                LOSS=form.loss,
+                TAKERS=form.takers,
                 TEACHER=teacher is not None,
-                WEIGHTED=weights is not None,
-                GIVEN=hard is not None,
-                CAPPED=cap is not None,
+                TAUGHT=form.share > 0,
+                WEIGHTED=chunk.weights is not None,
+                PRESELECTED=hard is not None,
+                CAPPED=chunk.cap is not None,
                 GRADIENT=gradient,
                 LANES=tile.lanes,
                 GROUP=tile.group,
                 num_warps=tile.warps,
                 enable_fp_fusion=True,
             )
-    loss, nll, difficulty, teacher_nll, norm = found.unbind()
-    return Rows(
-        loss=loss,
-        nll=nll,
-        difficulty=None if teacher is None else difficulty,
-        teacher_nll=None if teacher is None else teacher_nll,
-        hard=None if teacher is None else gate,
-        gradient_norm=norm if gradient else None,
-    )
+    loss, nll, difficulty, teacher_nll, norm = columns.unbind()
+    gradient_norm = norm if gradient else None
+    if teacher is None:
+        return TokenStats(loss, nll, gradient_norm=gradient_norm)
+    return TokenStats(loss, nll, difficulty, teacher_nll, gate, gradient_norm)
 
 
 def tile_for(size: int, bytes_each: int) -> Tile:
@@ -165,17 +115,6 @@ def tile_for(size: int, bytes_each: int) -> Tile:
     while warps < 32 and size * bytes_each > 4096 * warps:
         warps *= 2
     return Tile(32 * warps, group, warps)
-
-
-def _form(objective: str, settings: ObjectiveSettings) -> str:
-    """The objective whose closed form is used. With β = 1 the proxy is the student itself, and
-    ln q̂ would be taken of a probability that may be too small for float32."""
-    if objective == "self_evolution_topk":
-        objective = "self_evolution"
-    if settings.beta < 1:
-        return objective
-    student_is_proxy = {"skew": "noevo", "self_evolution": "noevo", "skew_teacher": "forward_kd"}
-    return student_is_proxy.get(objective, objective)
 
 
 @cache
@@ -201,12 +140,14 @@ def _row_kernel() -> Any:
 
 
 def _rows(
-    students, teachers, labels, weights, gates, found, student_stride, teacher_stride, count,
-    size, lam, beta, gamma, scale, cap, OBJECTIVE: tl.constexpr, TEACHER: tl.constexpr,
-    WEIGHTED: tl.constexpr, GIVEN: tl.constexpr, CAPPED: tl.constexpr, GRADIENT: tl.constexpr,
-    LANES: tl.constexpr, GROUP: tl.constexpr,
+    students, teachers, labels, weights, gates, columns, student_stride, teacher_stride, count,
+    size, lam, share, beta, gamma, reference, kl_weight, scale, cap, FORM: tl.constexpr,
+    LOSS: tl.constexpr, TAKERS: tl.constexpr, TEACHER: tl.constexpr, TAUGHT: tl.constexpr,
+    WEIGHTED: tl.constexpr, PRESELECTED: tl.constexpr, CAPPED: tl.constexpr,
+    GRADIENT: tl.constexpr, LANES: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
-    """One row: its numbers into `found` (5, count), its gate, its gradient."""
+    """One row: its numbers into `columns` (5, count), its gate, its gradient. FORM, LOSS and TAKERS
+    are those of `closed_forms.py`, in its order."""
     LN2: tl.constexpr = 0.6931471805599453
     row = tl.program_id(0)
     student = students + row.to(tl.int64) * student_stride
@@ -221,7 +162,7 @@ def _rows(
         student, teacher, label, size, True, steepness, TEACHER, CAPPED, "evict_last"
     )
     z_top, z_sum, u_top, u_sum, ahead, back = _scan(
-        student, teacher, size, steepness, z_bits, OBJECTIVE, TEACHER, CAPPED, LANES, GROUP
+        student, teacher, size, steepness, z_bits, FORM, LOSS, TEACHER, CAPPED, LANES, GROUP
     )
 
     # The lanes meet.
@@ -242,52 +183,52 @@ def _rows(
         teacher_nll = tl.log(u_total) - (u_label - u_max)
         kl = tl.sum(_times(u_share, ahead + u_sum * moved), 0) / u_total * LN2
         kl += tl.log(z_total) - tl.log(u_total)
-        blend = _times(1 - lam, nll) + _times(lam, kl)
-        # d is that and Σ τ ln τ − λ Σ p ln p, where τ is λ p everywhere but at the label.
+        # d is that mixture and Σ τ ln τ − λ Σ p ln p, where τ is λ p everywhere but at the label.
         p_label = tl.exp(-teacher_nll)
         target_label = lam * p_label + (1 - lam)
-        difficulty = blend + (
+        difficulty = (_times(1 - lam, nll) + _times(lam, kl)) + (
             _times(lam, tl.log(lam)) * (1 - p_label)
             + _times(target_label, tl.log(target_label))
             + _times(lam * p_label, teacher_nll)
         )
-        if GIVEN:
+        if PRESELECTED:
             hard = tl.load(gates + row) != 0
         else:
             hard = difficulty > gamma
             tl.store(gates + row, hard.to(tl.uint8))
-        tl.store(found + 2 * count + row, difficulty)
-        tl.store(found + 3 * count + row, teacher_nll)
-        if OBJECTIVE == "forward_kd":
-            loss = blend
-        elif OBJECTIVE == "reverse_kd":
+        tl.store(columns + 2 * count + row, difficulty)
+        tl.store(columns + 3 * count + row, teacher_nll)
+        if LOSS == 1:
+            loss = difficulty
+        elif LOSS == 2:
+            loss = _times(1 - share, nll) + _times(share, kl)
+        elif LOSS == 4:  # CE(p, q) = KL(p‖q) + H(p)
+            own = tl.sum(_times(u_share, back + u_sum * ((u_top - u_max) / LN2)), 0)
+            entropy = tl.log(u_total) - own / u_total * LN2
+            loss = _times(1 - share, nll) + _times(share, kl + entropy)
+        if FORM == 2:
             kl = tl.sum(_times(z_share, back - z_sum * moved), 0) / z_total * LN2
             kl += tl.log(u_total) - tl.log(z_total)
-            loss = _times(1 - lam, nll) + _times(lam, kl)
-        elif OBJECTIVE != "sft":
-            loss = difficulty
+            loss = _times(reference, nll) + _times(kl_weight, kl)
 
-    compared = hard
-    if OBJECTIVE == "skew" or OBJECTIVE == "skew_teacher":
-        compared = True
-    elif OBJECTIVE != "self_evolution":
-        compared = False
+    compared = FORM == 1
+    if FORM == 1 and TAKERS == 1:
+        compared = hard
+    elif FORM == 1 and TAKERS == 2:
+        compared = hard == 0
     z_scale = 1 / z_total
-    u_scale = lam / u_total  # of the target τ
-    on_label = 1 - lam
-    if OBJECTIVE == "skew_teacher":
-        u_scale = 1 / u_total
-        on_label = 0.0
+    u_scale = share / u_total  # of the target τ
     held = 0.0
     if compared:
-        loss, held = _compare(
+        apart, held = _compare(
             student, teacher, size, label, steepness, z_bits, z_max, u_max, z_scale, u_scale,
-            on_label, beta, CAPPED, LANES, GROUP,
+            1 - share, beta, CAPPED, LANES, GROUP,
         )  # fmt: skip
-        if OBJECTIVE == "skew_teacher":
-            loss = _times(1 - lam, nll) + _times(lam, loss)
-    tl.store(found + row, loss)
-    tl.store(found + count + row, nll)
+        loss = apart
+        if LOSS == 3:
+            loss = _times(reference, nll) + _times(kl_weight, apart)
+    tl.store(columns + row, loss)
+    tl.store(columns + count + row, nll)
     if GRADIENT:
         weight = scale  # of z in the raw logit, where no cap flattens it
         if WEIGHTED:
@@ -295,18 +236,19 @@ def _rows(
         log_shift = kl + tl.log(z_total) - tl.log(u_total)
         norm = _differentiate(
             student, teacher, size, label, steepness, z_bits, z_max, u_max, z_scale, u_scale,
-            on_label, lam, beta, compared, held, log_shift, weight,
-            OBJECTIVE, CAPPED, LANES, GROUP,
+            share, beta, reference, kl_weight, compared, held, log_shift, weight,
+            FORM, LOSS, TAUGHT, CAPPED, LANES, GROUP,
         )  # fmt: skip
-        tl.store(found + 4 * count + row, norm)
+        tl.store(columns + 4 * count + row, norm)
 
 
 def _scan(
-    student, teacher, size, steepness, z_bits, OBJECTIVE: tl.constexpr, TEACHER: tl.constexpr,
-    CAPPED: tl.constexpr, LANES: tl.constexpr, GROUP: tl.constexpr,
+    student, teacher, size, steepness, z_bits, FORM: tl.constexpr, LOSS: tl.constexpr,
+    TEACHER: tl.constexpr, CAPPED: tl.constexpr, LANES: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """Of each lane, with a = (z − max z) z_bits and b likewise of u: the maxima, Σ 2ᵃ, Σ 2ᵇ,
-    ahead = Σ 2ᵇ (b − a), of which KL(p‖q) is made, and back = Σ 2ᵃ (a − b), KL(q‖p)."""
+    ahead = Σ 2ᵇ (b − a), of which KL(p‖q) is made, and back = Σ 2ᵃ (a − b), of which KL(q‖p) is,
+    or Σ 2ᵇ b, of which H(p) is, where one of these is needed."""
     LN2: tl.constexpr = 0.6931471805599453
     # Finite to begin with: rows may start with −inf, and −inf − −inf is no number.
     z_top = tl.full((LANES,), -1e28, tl.float32)
@@ -332,10 +274,12 @@ def _scan(
             b_moved = (u_top - top) / LN2
             b_kept = tl.exp2(b_moved)
             u_top = top
-            if OBJECTIVE == "reverse_kd":
+            if FORM == 2:
                 back = _times(a_kept, back - z_sum * (b_moved - a_moved))
                 back += tl.sum(_times(tl.exp2(a), a - b), 1)
             b = tl.maximum(b, -1000.0)  # 2ᵇ is 0 either way, and 0 · −inf is no number
+            if LOSS == 4:
+                back = b_kept * (back + u_sum * b_moved) + tl.sum(tl.exp2(b) * b, 1)
             ahead = b_kept * (ahead + u_sum * (b_moved - a_moved))
             ahead += tl.sum(tl.exp2(b) * (b - a), 1)
             u_sum = b_kept * u_sum + tl.sum(tl.exp2(b), 1)
@@ -367,9 +311,9 @@ def _compare(
 
 
 def _differentiate(
-    student, teacher, size, label, steepness, z_bits, z_max, u_max, z_scale, u_scale, on_label,
-    lam, beta, compared, held, log_shift, weight, OBJECTIVE: tl.constexpr, CAPPED: tl.constexpr,
-    LANES: tl.constexpr, GROUP: tl.constexpr,
+    student, teacher, size, label, steepness, z_bits, z_max, u_max, z_scale, u_scale, share, beta,
+    reference, kl_weight, compared, held, log_shift, weight, FORM: tl.constexpr, LOSS: tl.constexpr,
+    TAUGHT: tl.constexpr, CAPPED: tl.constexpr, LANES: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """The gradient in place of the student's row, and its norm. Read from the row's end, or from
     its start where `_compare` went before."""
@@ -381,25 +325,23 @@ def _differentiate(
         start = tl.where(compared, index, last - index) * (LANES * GROUP)
         at = tile + start
         whole = start + LANES * GROUP <= size
-        z, u = _read(
-            student, teacher, at, size, whole, steepness, OBJECTIVE != "sft", CAPPED, "evict_first"
-        )
+        z, u = _read(student, teacher, at, size, whole, steepness, TAUGHT, CAPPED, "evict_first")
         a = (z - z_max) * z_bits
         b = (u - u_max) / LN2
         q = tl.exp2(a) * z_scale
-        if OBJECTIVE == "sft":
-            slope = q - tl.where(at == label, 1.0, 0.0)
-        elif OBJECTIVE == "reverse_kd":
-            slope = (1 - lam) * q - tl.where(at == label, on_label, 0.0)
-            slope += _times(lam * q, (a - b) * LN2 - log_shift)
+        if FORM == 2:
+            slope = reference * q - tl.where(at == label, reference, 0.0)
+            slope += _times(kl_weight * q, (a - b) * LN2 - log_shift)
         else:
-            target = tl.exp2(b) * u_scale + tl.where(at == label, on_label, 0.0)
+            target = tl.where(at == label, 1 - share, 0.0)
+            if TAUGHT:
+                target += tl.exp2(b) * u_scale
             slope = q - target
             if compared:
                 slope = q * (held - beta * _ratio(q, target, beta))
-            if OBJECTIVE == "skew_teacher":
-                on_reference = q - tl.where(at == label, 1.0, 0.0)
-                slope = (1 - lam) * on_reference + lam * slope
+                if LOSS == 3:
+                    on_reference = q - tl.where(at == label, 1.0, 0.0)
+                    slope = reference * on_reference + kl_weight * slope
         slope *= weight
         if CAPPED:
             slope *= (1 - z) * (1 + z)
