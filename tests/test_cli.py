@@ -301,6 +301,8 @@ def test_two_tokenizers_are_refused_before_anything_is_trained(distilled, tmp_pa
         "scoring.bootstrap_samples=20",
     )
     assert code == 0, err
+    (tmp_path / "both/gate").mkdir(parents=True)
+    (tmp_path / "both/gate/manifest.json").write_text("{}")  # earlier models fitted each other
     code, _, err = evokd(
         *("distil", "--teacher", tmp_path / "other/teacher/model", *common),
         *("--student", distilled[0] / "start/model", "-o", tmp_path / "both"),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from evokd.data.corpus import Corpus, Pair
+from evokd.data.prompts import load_prompt
 from evokd.recipe.file import check_recipe
-from evokd.rundir import write_json, write_text
-from evokd.study.results import _notes, _systems, assemble
+from evokd.rundir import Stage, write_json, write_text
+from evokd.study.context import Study, System
+from evokd.study.evaluation import translation_path
+from evokd.study.results import _notes, _systems, make_results
 from small_study import recipe
 
 SOURCES = [f"The train number {n} leaves at noon." for n in range(10)]
@@ -31,21 +34,24 @@ def decoded(**changes):
 def assembled(tmp_path):
     """A function that assembles the results of some systems with one test set, en-de."""
 
-    def make(outputs, facts=None, start=None, **changes):
+    def make(outputs, start=None, **changes):
         tree = recipe(directions=["en-de"], methods=["sft", "noevo"], **changes)
         made = check_recipe(tree)
         pairs = [Pair(s, r, "en", "de", "own") for s, r in zip(SOURCES, REFERENCES, strict=True)]
         corpus = Corpus([], [], {("own", "en-de"): pairs}, {"notes": ["one line was odd"]})
-        texts = {}
-        for (system, seed), lines in outputs.items():
-            path = tmp_path / f"own.en-de.{system}.{seed}.txt"
+        study = Study(made, tmp_path, load_prompt("compact"), lambda text: None)
+        study.__dict__["corpus"] = corpus
+        study.paths.results.unlink(missing_ok=True)  # of an earlier call in the same test
+        systems = []
+        for (name, seed), lines in outputs.items():
+            system = System(name, tmp_path / f"{name}.{seed}", "a system", name, seed)
+            path = translation_path(study, "own", "en-de", system)
             write_text(path, "".join(line + "\n" for line in lines))
             write_json(path.with_suffix(".json"), decoded())
-            texts["own", "en-de", system, seed] = path
-        known = {s if seed is None else f"{s}.seed{seed}": {} for s, seed in outputs}
-        said = []
-        found = assemble(made, corpus, texts, known | (facts or {}), start or {}, note=said.append)
-        return found
+            system.finish(0.0, {})
+            systems.append(system)
+        stage = Stage("corpus", tmp_path / "corpus", "a corpus")
+        return make_results(study, stage, systems, start or {}, [], {})
 
     return make
 
@@ -77,6 +83,7 @@ def test_scores_comparisons_gap_and_behaviour_are_there(assembled):
     assert (empty["teacher"], empty["sft"], empty["noevo"]) == (0, 5, 0)
     assert all(r["cut_off"] == 1 for r in found["behaviour"])
     assert {r["words_per_s"] for r in found["speed"]} == {100.0}
+    assert found["versions"]["device"] == "cpu"
 
 
 def test_examples_stand_beside_what_every_system_made_of_them(assembled):

@@ -174,7 +174,8 @@ def test_hashes_of_input_files_stand_in_the_corpus_manifest(tmp_path):
 
     from evokd.data.prompts import load_prompt
     from evokd.recipe.file import check_recipe
-    from evokd.study.stages import Study, make_corpus
+    from evokd.study.context import Study
+    from evokd.study.preparation import make_corpus
 
     train = write_moses(tmp_path, "train", sentences(20))
     test = write_moses(tmp_path, "test", sentences(3, start=500))
@@ -340,8 +341,7 @@ def test_students_learn_from_the_cache_without_the_teacher(finished, copied, tmp
     """One teacher's word for all seeds: its model isn't in memory, the students are the same."""
     from safetensors.torch import load_file
 
-    from evokd.study import context as workbench
-    from evokd.study import students
+    from evokd.study import models, students
 
     live = tmp_path / "live"
     shutil.copytree(copied, live)
@@ -350,7 +350,7 @@ def test_students_learn_from_the_cache_without_the_teacher(finished, copied, tmp
 
     def watched(study, *args):
         held.append("teacher" in vars(study))
-        return workbench.train_student(study, *args)
+        return models.train_student(study, *args)
 
     monkeypatch.setattr(students, "train_student", watched)
     code, _, err = evokd("run", finished[1], "-o", copied, HIDDEN, OTHER_GAMMA)

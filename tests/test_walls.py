@@ -140,7 +140,7 @@ def run_without_torch(script: str, *argv: object) -> str:
 
 
 def test_half_the_house_imports_where_torch_isnt_installed():
-    rooms = (*WITHOUT_TORCH, "study.stages", "study.teacher_cache", "study.run", "cli")
+    rooms = (*WITHOUT_TORCH, "study.models", "study.teacher_cache", "study.run", "cli")
     light = ["evokd." + name_of(path) for path in MODULES if name_of(path).startswith(rooms)]
     said = run_without_torch(
         "import importlib, sys\n"

@@ -1,4 +1,4 @@
-"""The run folder: where things are, atomic writes, and what is done.
+"""The run folder: atomic writes, what is done, and one run at a time.
 
 A stage writes its files and, last of all, a manifest. A manifest holds a fingerprint of everything
 that the stage depended on: if it is there and the fingerprint is the same, the stage is done.
@@ -50,6 +50,14 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def read_made_of(path: Path, key: str) -> dict[str, Any] | None:
+    """A JSON file under a fingerprint; None where it isn't there, damaged, or under another."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        tree = read_json(path)
+        return dict(tree) if tree["fingerprint"] == key else None
+    return None
+
+
 def fingerprint(*parts: Any) -> str:
     """A short hash of settings and of other fingerprints, the same on every machine."""
     text = json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str)
@@ -67,11 +75,11 @@ def hash_file(path: Path) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what a result depends on, as far as it is installed."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    installed = {"python": platform.python_version(), "platform": platform.platform()}
     for name in ("evokd", "torch", "transformers", "accelerate", "tokenizers", "sacrebleu"):
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            installed[name] = metadata.version(name)
+    return installed
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ class Stage:
 
     def is_done(self) -> bool:
         """Whether it finished under the same settings, on the same inputs."""
-        return _holds(self.folder / MANIFEST, self.fingerprint)
+        return bool(read_made_of(self.folder / MANIFEST, self.fingerprint))
 
     def facts(self) -> dict[str, Any]:
         """What the finished stage noted down."""
@@ -92,7 +100,7 @@ class Stage:
 
     def begin(self) -> bool:
         """Make the folder ready; true if an unfinished attempt under the same settings is there."""
-        resumable = _holds(self.folder / STARTED, self.fingerprint)
+        resumable = bool(read_made_of(self.folder / STARTED, self.fingerprint))
         self.folder.mkdir(parents=True, exist_ok=True)
         # First of all, or a kill in the middle leaves a manifest over half a folder.
         (self.folder / MANIFEST).unlink(missing_ok=True)
@@ -106,18 +114,16 @@ class Stage:
 
     def finish(self, wall_s: float, facts: dict[str, Any], **more: Any) -> None:
         """Write the manifest: from now on the stage is done."""
-        write_json(
-            self.folder / MANIFEST,
-            {
-                "stage": self.name,
-                "fingerprint": self.fingerprint,
-                "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                "wall_s": round(wall_s, 2),
-                "versions": versions(),
-                **more,
-                "facts": facts,
-            },
-        )
+        manifest = {
+            "stage": self.name,
+            "fingerprint": self.fingerprint,
+            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "wall_s": round(wall_s, 2),
+            "versions": versions(),
+            **more,
+            "facts": facts,
+        }
+        write_json(self.folder / MANIFEST, manifest)
 
 
 @contextlib.contextmanager
@@ -146,10 +152,3 @@ def _remove(paths: Iterable[Path]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _holds(path: Path, wanted: str) -> bool:
-    try:
-        return bool(read_json(path)["fingerprint"] == wanted)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False

@@ -1,149 +1,137 @@
-"""The stage that looks at systems beside their scores: other beams, likelihood, use as a draft."""
+"""The stage that measures systems beside their scores: other beams, likelihood, use as a draft."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from evokd.evaluate.comparison import SystemOutput, TestSet, score_all
-from evokd.recipe.judging import AnalysisSettings
-from evokd.rundir import Stage, fingerprint, hash_file, read_json, write_json
-from evokd.study.context import Study, System, load_system, progress_bar
-from evokd.study.stages import translate_tests, translation_path
+from evokd.evaluate.comparison import SystemOutput, score_all
+from evokd.rundir import fingerprint, hash_file, read_json, read_made_of, write_json
+from evokd.study.context import Study, System, progress_bar
+from evokd.study.evaluation import (
+    read_translations,
+    test_sets,
+    translate_tests,
+    translation_path,
+)
+from evokd.study.models import load_for_decoding
 
 Row = dict[str, Any]
 
 
-def analyse(study: Study, corpus: Stage, teacher: System, students: Sequence[System]) -> list[Row]:
+def analyse(study: Study, systems: Sequence[System]) -> list[Row]:
     """One row a system and seed: what the recipe's `analysis` asks for, and what is left of pruned
-    ones. Translations of the recipe's own beam size are there already."""
-    settings, rows = study.recipe.analysis, []
-    said: dict[tuple[str, str], Any] = {}
-    for system in (teacher, *students):
+    ones. Translations of the recipe's own beam size are there already.
+
+    Args:
+        systems: the teacher first.
+    """
+    settings, teacher, rows = study.recipe.analysis, systems[0], []
+    teacher_answers: dict[tuple[str, str], Any] = {}
+    has_pruned = any("nonzero_parameters" in system.facts() for system in systems)
+    for system in systems:
         row: Row = {"system": system.system, "seed": system.seed}
         for beam in settings.beams:
-            translate_tests(study, corpus, system, beam)
+            translate_tests(study, system, beam)
         if settings.beams:
-            row["beams"] = _scored(study, system)
+            row["beams"] = _beam_rows(study, system)
         if settings.likelihood or (settings.acceptance and system is not teacher):
-            row |= _looked_at(study, teacher, system, said)
-        facts = system.facts()
-        if any("nonzero_parameters" in one.facts() for one in students):
+            row |= _model_measures(study, teacher, system, teacher_answers)
+        if has_pruned:
+            facts = system.facts()
             row["nonzero_parameters"] = facts.get("nonzero_parameters", facts["parameters"])
         if len(row) > 2:
             rows.append(row)
     return rows
 
 
-def _scored(study: Study, system: System) -> list[Row]:
+def _beam_rows(study: Study, system: System) -> list[Row]:
     """Scores and speed at each further beam size."""
     metrics, rows = list(study.recipe.scoring.metrics), []
-    tests = [
-        TestSet(name, direction, [p.source for p in pairs], [[p.target for p in pairs]])
-        for (name, direction), pairs in study.corpus.tests.items()
-    ]
+    tests = test_sets(study.corpus)
     for beam in study.recipe.analysis.beams:
-        paths = {test.cell: _path(study, test.cell, system, beam) for test in tests}
-        outputs = [
-            SystemOutput(system.system, system.seed, *cell, _lines(path))
-            for cell, path in paths.items()
-        ]
-        scores = score_all(outputs, tests, metrics, teacher=None)
         for test in tests:
-            made = read_json(paths[test.cell].with_suffix(".json"))
+            path = translation_path(study, *test.cell, system, beam)
+            output = SystemOutput(system.system, system.seed, *test.cell, read_translations(path))
+            scores = score_all([output], [test], metrics, teacher=None)
             row = {"beam": beam, "test_set": test.name, "direction": test.direction}
-            own = {s["metric"]: s["score"] for s in scores if _cell_of(s) == test.cell}
-            rows.append(row | own | {"words_per_s": made["words_per_s"]})
+            row |= {score["metric"]: score["score"] for score in scores}
+            words_per_s = read_json(path.with_suffix(".json"))["words_per_s"]
+            rows.append(row | {"words_per_s": words_per_s})
     return rows
 
 
-def _looked_at(
-    study: Study, teacher: System, system: System, said: dict[tuple[str, str], Any]
+def _model_measures(
+    study: Study,
+    teacher: System,
+    system: System,
+    teacher_answers: dict[tuple[str, str], Any],
 ) -> Row:
     """What takes the model itself; kept in a file, as it takes time."""
-    settings = study.recipe.analysis
-    asked = settings.model_dump(include={"likelihood", "acceptance"})
-    paths = [
-        _path(study, cell, system, beam)
-        for cell in study.corpus.tests
-        for beam in (None, *settings.beams)
-    ]
-    mark = fingerprint(
+    settings, tests = study.recipe.analysis, study.corpus.tests
+    key = fingerprint(
         [teacher.fingerprint, system.fingerprint],
-        asked,
-        [hash_file(path) for path in paths],
-        [[pair.target for pair in pairs] for pairs in study.corpus.tests.values()],
+        settings.model_dump(include={"likelihood", "acceptance"}),
+        [
+            hash_file(translation_path(study, *cell, system, beam))
+            for cell in tests
+            for beam in (None, *settings.beams)
+        ],
+        [[pair.target for pair in pairs] for pairs in tests.values()],
         study.recipe.decoding.model_dump(),
     )
-    path = study.folder / "analysis" / f"{system.label}.json"
-    if path.exists() and read_json(path).get("fingerprint") == mark:
-        return dict(read_json(path)["found"])
-    translator = (
-        study.teacher if system.system == "teacher" else load_system(study, system, serving=True)
-    )
-    found: Row = {}
+    path = study.paths.analysis / f"{system.label}.json"
+    saved = read_made_of(path, key)
+    if saved:
+        return dict(saved["found"])
+    translator = load_for_decoding(study, system)
+    measures: Row = {}
     if settings.likelihood:
-        found |= _likelihood(study, system, translator, settings)
+        measures |= _likelihood(study, system, translator)
     if settings.acceptance and system is not teacher:
-        found |= _acceptance(study, system, translator, said)
-    write_json(path, {"fingerprint": mark, "found": found})
-    return found
+        measures |= _acceptance(study, system, translator, teacher_answers)
+    write_json(path, {"fingerprint": key, "found": measures})
+    return measures
 
 
-def _likelihood(
-    study: Study, system: System, translator: Any, settings: AnalysisSettings
-) -> Mapping[str, Any]:
+def _likelihood(study: Study, system: System, translator: Any) -> Row:
     from evokd.translate.likelihood import likelihood_facts
 
+    beams = (None, *study.recipe.analysis.beams)
     pairs: dict[str, list[Any]] = {}
     outputs: dict[str, list[list[str]]] = {}
-    for (test_set, direction), own in study.corpus.tests.items():
-        pairs.setdefault(direction, []).extend(own)
-        for number, beam in enumerate((None, *settings.beams)):
-            made = outputs.setdefault(direction, [[] for _ in (None, *settings.beams)])
-            made[number] += _lines(_path(study, (test_set, direction), system, beam))
+    for (test_set, direction), of_test in study.corpus.tests.items():
+        pairs.setdefault(direction, []).extend(of_test)
+        of_beams = outputs.setdefault(direction, [[] for _ in beams])
+        for lines, beam in zip(of_beams, beams, strict=True):
+            lines += read_translations(translation_path(study, test_set, direction, system, beam))
     show = progress_bar(f"likelihood {system.label}")
-    found = likelihood_facts(translator, pairs, outputs, progress=show)
-    mass = found["mode_mass"]
-    return {"perplexity": found["perplexity"], "mode_mass": None if mass is None else mass / 100}
+    facts = likelihood_facts(translator, pairs, outputs, progress=show)
+    mass = facts["mode_mass"]
+    return {"perplexity": facts["perplexity"], "mode_mass": None if mass is None else mass / 100}
 
 
 def _acceptance(
-    study: Study, system: System, translator: Any, said: dict[tuple[str, str], Any]
-) -> Mapping[str, Any]:
+    study: Study, system: System, translator: Any, teacher_answers: dict[tuple[str, str], Any]
+) -> Row:
     """Over all test sets and directions together; the teacher's answers are made once."""
     from evokd.translate.speculative import acceptance, greedy_answers
 
     decoding = study.recipe.decoding
     totals = {"accepted": 0, "drafted": 0, "tokens": 0, "teacher_passes": 0}
     show = progress_bar(f"draft {system.label}")
-    for number, ((test_set, direction), pairs) in enumerate(study.corpus.tests.items(), start=1):
-        source, target = direction.split("-")
-        sources = [pair.source for pair in pairs]
-        if (test_set, direction) not in said:
-            said[test_set, direction] = greedy_answers(
-                study.teacher, sources, source, target, decoding
-            )
-        answers = said[test_set, direction]
-        found = acceptance(
-            study.teacher, translator, sources, source, target, decoding, said=answers
+    for number, (cell, pairs) in enumerate(study.corpus.tests.items(), start=1):
+        source, target = cell[1].split("-")
+        lines = [pair.source for pair in pairs]
+        if cell not in teacher_answers:
+            teacher_answers[cell] = greedy_answers(study.teacher, lines, source, target, decoding)
+        answers = teacher_answers[cell]
+        counts = acceptance(
+            study.teacher, translator, lines, source, target, decoding, said=answers
         )
-        totals = {key: count + found[key] for key, count in totals.items()}
+        totals = {name: count + counts[name] for name, count in totals.items()}
         show(number, len(study.corpus.tests))
     return {
         "acceptance": totals["accepted"] / totals["drafted"] if totals["drafted"] else None,
         "tokens_per_pass": totals["tokens"] / max(1, totals["teacher_passes"]),
     }
-
-
-def _path(study: Study, cell: tuple[str, str], system: System, beam: int | None) -> Path:
-    return translation_path(study.folder, *cell, system, beam)
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").split("\n")[:-1]
-
-
-def _cell_of(row: Row) -> tuple[str, str]:
-    return row["test_set"], row["direction"]

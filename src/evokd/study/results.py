@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
-from evokd import rundir
 from evokd.data.corpus import Corpus
 from evokd.evaluate.comparison import (
     SystemOutput,
@@ -20,68 +18,90 @@ from evokd.evaluate.comparison import (
     summarise,
 )
 from evokd.recipe.recipe import Recipe
+from evokd.rundir import (
+    Stage,
+    fingerprint,
+    hash_file,
+    read_json,
+    read_made_of,
+    versions,
+    write_json,
+)
+from evokd.study.context import Study, System
+from evokd.study.evaluation import read_translations, test_sets, translation_path
 
 FEW_SEGMENTS = 100
 """Test sets with fewer get a caution."""
-Key = tuple[str, str, str, int | None]
-"""Test set, direction, system, seed."""
+SYSTEM_FACTS = (
+    *("parameters", "kept_step", "tokens_per_s"),
+    *("hard_share_start", "hard_share_end", "noevo_loss_end", "valid_difficulty"),
+)
 
 
-def assemble(
-    recipe: Recipe,
-    corpus: Corpus,
-    translations: Mapping[Key, Path],
-    facts: Mapping[str, dict[str, Any]],
-    start: dict[str, Any],
-    analysis: Sequence[dict[str, Any]] = (),
-    written: Mapping[str, dict[str, Any]] | None = None,
-    note: Callable[[str], None] = print,
+def make_results(
+    study: Study,
+    corpus: Stage,
+    systems: Sequence[System],
+    init_facts: Mapping[str, Any],
+    analysis: Sequence[Mapping[str, Any]],
+    teacher_text: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Score, compare and describe the systems of a study.
+    """Scores, comparisons and everything else that the report shows, in results.json.
 
     Args:
-        translations: the file of each system's output on each test set and direction.
-        facts: what each system's stage noted down, by label (system, or system.seedN).
-        start: what is known of the students' common start.
+        init_facts: what is known of the students' common start.
         analysis: what was measured of systems beside their scores, a row each.
-        written: what is known of each kind of the teacher's text.
+        teacher_text: what is known of the text that the teacher wrote, by kind.
     """
-    tests = [
-        TestSet(name, direction, [p.source for p in pairs], [[p.target for p in pairs]])
-        for (name, direction), pairs in corpus.tests.items()
-    ]
+    recipe, log = study.recipe, study.log
+    paths = {
+        (*cell, system.system, system.seed): translation_path(study, *cell, system)
+        for cell in study.corpus.tests
+        for system in systems
+    }
+    key = fingerprint(
+        recipe.name,
+        recipe.scoring.model_dump(),
+        recipe.report.model_dump(),
+        corpus.fingerprint,
+        [(*output, hash_file(path)) for output, path in paths.items()],
+        [(system.label, system.fingerprint) for system in systems],
+        analysis,
+        teacher_text,
+    )
+    saved = read_made_of(study.paths.results, key)
+    if saved:
+        return saved
+    tests = test_sets(study.corpus)
     outputs, speed = [], []
-    for (name, direction, system, seed), path in translations.items():
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-        decoded = rundir.read_json(path.with_suffix(".json"))
-        cut = set(decoded["cut_off"])
-        flags = [number in cut for number in range(1, len(lines) + 1)]
+    for (name, direction, system, seed), path in paths.items():
+        lines, decoding = read_translations(path), read_json(path.with_suffix(".json"))
+        cut_off = set(decoding["cut_off"])
+        flags = [number in cut_off for number in range(1, len(lines) + 1)]
         outputs.append(SystemOutput(system, seed, name, direction, lines, flags))
-        where = {"system": system, "seed": seed, "test_set": name, "direction": direction}
+        output = {"system": system, "seed": seed, "test_set": name, "direction": direction}
         shown = ("words_per_s", "seconds", "batch_size", "beam", "dtype", "device")
-        speed.append(where | {key: decoded[key] for key in shown})
-    metrics = list(recipe.scoring.metrics)
+        speed.append(output | {name: decoding[name] for name in shown})
+    metrics, samples = list(recipe.scoring.metrics), recipe.scoring.bootstrap_samples
     baseline = recipe.baseline()
-    note("scoring …")
+    log("scoring …")
     scores = score_all(outputs, tests, metrics)
-    note(
-        f"comparing with {baseline}: paired bootstrap, {recipe.scoring.bootstrap_samples} samples …"
-    )
-    comparisons = compare_all(
-        outputs, tests, baseline, metrics, n_samples=recipe.scoring.bootstrap_samples
-    )
-    names = list(recipe.students())
+    log(f"comparing with {baseline}: paired bootstrap, {samples} samples …")
+    comparisons = compare_all(outputs, tests, baseline, metrics, n_samples=samples)
     student = next((m.name for m in recipe.methods if m.kind() == "sft"), None)
-    return {
-        "evokd": rundir.versions().get("evokd", ""),
+    facts = {system.label: system.facts() for system in systems}
+    devices = sorted({row["device"] for row in speed})
+    results = {
+        "fingerprint": key,
+        "evokd": versions().get("evokd", ""),
         "name": recipe.name,
         "title": recipe.report.title or f"{recipe.name}: teacher and students",
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "directions": list(recipe.directions),
         "baseline": baseline,
         "seeds": list(recipe.seeds),
-        "methods": names,
-        "start": start,
+        "methods": list(recipe.students()),
+        "start": dict(init_facts),
         "systems": _systems(recipe, facts),
         "scores": scores,
         "comparisons": comparisons,
@@ -91,11 +111,13 @@ def assemble(
         "speed": speed,
         "analysis": list(analysis),
         "examples": _examples(recipe, tests, outputs),
-        "cleaning": corpus.report,
-        "teacher_text": dict(written or {}),
-        "versions": rundir.versions() | _machine(facts),
-        "notes": _notes(recipe, corpus, start, facts),
+        "cleaning": study.corpus.report,
+        "teacher_text": dict(teacher_text),
+        "versions": versions() | {"cpu_count": os.cpu_count(), "device": ", ".join(devices)},
+        "notes": _notes(recipe, study.corpus, init_facts, facts),
     }
+    write_json(study.paths.results, results)
+    return results
 
 
 def _systems(recipe: Recipe, facts: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -116,14 +138,9 @@ def _systems(recipe: Recipe, facts: Mapping[str, dict[str, Any]]) -> list[dict[s
 def _system(
     name: str, seed: int | None, objective: str, settings: dict[str, Any], facts: dict[str, Any]
 ) -> dict[str, Any]:
-    known = {
-        "train_seconds": facts.get("train_seconds"),
-        "train_steps": facts.get("steps"),
-        **{k: facts.get(k) for k in ("parameters", "kept_step", "tokens_per_s")},
-        **{k: facts.get(k) for k in ("hard_share_start", "hard_share_end", "noevo_loss_end")},
-        "valid_difficulty": facts.get("valid_difficulty"),
-    }
-    return {"system": name, "seed": seed, "objective": objective, "settings": settings, **known}
+    row = {"system": name, "seed": seed, "objective": objective, "settings": settings}
+    row |= {"train_seconds": facts.get("train_seconds"), "train_steps": facts.get("steps")}
+    return row | {key: facts.get(key) for key in SYSTEM_FACTS}
 
 
 def _examples(
@@ -133,7 +150,7 @@ def _examples(
     per_test = -(-recipe.report.examples // max(1, len(tests)))
     rows = []
     for test in tests:
-        made = {
+        translations = {
             o.system: o.hypotheses
             for o in outputs
             if o.cell == (test.name, test.direction) and o.seed in (None, recipe.seeds[0])
@@ -148,19 +165,14 @@ def _examples(
                     "line": line + 1,
                     "source": sources[line],
                     "reference": test.references[0][line],
-                    "translations": {system: lines[line] for system, lines in made.items()},
+                    "translations": {system: lines[line] for system, lines in translations.items()},
                 }
             )
     return rows
 
 
-def _machine(facts: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    devices = {found["device"] for found in facts.values() if "device" in found}
-    return {"cpu_count": os.cpu_count(), "device": ", ".join(sorted(devices)) or None}
-
-
 def _notes(
-    recipe: Recipe, corpus: Corpus, start: dict[str, Any], facts: Mapping[str, dict[str, Any]]
+    recipe: Recipe, corpus: Corpus, start: Mapping[str, Any], facts: Mapping[str, dict[str, Any]]
 ) -> list[str]:
     notes = list(corpus.report.get("notes", []))
     if "teacher_nll" in start and start["teacher_nll"] >= start["student_nll"]:
@@ -175,10 +187,10 @@ def _notes(
                 "say little, whatever their p-values."
             )
     damped = {m.name for m in recipe.methods if m.objective == "self_evolution"}
-    for label, found in facts.items():
-        if found.get("hard_share_end", 0) > 0.5 and label.rpartition(".seed")[0] in damped:
+    for label, own in facts.items():
+        if own.get("hard_share_end", 0) > 0.5 and label.rpartition(".seed")[0] in damped:
             notes.append(
-                f"{label}: {found['hard_share_end']:.0%} of the tokens were still hard at the end; "
+                f"{label}: {own['hard_share_end']:.0%} of the tokens were still hard at the end; "
                 "the method damps the gradient of hard tokens, so it learned from few."
             )
     if len(recipe.seeds) == 1:

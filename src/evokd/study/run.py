@@ -1,6 +1,6 @@
 """A whole study on one page: the stages in order.
 
-    corpus → tokenizer → teacher → start → teacher's text → cache → students → pruned students
+    corpus → tokenizer → teacher → init → teacher's text → cache → students → pruned students
     → translations → analysis → results → report
 
 Each stage fills a folder of the run and writes its manifest last. Its fingerprint covers the
@@ -10,63 +10,68 @@ done, and a changed setting redoes what depends on it and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from evokd.data.prompts import load_prompt
 from evokd.recipe.file import dump_recipe
 from evokd.recipe.recipe import Recipe
+from evokd.report.page import build_report
 from evokd.rundir import Stage, locked, write_text
-from evokd.study import analysis, stages, students, teacher_cache, teacher_translations
-from evokd.study.context import Study, System
+from evokd.study import (
+    analysis,
+    evaluation,
+    models,
+    preparation,
+    students,
+    teacher_cache,
+    teacher_translations,
+)
+from evokd.study.context import Study
+from evokd.study.results import make_results
 
 
-def run(recipe: Recipe, folder: Path, note: Callable[[str], None] = print) -> dict[str, Any]:
+def run(recipe: Recipe, folder: Path, log: Callable[[str], None] = print) -> dict[str, Any]:
     """Run a study into a folder, from wherever it stands, and return its results.
 
     Raises:
         InputError: something about the recipe, the files or the models doesn't fit.
     """
-    prompt = load_prompt(recipe.prompt)
+    study = Study(recipe, folder, load_prompt(recipe.prompt), log)
     with locked(folder):
-        study = Study(recipe, folder, prompt, note)
-
-        corpus = stages.make_corpus(study)
-        # Not before: a recipe that names a missing file leaves the folder as it was.
-        _keep_recipe(recipe, folder, note)
-        tokenizer = stages.make_tokenizer(study, corpus)
-        stages.check_tokenizers(study)
-        stages.check_cut(study, tokenizer)
-        teacher = stages.make_teacher(study, corpus, tokenizer)
-        start = stages.make_start(study, corpus, tokenizer, teacher)
-        stages.check_teacher(study, corpus, teacher, start)
-        texts = _write_texts(study, corpus, teacher, recipe.texts())
-        wanted = students.wanted_students(study, corpus, teacher, start, texts)
-        if recipe.teacher.signal != "live" and not all(one.stage.is_done() for one in wanted):
-            cached = teacher_cache.make_cache(study, corpus, teacher)
-            teacher_cache.check_cache(study, cached, start)
-            study.release_teacher()  # students are trained without it
-        made = [students.make(study, one) for one in wanted]
-        for system in (teacher, *made):
-            stages.translate_tests(study, corpus, system)
-        measured = analysis.analyse(study, corpus, teacher, made)
-        told: dict[str, dict[str, Any]] = {
-            kind: teacher_translations.told(study, kind) for kind in recipe.texts()
+        corpus = preparation.make_corpus(study)
+        _save_recipe(study)
+        tokenizer = preparation.make_tokenizer(study)
+        teacher = models.make_teacher(study, tokenizer)
+        init = models.make_init(study, tokenizer, teacher)
+        init_facts = init.facts() | models.sanity_check(study, teacher, init)
+        texts: dict[str, Stage] = {
+            kind: teacher_translations.make_teacher_text(study, teacher, kind)
+            for kind in recipe.texts()
         }
-        found = stages.make_results(study, corpus, teacher, start, made, measured, told)
-        stages.make_report(study)
-    return found
+        specs = students.student_specs(study, teacher, init, texts)
+        if recipe.teacher.signal != "live" and not all(spec.stage.is_done() for spec in specs):
+            signal_cache = teacher_cache.make_cache(study, teacher)
+            teacher_cache.check_cache(study, signal_cache, init)
+            study.release_teacher()  # students are trained without it
+        systems = [teacher, *(students.make_student(study, spec) for spec in specs)]
+        for system in systems:
+            evaluation.translate_tests(study, system)
+        rows = analysis.analyse(study, systems)
+        summaries = {kind: teacher_translations.summary(stage) for kind, stage in texts.items()}
+        results = make_results(study, corpus, systems, init_facts, rows, summaries)
+        build_report(folder)
+    return results
 
 
 def cache(
-    recipe: Recipe, folder: Path, note: Callable[[str], None] = print
+    recipe: Recipe, folder: Path, log: Callable[[str], None] = print
 ) -> tuple[Path, dict[str, Any]]:
-    """Make the teacher of a study and write down what it says of all training text.
+    """Make the teacher of a study and write down its signal for all training text.
 
-    What is there is checked to the last byte, and made again where it is damaged. Where methods ask
-    for the teacher's word on text that it writes itself, it writes that first.
+    What is there is checked to the last byte, and made again where it is damaged. Where methods
+    need the signal for text that the teacher writes itself, it writes that first.
 
     Returns:
         The cache's folder, and how much it holds.
@@ -75,44 +80,32 @@ def cache(
         InputError: something about the recipe, the files or the models doesn't fit.
     """
     if recipe.teacher.signal == "live":
-        note(
+        log(
             "cache: the recipe's teacher.signal is live; hidden states are written, which are exact"
         )
         teacher_settings = recipe.teacher.model_copy(update={"signal": "hidden"})
         recipe = recipe.model_copy(update={"teacher": teacher_settings})
-    prompt = load_prompt(recipe.prompt)
+    study = Study(recipe, folder, load_prompt(recipe.prompt), log)
     with locked(folder):
-        study = Study(recipe, folder, prompt, note)
-        corpus = stages.make_corpus(study)
-        _keep_recipe(recipe, folder, note)
-        tokenizer = stages.make_tokenizer(study, corpus)
-        stages.check_tokenizers(study)
-        stages.check_cut(study, tokenizer)
-        teacher = stages.make_teacher(study, corpus, tokenizer)
-        if study.has_smaller_vocabulary():  # whose tokens are known when there is a student
-            stages.make_start(study, corpus, tokenizer, teacher)
-        taught = teacher_cache.taught_texts(recipe)
-        _write_texts(study, corpus, teacher, [kind for kind in recipe.texts() if kind in taught])
-        made = teacher_cache.make_cache(study, corpus, teacher, check=True)
-    return made.folder, made.facts()
+        preparation.make_corpus(study)
+        _save_recipe(study)
+        tokenizer = preparation.make_tokenizer(study)
+        teacher = models.make_teacher(study, tokenizer)
+        if study.prunes_vocabulary():  # which tokens are kept is known when there is a student
+            models.make_init(study, tokenizer, teacher)
+        for kind in recipe.texts():
+            if kind in teacher_cache.cached_texts(recipe):
+                teacher_translations.make_teacher_text(study, teacher, kind)
+        stage = teacher_cache.make_cache(study, teacher, check=True)
+    return stage.folder, stage.facts()
 
 
-def _write_texts(
-    study: Study, corpus: Stage, teacher: System, kinds: Sequence[teacher_translations.Kind]
-) -> dict[str, Stage]:
-    """What the teacher writes, by kind; from then on the study knows its pairs."""
-    texts: dict[str, Stage] = {}
-    for kind in kinds:
-        texts[kind] = teacher_translations.make_teacher_text(study, corpus, teacher, kind)
-        study.written[kind] = partial(teacher_translations.teacher_pairs, study, kind)
-    return texts
-
-
-def _keep_recipe(recipe: Recipe, folder: Path, note: Callable[[str], None]) -> None:
-    path, text = folder / "recipe.yaml", dump_recipe(recipe)
+def _save_recipe(study: Study) -> None:
+    """After the corpus is made: a recipe that names a missing file leaves the folder as it was."""
+    path, text = study.paths.recipe, dump_recipe(study.recipe)
     if path.exists() and path.read_text(encoding="utf-8") != text:
-        note(
-            f"the recipe isn't the one of the last run in {folder}: what depends on the settings "
-            "that changed is made again, the rest is kept"
+        study.log(
+            f"the recipe isn't the one of the last run in {study.folder}: what depends on the "
+            "settings that changed is made again, the rest is kept"
         )
     write_text(path, text)

@@ -1,31 +1,28 @@
-"""The stages that make students: each method and seed, and what is pruned of them."""
+"""The students: each method and seed, and what is pruned of them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from evokd.recipe.methods import RENAMED, MethodSettings
-from evokd.recipe.objectives import BETA_RULES
+from evokd.recipe.objectives import BETA_RULES, PRESETS
+from evokd.recipe.recipe import Recipe
 from evokd.recipe.training import TrainingSettings, pruned_name
 from evokd.rundir import Stage, fingerprint, write_json
-from evokd.study.context import (
-    Study,
-    System,
-    Teaching,
-    close,
+from evokd.study.context import Study, System, TeacherSource, training_key
+from evokd.study.models import (
     diagnose_student,
-    is_done,
-    learned,
-    load_system,
-    text_of,
+    finish_stage,
+    load_for_training,
     train_student,
 )
 
 
 @dataclass(frozen=True)
-class Wanted:
+class StudentSpec:
     """A student to be, or one that is there already."""
 
     stage: System
@@ -36,140 +33,105 @@ class Wanted:
     """Share of the origin's weights that are pruned first."""
 
 
-def wanted_students(
-    study: Study, corpus: Stage, teacher: System, start: System, texts: Mapping[str, Stage]
-) -> list[Wanted]:
+def student_training(recipe: Recipe, name: str) -> TrainingSettings:
+    """How a student is trained or, if it was pruned, trained again."""
+    method = recipe.students()[name]
+    pruned = [] if name == method.name else [recipe.pruning.training]
+    return recipe.training_of(recipe.student.training, method.training, *pruned)
+
+
+def student_specs(
+    study: Study, teacher: System, init: System, texts: Mapping[str, Stage]
+) -> list[StudentSpec]:
     """All students of a study, in the order in which they can be made.
 
     Args:
-        texts: what the teacher wrote, by kind.
+        texts: the stages in which the teacher wrote training text, by kind.
     """
-    recipe, wanted = study.recipe, []
+    recipe, specs = study.recipe, []
     for seed in recipe.seeds:
-        made: dict[str, System] = {}
+        systems: dict[str, System] = {}
         for method in recipe.methods:
-            origin = start if method.start is None else made[method.start]
-            stage = _student_stage(study, corpus, teacher, origin, method, seed, texts)
-            made[method.name] = stage
-            wanted.append(Wanted(stage, origin, method))
-        for name in recipe.pruning.methods:
-            method = recipe.method(name)
-            wanted += [
-                Wanted(_pruned_stage(study, made[name], method, level), made[name], method, level)
-                for level in recipe.pruning.levels
+            origin = init if method.start is None else systems[method.start]
+            settings = method.model_dump(
+                mode="json", exclude={"name", "start", "training"}, exclude_defaults=True
+            )
+            for (field, old), new in RENAMED.items():  # a new name alone makes no other student
+                if settings.get(field) == new:
+                    settings[field] = old
+            key = [
+                study.text_hashes(),
+                [teacher.fingerprint, origin.fingerprint],
+                settings,
+                training_key(student_training(recipe, method.name)),
+                seed,
+                *_micro_batches(recipe, method.name),
+                *([] if method.text == "reference" else [texts[method.text].fingerprint]),
+                *_approximation(recipe, method),
             ]
-    return wanted
+            systems[method.name] = _system(study, method.name, seed, key)
+            specs.append(StudentSpec(systems[method.name], origin, method))
+        for name in recipe.pruning.methods:
+            for level in recipe.pruning.levels:
+                pruned = pruned_name(name, level)
+                training = training_key(student_training(recipe, pruned))
+                key = [systems[name].fingerprint, level, training, *_micro_batches(recipe, pruned)]
+                system = _system(study, pruned, seed, key)
+                specs.append(StudentSpec(system, systems[name], recipe.method(name), level))
+    return specs
 
 
-def make(study: Study, wanted: Wanted) -> System:
+def make_student(study: Study, spec: StudentSpec) -> System:
     """Train a student from where it starts, and keep it."""
-    stage, method = wanted.stage, wanted.method
-    if is_done(study, stage):
+    stage, method = spec.stage, spec.method
+    if study.is_done(stage):
         return stage
-    from evokd.distil.train.run import finish
-    from evokd.models.loading import describe, save_translator
     from evokd.models.magnitude_pruning import prune_model, pruned_facts
 
-    assert stage.seed is not None
     began = time.perf_counter()
     stage.begin()
-    student = load_system(study, wanted.origin)
-    training, masks = _training_of(study, method), None
-    if wanted.level is not None:
+    student, masks = load_for_training(study, spec.origin), None
+    if spec.level is not None:
         # After a kill the same ones: they are read off the same student.
-        masks = prune_model(student.model, wanted.level)
-        training = _retraining_of(study, method)
-    teaching = _teaching_of(study, method)
-    facts = train_student(study, stage, student, training, method, stage.seed, teaching, masks)
-    facts["teacher_signal"] = "none" if teaching is None else teaching.words
+        masks = prune_model(student.model, spec.level)
+    source = _source_for(study, method)
+    training = student_training(study.recipe, stage.system)
+    facts = train_student(study, stage, student, training, method, source, masks)
+    facts["teacher_signal"] = "none" if source is None else source.description
     if masks is not None:
         facts |= pruned_facts(student.model, masks)
     if study.corpus.valid:
-        found = diagnose_student(study, student, method, study.teaching)
-        write_json(stage.folder / "diagnostics.json", found)
-        facts["valid_difficulty"] = found["mean_difficulty"]
-    save_translator(student.model, student.tokenizer, study.prompt, stage.folder / "model")
-    close(study, stage, began, facts | describe(student.model), stage.seed)
-    finish(stage.folder)
+        diagnostics = diagnose_student(study, student, method, study.teacher_source)
+        write_json(stage.folder / "diagnostics.json", diagnostics)
+        facts["valid_difficulty"] = diagnostics["mean_difficulty"]
+    finish_stage(study, stage, student, began, facts)
     return stage
 
 
-def _student_stage(
-    study: Study,
-    corpus: Stage,
-    teacher: System,
-    origin: System,
-    method: MethodSettings,
-    seed: int,
-    texts: Mapping[str, Stage],
-) -> System:
-    settings = method.model_dump(
-        mode="json", exclude={"name", "start", "training"}, exclude_defaults=True
-    )
-    for (key, old), new in RENAMED.items():  # a new name alone makes no other student
-        if settings.get(key) == new:
-            settings[key] = old
-    return System(
-        f"student {method.name}, seed {seed}",
-        study.folder / "students" / f"{method.name}.seed{seed}",
-        fingerprint(
-            text_of(corpus),
-            [s.fingerprint for s in (teacher, origin)],
-            settings,
-            learned(_training_of(study, method)),
-            seed,
-            *_parts_of_batches(method, _training_of(study, method)),
-            *([] if method.text == "reference" else [texts[method.text].fingerprint]),
-            *_approximation(study, method),
-        ),
-        method.name,
-        seed,
-    )
+def _system(study: Study, name: str, seed: int, key: list[Any]) -> System:
+    folder = study.paths.students / f"{name}.seed{seed}"
+    return System(f"student {name}, seed {seed}", folder, fingerprint(*key), name, seed)
 
 
-def _pruned_stage(study: Study, student: System, method: MethodSettings, level: float) -> System:
-    name = pruned_name(method.name, level)
-    return System(
-        f"student {name}, seed {student.seed}",
-        study.folder / "students" / f"{name}.seed{student.seed}",
-        fingerprint(
-            student.fingerprint,
-            level,
-            learned(_retraining_of(study, method)),
-            *_parts_of_batches(method, _retraining_of(study, method)),
-        ),
-        name,
-        student.seed,
-    )
-
-
-def _teaching_of(study: Study, method: MethodSettings) -> Teaching | None:
+def _source_for(study: Study, method: MethodSettings) -> TeacherSource | None:
     """A cache knows nothing of text made on the fly, nor of text that only NLL is trained on."""
     if method.on_policy is not None:
-        return study.live_teaching()
-    if method.kind() in ("seq_kd", "seq_inter") and study.recipe.teacher.signal != "live":
+        return study.live_teacher_source()
+    if method.kind() in PRESETS and study.recipe.teacher.signal != "live":
         return None
-    return study.teaching
+    return study.teacher_source
 
 
-def _training_of(study: Study, method: MethodSettings) -> TrainingSettings:
-    return study.recipe.training_of(study.recipe.student.training, method.training)
-
-
-def _retraining_of(study: Study, method: MethodSettings) -> TrainingSettings:
-    recipe = study.recipe
-    return recipe.training_of(recipe.student.training, method.training, recipe.pruning.training)
-
-
-def _parts_of_batches(method: MethodSettings, training: TrainingSettings) -> list[int]:
+def _micro_batches(recipe: Recipe, name: str) -> list[int]:
     """The size of micro-batches where it changes a student: some objectives choose among the tokens
     of each, the network that predicts β learns from one."""
+    method, size = recipe.students()[name], student_training(recipe, name).micro_batch_size
     ranks = method.ranks_each_batch() or method.spec.ranked_by
     matters = ranks or (isinstance(method.beta, str) and method.beta in BETA_RULES)
-    return [training.micro_batch_size] if matters and training.micro_batch_size else []
+    return [size] if matters and size else []
 
 
-def _approximation(study: Study, method: MethodSettings) -> list[str]:
+def _approximation(recipe: Recipe, method: MethodSettings) -> list[str]:
     """What of the teacher's signal changes a student: hidden states are as good as the teacher."""
-    teacher = study.recipe.teacher
+    teacher = recipe.teacher
     return [f"top{teacher.top_k}"] if teacher.signal == "topk" and method.spec.needs_teacher else []

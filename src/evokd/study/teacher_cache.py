@@ -1,34 +1,26 @@
-"""The stage that runs the teacher once for all students, and looks at what that costs."""
+"""The stage that runs the teacher once for all students, and measures what that costs."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from evokd.recipe.methods import MethodSettings
+from evokd.recipe.objectives import PRESETS
 from evokd.recipe.recipe import Recipe
 from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file
-from evokd.study.context import (
-    Study,
-    System,
-    cache_folder,
-    diagnosed_pairs,
-    identity_of_teacher,
-    is_done,
-    load_system,
-    shared_vocabulary_of,
-    text_of,
-)
+from evokd.study.context import Study, System, TrainingText
+from evokd.study.models import diagnosed_pairs, load_for_training
+from evokd.study.students import student_training
 
-Text = Literal["reference", "teacher", "nearest"]
 LARGE_ERROR = 0.05
 """Mean error of d, as a share of the mean d, above which a top-k cache isn't called a good one."""
 
 
-def make_cache(study: Study, corpus: Stage, teacher: System, check: bool = False) -> Stage:
-    """What the teacher says of all training and validation pairs, in files.
+def make_cache(study: Study, teacher: System, check: bool = False) -> Stage:
+    """The teacher's signal for all training and validation pairs, in files.
 
     A cache that was cut off, or that lacks pairs, is gone on with. One of another teacher,
     tokenizer or prompt is made anew.
@@ -36,82 +28,93 @@ def make_cache(study: Study, corpus: Stage, teacher: System, check: bool = False
     Args:
         check: read all of a finished cache, and make what is damaged again.
     """
-    settings, longest = study.recipe.teacher, _longest(study)
+    settings, folder = study.recipe.teacher, study.cache_folder()
     stage = Stage(
-        f"cache {cache_folder(study).name}",
-        cache_folder(study),
+        f"cache {folder.name}",
+        folder,
         fingerprint(
-            text_of(corpus),
+            study.text_hashes(),
             teacher.fingerprint,
             vars(study.prompt),
-            longest,
+            _max_length(study),
             *_beside_references(study),
         ),
     )
-    from evokd.distil.teacher.cache_reader import INDEX
+    from evokd.distil.teacher.cache_reader import INDEX, read_index, what_changed
     from evokd.distil.teacher.precompute import cache_spec, write_cache
 
-    done = is_done(study, stage)
-    if done and not (check and _mend(study, stage.folder, thorough=True)):
+    done = study.is_done(stage)
+    if done and not (check and _drop_damaged(study, folder, thorough=True)):
         return stage
     began = time.perf_counter()
     model = study.teacher.model
     spec = cache_spec(model, "topk" if settings.signal == "topk" else "hidden", settings.top_k)
-    identity = identity_of_teacher(study)
-    if (stage.folder / INDEX).exists():
-        _remove_stale(study, stage.folder, spec, identity)
-    if not done and (stage.folder / INDEX).exists():
-        _mend(study, stage.folder, thorough=False)
-    (stage.folder / MANIFEST).unlink(missing_ok=True)
-    facts = write_cache(
-        stage.folder, model, _pairs_to_read(study, longest), spec, identity, log=study.note
-    )
+    identity = study.teacher_identity()
+    if (folder / INDEX).exists():
+        changed = what_changed(read_index(folder), spec, identity)
+        if changed:
+            study.log(
+                f"cache: stale, {' and '.join(changed)} changed since it was written; made anew"
+            )
+            shutil.rmtree(folder)
+        elif not done:
+            _drop_damaged(study, folder, thorough=False)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    facts = write_cache(folder, model, _data_sets(study), spec, identity, log=study.log)
     stage.finish(time.perf_counter() - began, facts)
-    study.note(f"{stage.name}: {size_in_words(facts)}")
+    study.log(f"{stage.name}: {describe_size(facts)}")
     return stage
 
 
-def check_cache(study: Study, cache: Stage, start: System) -> Stage | None:
+def check_cache(study: Study, cache: Stage, init: System) -> None:
     """How far a top-k cache is off, measured with the student at its start on validation pairs."""
     if study.recipe.teacher.signal != "topk" or not study.corpus.valid:
-        return None
+        return
     stage = Stage(
         "error of the cache",
         cache.folder.with_name(f"{cache.folder.name}.error"),
-        fingerprint(cache.fingerprint, start.fingerprint),
+        fingerprint(cache.fingerprint, init.fingerprint),
     )
-    if is_done(study, stage):
-        return stage
+    if study.is_done(stage):
+        return
     from evokd.distil.teacher.topk_error import measure_error
     from evokd.models.encoding import collate, pad_id_of
 
     began = time.perf_counter()
     stage.begin()
-    student, teaching = load_system(study, start), study.teaching
-    examples = _examples(study, study.student_tokenizer)
-    filler = pad_id_of(student.tokenizer)
-    padded = (collate(examples[i : i + 32], filler) for i in range(0, len(examples), 32))
-    batches = ({k: v.to(study.device) for k, v in batch.items()} for batch in padded)
-    found = measure_error(
-        teaching.signal,
+    student, source = load_for_training(study, init), study.teacher_source
+    examples = _diagnosed_examples(study, study.student_tokenizer)
+    pad_id = pad_id_of(student.tokenizer)
+    padded = (collate(examples[i : i + 32], pad_id) for i in range(0, len(examples), 32))
+    gated = (m for m in study.recipe.methods if m.objective == "self_evolution")
+    method = next(gated, MethodSettings(name="noevo", objective="noevo"))
+    facts = measure_error(
+        source.signal,
         study.teacher.model,
         student.model,
-        batches,
-        shared_vocabulary_of(teaching, student).size,
-        _looked_at(study).in_force()[1],
+        ({k: v.to(study.device) for k, v in batch.items()} for batch in padded),
+        source.shared_vocabulary(student).size,
+        method.in_force()[1],
     )
-    facts = {**found, **{k: v for k, v in cache.facts().items() if k.startswith("tail")}}
-    study.note(f"{cache.name}: {error_in_words(facts)}")
-    if found["error_mean"] > LARGE_ERROR * found["mean_difficulty"]:
-        study.note(
-            f"warning: that is {found['error_mean'] / found['mean_difficulty']:.0%} of the mean "
-            "difficulty; teacher.signal=hidden is exact, a larger teacher.top_k is closer"
+    facts |= {k: v for k, v in cache.facts().items() if k.startswith("tail")}
+    bound, error, difficulty = (facts[k] for k in ("bound_mean", "error_mean", "mean_difficulty"))
+    study.log(
+        f"{cache.name}: {facts['tail_mass']:.2%} of the teacher's mass is beyond the top k (at "
+        f"most {facts['tail_mass_max']:.0%} of a token's); difficulty is off by "
+        f"{error:.5f} nats on average (at most {facts['error_max']:.3f}"
+        + ("" if bound is None else f"; bound {bound:.5f} on average")
+        + f"), mean difficulty {difficulty:.3f}; {facts['flipped_share']:.2%} of the tokens change "
+        f"sides at {facts['gamma']}"
+    )
+    if error > LARGE_ERROR * difficulty:
+        study.log(
+            f"warning: that is {error / difficulty:.0%} of the mean difficulty; "
+            "teacher.signal=hidden is exact, a larger teacher.top_k is closer"
         )
     stage.finish(time.perf_counter() - began, facts)
-    return stage
 
 
-def size_in_words(facts: dict[str, Any]) -> str:
+def describe_size(facts: dict[str, Any]) -> str:
     """One line about what a cache holds."""
     from evokd.distil.teacher.precompute import PUBLISHED
 
@@ -121,95 +124,62 @@ def size_in_words(facts: dict[str, Any]) -> str:
     )
 
 
-def error_in_words(facts: dict[str, Any]) -> str:
-    """One line about how far a top-k cache is off."""
-    bound = facts["bound_mean"]
-    return (
-        f"{facts['tail_mass']:.2%} of the teacher's mass is beyond the top k (at most "
-        f"{facts['tail_mass_max']:.0%} of a token's); difficulty is off by "
-        f"{facts['error_mean']:.5f} nats on average (at most {facts['error_max']:.3f}"
-        + ("" if bound is None else f"; bound {bound:.5f} on average")
-        + f"), mean difficulty {facts['mean_difficulty']:.3f}; {facts['flipped_share']:.2%} of the "
-        f"tokens change sides at {facts['gamma']}"
-    )
-
-
-def taught_texts(recipe: Recipe) -> list[Text]:
-    """Kinds of training text on which methods ask for the teacher's word; NLL of its own text
-    doesn't."""
-    asking = {m.text for m in recipe.methods if m.kind() not in ("seq_kd", "seq_inter")}
-    return sorted(asking)
+def cached_texts(recipe: Recipe) -> list[TrainingText]:
+    """Kinds of training text for which methods need the teacher's signal; NLL doesn't."""
+    return sorted({m.text for m in recipe.methods if m.kind() not in PRESETS})
 
 
 def _beside_references(study: Study) -> list[Any]:
-    """What it depends on where not just the references are read, or not in the teacher's tokens."""
-    found: list[Any] = []
-    taught = taught_texts(study.recipe)
-    if taught != ["reference"]:
-        made = [kind for kind in taught if kind != "reference"]
-        found += [taught, [[vars(pair) for pair in study.pairs(kind)] for kind in made]]
-    if study.has_smaller_vocabulary():
-        found.append(hash_file(study.folder / "start/model" / "kept_ids.json"))
-    return found
+    """Of its fingerprint, what stands for other text than the references or for fewer tokens."""
+    parts: list[Any] = []
+    texts = cached_texts(study.recipe)
+    if texts != ["reference"]:
+        written = [kind for kind in texts if kind != "reference"]
+        parts += [texts, [[vars(pair) for pair in study.pairs(kind)] for kind in written]]
+    if study.prunes_vocabulary():
+        parts.append(hash_file(study.paths.init_model / "kept_ids.json"))
+    return parts
 
 
-def _pairs_to_read(study: Study, longest: int) -> list[Any]:
+def _data_sets(study: Study) -> list[Any]:
     """Under the teacher's ids, cut into tokens as students cut them: one that knows fewer tokens
     spells what the teacher writes beyond them in smaller ones."""
-    words = study.student_tokenizer
-    smaller = study.smaller_vocabulary(words)
-    if smaller is not None:
-        words, _ = smaller
-    data = [study.encoded(text, words, longest) for text in taught_texts(study.recipe)]
+    pruned = study.pruned_vocabulary()
+    tokenizer = study.student_tokenizer if pruned is None else pruned[0]
+    splits: list[str] = [*cached_texts(study.recipe), *(["valid"] if study.corpus.valid else [])]
+    data = [study.encoded(split, tokenizer, _max_length(study)) for split in splits]
     if study.corpus.valid:
-        data += [study.encoded("valid", words, longest), _examples(study, words)]
-    if smaller is None:
+        data.append(_diagnosed_examples(study, tokenizer))
+    if pruned is None:
         return data
     from evokd.distil.teacher.sliced import RemappedDataset
 
-    return [RemappedDataset(one, smaller[1]) for one in data]
+    return [RemappedDataset(examples, pruned[1]) for examples in data]
 
 
-def _examples(study: Study, words: Any) -> list[dict[str, Any]]:
+def _diagnosed_examples(study: Study, tokenizer: Any) -> list[dict[str, Any]]:
     """The pairs that are diagnosed, however long they are."""
     from evokd.models.encoding import encode_pair
 
-    made = [encode_pair(words, study.prompt, pair) for pair in diagnosed_pairs(study)]
-    return [example._asdict() for example in made]
+    pairs = diagnosed_pairs(study)
+    return [encode_pair(tokenizer, study.prompt, pair)._asdict() for pair in pairs]
 
 
-def _longest(study: Study) -> int:
-    recipe, own = study.recipe, study.recipe.student.training
-    trainings = [(own, method.training) for method in recipe.methods]
-    pruned = [recipe.method(name).training for name in recipe.pruning.methods]
-    retrainings = [(own, training, recipe.pruning.training) for training in pruned]
-    return max(recipe.training_of(*each).max_length for each in (*trainings, *retrainings))
+def _max_length(study: Study) -> int:
+    """Of all trainings of students."""
+    names = study.recipe.students()
+    return max(student_training(study.recipe, name).max_length for name in names)
 
 
-def _looked_at(study: Study) -> MethodSettings:
-    """A method whose Γ matters, or the paper's settings."""
-    gated = [m for m in study.recipe.methods if m.objective == "self_evolution"]
-    return gated[0] if gated else MethodSettings(name="noevo", objective="noevo")
-
-
-def _remove_stale(study: Study, folder: Path, spec: Any, identity: dict[str, str]) -> None:
-    from evokd.distil.teacher.cache_reader import read_index, what_changed
-
-    changed = what_changed(read_index(folder), spec, identity)
-    if changed:
-        study.note(f"cache: stale, {' and '.join(changed)} changed since it was written; made anew")
-        shutil.rmtree(folder)
-
-
-def _mend(study: Study, folder: Path, thorough: bool) -> list[str]:
-    """Take damaged files out of a cache; returns their names."""
+def _drop_damaged(study: Study, folder: Path, thorough: bool) -> bool:
+    """Take damaged files out of a cache; whether there were any."""
     from evokd.distil.teacher.cache_reader import damaged_shards
     from evokd.distil.teacher.cache_writer import drop_files
 
     damaged = damaged_shards(folder, thorough)
-    for what in damaged.values():
-        study.note(f"cache: {what}; what it held is computed again")
+    for problem in damaged.values():
+        study.log(f"cache: {problem}; what it held is computed again")
     if damaged:
         (folder / MANIFEST).unlink(missing_ok=True)  # first, or a kill leaves gaps that are "done"
         drop_files(folder, list(damaged))
-    return list(damaged)
+    return bool(damaged)

@@ -3,7 +3,7 @@
 In RUN/teacher_text/KIND, where KIND is `teacher` (the best translation of each sentence) or
 `nearest` (of the K best the one nearest to the reference):
 
-    shards/*.jsonl        what the teacher said, a sentence a line: source, hypotheses, scores
+    shards/*.jsonl        the teacher's hypotheses, a sentence a line: source, texts, scores
     pairs.jsonl           the training pairs that this makes
     DIRECTION.src, .hyp   the same as plain text, each pair once
     left_out.json         what of it nobody should be trained on, with counts and examples
@@ -24,12 +24,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from evokd.data.cleaning import CleaningReport
-from evokd.data.corpus import Corpus
 from evokd.data.hypotheses import Candidate, reason_to_leave_out
-from evokd.data.pairs import Pair, read_pairs, write_pairs
+from evokd.data.pairs import Pair, write_pairs
 from evokd.data.store import UNPAIRED
 from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
@@ -41,32 +40,33 @@ from evokd.rundir import (
     fingerprint,
     hash_file,
     read_json,
+    read_made_of,
     write_json,
     write_text,
 )
-from evokd.study.context import Study, System, is_done, progress_bar
+from evokd.study.context import PAIRS, Study, System, TeacherText, progress_bar
 
-Kind = Literal["teacher", "nearest"]
-PAIRS = "pairs.jsonl"
 LEFT_OUT = "left_out.json"
 SHARD_SENTENCES = 512
 PROBE_SENTENCES = 16
 """Translated first where there is more than a shard to do, to tell how long that will take."""
 MANY = 0.1
 """Share of pairs left out above which something is wrong with the teacher."""
-Said = dict[tuple[str, str], list[Candidate]]
-"""{(direction, source): translations, the teacher's favourite first}"""
+Sentence = tuple[str, str]
+"""Direction and source."""
+Hypotheses = dict[Sentence, list[Candidate]]
+"""The translations of each sentence, the teacher's favourite first."""
 
 
-def make_teacher_text(study: Study, corpus: Stage, teacher: System, kind: Kind) -> Stage:
+def make_teacher_text(study: Study, teacher: System, kind: TeacherText) -> Stage:
     """Let the teacher translate the training sources (kind teacher: and the unpaired text).
 
     Raises:
         InputError: nothing to translate, nothing fit to train on, no BLEU for a target language.
     """
-    folder, settings = _folder(study, kind), study.recipe.teacher_text
+    folder, settings = study.paths.teacher_text / kind, study.recipe.teacher_text
     decoding, count = _decoding(study, kind)
-    how = fingerprint(
+    search = fingerprint(
         teacher.fingerprint,
         vars(study.prompt),
         decoding.model_dump(exclude={"batch_size", "batch_tokens"}),
@@ -75,107 +75,84 @@ def make_teacher_text(study: Study, corpus: Stage, teacher: System, kind: Kind) 
     stage = Stage(
         f"teacher text ({kind})",
         folder,
-        fingerprint(how, _text_hashes(corpus, kind), settings.max_length_ratio),
+        fingerprint(search, _text_hashes(study, kind), settings.max_length_ratio),
     )
-    if is_done(study, stage):
+    if study.is_done(stage):
         return stage
     began = time.perf_counter()
-    pairs = _pairs_to_write(study.corpus, kind)
+    pairs = [*study.corpus.train, *(study.corpus.unpaired if kind == "teacher" else [])]
+    if not pairs:
+        raise InputError(
+            "text: nearest needs references, and corpus.train holds none; take text: teacher"
+        )
     targets = dict.fromkeys(pair.target_language for pair in pairs)
     # Before any hour is spent: a language may need a tokenizer that isn't installed.
     similarity = {code: sentence_bleu(code) for code in targets if kind == "nearest"}
     (folder / MANIFEST).unlink(missing_ok=True)
-    shards = _shards_to_use(study, stage, kind, how)
-    said = _translate(study, stage, shards, pairs, decoding, count)
+    shards = _shards_folder(study, stage, kind, search)
+    hypotheses = _translate(study, stage, shards, pairs, decoding, count)
     if kind == "teacher":
-        said = {key: found[:1] for key, found in said.items()}
-    fit, left_out = _sift(pairs, said, settings.max_length_ratio)
+        hypotheses = {sentence: best[:1] for sentence, best in hypotheses.items()}
+    fit, left_out = _filter(pairs, hypotheses, settings.max_length_ratio)
     if not fit:
         raise InputError(
             f"{stage.name}: none of its translations is fit to train on ({_reasons(left_out)}); "
             f"see {shards}. Is the teacher fine-tuned for this task (teacher.sft), "
             "with this prompt?"
         )
-    chosen, facts = _chosen(fit, similarity)
+    chosen, gain = _choose(fit, similarity)
     _write(folder, [chosen[pair] for pair in pairs if pair in chosen], left_out)
     facts = {
         "beam": decoding.beam,
         "candidates": count,
-        **_counts([said[key] for key in _keys(pairs)]),
+        **_counts([hypotheses[sentence] for sentence in _sentences(pairs)]),
         "pairs": len(chosen),
         "left_out": {reason: dropped.count for reason, dropped in left_out.reasons.items()},
-        **facts,
+        **gain,
+        "mib": round(sum(f.stat().st_size for f in folder.rglob("*.*")) / 2**20, 2),
     }
-    facts["mib"] = round(sum(f.stat().st_size for f in folder.rglob("*.*")) / 2**20, 2)
     outputs = {PAIRS: hash_file(folder / PAIRS)}
     stage.finish(time.perf_counter() - began, facts, outputs=outputs)
-    _tell(study, stage, left_out, facts)
+    _log_outcome(study, stage, left_out, facts)
     return stage
 
 
-def teacher_pairs(study: Study, kind: Kind) -> list[Pair]:
-    """The training pairs of a finished stage: sources and what the teacher made of them.
-
-    They stand where the corpus has theirs, those of unpaired text behind; a pair that the corpus
-    has twice, for the weight of its direction, is here twice too.
-    """
-    return read_pairs(_folder(study, kind) / PAIRS)
-
-
-def told(study: Study, kind: Kind) -> dict[str, Any]:
+def summary(stage: Stage) -> dict[str, Any]:
     """Of a finished stage, for the report: its facts, and what was left out with examples."""
-    folder = _folder(study, kind)
-    return {**read_json(folder / MANIFEST)["facts"], "sifted": read_json(folder / LEFT_OUT)}
+    return {**stage.facts(), "sifted": read_json(stage.folder / LEFT_OUT)}
 
 
-def _folder(study: Study, kind: Kind) -> Path:
-    return study.folder / "teacher_text" / kind
-
-
-def _decoding(study: Study, kind: Kind) -> tuple[DecodingSettings, int]:
+def _decoding(study: Study, kind: TeacherText) -> tuple[DecodingSettings, int]:
     """How the teacher decodes, and how many translations of a sentence are kept."""
     settings = study.recipe.teacher_text
     beam, count = settings.beam, 1
-    both = set(study.recipe.texts()) == set(get_args(Kind))
+    both = set(study.recipe.texts()) == set(get_args(TeacherText))
     if kind == "nearest" or (both and beam == settings.candidates):  # one search serves both
         beam = count = settings.candidates
     return study.recipe.decoding.model_copy(update={"beam": beam}), count
 
 
-def _text_hashes(corpus: Stage, kind: Kind) -> list[str]:
+def _text_hashes(study: Study, kind: TeacherText) -> list[str]:
     """Of the text that this depends on; validation and test sets aren't translated."""
-    files = [corpus.folder / "train.jsonl"]
-    if kind == "teacher":
-        files.append(corpus.folder / UNPAIRED)
-    return [hash_file(path) for path in files if path.exists()]
+    names = ("train.jsonl", UNPAIRED) if kind == "teacher" else ("train.jsonl",)
+    paths = [study.paths.corpus / name for name in names]
+    return [hash_file(path) for path in paths if path.exists()]
 
 
-def _pairs_to_write(corpus: Corpus, kind: Kind) -> list[Pair]:
-    """Whose targets the teacher is to write."""
-    pairs = [*corpus.train, *(corpus.unpaired if kind == "teacher" else [])]
-    if not pairs:
-        raise InputError(
-            "text: nearest needs references, and corpus.train holds none; take text: teacher"
-        )
-    return pairs
-
-
-def _shards_to_use(study: Study, stage: Stage, kind: Kind, how: str) -> Path:
-    """A folder for what the teacher says: that of the other kind, if it says it in the same way."""
-    for other in get_args(Kind):
-        shared = _folder(study, other) / "shards"
-        made = shared / "made.json"
-        if other != kind and made.exists() and read_json(made)["fingerprint"] == how:
+def _shards_folder(study: Study, stage: Stage, kind: TeacherText, search: str) -> Path:
+    """Where hypotheses are kept: with those of the other kind, if they are of the same search."""
+    for other in get_args(TeacherText):
+        shared = study.paths.teacher_text / other / "shards"
+        if other != kind and read_made_of(shared / "made.json", search):
             return shared
     shards = stage.folder / "shards"
-    made = shards / "made.json"
-    if shards.exists() and not (made.exists() and read_json(made)["fingerprint"] == how):
-        study.note(
+    if shards.exists() and not read_made_of(shards / "made.json", search):
+        study.log(
             f"{stage.name}: stale, the teacher, the prompt or the decoding changed; made anew"
         )
         shutil.rmtree(stage.folder)
     if not shards.exists():
-        write_json(made, {"fingerprint": how})
+        write_json(shards / "made.json", {"fingerprint": search})
     return shards
 
 
@@ -186,61 +163,63 @@ def _translate(
     pairs: Sequence[Pair],
     decoding: DecodingSettings,
     count: int,
-) -> Said:
-    """What the teacher says to each source, as far as it isn't in the shards that are there."""
-    said = _read_shards(study, stage, folder)
+) -> Hypotheses:
+    """The teacher's hypotheses for each source, as far as they aren't in the shards yet."""
+    hypotheses = _read_shards(study, stage, folder)
     directions = list(dict.fromkeys(pair.direction for pair in pairs))
-    sources = sorted(_keys(pairs), key=lambda key: directions.index(key[0]))
-    missing = [key for key in sources if key not in said]
+    sentences = sorted(_sentences(pairs), key=lambda sentence: directions.index(sentence[0]))
+    missing = [sentence for sentence in sentences if sentence not in hypotheses]
     if not missing:
-        return said
-    if len(missing) < len(sources):
-        study.note(f"{stage.name}: {len(sources) - len(missing)} sentences are there, gone on with")
-    study.note(
+        return hypotheses
+    if len(missing) < len(sentences):
+        known = len(sentences) - len(missing)
+        study.log(f"{stage.name}: {known} sentences are there, gone on with")
+    study.log(
         f"{stage.name}: {len(missing)} sentences, {decoding.beam} beams"
         + (f", {count} translations of each" if count > 1 else "")
         + _estimate(study, missing, decoding, count)
     )
     show, done = progress_bar(stage.name), 0
-    for number, shard in enumerate(_shards_of(missing), start=_next_number(folder)):
+    first = max((int(path.stem) + 1 for path in folder.glob("*.jsonl")), default=0)
+    for number, shard in enumerate(_split(missing), start=first):
 
         def report(lines: int, _: int, before: int = done) -> None:
             show(before + lines, len(missing))
 
-        found = _ask(study, shard, decoding, count, report)
+        candidates = _candidates(study, shard, decoding, count, report)
         records = [
             {
                 "direction": direction,
                 "source": source,
-                "hypotheses": [asdict(one) for one in found[direction, source]],
+                "hypotheses": [asdict(one) for one in candidates[direction, source]],
             }
             for direction, source in shard
         ]
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
         write_text(folder / f"{number:05d}.jsonl", "".join(lines))
-        said |= found
+        hypotheses |= candidates
         done += len(shard)
-    return said
+    return hypotheses
 
 
-def _ask(
+def _candidates(
     study: Study,
-    shard: Sequence[tuple[str, str]],
+    sentences: Sequence[Sentence],
     decoding: DecodingSettings,
     count: int,
     progress: Callable[[int, int], None] | bool = False,
-) -> Said:
-    """What the teacher says to sentences of one direction."""
+) -> Hypotheses:
+    """Of sentences of one direction."""
     from evokd.translate.nbest import candidates
 
-    lines = [source for _, source in shard]
-    source_code, target_code = shard[0][0].split("-")
-    made = candidates(study.teacher, lines, source_code, target_code, decoding, count, progress)
-    return dict(zip(shard, made, strict=True))
+    sources = [source for _, source in sentences]
+    source_code, target_code = sentences[0][0].split("-")
+    best = candidates(study.teacher, sources, source_code, target_code, decoding, count, progress)
+    return dict(zip(sentences, best, strict=True))
 
 
 def _estimate(
-    study: Study, missing: Sequence[tuple[str, str]], decoding: DecodingSettings, count: int
+    study: Study, missing: Sequence[Sentence], decoding: DecodingSettings, count: int
 ) -> str:
     """How long it will take, from some sentences of all lengths; nothing where that is soon seen.
 
@@ -251,71 +230,63 @@ def _estimate(
     direction = missing[0][0]
     by_length = sorted((source for _, source in missing), key=len)
     sample = by_length[:: -(-len(by_length) // PROBE_SENTENCES)]
-    tried = [(direction, source) for source in sample]
-    _ask(study, tried[:1], decoding, count)  # the first call of all takes longer
+    probe = [(direction, source) for source in sample]
+    _candidates(study, probe[:1], decoding, count)  # the first call of all takes longer
     start = time.perf_counter()
-    _ask(study, tried, decoding, count)
-    seconds = (time.perf_counter() - start) * len(missing) / len(tried)
-    minutes = seconds / 60
-    spoken = f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{max(1, round(minutes))} min"
-    return f"; about {spoken} from a sample of {len(tried)}"
+    _candidates(study, probe, decoding, count)
+    minutes = (time.perf_counter() - start) * len(missing) / len(probe) / 60
+    duration = f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{max(1, round(minutes))} min"
+    return f"; about {duration} from a sample of {len(probe)}"
 
 
-def _shards_of(missing: Sequence[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    """Neighbours of one direction, so many at a time."""
-    for _, group in groupby(missing, key=lambda key: key[0]):
-        keys = list(group)
-        for start in range(0, len(keys), SHARD_SENTENCES):
-            yield keys[start : start + SHARD_SENTENCES]
+def _split(missing: Sequence[Sentence]) -> Iterator[list[Sentence]]:
+    """Neighbours of one direction, a shard at a time."""
+    for _, group in groupby(missing, key=lambda sentence: sentence[0]):
+        sentences = list(group)
+        for start in range(0, len(sentences), SHARD_SENTENCES):
+            yield sentences[start : start + SHARD_SENTENCES]
 
 
-def _read_shards(study: Study, stage: Stage, folder: Path) -> Said:
-    """What the teacher has said already. A damaged shard is removed."""
-    said: Said = {}
+def _read_shards(study: Study, stage: Stage, folder: Path) -> Hypotheses:
+    """What is there already. A damaged shard is removed."""
+    hypotheses: Hypotheses = {}
     for path in folder.glob(".*.draft"):
         path.unlink()
     for path in sorted(folder.glob("*.jsonl")):
-        found: Said = {}
         try:
-            for record in map(json.loads, read_lines(path)):
-                key = record["direction"], record["source"]
-                found[key] = [Candidate(**one) for one in record["hypotheses"]]
+            hypotheses |= {
+                (record["direction"], record["source"]): [
+                    Candidate(**one) for one in record["hypotheses"]
+                ]
+                for record in map(json.loads, read_lines(path))
+            }
         except (InputError, ValueError, KeyError, TypeError):
-            study.note(f"{stage.name}: {path} is damaged; what it held is translated again")
+            study.log(f"{stage.name}: {path} is damaged; what it held is translated again")
             path.unlink()
-        else:
-            said |= found
-    return said
+    return hypotheses
 
 
-def _next_number(folder: Path) -> int:
-    return max((int(path.stem) for path in folder.glob("*.jsonl")), default=-1) + 1
-
-
-def _sift(
-    pairs: Sequence[Pair], said: Said, max_length_ratio: float
+def _filter(
+    pairs: Sequence[Pair], hypotheses: Hypotheses, max_length_ratio: float
 ) -> tuple[dict[Pair, list[Pair]], CleaningReport]:
     """For each pair its source's translations that are fit to train on, if there are any; and the
     pairs that go without, with what is wrong with the first translation."""
     fit, left_out = {}, CleaningReport()
     for pair in dict.fromkeys(pairs):
         left_out.read += 1
-        candidates = said[pair.direction, pair.source]
-        written = [replace(pair, target=one.text) for one in candidates]
-        reasons = [
-            reason_to_leave_out(each, one.stopped_by, max_length_ratio)
-            for each, one in zip(written, candidates, strict=True)
-        ]
-        good = [each for each, reason in zip(written, reasons, strict=True) if reason is None]
+        candidates = hypotheses[pair.direction, pair.source]
+        written = [(replace(pair, target=one.text), one.stopped_by) for one in candidates]
+        reasons = [reason_to_leave_out(*each, max_length_ratio) for each in written]
+        good = [each for (each, _), reason in zip(written, reasons, strict=True) if not reason]
         if good:
             fit[pair] = good
         else:
-            left_out.drop(str(reasons[0]), written[0])
+            left_out.drop(str(reasons[0]), written[0][0])
     left_out.kept = len(fit)
     return fit, left_out
 
 
-def _chosen(
+def _choose(
     fit: Mapping[Pair, Sequence[Pair]], similarity: Mapping[str, Similarity]
 ) -> tuple[dict[Pair, Pair], dict[str, Any]]:
     """The teacher's favourite for each pair, or, with similarities by language, the translation
@@ -339,14 +310,14 @@ def _chosen(
     }
 
 
-def _counts(said: Sequence[Sequence[Candidate]]) -> dict[str, Any]:
+def _counts(hypotheses: Sequence[Sequence[Candidate]]) -> dict[str, Any]:
     """What was translated. `mass_of_best`: the mean probability of the first translation, in
     percent; Kim and Rush (2016) found 1.3 % (En-De) and 2.3 % (Th-En)."""
-    masses = [math.exp(candidates[0].log_probability) for candidates in said]
+    masses = [math.exp(candidates[0].log_probability) for candidates in hypotheses]
     return {
-        "sentences": len(said),
-        "hypotheses": sum(len(candidates) for candidates in said),
-        "tokens": sum(one.tokens for candidates in said for one in candidates),
+        "sentences": len(hypotheses),
+        "hypotheses": sum(len(candidates) for candidates in hypotheses),
+        "tokens": sum(one.tokens for candidates in hypotheses for one in candidates),
         "mass_of_best": round(100 * statistics.fmean(masses), 4),
     }
 
@@ -357,37 +328,36 @@ def _write(folder: Path, pairs: Sequence[Pair], left_out: CleaningReport) -> Non
         path.unlink()
     for direction in dict.fromkeys(pair.direction for pair in pairs):
         once = [pair for pair in dict.fromkeys(pairs) if pair.direction == direction]
-        for suffix, lines in (
-            ("src", [pair.source for pair in once]),
-            ("hyp", [pair.target for pair in once]),
-        ):
+        for suffix, lines in (("src", [p.source for p in once]), ("hyp", [p.target for p in once])):
             write_text(folder / f"{direction}.{suffix}", "".join(f"{line}\n" for line in lines))
     write_pairs(folder / PAIRS, pairs)
 
 
-def _tell(study: Study, stage: Stage, left_out: CleaningReport, facts: dict[str, Any]) -> None:
-    study.note(
+def _log_outcome(
+    study: Study, stage: Stage, left_out: CleaningReport, facts: dict[str, Any]
+) -> None:
+    study.log(
         f"{stage.name}: {facts['pairs']} pairs from {facts['sentences']} sentences, "
         f"{facts['mib']} MiB; left out: {_reasons(left_out)}"
     )
     if "bleu_of_nearest" in facts:
-        study.note(
+        study.log(
             f"{stage.name}: {facts['bleu_of_nearest']} sentence BLEU with the references, the "
             f"teacher's first choices {facts['bleu_of_best']}; {facts['not_the_best']} pairs took "
             "another than the first"
         )
     if left_out.read - left_out.kept > MANY * left_out.read:
-        study.note(
+        study.log(
             f"warning: {1 - left_out.kept / left_out.read:.0%} of the pairs have no translation "
             f"that is fit to train on; {stage.folder / LEFT_OUT} shows some"
         )
 
 
 def _reasons(left_out: CleaningReport) -> str:
-    found = [f"{reason} {dropped.count}" for reason, dropped in left_out.reasons.items()]
-    return ", ".join(found) or "none"
+    counts = [f"{reason} {dropped.count}" for reason, dropped in left_out.reasons.items()]
+    return ", ".join(counts) or "none"
 
 
-def _keys(pairs: Iterable[Pair]) -> list[tuple[str, str]]:
-    """Each (direction, source) once."""
+def _sentences(pairs: Iterable[Pair]) -> list[Sentence]:
+    """Each once."""
     return list(dict.fromkeys((pair.direction, pair.source) for pair in pairs))

@@ -14,8 +14,8 @@ from evokd.recipe.objectives import OBJECTIVES
 from evokd.recipe.recipe import Recipe
 from evokd.rundir import Stage
 from evokd.study.context import Study, System
-from evokd.study.students import wanted_students
-from evokd.study.teacher_cache import _longest
+from evokd.study.students import student_specs
+from evokd.study.teacher_cache import _max_length
 from evokd.translate import nbest as room
 from small_study import evokd, recipe, write_recipe
 
@@ -111,13 +111,12 @@ def study_of(folder, **changes):
 
 def test_pairs_that_only_pruned_students_read_are_in_it(tmp_path):
     pruning = {"methods": ["sft"], "training": {"max_length": 300}}
-    assert _longest(study_of(tmp_path)) == 128
-    assert _longest(study_of(tmp_path, pruning=pruning)) == 300
+    assert _max_length(study_of(tmp_path)) == 128
+    assert _max_length(study_of(tmp_path, pruning=pruning)) == 300
 
 
 def test_micro_batches_make_another_student_where_tokens_of_one_are_ranked(tmp_path):
-    corpus = Stage("corpus", tmp_path / "corpus", "a corpus")
-    corpus.finish(0.0, {}, outputs={})
+    Stage("corpus", tmp_path / "corpus", "a corpus").finish(0.0, {}, outputs={})
     systems = [System(name, tmp_path / name, name) for name in ("teacher", "start")]
     quarter = {"rule": "quantile", "hard_share": 0.25}
     methods = [
@@ -130,8 +129,8 @@ def test_micro_batches_make_another_student_where_tokens_of_one_are_ranked(tmp_p
     def marks(**training):
         training = {"max_steps": 1, "batch_size": 16, **training}
         study = study_of(tmp_path, methods=methods, pruning=pruning, training=training)
-        wanted = wanted_students(study, corpus, *systems, {})
-        return {one.stage.system: one.stage.fingerprint for one in wanted}
+        specs = student_specs(study, *systems, {})
+        return {one.stage.system: one.stage.fingerprint for one in specs}
 
     whole, parts = marks(), marks(micro_batch_size=4)
     other = {name for name in whole if whole[name] != parts[name]}

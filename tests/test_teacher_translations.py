@@ -15,10 +15,10 @@ from evokd.evaluate.nearest import sentence_bleu
 from evokd.models.loading import Translator, fresh_model, train_tokenizer
 from evokd.recipe.models import FreshModel
 from evokd.recipe.recipe import Recipe
-from evokd.rundir import Stage, read_json
-from evokd.study import teacher_translations as teacher_text
+from evokd.rundir import read_json
+from evokd.study import teacher_translations
 from evokd.study.context import Study, System
-from evokd.study.teacher_translations import make_teacher_text, teacher_pairs
+from evokd.study.teacher_translations import make_teacher_text
 from evokd.translate import nbest as room
 from evokd.translate.decoding import translate
 from small_study import recipe as small_recipe
@@ -71,15 +71,14 @@ class Bench:
         return study
 
     def make(self, kind="teacher"):
-        corpus = Stage("corpus", self.folder / "corpus", "a corpus")
         study = self.study()
-        stage = make_teacher_text(study, corpus, self.teacher, kind)
-        return stage, teacher_pairs(study, kind)
+        stage = make_teacher_text(study, self.teacher, kind)
+        return stage, study.pairs(kind)
 
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(teacher_text, "SHARD_SENTENCES", 5)
+    monkeypatch.setattr(teacher_translations, "SHARD_SENTENCES", 5)
 
 
 @pytest.fixture
@@ -103,7 +102,7 @@ def asked(monkeypatch):
         return original(translator, lines, *rest)
 
     monkeypatch.setattr(room, "candidates", listen)
-    monkeypatch.setattr(teacher_text, "_estimate", lambda *_: "")
+    monkeypatch.setattr(teacher_translations, "_estimate", lambda *_: "")
     return calls
 
 
@@ -123,7 +122,7 @@ def says(monkeypatch):
         ]
 
     monkeypatch.setattr(room, "candidates", say)
-    monkeypatch.setattr(teacher_text, "_estimate", lambda *_: "")
+    monkeypatch.setattr(teacher_translations, "_estimate", lambda *_: "")
     return told
 
 
@@ -376,7 +375,7 @@ def test_a_language_that_bleu_cannot_cut_is_refused_before_anything_is_translate
     def refuse(code):
         raise InputError(f"no tokenizer for {code}")
 
-    monkeypatch.setattr(teacher_text, "sentence_bleu", refuse)
+    monkeypatch.setattr(teacher_translations, "sentence_bleu", refuse)
     with pytest.raises(InputError, match="no tokenizer for de"):
         bench.make("nearest")
     assert asked == []

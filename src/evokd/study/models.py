@@ -1,0 +1,352 @@
+"""The models of a study: teacher and students' start are made here, and any model is trained."""
+
+from __future__ import annotations
+
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from evokd.data.store import UNPAIRED
+from evokd.recipe.methods import MethodSettings
+from evokd.recipe.models import ModelSettings
+from evokd.recipe.objectives import PAIR_WEIGHTS
+from evokd.recipe.training import TrainingSettings
+from evokd.rundir import Stage, fingerprint, hash_file, write_json
+from evokd.study.context import (
+    Study,
+    System,
+    TeacherSource,
+    file_stamps,
+    progress_bar,
+    tokenizer_in,
+    training_key,
+)
+
+DIAGNOSED_PAIRS = 400
+"""Validation pairs on which difficulty is looked at, token by token."""
+NOT_IDENTITY = {
+    *("training", "warm_start_steps", "warm_start_training", "sft"),
+    *("signal", "top_k"),
+}
+"""Settings of a model that are of its training, or of how students get its signal."""
+
+
+def make_teacher(study: Study, tokenizer: Stage) -> System:
+    """The teacher: fine-tuned on the corpus, or taken as it is.
+
+    Raises:
+        InputError: a model of the recipe can't be loaded, or the two don't fit each other.
+    """
+    settings = study.recipe.teacher
+    training = study.recipe.training_of(settings.training)
+    return _make_model(study, tokenizer, "teacher", settings, training, None if settings.sft else 0)
+
+
+def make_init(study: Study, tokenizer: Stage, teacher: System) -> System:
+    """What every student starts from: the model of the recipe, after some steps of SFT.
+
+    Raises:
+        InputError: a model of the recipe can't be loaded, or the two don't fit each other.
+    """
+    settings = study.recipe.student
+    training = study.recipe.training_of(
+        settings.training, settings.warm_start_training, {"select": "last"}
+    )
+    steps = settings.warm_start_steps
+    gated = any(m.objective.startswith("self_evolution") for m in study.recipe.methods)
+    if settings.model == "fresh" and not steps and gated:
+        study.log(
+            "warning: the student starts from random weights, so nearly every token is hard for "
+            "long; student.warm_start_steps=N warms it up by N steps of SFT"
+        )
+    return _make_model(study, tokenizer, "start", settings, training, steps, teacher)
+
+
+def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
+    """Before any hour is spent: is the teacher better than the student on validation?
+
+    Returns:
+        What was measured; nothing where there is no validation text.
+    """
+    stage = Stage(
+        "sanity check",
+        study.paths.sanity_check,
+        fingerprint(study.text_hashes(), teacher.fingerprint, init.fingerprint),
+    )
+    if not study.corpus.valid:
+        return {}
+    if study.is_done(stage):
+        return stage.facts()
+    began = time.perf_counter()
+    stage.begin()
+    method = MethodSettings(name="noevo", objective="noevo")
+    student = load_for_training(study, init)
+    diagnostics = diagnose_student(study, student, method, study.live_teacher_source())
+    write_json(stage.folder / "diagnostics.json", diagnostics)
+    facts = {k: diagnostics[k] for k in ("student_nll", "teacher_nll", "hard_share", "lost_mass")}
+    study.log(
+        f"validation, nats per reference token: teacher {facts['teacher_nll']:.3f}, "
+        f"student at the start {facts['student_nll']:.3f}; {facts['hard_share']:.0%} of its tokens "
+        f"are hard (d > {diagnostics['gamma']})"
+    )
+    if facts["teacher_nll"] >= facts["student_nll"]:
+        study.log(
+            "warning: the teacher is no better than the student on validation, so there is little "
+            "to distil. Is it fine-tuned for this task (teacher.sft), with this prompt?"
+        )
+    stage.finish(time.perf_counter() - began, facts)
+    return facts
+
+
+def train_student(
+    study: Study,
+    stage: System,
+    student: Any,
+    training: TrainingSettings,
+    method: MethodSettings,
+    source: TeacherSource | None = None,
+    masks: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Train a student by one method; facts of the training.
+
+    Args:
+        masks: of weights, by name; what is 0 there stays 0.
+    """
+    from evokd.distil.train.run import Training, train
+    from evokd.distil.train.weighted_pairs import PairsToWeigh
+    from evokd.translate.decoding import text_of
+    from evokd.translate.sampling import TokenSampler
+
+    size = None
+    if source is not None:
+        shared = source.shared_vocabulary(student)
+        size = shared.size
+        if shared.teacher_size != shared.student_size:
+            study.log(f"{stage.name}: {shared.note}")
+        study.log(f"{stage.name}: its teacher is {source.description}")
+    tokenizer, longest = student.tokenizer, training.max_length
+    train_set = study.encoded(method.text, tokenizer, longest)
+    valid_set = study.encoded("valid", tokenizer, longest) if study.corpus.valid else None
+    for data in (train_set, valid_set):
+        if source is not None and data is not None:
+            source.signal.check_holds(data)
+    sampler, weights = None, None
+    if method.on_policy is not None or method.pair_weights:
+        sampler = TokenSampler.of(student, size)
+    for key, settings in method.pair_weights.items():
+        assert sampler is not None
+        pairs = PairsToWeigh(
+            student.model,
+            sampler,
+            train_set,
+            lambda ids: text_of(tokenizer, ids),
+            stage.folder,
+            study.seed_of(stage),
+            study.log,
+            progress_bar(f"{key} {stage.label}"),
+        )
+        weights = import_module(PAIR_WEIGHTS[key].module).pair_weights(pairs, settings)
+    work = Training(
+        label=stage.name,
+        folder=stage.folder,
+        settings=training,
+        method=method,
+        seed=study.seed_of(stage),
+        device=study.device,
+        vocabulary_size=size,
+        sampler=sampler,
+        pair_weights=weights,
+        masks=masks,
+    )
+    signal = None if source is None else source.signal
+    return train(work, student.model, signal, train_set, valid_set, study.log)
+
+
+def finish_stage(
+    study: Study,
+    stage: System,
+    student: Any,
+    began: float,
+    facts: dict[str, Any],
+    kept_ids: list[int] | None = None,
+) -> None:
+    """Save a model, write its stage's manifest and remove the checkpoints of its training.
+
+    Args:
+        kept_ids: the teacher's id of each token, for a vocabulary that was pruned.
+    """
+    from evokd.distil.train.run import finish
+    from evokd.models.loading import describe, save_translator
+    from evokd.models.vocabulary_pruning import save_kept_ids
+
+    folder = stage.folder / "model"
+    save_translator(student.model, student.tokenizer, study.prompt, folder)
+    if kept_ids is not None:
+        save_kept_ids(folder, kept_ids, study.teacher_tokenizer)
+    stage.finish(
+        time.perf_counter() - began,
+        facts | describe(student.model),
+        seed=study.seed_of(stage),
+        device=str(study.device),
+        dtype="float32",
+    )
+    finish(stage.folder)
+
+
+def load_for_training(study: Study, system: System) -> Any:
+    """A stage's model in float32."""
+    import torch
+
+    from evokd.models.loading import load_translator
+
+    return load_translator(system.folder / "model", study.device, torch.float32, study.prompt)
+
+
+def load_for_decoding(study: Study, system: System) -> Any:
+    """A system as it is used to translate."""
+    from evokd.models.loading import load_translator, pick_dtype
+
+    if system.system == "teacher":
+        return study.teacher
+    dtype, _ = pick_dtype(study.recipe.student.dtype, study.device)
+    return load_translator(system.folder / "model", study.device, dtype, study.prompt)
+
+
+def diagnosed_pairs(study: Study) -> Any:
+    """The validation pairs that are looked at token by token."""
+    pairs = study.corpus.valid
+    return pairs[:: max(1, len(pairs) // DIAGNOSED_PAIRS)]
+
+
+def diagnose_student(
+    study: Study, student: Any, method: MethodSettings, source: TeacherSource
+) -> dict[str, Any]:
+    from evokd.distil.diagnosis import diagnose
+
+    size = source.shared_vocabulary(student).size
+    return diagnose(student, source.signal, diagnosed_pairs(study), method, size)
+
+
+def model_identity(settings: ModelSettings) -> dict[str, Any]:
+    """What a model is; one on disk by the stamps of its files."""
+    identity = settings.model_dump(mode="json", exclude=NOT_IDENTITY)
+    path = Path(settings.model).expanduser()
+    if settings.model == "fresh" or not path.exists():
+        return identity
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return identity | {"files": file_stamps(files)}
+
+
+def _make_model(
+    study: Study,
+    tokenizer: Stage,
+    name: str,
+    settings: ModelSettings,
+    training: TrainingSettings,
+    steps: int | None,
+    teacher: System | None = None,
+) -> System:
+    """A model as given, fresh or cut from the teacher, fine-tuned for `steps` (None: as long as
+    `training` says)."""
+    if steps:
+        training = training.model_copy(update={"max_steps": steps})
+    identity, seed = model_identity(settings), study.recipe.seeds[0]
+    parts: list[Any] = [identity, tokenizer.fingerprint, vars(study.prompt), steps, seed]
+    origin = teacher if settings.model == "cut" else None
+    if origin is not None:
+        parts.append(origin.fingerprint)
+        if study.prunes_vocabulary():
+            unpaired = study.paths.corpus / UNPAIRED  # its tokens are kept, too
+            parts.append([hash_file(unpaired)] if unpaired.exists() else [])
+    if steps != 0 or origin is not None:
+        parts += [study.text_hashes(), training_key(training)]
+    stage = System(name, study.folder / name, fingerprint(name, *parts), name)
+    if study.is_done(stage):
+        return stage
+    _check_models(study, tokenizer)
+    from evokd.models import loading
+
+    began = time.perf_counter()
+    stage.begin()
+    kept_ids = None
+    if origin is not None:
+        student, kept_ids = _cut_from_teacher(study, origin, training.max_length)
+    else:
+        student = _load_untrained(study, settings, tokenizer)
+    millions = loading.describe(student.model)["parameters"] / 1e6
+    study.log(f"{name}: {millions:.2f}M parameters, {settings.model}")
+    facts: dict[str, Any] = {"warm_start_steps": steps} if steps else {}
+    if steps != 0:
+        method = MethodSettings(name="sft", objective="sft")
+        facts |= train_student(study, stage, student, training, method)
+    finish_stage(study, stage, student, began, facts, kept_ids)
+    return stage
+
+
+def _check_models(study: Study, tokenizer: Stage) -> None:
+    """Before anything is trained: can one of the recipe's models teach the other?
+
+    Raises:
+        InputError: they cut text into other tokens, or `student.cut` doesn't fit the teacher.
+    """
+    from evokd.models import loading
+    from evokd.models.structured_pruning import check_cut
+    from evokd.models.vocabulary import shared_vocabulary
+
+    teacher, student = study.recipe.teacher, study.recipe.student
+    if student.model == "cut":
+        if teacher.model == "fresh":
+            config: Any = loading.fresh_config(teacher.fresh, tokenizer_in(tokenizer.folder))
+        else:
+            config = loading.load_config(teacher)
+        check_cut(student.cut, config)
+        return
+    origins = [(m.model, m.revision, m.tokenizer) for m in (teacher, student)]
+    if "fresh" not in (teacher.model, student.model) and origins[0] != origins[1]:
+        one, other = (loading.load_tokenizer(settings) for settings in (teacher, student))
+        shared_vocabulary(one, len(one), other, len(other))
+
+
+def _load_untrained(study: Study, settings: ModelSettings, tokenizer: Stage) -> Any:
+    """A model as the recipe names it, or a fresh one."""
+    import torch
+
+    from evokd.models import loading
+
+    if settings.model == "fresh":
+        own, seed = tokenizer_in(tokenizer.folder), study.recipe.seeds[0]
+        model = loading.fresh_model(settings.fresh, own, seed).to(study.device)
+    else:
+        own = loading.load_tokenizer(settings)
+        model = loading.load_model(settings, study.device, torch.float32)
+    return loading.Translator(model, own, study.prompt)
+
+
+def _cut_from_teacher(
+    study: Study, origin: System, max_length: int
+) -> tuple[Any, list[int] | None]:
+    """A part of the teacher, and which of the teacher's tokens it knows (None: all)."""
+    from evokd.models.encoding import pad_id_of
+    from evokd.models.loading import Translator
+    from evokd.models.structured_pruning import calibration_batches, cut, describe_cut
+    from evokd.models.vocabulary_pruning import slice_vocabulary, used_ids
+
+    settings = study.recipe.student.cut
+    teacher = load_for_training(study, origin)
+    data = study.encoded("reference", teacher.tokenizer, max_length)
+    batches = calibration_batches(data, pad_id_of(teacher.tokenizer), settings.calibration_pairs)
+    on_device = [{k: v.to(study.device) for k, v in batch.items()} for batch in batches]
+    model, tokenizer, kept_ids = cut(teacher.model, settings, on_device), teacher.tokenizer, None
+    if settings.vocabulary == "corpus":
+        # Not the test sets: what a student is judged on has no say in what it is.
+        pairs = [*study.corpus.train, *study.corpus.valid]
+        texts = dict.fromkeys(text for pair in pairs for text in (pair.source, pair.target))
+        texts |= dict.fromkeys(pair.source for pair in study.corpus.unpaired)
+        encoded = (data[number]["input_ids"] for number in range(len(data)))
+        embeddings: Any = model.get_input_embeddings()
+        kept_ids = used_ids(tokenizer, texts, encoded, int(embeddings.weight.shape[0]))
+        model, tokenizer = slice_vocabulary(model, tokenizer, kept_ids)
+    for line in describe_cut(teacher.model, model).splitlines():
+        study.log(f"start: {line.strip()}")
+    return Translator(model, tokenizer, study.prompt), kept_ids

@@ -1,0 +1,76 @@
+"""The stages before any model: the text, and the tokenizer of fresh models."""
+
+from __future__ import annotations
+
+import time
+
+from evokd.data.corpus import build_corpus, corpus_files
+from evokd.data.prompts import prompt_tags
+from evokd.data.store import save_corpus
+from evokd.rundir import Stage, fingerprint, hash_file
+from evokd.study.context import Study
+from evokd.study.models import model_identity
+
+TRAINING_FILES = ("train.jsonl", "valid.jsonl")
+"""Files of the corpus that training depends on; a new test set needs no new models."""
+
+
+def make_corpus(study: Study) -> Stage:
+    """Read, clean and split the text; write down what was dropped and why.
+
+    Raises:
+        InputError: a file is missing, damaged or doesn't fit the recipe.
+    """
+    settings, directions = study.recipe.corpus, study.recipe.directions
+    hashes = {str(path): hash_file(path) for path in corpus_files(settings, directions)}
+    stage = Stage(
+        "corpus",
+        study.paths.corpus,
+        fingerprint(settings.model_dump(mode="json"), directions, list(hashes.values())),
+    )
+    if study.is_done(stage):
+        return stage
+    began = time.perf_counter()
+    corpus = build_corpus(settings, directions, seed=1)  # before begin: bad text leaves the old
+    stage.begin()
+    save_corpus(corpus, stage.folder)
+    facts = {
+        "train_pairs": len(corpus.train),
+        "valid_pairs": len(corpus.valid),
+        "test_pairs": {f"{n}.{d}": len(pairs) for (n, d), pairs in corpus.tests.items()},
+    }
+    outputs = {name: hash_file(stage.folder / name) for name in TRAINING_FILES}
+    stage.finish(time.perf_counter() - began, facts, inputs=hashes, outputs=outputs)
+    study.log(
+        f"corpus: {facts['train_pairs']} training and {facts['valid_pairs']} validation pairs"
+    )
+    for text in corpus.report.get("notes", []):
+        study.log(f"corpus: {text}")
+    return stage
+
+
+def make_tokenizer(study: Study) -> Stage:
+    """The tokenizer of fresh models: that of the other model, or one trained on the corpus."""
+    recipe = study.recipe
+    models = (recipe.teacher, recipe.student)
+    ready_made = next((m for m in models if m.model not in ("fresh", "cut")), None)
+    if ready_made:
+        origin: object = model_identity(ready_made)
+    else:
+        origin = (recipe.tokenizer.model_dump(), study.text_hashes())
+    stage = Stage("tokenizer", study.paths.tokenizer, fingerprint(origin, recipe.languages()))
+    if study.is_done(stage):
+        return stage
+    from evokd.models.loading import load_tokenizer, train_tokenizer
+
+    began = time.perf_counter()
+    stage.begin()
+    if ready_made:
+        tokenizer = load_tokenizer(ready_made)
+    else:
+        texts = dict.fromkeys(text for p in study.corpus.train for text in (p.source, p.target))
+        size = recipe.tokenizer.vocab_size
+        tokenizer = train_tokenizer(texts, size, prompt_tags(recipe.languages()))
+    tokenizer.save_pretrained(stage.folder)
+    stage.finish(time.perf_counter() - began, {"vocabulary": len(tokenizer)})
+    return stage
