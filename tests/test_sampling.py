@@ -12,7 +12,12 @@ from evokd.models.encoding import end_token_id
 from evokd.models.loading import Translator, fresh_model, train_tokenizer
 from evokd.recipe.models import FreshModel
 from evokd.translate import sampling
-from evokd.translate.continuous_batching import Budget, Request, decode_continuously, supports_continuous_batching
+from evokd.translate.continuous_batching import (
+    Budget,
+    Request,
+    decode_continuously,
+    supports_continuous_batching,
+)
 from evokd.translate.sampling import TokenSampler
 from evokd.translate.stopping import Ends
 from tiny import VOCABULARY, tiny_llama

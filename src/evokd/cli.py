@@ -15,6 +15,7 @@ from typing import Any
 from evokd.errors import InputError
 from evokd.recipe.file import check_recipe, load_recipe
 from evokd.recipe.methods import METHOD_NAMES
+from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
 from evokd.recipe.recipe import Recipe
 from evokd.rundir import versions
 
@@ -397,7 +398,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="F",
         help="references; repeat it for more than one",
     )
-    p.add_argument("--metrics", nargs="+", default=["bleu", "chrf"])
+    p.add_argument(
+        "--metrics",
+        nargs="+",
+        default=DEFAULT_METRICS,
+        metavar="METRIC",
+        help=f"default: {', '.join(DEFAULT_METRICS)}; of {', '.join(METRICS)}",
+    )
     p.add_argument("--baseline", metavar="HYP", help="default: the first system")
     p.add_argument("--format", choices=["json", "table"], default="table")
 

@@ -14,9 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from evokd.recipe.metrics import AVERAGE, describe
 from evokd.report.results import (
-    AVERAGE,
-    LOWER_IS_BETTER,
     Results,
     columns,
     names_of_test_sets,
@@ -220,7 +219,7 @@ def score_dots(results: Results, test_set: str | None = None, metric: str = "ble
             axes.set_visible(False)
 
     height = down * (0.75 + 0.3 * len(names))
-    better = "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
+    better = "lower is better" if describe(metric).lower_is_better else "higher is better"
     return _svg(f"scores-{metric}-{test_set}", f"{metric} by direction, {better}", draw, height)
 
 

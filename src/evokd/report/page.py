@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from evokd import rundir
 from evokd.errors import InputError
+from evokd.recipe.metrics import describe
 from evokd.report import analysis, figures, sections, training_text
 from evokd.report.formatting import arrow
 from evokd.report.headline import headline
@@ -26,7 +27,7 @@ from evokd.report.results import (
     plain_student,
     systems,
 )
-from evokd.report.tables import METRIC_LABELS, as_latex, as_markdown
+from evokd.report.tables import as_latex, as_markdown
 
 
 def build_report(run_dir: Path) -> Path:
@@ -144,7 +145,7 @@ def _figures(
     lines = f"Dotted lines: {' and '.join(guides)}." if guides else ""
     for test_set in names_of_test_sets(results):
         for metric in ("bleu", "bleu_vs_teacher"):
-            title = f"{METRIC_LABELS[metric]} by direction"
+            title = f"{describe(metric).label} by direction"
             told = f"{lines} {spread}"
             if metric == "bleu_vs_teacher":
                 title = "Likeness to the teacher"

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from evokd.recipe.metrics import AVERAGE, BLEU_VS_TEACHER, describe
+
 Results = dict[str, Any]
 Column = tuple[str, str]
 """Metric and direction; the direction may be "average"."""
 
-AVERAGE = "average"
 BETTER, WORSE = "†", "‡"
-LOWER_IS_BETTER = ("ter",)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def columns(results: Results, test_set: str) -> list[Column]:
     rows = [
         row
         for row in results.get("scores") or []
-        if row["test_set"] == test_set and row["metric"] != "bleu_vs_teacher"
+        if row["test_set"] == test_set and row["metric"] != BLEU_VS_TEACHER
     ]
     present = {row["direction"] for row in rows}
     directions = [name for name in results.get("directions") or [] if name in present]
@@ -233,7 +233,7 @@ def _best(metric: str, means: Sequence[float | None]) -> float | None:
     found = [mean for mean in means if mean is not None]
     if not found:
         return None
-    return min(found) if metric in LOWER_IS_BETTER else max(found)
+    return min(found) if describe(metric).lower_is_better else max(found)
 
 
 def _same(mean: float, best: float | None) -> bool:
@@ -246,7 +246,7 @@ def _mark(results: Results, system: str, test_set: str, column: Column) -> str:
     found = comparisons_of(results, system, test_set, metric, direction)
     if not found or not all(is_significant(row) for row in found):
         return ""
-    sign = -1 if metric in LOWER_IS_BETTER else 1
+    sign = -1 if describe(metric).lower_is_better else 1
     if all(sign * row["delta"] > 0 for row in found):
         return BETTER
     return WORSE if all(sign * row["delta"] < 0 for row in found) else ""

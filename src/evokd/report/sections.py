@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from evokd.recipe.metrics import describe
 from evokd.report.formatting import arrow, count, decimal, duration, percent, whole
 from evokd.report.results import (
     Cell,
@@ -24,7 +25,6 @@ from evokd.report.results import (
 )
 from evokd.report.tables import (
     DASH,
-    METRIC_LABELS,
     closeness,
     format_cell,
     format_gap,
@@ -90,8 +90,7 @@ def score_tables(results: Results) -> list[dict[str, Any]]:
             {
                 "test_set": test_set,
                 "groups": [
-                    (METRIC_LABELS.get(m, m), sum(m == other for other, _ in wanted))
-                    for m in metrics
+                    (describe(m).label, sum(m == other for other, _ in wanted)) for m in metrics
                 ],
                 "directions": [
                     (arrow(direction), i > 0 and wanted[i - 1][0] != metric)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from evokd.recipe.metrics import describe
 from evokd.report.results import (
     BETTER,
     WORSE,
@@ -30,13 +31,6 @@ from evokd.report.results import (
 GAP = ("gap", "")
 DASH = "–"
 TERMINAL_WIDTH = 100
-METRIC_LABELS = {
-    "bleu": "BLEU",
-    "chrf": "chrF",
-    "chrf++": "chrF++",
-    "ter": "TER",
-    "bleu_vs_teacher": "BLEU vs teacher",
-}
 
 
 def signatures(results: Results, test_set: str | None = None) -> list[str]:
@@ -48,7 +42,7 @@ def signatures(results: Results, test_set: str | None = None) -> list[str]:
         if row["metric"] == "bleu_vs_teacher" or test_set not in (None, row["test_set"]):
             continue
         if row.get("signature"):
-            label = METRIC_LABELS.get(row["metric"], row["metric"]) + suffix
+            label = describe(row["metric"]).label + suffix
             found = lines.setdefault((label, row["signature"]), [])
             if row["direction"] not in found:
                 found.append(row["direction"])
@@ -195,9 +189,7 @@ def closeness(text: str, reference: str) -> float:
 
 
 def _heading(column: Column) -> str:
-    return (
-        "gap closed" if column == GAP else f"{METRIC_LABELS.get(column[0], column[0])} {column[1]}"
-    )
+    return "gap closed" if column == GAP else f"{describe(column[0]).label} {column[1]}"
 
 
 def _parts(rows: Sequence[Row], wanted: Sequence[Column]) -> list[list[Column]]:
@@ -251,7 +243,7 @@ def _latex_table(results: Results, test_set: str) -> str:
     first = [""]
     rules = []
     for i, metric in enumerate(metrics):
-        label = latex_escape(METRIC_LABELS.get(metric, metric))
+        label = latex_escape(describe(metric).label)
         first.append(rf"\multicolumn{{{group}}}{{c}}{{{label}}}")
         rules.append(rf"\cmidrule(lr){{{2 + i * group}-{1 + (i + 1) * group}}}")
     second = ["System", *(_latex_direction(d) for _, d in wanted), r"Gap closed"]
