@@ -183,6 +183,7 @@ def shipped_recipe(name: str) -> Path:
 def _study(recipe: Recipe, folder: Path) -> int:
     from evokd.report import analysis
     from evokd.report.headline import headline
+    from evokd.report.results import Results
     from evokd.report.tables import as_text, examples_text
 
     _quiet()
@@ -191,14 +192,15 @@ def _study(recipe: Recipe, folder: Path) -> int:
     from evokd.study.run import run as run_study
 
     # tqdm's own write keeps clear of the progress bars.
-    results = run_study(recipe, folder, note=lambda text: tqdm.write(text, file=sys.stderr))
+    tree = run_study(recipe, folder, note=lambda text: tqdm.write(text, file=sys.stderr))
+    results = Results(tree)
     print(as_text(results))
-    if results.get("analysis"):
+    if results.analysis:
         print("\n" + analysis.as_text(results))
     print("\n" + " ".join(headline(results)))
-    if "hard_share" in results["start"]:
+    if "hard_share" in tree["start"]:
         print(
-            f"Hard tokens (d > 0.4 nats) before distillation: {results['start']['hard_share']:.0%}."
+            f"Hard tokens (d > 0.4 nats) before distillation: {tree['start']['hard_share']:.0%}."
         )
     print("\n" + examples_text(results))
     print(f"report: {(folder / 'report.html').resolve()}")
