@@ -96,10 +96,8 @@ def score_all(
                 own_scorers[BLEU_VS_TEACHER] = teacher_scorer
             for name, scorer in own_scorers.items():
                 score = float(scorer.corpus_score(output.hypotheses, None).score)
-                signature = str(scorer.get_signature())
-                rows.append(
-                    _labels(output) | {"metric": name, "score": score, "signature": signature}
-                )
+                row = {"metric": name, "score": score, "signature": str(scorer.get_signature())}
+                rows.append(_labels(output) | row)
     return rows
 
 
@@ -172,8 +170,8 @@ def behaviour_all(outputs: Sequence[SystemOutput], test_sets: Sequence[TestSet])
     for test_set, own in _by_cell(outputs, test_sets):
         for output in own:
             references, sources = test_set.references, test_set.sources
-            found = measure_behaviour(output.hypotheses, references, sources, output.cut_off)
-            rows.append(_labels(output) | asdict(found))
+            behaviour = measure_behaviour(output.hypotheses, references, sources, output.cut_off)
+            rows.append(_labels(output) | asdict(behaviour))
     return rows
 
 

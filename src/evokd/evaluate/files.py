@@ -10,13 +10,7 @@ from tabulate import tabulate
 
 from evokd.data.languages import split_direction
 from evokd.errors import InputError
-from evokd.evaluate.comparison import (
-    SystemOutput,
-    TestSet,
-    behaviour_all,
-    compare_all,
-    score_all,
-)
+from evokd.evaluate.comparison import SystemOutput, TestSet, behaviour_all, compare_all, score_all
 from evokd.evaluate.scores import metric_scorers
 from evokd.evaluate.segments import check_counts, read_segments
 from evokd.evaluate.significance import DEFAULT_SAMPLES, DEFAULT_SEED, SIGNIFICANT_BELOW
@@ -89,10 +83,8 @@ def score_files(
         *zip(names, hypothesis_paths, strict=True),
     ]
     result["files"] = [
-        {
-            **{"role": role, "path": str(path), "lines": len(references[0])},
-            "sha256": hash_file(Path(path)),
-        }
+        {"role": role, "path": str(path), "lines": len(references[0])}
+        | {"sha256": hash_file(Path(path))}
         for role, path in files
     ]
     return result | {"versions": versions()}
@@ -124,13 +116,9 @@ def as_table(result: dict[str, Any]) -> str:
             f"Δ and p: against {how['baseline']}, paired {how['test']}, {how['n_samples']} samples,"
             f" seed {how['seed']}; * p < {SIGNIFICANT_BELOW:g}."
         )
-    signatures = {row["metric"]: row["signature"] for row in result["scores"]}
-    parts.append(
-        "\n".join(f"{labels[metric]}|{signatures[metric]}" for metric in metrics)
-        + f"\nsacreBLEU {result['versions']['sacrebleu']}"
-    )
-    parts.append(_behaviour_table(result["behaviour"]))
-    return "\n\n".join(parts)
+    signatures = [f"{labels[name]}|{scores[systems[0], name]['signature']}" for name in metrics]
+    parts.append("\n".join([*signatures, f"sacreBLEU {result['versions']['sacrebleu']}"]))
+    return "\n\n".join([*parts, _behaviour_table(result["behaviour"])])
 
 
 def system_names(paths: Sequence[str | Path]) -> list[str]:

@@ -1,21 +1,36 @@
-"""What was measured of each system beside its scores: one table, as text and as Markdown.
-
-BLEU at several beam sizes    how much is left for a search to find
-perplexity                    of the references, per token
-mode mass                     probability of a system's own best translation
-drafts taken                  share of the student's words that its teacher would have said
-"""
+"""What was measured of each system beside its scores: one table, as text and as Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tabulate import tabulate
 
 from evokd.report.formatting import count, decimal, percent
 from evokd.report.results import Results, mean_of
 from evokd.report.tables import markdown_table
+
+Measure = tuple[str, str, str, Callable[[float | None], str]]
+"""Key of the record, heading, what it means, and how a number of it is written."""
+MEASURES: list[Measure] = [
+    ("nonzero_parameters", "weights", "those that aren't 0", count),
+    ("perplexity", "perplexity", "of the references, per token", partial(decimal, places=2)),
+    (
+        "mode_mass",
+        "mode mass",
+        "probability that a system gives its own best known translation",
+        percent,
+    ),
+    (
+        "acceptance",
+        "drafts taken",
+        "share of a student's proposed tokens that its teacher would have said (speculative "
+        "decoding, greedy)",
+        percent,
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -30,46 +45,16 @@ class AnalysisTable:
 
 def analysis_table(results: Results) -> AnalysisTable | None:
     """The columns that anything was measured for; None where nothing was."""
-    columns: dict[str, list[str]] = {}
-    legend: list[str] = []
-
-    def measured(key: str, heading: str, meaning: str, text: Callable[[float | None], str]) -> None:
-        values = {
-            name: mean_of(record.get(key) for record in records)
-            for name, records in results.analysis.items()
-        }
-        if any(value is not None for value in values.values()):
-            columns[heading] = [text(values.get(name)) for name in results.systems]
-            legend.append(f"{heading}: {meaning}")
-
-    measured("nonzero_parameters", "weights", "those that aren't 0", count)
-    for beam in _beams(results):
-        bleu = [decimal(_bleu(results, name, beam), 1) for name in results.systems]
-        columns[f"BLEU beam {beam}"] = bleu
-    if any(heading.startswith("BLEU") for heading in columns):
-        test_set = next(iter(results.columns), "")
-        legend.insert(0, f"BLEU on {test_set}, {results.overall(test_set)}")
-    measured(
-        *("perplexity", "perplexity", "of the references, per token"),
-        lambda value: decimal(value, 2),
-    )
-    measured(
-        *(
-            "mode_mass",
-            "mode mass",
-            "probability that a system gives its own best known translation",
-        ),
-        percent,
-    )
-    measured(
-        "acceptance",
-        "drafts taken",
-        "share of a student's proposed tokens that its teacher would have said (speculative "
-        "decoding, greedy)",
-        percent,
-    )
+    bleu = {
+        f"BLEU beam {beam}": [decimal(_bleu(results, name, beam), 1) for name in results.systems]
+        for beam in _beams(results)
+    }
+    columns = _measured(results, MEASURES[:1]) | bleu | _measured(results, MEASURES[1:])
     if not columns:
         return None
+    test_set = next(iter(results.columns), "")
+    legend = [f"BLEU on {test_set}, {results.overall(test_set)}"] if bleu else []
+    legend += [f"{heading}: {meaning}" for _, heading, meaning, _ in MEASURES if heading in columns]
     rows = [list(row) for row in zip(results.systems, *columns.values(), strict=True)]
     return AnalysisTable(["system", *columns], rows, legend)
 
@@ -93,12 +78,21 @@ def as_markdown(results: Results) -> str:
     table = analysis_table(results)
     if table is None:
         return ""
-    lines = [
-        markdown_table(table.headings, table.rows),
-        "",
-        *(f"- {line}" for line in table.legend),
-    ]
-    return "\n".join(["### Beside the scores", "", *lines]) + "\n"
+    legend = "".join(f"- {line}\n" for line in table.legend)
+    return f"### Beside the scores\n\n{markdown_table(table.headings, table.rows)}\n\n{legend}"
+
+
+def _measured(results: Results, measures: Sequence[Measure]) -> dict[str, list[str]]:
+    """Heading → a cell for each system."""
+    columns = {}
+    for key, heading, _, written in measures:
+        means = {
+            name: mean_of(record.get(key) for record in records)
+            for name, records in results.analysis.items()
+        }
+        if any(mean is not None for mean in means.values()):
+            columns[heading] = [written(means.get(name)) for name in results.systems]
+    return columns
 
 
 def _beams(results: Results) -> list[int]:
@@ -112,13 +106,13 @@ def _beams(results: Results) -> list[int]:
 def _bleu(results: Results, system: str, beam: int) -> float | None:
     """On the first test set."""
     test_set = next(iter(results.columns), "")
-    cells = [
-        cell for record in results.analysis.get(system, []) for cell in record.get("beams") or []
+    scores = [
+        cell.get("bleu")
+        for record in results.analysis.get(system, [])
+        for cell in record.get("beams") or []
+        if (cell["beam"], cell["test_set"]) == (beam, test_set)
     ]
-    own = [
-        cell.get("bleu") for cell in cells if (cell["beam"], cell["test_set"]) == (beam, test_set)
-    ]
-    if own:
-        return mean_of(own)
+    if scores:
+        return mean_of(scores)
     scored = {record["beam"] for record in results.speed.get(system, [])}
     return results.bleu(system) if scored == {beam} else None

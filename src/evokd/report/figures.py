@@ -26,70 +26,53 @@ SMOOTHING = 0.05
 """Width of the running mean, as a share of the training."""
 
 
-def report_figures(results: Results) -> list[dict[str, Any]]:
+def report_figures(results: Results) -> list[dict[str, str]]:
     """Those figures that there are data for: title, svg and caption."""
-    palette = make_palette(results.systems)
-    shown = results.with_curves
-    curves = {name: runs for name, runs in results.curves.items() if name in shown}
-    diagnostics = {
-        name: records for name, records in results.diagnostics.items() if name in ("start", *shown)
-    }
-    few = "" if len(shown) == len(results.students) else f" Shown: {', '.join(shown)}."
-    figures = _score_figures(results)
-    figures += [
-        (
-            loss_curves(curves, palette),
-            "The common loss",
-            "Divergence of the student from the mix of teacher and reference, the same quantity "
-            f"for all methods; running mean over 5 % of the training.{few}",
-        ),
-        (
-            difficulty_histogram(diagnostics, palette),
-            "Difficulty of validation tokens",
-            f"Grey: the students’ common start. Beyond Γ a token is hard.{few}",
-        ),
-        (
-            hard_share_curves(curves, palette),
-            "Share of hard tokens",
-            "Tokens of a batch with a difficulty above Γ; running mean over 5 % of the training."
-            f"{few}",
-        ),
-    ]
-    if results.focus:
-        figures.append(
-            (
-                hard_weight_curves(results.focus, results.curves.get(results.focus, [])),
-                f"What hard tokens weigh in {results.focus}",
-                "Their share of the tokens, of the loss and of the gradient.",
-            )
-        )
-    return [
-        {"svg": Markup(svg), "title": title, "caption": caption}
-        for svg, title, caption in figures
-        if svg is not None
-    ]
+    figures = []
 
+    def add(svg: str | None, title: str, caption: str) -> None:
+        if svg is not None:
+            figures.append({"svg": Markup(svg), "title": title, "caption": caption})
 
-def _score_figures(results: Results) -> list[tuple[str | None, str, str]]:
     several = len(results.seeds) > 1
     spread = "Bars: ± one standard deviation over seeds." if several else ""
     guides = [name for name in ("teacher", results.plain_student) if name in results.systems]
     lines = f"Dotted lines: {' and '.join(guides)}." if guides else ""
-    figures = []
     for test_set in results.columns:
         where = f", {test_set}" if len(results.columns) > 1 else ""
-        figures += [
-            (
-                score_dots(results, test_set),
-                f"{describe('bleu').label} by direction{where}",
-                f"{lines} {spread}",
-            ),
-            (
-                score_dots(results, test_set, BLEU_VS_TEACHER),
-                f"Likeness to the teacher{where}",
-                f"BLEU with the teacher’s output as the reference. {spread}",
-            ),
-        ]
+        bleu, likeness = (score_dots(results, test_set, one) for one in ("bleu", BLEU_VS_TEACHER))
+        add(bleu, f"{describe('bleu').label} by direction{where}", f"{lines} {spread}")
+        caption = f"BLEU with the teacher’s output as the reference. {spread}"
+        add(likeness, f"Likeness to the teacher{where}", caption)
+
+    shown, palette = results.with_curves, make_palette(results.systems)
+    few = "" if len(shown) == len(results.students) else f" Shown: {', '.join(shown)}."
+    curves = {name: runs for name, runs in results.curves.items() if name in shown}
+    diagnostics = {
+        name: records for name, records in results.diagnostics.items() if name in ("start", *shown)
+    }
+    add(
+        loss_curves(curves, palette),
+        "The common loss",
+        "Divergence of the student from the mix of teacher and reference, the same quantity for "
+        f"all methods; running mean over 5 % of the training.{few}",
+    )
+    add(
+        difficulty_histogram(diagnostics, palette),
+        "Difficulty of validation tokens",
+        f"Grey: the students’ common start. Beyond Γ a token is hard.{few}",
+    )
+    add(
+        hard_share_curves(curves, palette),
+        "Share of hard tokens",
+        f"Tokens of a batch with a difficulty above Γ; running mean over 5 % of the training.{few}",
+    )
+    if results.focus:
+        add(
+            hard_weight_curves(results.focus, results.curves.get(results.focus, [])),
+            f"What hard tokens weigh in {results.focus}",
+            "Their share of the tokens, of the loss and of the gradient.",
+        )
     return figures
 
 

@@ -21,7 +21,7 @@ ESCAPES = {
     "–": "--",
     "→": r"$\rightarrow$",
 }
-MARKS = {BETTER: r"$^{\dagger}$", WORSE: r"$^{\ddagger}$", "": ""}
+SUPERSCRIPTS = {BETTER: r"$^{\dagger}$", WORSE: r"$^{\ddagger}$", "": ""}
 
 
 def as_latex(results: Results) -> str:
@@ -43,7 +43,7 @@ def _latex_table(results: Results, table: Table) -> str:
     directions = [_latex_direction(direction) for _, direction in table.columns]
     body = []
     for row in table.rows:
-        cells = [_latex_cell(row.cells[column]) for column in table.columns]
+        cells = [_latex_cell(cell) for cell in row.cells.values()]
         gap = "--" if row.gap is None else rf"${100 * row.gap:.0f}$\,\%"
         body.append(" & ".join([latex_escape(row.system), *cells, gap]) + r" \\")
         if row.system == "teacher":
@@ -75,9 +75,8 @@ def _latex_table(results: Results, table: Table) -> str:
 def _latex_cell(cell: TableCell) -> str:
     if cell.mean is None:
         return "--"
-    text = rf"\textbf{{{cell.mean:.2f}}}" if cell.best else f"{cell.mean:.2f}"
-    spread = "" if cell.std is None else rf" $\pm$ {cell.std:.2f}"
-    return text + spread + MARKS[cell.mark]
+    text = rf"\textbf{{{cell.printed}}}" if cell.best else cell.printed
+    return f"{text} {latex_escape(cell.spread)}".rstrip() + SUPERSCRIPTS[cell.mark]
 
 
 def _latex_direction(direction: str) -> str:

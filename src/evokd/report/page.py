@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from evokd import rundir
+from evokd.recipe.metrics import describe
 from evokd.report import analysis, sections, training_text
 from evokd.report.figures import report_figures
 from evokd.report.formatting import arrow
@@ -18,7 +19,7 @@ from evokd.report.headline import headline
 from evokd.report.latex import as_latex
 from evokd.report.results import Results
 from evokd.report.svg import KNOWN_COLOURS, make_palette
-from evokd.report.tables import as_markdown
+from evokd.report.tables import as_markdown, format_gap
 
 
 def build_report(run_dir: Path) -> Path:
@@ -52,6 +53,7 @@ def write_page(results: Results, out: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"arrow": arrow, "gap": format_gap, "label": _label}
     page = environment.get_template("page.html.jinja")
     rundir.write_text(out, page.render(_contents(results)))
 
@@ -72,6 +74,7 @@ def _contents(results: Results) -> dict[str, Any]:
         "notes": tree.get("notes") or [],
         "palette": {"start": KNOWN_COLOURS["start"], **make_palette(results.systems)},
         "tables": sections.score_tables(results),
+        "training_notes": sections.training_notes(results),
         "figures": report_figures(results),
         "translations": sections.translations(results),
         "tokens": hard_tokens(results),
@@ -87,6 +90,10 @@ def _contents(results: Results) -> dict[str, Any]:
             key.replace("_", " "): value for key, value in versions.items() if value is not None
         },
     }
+
+
+def _label(metric: str) -> str:
+    return describe(metric).label
 
 
 def _unbroken(line: str) -> str:

@@ -47,6 +47,16 @@ class TableCell:
     mark: str = ""
     best: bool = False
 
+    @property
+    def printed(self) -> str:
+        """25.31, or a dash."""
+        return decimal(self.mean, 2)
+
+    @property
+    def spread(self) -> str:
+        """± 0.22, or nothing."""
+        return "" if self.std is None else f"± {self.std:.2f}"
+
 
 @dataclass(frozen=True)
 class TableRow:
@@ -69,6 +79,10 @@ class Table:
     @property
     def metrics(self) -> list[str]:
         return list(dict.fromkeys(metric for metric, _ in self.columns))
+
+    @property
+    def has_gap(self) -> bool:
+        return any(row.gap is not None for row in self.rows)
 
 
 class Results:

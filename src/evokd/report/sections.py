@@ -8,18 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evokd.recipe.metrics import describe
 from evokd.report.formatting import DASH, arrow, count, decimal, duration, percent, whole
-from evokd.report.results import Record, Results, Table, TableCell, mean_of
-from evokd.report.tables import closeness, format_gap, legend, signatures
+from evokd.report.results import Record, Results, Table, mean_of
+from evokd.report.tables import closeness, legend, signatures
 
 OPEN_EXAMPLES = 2
 MISBEHAVIOUR = {
-    "empty": "empty",
-    "copied": "copied",
-    "over_long": "over-long",
-    "cut_off": "cut off",
-    "repeated": "looping",
+    **{"empty": "empty", "copied": "copied", "over_long": "over-long"},
+    **{"cut_off": "cut off", "repeated": "looping"},
 }
 SYMBOLS = {
     **{"lam": "λ", "beta": "β", "gamma": "Γ", "top_percent": "top %", "alpha": "α", "mu": "μ"},
@@ -62,50 +58,19 @@ class Grid:
     groups: list[tuple[str, list[list[str]]]]
 
 
-def score_tables(results: Results) -> list[dict[str, Any]]:
-    """The main table of each test set."""
-    return [_score_table(results, table) for table in results.tables]
+def score_tables(results: Results) -> list[tuple[Table, list[str], list[str]]]:
+    """The main table of each test set, with its legend and signatures."""
+    return [
+        (table, legend(results, table), signatures(results, table.test_set))
+        for table in results.tables
+    ]
 
 
-def _score_table(results: Results, table: Table) -> dict[str, Any]:
-    metrics = [metric for metric, _ in table.columns]
-    starts = [i > 0 and metrics[i - 1] != metric for i, metric in enumerate(metrics)]
-    return {
-        "test_set": table.test_set,
-        "groups": [(describe(metric).label, metrics.count(metric)) for metric in table.metrics],
-        "directions": [
-            (arrow(direction), start)
-            for (_, direction), start in zip(table.columns, starts, strict=True)
-        ],
-        "rows": [
-            {
-                "system": row.system,
-                "note": _note(results, row.system),
-                "cells": [_score(row.cells[column]) for column in table.columns],
-                "gap": format_gap(row),
-            }
-            for row in table.rows
-        ],
-        "has_gap": any(row.gap is not None for row in table.rows),
-        "legend": legend(results, table),
-        "signatures": signatures(results, table.test_set),
-    }
-
-
-def _note(results: Results, system: str) -> str:
-    """How a student was trained, where its name doesn't say it."""
-    if system == results.plain_student:
-        return "no teacher"
-    objective = results.objective(system)
-    return "" if system in ("teacher", objective) else objective
-
-
-def _score(cell: TableCell) -> dict[str, Any]:
-    spread = "" if cell.std is None else f"± {cell.std:.2f}"
-    return {
-        **{"mean": decimal(cell.mean, 2), "spread": spread},
-        **{"mark": cell.mark, "best": cell.best},
-    }
+def training_notes(results: Results) -> dict[str, str]:
+    """System → how it was trained, where its name doesn't say it."""
+    objectives = {name: results.objective(name) for name in results.students}
+    notes = {name: objective for name, objective in objectives.items() if objective != name}
+    return notes | {name: "no teacher" for name in [results.plain_student] if name}
 
 
 def translations(results: Results) -> list[dict[str, Any]]:
@@ -160,6 +125,11 @@ def training(results: Results) -> Grid:
             return mean_of(run.get(key) for run in runs)
 
         start, end = mean("hard_share_start"), mean("hard_share_end")
+        # on validation where there is such text: training text isn't the same for all
+        losses = [
+            run.get("noevo_loss_end" if run.get("valid_difficulty") is None else "valid_difficulty")
+            for run in runs
+        ]
         hard = percent(end) if start is None else f"{percent(start)} → {percent(end)}"
         return [
             name,
@@ -170,7 +140,7 @@ def training(results: Results) -> Grid:
             duration(mean("train_seconds")),
             whole(mean("tokens_per_s")),
             DASH if end is None or not results.on_references(name) else hard,
-            decimal(mean_of(_common_loss(run) for run in runs), 3),
+            decimal(mean_of(losses), 3),
         ]
 
     headings = ["objective", "settings", "parameters", "steps", "time", "tokens/s", "hard tokens"]
@@ -231,12 +201,6 @@ def stages(results: Results) -> list[dict[str, Any]]:
         if facts:
             stages.append({"title": title, "facts": facts})
     return stages
-
-
-def _common_loss(run: Record) -> float | None:
-    """On validation where there is such text: training text isn't the same for all."""
-    on_validation = run.get("valid_difficulty")
-    return run.get("noevo_loss_end") if on_validation is None else on_validation
 
 
 def _settings(run: Record) -> str:

@@ -17,6 +17,7 @@ from evokd.report.results import BETTER, WORSE, Column, Results, Table, TableCel
 
 GAP = ("gap", "")
 TERMINAL_WIDTH = 100
+MARKS = {BETTER: "better", WORSE: "worse"}
 
 
 def signatures(results: Results, test_set: str) -> list[str]:
@@ -45,7 +46,7 @@ def legend(results: Results, table: Table) -> list[str]:
         words = [f"{mark} {word} than {baseline}" for mark, word in MARKS.items() if mark in marks]
         test = f"(paired test, p < 0.05{f', in each of {seeds} seeds' if seeds > 1 else ''})"
         lines.append(f"{'; '.join(words) or f'no system differs from {baseline}'} {test}")
-    if any(row.gap is not None for row in table.rows):
+    if table.has_gap:
         student, where = results.plain_student, results.overall(table.test_set)
         lines.append(f"gap closed: (system − {student}) / (teacher − {student}), in {where} BLEU")
     reasons = [row.gap_reason for row in table.rows if row.gap is None and row.gap_reason]
@@ -55,15 +56,9 @@ def legend(results: Results, table: Table) -> list[str]:
     return lines
 
 
-MARKS = {BETTER: "better", WORSE: "worse"}
-
-
 def format_cell(cell: TableCell) -> str:
     """25.31, 25.31†, 25.31 ± 0.22†, or a dash."""
-    if cell.mean is None:
-        return DASH
-    spread = f" ± {cell.std:.2f}" if cell.std is not None else ""
-    return f"{cell.mean:.2f}{spread}{cell.mark}"
+    return f"{cell.printed} {cell.spread}".rstrip() + cell.mark
 
 
 def format_gap(row: TableRow) -> str:
@@ -95,10 +90,10 @@ def as_markdown(results: Results) -> str:
         rows = []
         for row in table.rows:
             cells = [
-                (row.cells[column], format_cell(row.cells[column])) for column in table.columns
+                f"**{format_cell(cell)}**" if cell.best else format_cell(cell)
+                for cell in row.cells.values()
             ]
-            texts = [f"**{text}**" if cell.best else text for cell, text in cells]
-            rows.append([row.system, *texts, format_gap(row)])
+            rows.append([row.system, *cells, format_gap(row)])
         notes = legend(results, table)
         notes += [f"`{signature}`" for signature in signatures(results, table.test_set)]
         lines = [f"### {table.test_set}", "", markdown_table(headings, rows), ""]
