@@ -17,9 +17,9 @@ SENTENCES_PER_DIRECTION = 2
 def hard_tokens(results: Results) -> dict[str, Any] | None:
     """The first validation sentences of each direction, by the common start and by one student."""
     diagnostics = results.diagnostics
-    students = [name for name in (results.focus, *diagnostics) if name and name != "start"]
-    after = [name for name in students if name in diagnostics][:1]
-    names = [name for name in ("start", *after) if name in diagnostics]
+    students = [name for name in (results.focus, *diagnostics) if name in diagnostics]
+    after = next((name for name in students if name != "start"), None)
+    names = [name for name in ("start", after) if name in diagnostics]
     if not names:
         return None
     by_name = {name: _sentences(diagnostics[name][0]) for name in names}

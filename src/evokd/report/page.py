@@ -53,7 +53,7 @@ def write_page(results: Results, out: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"arrow": arrow, "gap": format_gap, "label": _label}
+    environment.filters |= {"arrow": arrow, "gap": format_gap, "spec": describe}
     page = environment.get_template("page.html.jinja")
     rundir.write_text(out, page.render(_contents(results)))
 
@@ -90,10 +90,6 @@ def _contents(results: Results) -> dict[str, Any]:
             key.replace("_", " "): value for key, value in versions.items() if value is not None
         },
     }
-
-
-def _label(metric: str) -> str:
-    return describe(metric).label
 
 
 def _unbroken(line: str) -> str:

@@ -6,14 +6,15 @@ needed. What isn't there is None or empty.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from evokd import rundir
 from evokd.errors import InputError
@@ -24,6 +25,7 @@ Record = Mapping[str, Any]
 """One row of a list in results.json, or one line of metrics.jsonl."""
 Column = tuple[str, str]
 """Metric and direction; the direction may be "average"."""
+T = TypeVar("T")
 PLACE = ("system", "test_set", "metric", "direction")
 """What a score belongs to, seeds apart."""
 
@@ -292,33 +294,27 @@ class Results:
     @cached_property
     def curves(self) -> dict[str, list[list[Record]]]:
         """System → the lines of metrics.jsonl of each of its runs."""
-        curves: dict[str, list[list[Record]]] = {}
-        for name, folder in self._student_folders():
-            if (path := folder / "metrics.jsonl").is_file():
-                curves.setdefault(name, []).append(_read_json_lines(path))
-        return curves
+        return self._of_trainings("metrics.jsonl", _read_json_lines)
 
     @cached_property
     def diagnostics(self) -> dict[str, list[Record]]:
         """ "start" and systems → diagnostics.json of each of their runs."""
-        diagnostics: dict[str, list[Record]] = {}
-        start = [("start", self.folder / "start")] if self.folder else []
-        for name, folder in [*start, *self._student_folders()]:
-            if tree := _read_json_mapping(folder / "diagnostics.json"):
-                diagnostics.setdefault(name, []).append(tree)
-        return diagnostics
+        return self._of_trainings("diagnostics.json", _read_json_mapping)
 
     def manifest(self, stage: str) -> Record:
         """What a stage noted down when it was finished."""
         return _read_json_mapping(self.folder / stage / rundir.MANIFEST) if self.folder else {}
 
-    def _student_folders(self) -> list[tuple[str, Path]]:
-        if self.folder is None:
-            return []
-        students = self.folder / "students"
-        return [
-            (name, one) for name in self.systems for one in sorted(students.glob(f"{name}.seed*"))
-        ]
+    def _of_trainings(self, file: str, read: Callable[[Path], T]) -> dict[str, list[T]]:
+        """A file of the students' common start and of each student, as far as it holds anything."""
+        contents: dict[str, list[T]] = {}
+        if self.folder:
+            for name in ("start", *self.systems):
+                pattern = name if name == "start" else f"students/{name}.seed*"
+                for folder in sorted(self.folder.glob(pattern)):
+                    if content := read(folder / file):
+                        contents.setdefault(name, []).append(content)
+        return contents
 
 
 def is_significant(comparison: Record) -> bool:
@@ -358,12 +354,8 @@ def _read_json_mapping(path: Path) -> Record:
 
 def _read_json_lines(path: Path) -> list[Record]:
     """JSON lines; the last one may be half written by a run that is still going on."""
-    lines: list[Record] = []
-    for text in path.read_text(encoding="utf-8").split("\n"):
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict):
-            lines.append(line)
-    return lines
+    lines = []
+    for text in path.read_text(encoding="utf-8").split("\n") if path.is_file() else ():
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(text))
+    return [line for line in lines if isinstance(line, dict)]

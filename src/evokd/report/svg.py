@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import colorsys
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from html import escape
@@ -48,15 +49,8 @@ DASHES = {
 
 def make_palette(systems: Iterable[str]) -> dict[str, str]:
     """System → colour: known methods have theirs, others take spare ones in order."""
-    palette = {}
-    others = 0
-    for name in systems:
-        if name in KNOWN_COLOURS:
-            palette[name] = KNOWN_COLOURS[name]
-        else:
-            palette[name] = _spare_colour(others)
-            others += 1
-    return palette
+    spare = map(_spare_colour, itertools.count())
+    return {name: KNOWN_COLOURS.get(name) or next(spare) for name in systems}
 
 
 def _spare_colour(number: int) -> str:
