@@ -188,6 +188,12 @@ def test_a_metric_from_outside_is_accepted_by_recipes_and_the_command_line(misma
     assert "Mismatch|nrefs:1|space:stripped" in out
 
 
+def test_recipes_refuse_what_could_not_be_scored():
+    for metrics, message in ((["blue"], "found 'blue'; accepted"), (["ter", "ter"], "twice")):
+        with pytest.raises(InputError, match=f"scoring.metrics: .*{message}"):
+            check_recipe(recipe(scoring={"metrics": metrics}))
+
+
 def test_a_metric_from_outside_is_in_the_report(mismatch, tmp_path):
     run = make_run(tmp_path, directions=("en-de",), objectives=("sft", "noevo"))
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))

@@ -44,6 +44,8 @@ class ScoringSettings(Section):
             if metric not in METRICS:
                 accepted = ", ".join(map(repr, METRICS))
                 raise ValueError(f"found {metric!r}; accepted: {accepted}")
+            if metrics.count(metric) > 1:
+                raise ValueError(f"metric {metric!r} appears twice")
         return metrics
 
 
