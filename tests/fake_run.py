@@ -223,6 +223,43 @@ def make_results(
     }
 
 
+def small_results() -> dict[str, Any]:
+    """One direction, round numbers."""
+    bleu = {"teacher": 30.0, "forward_kd": 24.0, "sft": 20.0, "self_evolution": 25.5, "skew": 23.0}
+    where = {"test_set": "news", "direction": "en-de", "metric": "bleu"}
+    compared = {"sft": 0.001, "self_evolution": 0.01, "skew": 0.2, "teacher": 0.001}
+    return {
+        "directions": ["en-de"],
+        "baseline": "forward_kd",
+        "seeds": [1],
+        "systems": [{"system": name, "objective": name, "seed": 1} for name in bleu],
+        "scores": [
+            {"system": name, "seed": 1, "score": score, "signature": "tok:13a", **where}
+            for name, score in bleu.items()
+        ],
+        "summary": [
+            {"system": name, "mean": score, "std": None, "seeds": 1, **where}
+            for name, score in bleu.items()
+        ],
+        "comparisons": [
+            {
+                "system": name,
+                "seed": 1,
+                "baseline": "forward_kd",
+                "delta": bleu[name] - 24.0,
+                "p_value": p_value,
+                "significant": p_value < 0.05,
+                **where,
+            }
+            for name, p_value in compared.items()
+        ],
+        "gap_closed": [
+            {"system": name, "seed": None, "value": (bleu[name] - 20) / 10, "reason": None, **where}
+            for name in ("forward_kd", "self_evolution", "skew")
+        ],
+    }
+
+
 def make_metrics(system: str, seed: int, steps: int = 600) -> list[dict[str, Any]]:
     """Lines of metrics.jsonl: a falling loss with noise, and a validation every 150 steps."""
     draw = random.Random(f"{system}.{seed}")

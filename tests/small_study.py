@@ -107,7 +107,7 @@ def evokd(*argv: Any, stdin: bytes = b"") -> tuple[int, str, str]:
 
 def without_figures() -> Any:
     """A context: reports are written without their figures, most of what a small run takes."""
-    return mock.patch("evokd.report.page._figures", return_value=[])
+    return mock.patch("evokd.report.page.report_figures", return_value=[])
 
 
 def snapshot(folder: Path) -> dict[str, int]:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from evokd.report import figures
+from evokd.report.results import Results
+from evokd.report.svg import make_palette
 from fake_run import OBJECTIVES, make_diagnostics, make_metrics, make_results
 
 CURVES = {name: [make_metrics(name, seed, 300) for seed in (1, 2)] for name in OBJECTIVES[:3]}
@@ -19,17 +21,30 @@ DIAGNOSTICS = {
     "start": [make_diagnostics(1.0)],
     "skew": [make_diagnostics(0.5, 1), make_diagnostics(0.5, 2)],
 }
+PALETTE = make_palette(["teacher", *OBJECTIVES])
 DRAWN: list[tuple[str, Callable[[], str | None], list[str]]] = [
-    ("loss", lambda: figures.loss_curves(CURVES), list(CURVES)),
-    ("hard share", lambda: figures.hard_share_curves(CURVES), list(CURVES)),
-    ("weight", lambda: figures.hard_weight_curves(CURVES, "noevo"), ["tokens", "loss", "gradient"]),
-    ("histogram", lambda: figures.difficulty_histogram(DIAGNOSTICS), ["start", "skew", "Γ = 0.4"]),
+    ("loss", lambda: figures.loss_curves(CURVES, PALETTE), list(CURVES)),
+    ("hard share", lambda: figures.hard_share_curves(CURVES, PALETTE), list(CURVES)),
+    (
+        "weight",
+        lambda: figures.hard_weight_curves("noevo", CURVES["noevo"]),
+        ["tokens", "loss", "gradient"],
+    ),
+    (
+        "histogram",
+        lambda: figures.difficulty_histogram(DIAGNOSTICS, PALETTE),
+        ["start", "skew", "Γ = 0.4"],
+    ),
     (
         "dots",
-        lambda: figures.score_dots(make_results((1, 2))),
+        lambda: figures.score_dots(Results(make_results((1, 2))), "flickr2016"),
         ["teacher", *OBJECTIVES, "en → de", "de → en"],
     ),
-    ("likeness", lambda: figures.score_dots(make_results(), None, "bleu_vs_teacher"), ["sft"]),
+    (
+        "likeness",
+        lambda: figures.score_dots(Results(make_results()), "flickr2016", "bleu_vs_teacher"),
+        ["sft"],
+    ),
 ]
 
 
@@ -54,7 +69,7 @@ def test_figures_name_their_systems_as_text(
 
 
 def test_identifiers_differ_between_figures() -> None:
-    first, second = figures.loss_curves(CURVES), figures.hard_share_curves(CURVES)
+    first, second = figures.loss_curves(CURVES, PALETTE), figures.hard_share_curves(CURVES, PALETTE)
     found = [set(re.findall(r'\bid="([^"]+)"', svg or "")) for svg in (first, second)]
     assert found[0]
     assert not found[0] & found[1]
@@ -62,13 +77,13 @@ def test_identifiers_differ_between_figures() -> None:
 
 def test_nothing_to_draw_is_none() -> None:
     empty = [{"step": 1, "loss": 2.0, "noevo_loss": None}, {"step": 2, "eval_loss": 1.0}]
-    assert figures.loss_curves({"sft": [empty]}) is None
-    assert figures.hard_share_curves({}) is None
-    assert figures.hard_weight_curves({"sft": [empty]}, "sft") is None
-    assert figures.hard_weight_curves({}, "skew") is None
-    assert figures.difficulty_histogram({}) is None
-    assert figures.difficulty_histogram({"start": [{"gamma": 0.4}]}) is None
-    assert figures.score_dots({}) is None
+    assert figures.loss_curves({"sft": [empty]}, PALETTE) is None
+    assert figures.hard_share_curves({}, PALETTE) is None
+    assert figures.hard_weight_curves("sft", [empty]) is None
+    assert figures.hard_weight_curves("skew", []) is None
+    assert figures.difficulty_histogram({}, PALETTE) is None
+    assert figures.difficulty_histogram({"start": [{"gamma": 0.4}]}, PALETTE) is None
+    assert figures.score_dots(Results({}), "flickr2016") is None
 
 
 def test_running_mean_keeps_lines_and_evens_noise() -> None:
@@ -88,16 +103,10 @@ def test_histogram_adds_seeds_and_keeps_the_open_end() -> None:
     assert figures._histogram(seeds) == ([0, 1, 2, 3], [50, 25, 25])
 
 
-def test_colours_are_fixed_and_apart() -> None:
-    paint = figures.colours(["mine", *figures.PALETTE, "other"])
-    assert paint["self_evolution"] == figures.colours(["self_evolution"])["self_evolution"]
-    assert len(set(paint.values())) == len(paint)
-
-
 def test_the_room_needs_no_torch() -> None:
     code = (
         "import sys; import evokd.report.page, evokd.report.figures as f; "
-        "f.loss_curves({'sft': [[{'step': 1, 'noevo_loss': 1.0}]]}); "
+        "f.loss_curves({'sft': [[{'step': 1, 'noevo_loss': 1.0}]]}, {'sft': 'red'}); "
         "sys.exit(bool({'torch', 'transformers', 'matplotlib.pyplot'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

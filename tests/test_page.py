@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from evokd.errors import InputError
-from evokd.report import formatting, sections
-from evokd.report.page import build_report, write_report
+from evokd.report.page import build_report, write_page
+from evokd.report.results import Results
 from fake_run import make_results, make_run
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "col", "wbr"}
@@ -119,7 +119,8 @@ def test_hostile_names_and_notes_are_escaped(tmp_path: Path) -> None:
     results |= {"title": evil, "notes": [evil], "name": evil}
     results["versions"]["platform"] = evil
     results["examples"][0]["translations"]["teacher"] = evil
-    write_report(results, None, f"name: {evil}\n", tmp_path / "r.html")
+    (tmp_path / "recipe.yaml").write_text(f"name: {evil}\n", encoding="utf-8")
+    write_page(Results(results, tmp_path), tmp_path / "r.html")
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "script" not in page.tags
     assert page.text.count(evil) >= 5
@@ -151,7 +152,7 @@ PARTS = (
 def test_page_renders_without_parts(tmp_path: Path, gone: str) -> None:
     whole = make_results(directions=("en-de",), objectives=("sft", "self_evolution"))
     results = {key: value for key, value in whole.items() if gone not in (key, "all")}
-    write_report(results, None, "", tmp_path / "report.html")
+    write_page(Results(results), tmp_path / "report.html")
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert page.open == []
     assert "Settings and versions" in page.text
@@ -187,37 +188,3 @@ def test_no_results_is_the_users_error(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text("[1, 2]", encoding="utf-8")
     with pytest.raises(InputError, match="holds a list"):
         build_report(tmp_path)
-
-
-def test_differing_words_by_hand() -> None:
-    assert sections.differing_words("a  red dog runs", "a dog runs fast") == [
-        ("a", False),
-        ("  ", False),
-        ("red", True),
-        (" ", False),
-        ("dog runs", False),
-    ]
-    assert sections.differing_words("我爱狗", "我爱猫") == [("我爱", False), ("狗", True)]
-    assert sections.differing_words("", "a b") == []
-
-
-@pytest.mark.parametrize(
-    ("shown", "expected"),
-    [
-        (formatting.count(920_000), "920 k"),
-        (formatting.count(4_100_000), "4.1 M"),
-        (formatting.count(7e9), "7.0 B"),
-        (formatting.count(None), "–"),
-        (formatting.duration(48.2), "48 s"),
-        (formatting.duration(1620), "27 min"),
-        (formatting.duration(18_720), "5 h 12 min"),
-        (formatting.percent(0.0042), "0.4 %"),
-        (formatting.percent(0.31), "31 %"),
-        (formatting.percent(0.996), "99.6 %"),
-        (formatting.whole(57418.2), "57\u202f418"),
-        (sections.shade(0), "0.000"),
-        (sections.shade(9), "0.600"),
-    ],
-)
-def test_numbers_as_people_write_them(shown: str, expected: str) -> None:
-    assert shown == expected

@@ -14,6 +14,7 @@ from typing import Any
 
 from evokd.errors import InputError
 from evokd.recipe.file import check_recipe, dump_recipe, load_recipe
+from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
 from evokd.recipe.objectives import method_names
 from evokd.recipe.recipe import Recipe
 from evokd.rundir import versions
@@ -208,7 +209,13 @@ def translate(args: argparse.Namespace) -> int:
     flag("-l --direction en-de", required=True),
     flag("--src F"),
     flag("--ref F", "references; repeat it for more than one", **REPEATED),
-    flag("--metrics", nargs="+", default=["bleu", "chrf"]),
+    flag(
+        "--metrics",
+        nargs="+",
+        default=DEFAULT_METRICS,
+        metavar="METRIC",
+        help=f"default: {', '.join(DEFAULT_METRICS)}; of {', '.join(METRICS)}",
+    ),
     flag("--baseline HYP", "default: the first system"),
     flag("--format", choices=["json", "table"], default="table"),
 )
@@ -314,18 +321,20 @@ def _parser() -> argparse.ArgumentParser:
 def _study(recipe: Recipe, folder: Path) -> int:
     from evokd.report import analysis
     from evokd.report.headline import headline
+    from evokd.report.results import Results
     from evokd.report.tables import as_text, examples_text
 
     _quiet()
     from evokd.study.run import run as run_study
 
-    results = run_study(recipe, folder, _log)
+    tree = run_study(recipe, folder, _log)
+    results = Results(tree)
     print(as_text(results))
-    if results.get("analysis"):
+    if results.analysis:
         print("\n" + analysis.as_text(results))
     print("\n" + " ".join(headline(results)))
-    if "hard_share" in results["start"]:
-        hard = results["start"]["hard_share"]
+    if "hard_share" in tree["start"]:
+        hard = tree["start"]["hard_share"]
         print(f"Hard tokens (d > 0.4 nats) before distillation: {hard:.0%}.")
     print("\n" + examples_text(results))
     print(f"report: {(folder / 'report.html').resolve()}")

@@ -76,7 +76,8 @@ def hash_file(path: Path) -> str:
 def versions() -> dict[str, str]:
     """Versions of what a result depends on, as far as it is installed."""
     installed = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in ("evokd", "torch", "transformers", "accelerate", "tokenizers", "sacrebleu"):
+    models = ("torch", "transformers", "accelerate", "tokenizers")
+    for name in ("evokd", *models, "sacrebleu", "numpy"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             installed[name] = metadata.version(name)
     return installed

@@ -1,10 +1,12 @@
 """How good the translations are: scores, behaviour, significance and what a study makes of them.
 
-Nothing here imports torch, so `evokd score` and `evokd compare` work where it isn't installed.
+Nothing here imports torch, so `evokd score` works where it isn't installed.
 
-scores        BLEU, chrF and TER by sacreBLEU, with their signatures; reading of line files
+scores        what computes BLEU, chrF and TER: sacreBLEU's, with their signatures
+segments      reading of line files; that outputs and references have as many lines
 degeneration  what a score hides: empty, copied, over-long, cut and looping outputs
 significance  paired bootstrap and approximate randomisation, by sacreBLEU
 comparison    all translations of a study → rows of scores, differences, gap closed
-files         the same for plain files, as JSON or as a table
+nearest       of several translations of a sentence the one nearest to its reference
+files         scores of plain files for plain files, as JSON or as a table
 """

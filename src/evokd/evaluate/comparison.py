@@ -14,22 +14,18 @@ from typing import Any, TypeVar
 from evokd.data.languages import split_direction
 from evokd.errors import InputError
 from evokd.evaluate.degeneration import measure_behaviour
-from evokd.evaluate.scores import (
-    DEFAULT_METRICS,
-    LOWER_IS_BETTER,
-    check_counts,
-    metric_scorers,
-    score_with,
-)
+from evokd.evaluate.scores import metric_scorers
+from evokd.evaluate.segments import check_counts
 from evokd.evaluate.significance import DEFAULT_SEED, SIGNIFICANT_BELOW, paired_bootstrap
+from evokd.recipe.metrics import AVERAGE, BLEU_VS_TEACHER, DEFAULT_METRICS, describe
 
-BLEU_VS_TEACHER = "bleu_vs_teacher"
-AVERAGE = "average"
 MINIMUM_GAP = 0.5
 """Points that the teacher must lead by before shares of its lead say anything."""
 
 Row = dict[str, Any]
 Cell = tuple[str, str]
+Key = tuple[str, str, str, str]
+KEY = ("system", "test_set", "direction", "metric")
 T = TypeVar("T")
 
 
@@ -76,6 +72,7 @@ def score_all(
 ) -> list[Row]:
     """Score everything: rows {system, seed, test_set, direction, metric, score, signature}.
 
+    `score` is the corpus score in points (0–100; TER may exceed 100), unrounded.
     Where the teacher's outputs are there, every other system also gets `bleu_vs_teacher`: BLEU
     with the teacher's output as the reference, which tells how much of the teacher has been passed
     on (paper, 5.3.1).
@@ -87,19 +84,20 @@ def score_all(
     for test_set, own in _by_cell(outputs, test_sets):
         target = split_direction(test_set.direction)[1]
         scorers = metric_scorers(metrics, target, test_set.references, tokenizer)
-        teachers = {output.seed: output for output in own if output.system == teacher}
-        imitation = {
-            seed: metric_scorers(["bleu"], target, [output.hypotheses], tokenizer)["bleu"]
-            for seed, output in teachers.items()
+        teacher_scorers = {
+            output.seed: metric_scorers(["bleu"], target, [output.hypotheses], tokenizer)["bleu"]
+            for output in own
+            if output.system == teacher
         }
         for output in own:
-            scores = [
-                score_with(name, scorer, output.hypotheses) for name, scorer in scorers.items()
-            ]
-            likeness = _shared(imitation, output.seed)
-            if output.system != teacher and likeness is not None:
-                scores.append(score_with(BLEU_VS_TEACHER, likeness, output.hypotheses))
-            rows += [_labels(output) | asdict(score) for score in scores]
+            own_scorers = dict(scorers)
+            teacher_scorer = _of_seed(teacher_scorers, output.seed)
+            if output.system != teacher and teacher_scorer is not None:
+                own_scorers[BLEU_VS_TEACHER] = teacher_scorer
+            for name, scorer in own_scorers.items():
+                score = float(scorer.corpus_score(output.hypotheses, None).score)
+                row = {"metric": name, "score": score, "signature": str(scorer.get_signature())}
+                rows.append(_labels(output) | row)
     return rows
 
 
@@ -139,45 +137,42 @@ def compare_all(
                 n_samples=n_samples,
                 seed=seed,
             )
-            # system by system, each with all metrics; the baseline's come first
-            baseline_scores = [result.score for result in results[: len(metrics)]]
-            for position, result in enumerate(results[len(metrics) :]):
-                output = others[position // len(metrics)]
-                assert result.p_value is not None
-                rows.append(
-                    {
-                        **_labels(output),
-                        "baseline": baseline,
-                        "seed": output.seed if output.seed is not None else anchor.seed,
-                        "metric": result.metric,
-                        "score": result.score,
-                        "baseline_score": baseline_scores[position % len(metrics)],
-                        "delta": result.delta,
-                        "p_value": result.p_value,
-                        "significant": result.p_value < SIGNIFICANT_BELOW,
-                        "interval": result.interval,
-                        "signature": result.signature,
-                    }
-                )
+            n = len(metrics)
+            by_system = [results[i : i + n] for i in range(0, len(results), n)]
+            for output, own_results in zip(others, by_system[1:], strict=True):
+                for result, baseline_result in zip(own_results, by_system[0], strict=True):
+                    assert result.p_value is not None
+                    rows.append(
+                        _labels(output)
+                        | {
+                            "baseline": baseline,
+                            "seed": output.seed if output.seed is not None else anchor.seed,
+                            "metric": result.metric,
+                            "score": result.score,
+                            "baseline_score": baseline_result.score,
+                            "delta": result.delta,
+                            "p_value": result.p_value,
+                            "significant": result.p_value < SIGNIFICANT_BELOW,
+                            "interval": result.interval,
+                            "signature": result.signature,
+                        }
+                    )
     return rows
 
 
 def behaviour_all(outputs: Sequence[SystemOutput], test_sets: Sequence[TestSet]) -> list[Row]:
-    """Misbehaviour of every output: the fields of `behaviour.Behaviour`, labelled.
+    """Misbehaviour of every output: the fields of `degeneration.Behaviour`, labelled.
 
     Raises:
         InputError: as `score_all`.
     """
-    return [
-        _labels(output)
-        | asdict(
-            measure_behaviour(
-                output.hypotheses, test_set.references, test_set.sources, output.cut_off
-            )
-        )
-        for test_set, own in _by_cell(outputs, test_sets)
-        for output in own
-    ]
+    rows = []
+    for test_set, own in _by_cell(outputs, test_sets):
+        for output in own:
+            references, sources = test_set.references, test_set.sources
+            behaviour = measure_behaviour(output.hypotheses, references, sources, output.cut_off)
+            rows.append(_labels(output) | asdict(behaviour))
+    return rows
 
 
 def summarise(scores: Sequence[Row]) -> list[Row]:
@@ -189,28 +184,15 @@ def summarise(scores: Sequence[Row]) -> list[Row]:
     that lacks one of the directions has no average.
     """
     rows = []
-    for (system, test_set, direction, metric), by_seed in _seeds_by_key(scores).items():
+    for key, by_seed in _seeds_by_key(scores).items():
         values = list(by_seed.values())
-        rows.append(
-            {
-                "system": system,
-                "test_set": test_set,
-                "direction": direction,
-                "metric": metric,
-                "mean": statistics.fmean(values),
-                "std": statistics.stdev(values) if len(values) > 1 else None,
-                "seeds": len(values),
-            }
-        )
+        std = statistics.stdev(values) if len(values) > 1 else None
+        numbers = {"mean": statistics.fmean(values), "std": std, "seeds": len(values)}
+        rows.append(dict(zip(KEY, key, strict=True)) | numbers)
     return rows
 
 
-def gap_closed(
-    scores: Sequence[Row],
-    student: str = "sft",
-    teacher: str = "teacher",
-    minimum_gap: float = MINIMUM_GAP,
-) -> list[Row]:
+def gap_closed(scores: Sequence[Row], student: str = "sft", teacher: str = "teacher") -> list[Row]:
     """How much of the way from the plain student to the teacher a system went.
 
     value = (system − student) / (teacher − student), a fraction: 0 is the student trained without
@@ -218,44 +200,34 @@ def gap_closed(
     per seed, and one with seed None made of the mean scores over seeds. Of several directions
     there is also the "average", made of average scores (a ratio of means, which no single tiny gap
     can blow up). `value` is None, with a `reason`, where a score is missing or the teacher leads by
-    no more than `minimum_gap` points. `bleu_vs_teacher` has no gap to close.
+    no more than half a point. `bleu_vs_teacher` has no gap to close.
     """
     table = _seeds_by_key(row for row in scores if row["metric"] != BLEU_VS_TEACHER)
     rows = []
-    for (system, test_set, direction, metric), by_seed in table.items():
+    for key, by_seed in table.items():
+        system, test_set, direction, metric = key
         if system in (student, teacher):
             continue
         students = table.get((student, test_set, direction, metric), {})
         teachers = table.get((teacher, test_set, direction, metric), {})
-        trios: dict[int | None, tuple[float, float | None, float | None]] = {}
-        for seed, score in by_seed.items():
-            low = students.get(seed, students.get(None))
-            trios[seed] = (score, low, _shared(teachers, seed))
-        trios[None] = (statistics.fmean(by_seed.values()), _mean(students), _mean(teachers))
-        for seed, (score, low, high) in trios.items():
-            value, reason = None, None
+        trios: list[tuple[int | None, float, float | None, float | None]] = [
+            (seed, score, students.get(seed, students.get(None)), _of_seed(teachers, seed))
+            for seed, score in by_seed.items()
+            if seed is not None
+        ]
+        trios.append((None, statistics.fmean(by_seed.values()), _mean(students), _mean(teachers)))
+        for seed, score, low, high in trios:
+            row: Row = {"seed": seed, "value": None, "reason": None}
             if low is None or high is None:
-                reason = f"no score of {student if low is None else teacher}"
+                row["reason"] = f"no score of {student if low is None else teacher}"
             else:
-                lead = low - high if metric in LOWER_IS_BETTER else high - low
-                if lead > minimum_gap:
-                    value = (score - low) / (high - low)
+                lead = low - high if describe(metric).lower_is_better else high - low
+                if lead > MINIMUM_GAP:
+                    row["value"] = (score - low) / (high - low)
                 else:
-                    reason = (
-                        f"{teacher} leads {student} by {lead:.2f} points; "
-                        f"over {minimum_gap:g} is needed"
-                    )
-            rows.append(
-                {
-                    "system": system,
-                    "seed": seed,
-                    "test_set": test_set,
-                    "direction": direction,
-                    "metric": metric,
-                    "value": value,
-                    "reason": reason,
-                }
-            )
+                    needed = f"over {MINIMUM_GAP:g} is needed"
+                    row["reason"] = f"{teacher} leads {student} by {lead:.2f} points; {needed}"
+            rows.append(dict(zip(KEY, key, strict=True)) | row)
     return rows
 
 
@@ -284,10 +256,10 @@ def _matches(
     """Each output of the baseline, with the outputs that are to be compared with it."""
     anchors = {output.seed: output for output in outputs if output.system == baseline}
     if not anchors:
-        found = ", ".join(dict.fromkeys(output.system for output in outputs))
+        systems = ", ".join(dict.fromkeys(output.system for output in outputs))
         raise InputError(
             f"baseline {baseline!r} has no output for {test_set.name} {test_set.direction}; "
-            f"systems found: {found}"
+            f"systems found: {systems}"
         )
     matches: dict[int | None, list[SystemOutput]] = {seed: [] for seed in anchors}
     for output in outputs:
@@ -308,30 +280,31 @@ def _matches(
     return [(anchors[seed], others) for seed, others in matches.items()]
 
 
-def _seeds_by_key(
-    scores: Iterable[Row],
-) -> dict[tuple[str, str, str, str], dict[int | None, float]]:
+def _seeds_by_key(scores: Iterable[Row]) -> dict[Key, dict[int | None, float]]:
     """(system, test set, direction, metric) → seed → score, with the directions' average."""
-    table: dict[tuple[str, str, str, str], dict[int | None, float]] = {}
+    table: dict[Key, dict[int | None, float]] = {}
     directions: dict[str, dict[str, None]] = {}
     for row in scores:
         key = (row["system"], row["test_set"], row["direction"], row["metric"])
         table.setdefault(key, {})[row["seed"]] = row["score"]
         directions.setdefault(row["test_set"], {})[row["direction"]] = None
-    averages: dict[tuple[str, str, str, str], dict[int | None, float]] = {}
+    averages: dict[Key, dict[int | None, float]] = {}
     for system, test_set, _, metric in table:
-        wanted = directions[test_set]
-        key = (system, test_set, AVERAGE, metric)
-        if len(wanted) < 2 or key in averages:
+        if len(directions[test_set]) < 2:
             continue
-        parts = [table.get((system, test_set, direction, metric), {}) for direction in wanted]
-        complete = [seed for seed in parts[0] if all(seed in part for part in parts)]
-        averages[key] = {seed: statistics.fmean(p[seed] for p in parts) for seed in complete}
-    return table | {key: by_seed for key, by_seed in averages.items() if by_seed}
+        parts = [table.get((system, test_set, d, metric), {}) for d in directions[test_set]]
+        average = {
+            seed: statistics.fmean(part[seed] for part in parts)
+            for seed in parts[0]
+            if all(seed in part for part in parts)
+        }
+        if average:
+            averages[system, test_set, AVERAGE, metric] = average
+    return table | averages
 
 
-def _shared(by_seed: dict[int | None, T], seed: int | None) -> T | None:
-    """The teacher's entry of a seed; a teacher that exists once serves students of all seeds."""
+def _of_seed(by_seed: dict[int | None, T], seed: int | None) -> T | None:
+    """The teacher's entry for a seed; a teacher that exists once serves students of all seeds."""
     if seed in by_seed:
         return by_seed[seed]
     if None in by_seed:

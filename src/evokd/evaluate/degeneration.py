@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from evokd.evaluate.scores import References, check_counts, reference_documents
+from evokd.evaluate.segments import References, check_counts, reference_documents
 
 COPY_MIN_WORDS = 3
 """Shorter sources are often names and numbers, which are rightly left as they are."""
@@ -74,32 +74,30 @@ def measure_behaviour(
     if cut_off is not None:
         assert len(cut_off) == len(hypotheses), "one cut_off flag per output"
     segments = list(zip(hypotheses, zip(*documents, strict=True), strict=True))
-    found = {
-        "empty": _lines(not line.strip() for line in hypotheses),
-        "over_long": _lines(_is_over_long(line, refs) for line, refs in segments),
-        "repeated": _lines(
-            loops(line) and not any(loops(reference) for reference in refs)
-            for line, refs in segments
-        ),
+    lines = {
+        "empty": _numbers(not line.strip() for line in hypotheses),
+        "over_long": _numbers(_is_over_long(line, refs) for line, refs in segments),
+        "repeated": _numbers(loops(line) and not any(map(loops, refs)) for line, refs in segments),
     }
     if sources is not None:
-        found["copied"] = _lines(
+        lines["copied"] = _numbers(
             _is_copied(line, source, refs)
             for (line, refs), source in zip(segments, sources, strict=True)
         )
     if cut_off is not None:
-        found["cut_off"] = _lines(cut_off)
+        lines["cut_off"] = _numbers(cut_off)
+    counts = {kind: len(numbers) for kind, numbers in lines.items()}
     reference_words = sum(len(words(line)) for document in documents for line in document)
     output_words = sum(len(words(line)) for line in hypotheses)
     return Behaviour(
         segments=len(hypotheses),
-        empty=len(found["empty"]),
-        copied=len(found["copied"]) if sources is not None else None,
-        over_long=len(found["over_long"]),
-        cut_off=len(found["cut_off"]) if cut_off is not None else None,
-        repeated=len(found["repeated"]),
+        empty=counts["empty"],
+        copied=counts.get("copied"),
+        over_long=counts["over_long"],
+        cut_off=counts.get("cut_off"),
+        repeated=counts["repeated"],
         length_ratio=output_words * len(documents) / reference_words if reference_words else None,
-        examples={kind: numbers[:EXAMPLES] for kind, numbers in found.items() if numbers},
+        examples={kind: numbers[:EXAMPLES] for kind, numbers in lines.items() if numbers},
     )
 
 
@@ -151,6 +149,6 @@ def _without_punctuation(word: str) -> str:
     return "".join(character for character in word if character.isalnum())
 
 
-def _lines(flags: Iterable[bool]) -> list[int]:
+def _numbers(flags: Iterable[bool]) -> list[int]:
     """Line numbers, from 1, of what is true."""
     return [number for number, flag in enumerate(flags, start=1) if flag]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +10,12 @@ from tabulate import tabulate
 
 from evokd.data.languages import split_direction
 from evokd.errors import InputError
-from evokd.evaluate.comparison import (
-    SystemOutput,
-    TestSet,
-    behaviour_all,
-    compare_all,
-    score_all,
-)
-from evokd.evaluate.scores import (
-    DEFAULT_METRICS,
-    LOWER_IS_BETTER,
-    METRIC_NAMES,
-    check_counts,
-    check_metrics,
-    read_lines,
-)
+from evokd.evaluate.comparison import SystemOutput, TestSet, behaviour_all, compare_all, score_all
+from evokd.evaluate.scores import metric_scorers
+from evokd.evaluate.segments import check_counts, read_segments
 from evokd.evaluate.significance import DEFAULT_SAMPLES, DEFAULT_SEED, SIGNIFICANT_BELOW
+from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
+from evokd.rundir import hash_file, versions
 
 
 def score_files(
@@ -61,15 +48,15 @@ def score_files(
     """
     if not hypothesis_paths:
         raise InputError("no translations given; name at least one file of them")
-    check_metrics(metrics, split_direction(direction)[1], tokenizer)
+    metric_scorers(metrics, split_direction(direction)[1], tokenizer=tokenizer)  # can they be made?
     names = system_names(hypothesis_paths)
     base = _find_baseline(baseline, names, hypothesis_paths)
-    references = [read_lines(path) for path in reference_paths]
+    references = [read_segments(path) for path in reference_paths]
     reference_names = [str(path) for path in reference_paths]
-    sources = None if source_path is None else read_lines(source_path)
+    sources = None if source_path is None else read_segments(source_path)
     if sources is not None:
         check_counts(sources, references, str(source_path), reference_names)
-    systems = [read_lines(path) for path in hypothesis_paths]
+    systems = [read_segments(path) for path in hypothesis_paths]
     for path, lines in zip(hypothesis_paths, systems, strict=True):
         check_counts(lines, references, str(path), reference_names)
     test_set = TestSet(Path(reference_paths[0]).name, direction, sources, references)
@@ -77,41 +64,30 @@ def score_files(
         SystemOutput(name, None, test_set.name, direction, lines)
         for name, lines in zip(names, systems, strict=True)
     ]
-    compared = len(outputs) > 1
-    inputs = [
+    result: dict[str, Any] = {
+        "scores": score_all(outputs, [test_set], metrics, teacher=None, tokenizer=tokenizer),
+        "comparisons": [],
+        "behaviour": behaviour_all(outputs, [test_set]),
+        "significance": None,
+    }
+    if len(outputs) > 1:
+        n_samples = n_samples or DEFAULT_SAMPLES.get(test)
+        how: dict[str, Any] = {"test": test, "n_samples": n_samples, "seed": seed}
+        result["comparisons"] = compare_all(
+            outputs, [test_set], base, metrics, tokenizer=tokenizer, **how
+        )
+        result["significance"] = how | {"baseline": base}
+    files = [
         *([("source", source_path)] if source_path is not None else []),
         *(("reference", path) for path in reference_paths),
         *zip(names, hypothesis_paths, strict=True),
     ]
-    return {
-        "scores": score_all(outputs, [test_set], metrics, teacher=None, tokenizer=tokenizer),
-        "comparisons": compare_all(
-            outputs,
-            [test_set],
-            base,
-            metrics,
-            n_samples,
-            test=test,
-            seed=seed,
-            tokenizer=tokenizer,
-        )
-        if compared
-        else [],
-        "behaviour": behaviour_all(outputs, [test_set]),
-        "significance": {
-            "test": test,
-            "baseline": base,
-            "n_samples": n_samples or DEFAULT_SAMPLES[test],
-            "seed": seed,
-        }
-        if compared
-        else None,
-        "files": [
-            {"role": role, "path": str(path), "lines": len(references[0]), "sha256": _digest(path)}
-            for role, path in inputs
-        ],
-        "versions": versions(),
-    }
+    result["files"] = [
+        {"role": role, "path": str(path), "lines": len(references[0])}
+        | {"sha256": hash_file(Path(path))}
+        for role, path in files
+    ]
+    return result | {"versions": versions()}
 
 
 def as_table(result: dict[str, Any]) -> str:
@@ -120,9 +96,10 @@ def as_table(result: dict[str, Any]) -> str:
     metrics = list(dict.fromkeys(row["metric"] for row in result["scores"]))
     scores = {(row["system"], row["metric"]): row for row in result["scores"]}
     compared = {(row["system"], row["metric"]): row for row in result["comparisons"]}
+    labels = {name: METRICS[name].sacrebleu_label or METRICS[name].label for name in metrics}
     header = ["system"]
     for metric in metrics:
-        header.append(METRIC_NAMES[metric] + (" ↓" if metric in LOWER_IS_BETTER else ""))
+        header.append(labels[metric] + (" ↓" if METRICS[metric].lower_is_better else ""))
         header += ["Δ", "p"] if compared else []
     body = []
     for system in systems:
@@ -139,13 +116,9 @@ def as_table(result: dict[str, Any]) -> str:
             f"Δ and p: against {how['baseline']}, paired {how['test']}, {how['n_samples']} samples,"
             f" seed {how['seed']}; * p < {SIGNIFICANT_BELOW:g}."
         )
-    signatures = {row["metric"]: row["signature"] for row in result["scores"]}
-    parts.append(
-        "\n".join(f"{METRIC_NAMES[metric]}|{signatures[metric]}" for metric in metrics)
-        + f"\nsacreBLEU {result['versions']['sacrebleu']}"
-    )
-    parts.append(_behaviour_table(result["behaviour"]))
-    return "\n\n".join(parts)
+    signatures = [f"{labels[name]}|{scores[systems[0], name]['signature']}" for name in metrics]
+    parts.append("\n".join([*signatures, f"sacreBLEU {result['versions']['sacrebleu']}"]))
+    return "\n\n".join([*parts, _behaviour_table(result["behaviour"])])
 
 
 def system_names(paths: Sequence[str | Path]) -> list[str]:
@@ -171,17 +144,6 @@ def system_names(paths: Sequence[str | Path]) -> list[str]:
     return texts
 
 
-def versions() -> dict[str, str]:
-    """Versions of what computes scores."""
-    found = {"python": platform.python_version()}
-    for package in ("evokd", "sacrebleu", "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
 def _shared_suffix(names: Sequence[str]) -> str:
     """The longest ending, from a dot on, that all file names have; a single file's extension."""
     if len(names) == 1:
@@ -204,10 +166,6 @@ def _find_baseline(baseline: str | None, names: Sequence[str], paths: Sequence[s
     raise InputError(
         f"baseline {baseline!r} isn't one of the systems; accepted: {', '.join(names)}"
     )
-
-
-def _digest(path: str | Path) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _difference(row: dict[str, Any] | None) -> list[str]:

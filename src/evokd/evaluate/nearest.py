@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sacrebleu.metrics import BLEU
-
-from evokd.evaluate.scores import bleu_tokenizer, check_metrics
+from evokd.evaluate.scores import bleu
 
 Similarity = Callable[[str, str], float]
 """Of a translation and a reference; larger is nearer."""
@@ -24,18 +22,10 @@ def sentence_bleu(target_language: str, tokenizer: str | None = None) -> Similar
     does. Unlike theirs, orders that a translation is too short for are left out, and a translation
     without any common word has 0.
 
-    Args:
-        tokenizer: sacreBLEU's; default: the one that it takes for the language.
-
     Raises:
         InputError: an unknown language or tokenizer, or one that isn't installed.
     """
-    check_metrics(["bleu"], target_language, tokenizer)
-    scorer = BLEU(
-        tokenize=tokenizer or bleu_tokenizer(target_language),
-        smooth_method="exp",
-        effective_order=True,
-    )
+    scorer = bleu(target_language, None, tokenizer, smooth_method="exp", effective_order=True)
 
     def similarity(hypothesis: str, reference: str) -> float:
         return float(scorer.sentence_score(hypothesis, [reference]).score)
@@ -49,6 +39,6 @@ def nearest(hypotheses: Sequence[str], reference: str, similarity: Similarity) -
     Of equals the first is taken: give them with the teacher's favourite first.
     """
     assert hypotheses, "nearest of nothing"
-    found = [similarity(hypothesis, reference) for hypothesis in hypotheses]
-    best = max(found)
-    return found.index(best), best
+    similarities = [similarity(hypothesis, reference) for hypothesis in hypotheses]
+    best = max(similarities)
+    return similarities.index(best), best

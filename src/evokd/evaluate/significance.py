@@ -15,13 +15,9 @@ from dataclasses import dataclass
 from sacrebleu.significance import PairedTest, Result
 
 from evokd.errors import InputError
-from evokd.evaluate.scores import (
-    DEFAULT_METRICS,
-    References,
-    check_counts,
-    metric_scorers,
-    reference_documents,
-)
+from evokd.evaluate.scores import metric_scorers
+from evokd.evaluate.segments import References, check_counts, reference_documents
+from evokd.recipe.metrics import DEFAULT_METRICS
 
 TESTS = {"bootstrap": "bs", "randomization": "ar"}
 """Accepted tests, and sacreBLEU's short names for them."""
@@ -61,7 +57,6 @@ def paired_bootstrap(
     test: str = "bootstrap",
     n_samples: int | None = None,
     seed: int = DEFAULT_SEED,
-    jobs: int = 1,
 ) -> list[PairedResult]:
     """Compare systems with the first one, the baseline (Koehn 2004, as in sacreBLEU).
 
@@ -72,7 +67,7 @@ def paired_bootstrap(
     identical files.
 
     `test="randomization"` is approximate randomisation (`--paired-ar`). `n_samples` defaults to
-    1000 resamples or 10,000 trials. `jobs` is the number of processes.
+    1000 resamples or 10,000 trials.
 
     Raises:
         InputError: fewer than two systems, unequal lengths, unknown metric or test.
@@ -90,16 +85,15 @@ def paired_bootstrap(
     for name, hypotheses in named_hypotheses:
         check_counts(hypotheses, documents, name)
     scorers = metric_scorers(metrics, target_language, documents, tokenizer)
-    with _seeded(seed), _quiet():
+    with _seeded_and_quiet(seed):
         signatures, table = PairedTest(
             [(name, list(hypotheses)) for name, hypotheses in named_hypotheses],
             scorers,
             references=None,  # the scorers hold them already, for all systems at once
             test_type=TESTS[test],
             n_samples=n_samples or DEFAULT_SAMPLES[test],
-            n_jobs=jobs,
         )()
-    # sacreBLEU keys its answer by names of its own (chrF2), in the order of the metrics.
+    # sacreBLEU keys its answer by names of its own (chrF2), in the order of the metrics
     columns = dict(zip(metrics, signatures, strict=True))
     results = []
     for row, (system, _) in enumerate(named_hypotheses):
@@ -108,18 +102,9 @@ def paired_bootstrap(
             assert isinstance(result, Result)
             assert isinstance(baseline, Result)
             delta = None if row == 0 else float(result.score - baseline.score)
-            results.append(
-                PairedResult(
-                    system=system,
-                    metric=metric,
-                    score=float(result.score),
-                    mean=_plain(result.mean),
-                    interval=_plain(result.ci),
-                    delta=delta,
-                    p_value=1.0 if delta == 0 else _plain(result.p_value),
-                    signature=str(signatures[column]),
-                )
-            )
+            p_value = 1.0 if delta == 0 else _plain(result.p_value)
+            numbers = (float(result.score), _plain(result.mean), _plain(result.ci), delta, p_value)
+            results.append(PairedResult(system, metric, *numbers, str(signatures[column])))
     return results
 
 
@@ -129,26 +114,18 @@ def _plain(value: float | None) -> float | None:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """sacreBLEU reads its seed from the environment only; what stood there is put back."""
-    before = os.environ.get("SACREBLEU_SEED")
+def _seeded_and_quiet(seed: int) -> Iterator[None]:
+    """sacreBLEU reads its seed from the environment only, logs each step, and warns of tokenised
+    text that scoring has warned of before; environment and logger are put back."""
+    logger = logging.getLogger("sacrebleu")
+    level, seed_before = logger.level, os.environ.get("SACREBLEU_SEED")
+    logger.setLevel(logging.ERROR)
     os.environ["SACREBLEU_SEED"] = str(seed)
     try:
         yield
     finally:
-        if before is None:
+        logger.setLevel(level)
+        if seed_before is None:
             del os.environ["SACREBLEU_SEED"]
         else:
-            os.environ["SACREBLEU_SEED"] = before
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """sacreBLEU tells each step, and warns of tokenised text that scoring has warned of before."""
-    logger = logging.getLogger("sacrebleu")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
+            os.environ["SACREBLEU_SEED"] = seed_before

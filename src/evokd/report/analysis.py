@@ -1,127 +1,118 @@
-"""What was measured of each system beside its scores: one row each, as text and as Markdown.
-
-BLEU at several beam sizes    how much is left for a search to find
-perplexity                    of the references, per token
-mode mass                     probability of a system's own best translation
-drafts taken                  share of the student's words that its teacher would have said
-"""
+"""What was measured of each system beside its scores: one table, as text and as Markdown."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from tabulate import tabulate
 
 from evokd.report.formatting import count, decimal, percent
-from evokd.report.results import Results, mean_score, names_of_test_sets, overall, systems
+from evokd.report.results import Results, mean_of
+from evokd.report.tables import markdown_table
+
+Measure = tuple[str, str, str, Callable[[float | None], str]]
+"""Key of the record, heading, what it means, and how a number of it is written."""
+MEASURES: list[Measure] = [
+    ("nonzero_parameters", "weights", "those that aren't 0", count),
+    ("perplexity", "perplexity", "of the references, per token", partial(decimal, places=2)),
+    (
+        "mode_mass",
+        "mode mass",
+        "probability that a system gives its own best known translation",
+        percent,
+    ),
+    (
+        "acceptance",
+        "drafts taken",
+        "share of a student's proposed tokens that its teacher would have said (speculative "
+        "decoding, greedy)",
+        percent,
+    ),
+]
 
 
-def headings(results: Results) -> list[str]:
-    """The columns that anything was measured for."""
-    rows = results.get("analysis") or []
-    if not rows:
-        return []
-    found = ["system"]
-    if any(row.get("nonzero_parameters") for row in rows):
-        found.append("weights")
-    beams = sorted({cell["beam"] for row in rows for cell in row.get("beams") or []})
-    found += [f"BLEU beam {beam}" for beam in _beams(results, beams)]
-    for key, heading in (
-        ("perplexity", "perplexity"),
-        ("mode_mass", "mode mass"),
-        ("acceptance", "drafts taken"),
-    ):
-        if any(row.get(key) is not None for row in rows):
-            found.append(heading)
-    return found
+@dataclass(frozen=True)
+class AnalysisTable:
+    """One row a system, teacher first; means over directions and seeds. legend: what the columns
+    mean, a line each."""
+
+    headings: list[str]
+    rows: list[list[str]]
+    legend: list[str]
 
 
-def table(results: Results) -> list[list[str]]:
-    """One row a system, teacher first; means over directions and seeds."""
-    wanted = headings(results)
-    return [[_cell(results, name, heading) for heading in wanted] for name in systems(results)]
+def analysis_table(results: Results) -> AnalysisTable | None:
+    """The columns that anything was measured for; None where nothing was."""
+    bleu = {
+        f"BLEU beam {beam}": [decimal(_bleu(results, name, beam), 1) for name in results.systems]
+        for beam in _beams(results)
+    }
+    columns = _measured(results, MEASURES[:1]) | bleu | _measured(results, MEASURES[1:])
+    if not columns:
+        return None
+    test_set = next(iter(results.columns), "")
+    legend = [f"BLEU on {test_set}, {results.overall(test_set)}"] if bleu else []
+    legend += [f"{heading}: {meaning}" for _, heading, meaning, _ in MEASURES if heading in columns]
+    rows = [list(row) for row in zip(results.systems, *columns.values(), strict=True)]
+    return AnalysisTable(["system", *columns], rows, legend)
 
 
 def as_text(results: Results) -> str:
     """For the terminal; nothing where nothing was measured."""
-    wanted = headings(results)
-    if not wanted:
+    table = analysis_table(results)
+    if table is None:
         return ""
     grid = tabulate(
-        table(results),
-        headers=[heading.replace(" ", "\n", 1) for heading in wanted],
+        table.rows,
+        headers=[heading.replace(" ", "\n", 1) for heading in table.headings],
         disable_numparse=True,
-        colalign=["left", *("right" for _ in wanted[1:])],
+        colalign=["left", *("right" for _ in table.headings[1:])],
     )
-    return "\n".join([grid, "", *legend(results)])
+    return "\n".join([grid, "", *table.legend])
 
 
 def as_markdown(results: Results) -> str:
     """The same as a Markdown table."""
-    wanted = headings(results)
-    if not wanted:
+    table = analysis_table(results)
+    if table is None:
         return ""
-    lines = ["| " + " | ".join(wanted) + " |", "|:--|" + "--:|" * (len(wanted) - 1)]
-    lines += ["| " + " | ".join(row) + " |" for row in table(results)]
-    notes = [f"- {line}" for line in legend(results)]
-    return "\n".join(["### Beside the scores", "", *lines, "", *notes]) + "\n"
+    legend = "".join(f"- {line}\n" for line in table.legend)
+    return f"### Beside the scores\n\n{markdown_table(table.headings, table.rows)}\n\n{legend}"
 
 
-def legend(results: Results) -> list[str]:
-    """What the columns mean, as far as they are there."""
-    wanted = headings(results)
-    lines = []
-    if any(heading.startswith("BLEU") for heading in wanted):
-        test_set = names_of_test_sets(results)[0]
-        lines.append(f"BLEU on {test_set}, {overall(results, test_set)}")
-    for heading, meaning in (
-        ("weights", "weights: those that aren't 0"),
-        ("perplexity", "perplexity: of the references, per token"),
-        ("mode mass", "mode mass: probability that a system gives its own best known translation"),
-        (
-            "drafts taken",
-            "drafts taken: share of a student's proposed tokens that its teacher would have said "
-            "(speculative decoding, greedy)",
-        ),
-    ):
-        if heading in wanted:
-            lines.append(meaning)
-    return lines
+def _measured(results: Results, measures: Sequence[Measure]) -> dict[str, list[str]]:
+    """Heading → a cell for each system."""
+    columns = {}
+    for key, heading, _, written in measures:
+        means = {
+            name: mean_of(record.get(key) for record in records)
+            for name, records in results.analysis.items()
+        }
+        if any(mean is not None for mean in means.values()):
+            columns[heading] = [written(means.get(name)) for name in results.systems]
+    return columns
 
 
-def _beams(results: Results, analysed: list[int]) -> list[int]:
+def _beams(results: Results) -> list[int]:
     """All beam sizes, that of the scores among them where others were tried."""
-    if not analysed:
-        return []
-    return sorted({*analysed, *(row["beam"] for row in results.get("speed") or [])})
+    records = [record for own in results.analysis.values() for record in own]
+    further = {cell["beam"] for record in records for cell in record.get("beams") or []}
+    scored = {record["beam"] for own in results.speed.values() for record in own} if further else ()
+    return sorted(further.union(scored))
 
 
-def _cell(results: Results, name: str, heading: str) -> str:
-    rows = [row for row in results.get("analysis") or [] if row["system"] == name]
-    if heading == "system":
-        return name
-    if heading == "weights":
-        return count(_mean(row.get("nonzero_parameters") for row in rows))
-    if heading.startswith("BLEU beam"):
-        return decimal(_bleu(results, rows, name, int(heading.split()[-1])), 1)
-    if heading == "perplexity":
-        return decimal(_mean(row.get("perplexity") for row in rows), 2)
-    key = "mode_mass" if heading == "mode mass" else "acceptance"
-    return percent(_mean(row.get(key) for row in rows))
-
-
-def _bleu(results: Results, rows: list[Mapping[str, Any]], name: str, beam: int) -> float | None:
-    test_set = names_of_test_sets(results)[0]
-    cells = [cell for row in rows for cell in row.get("beams") or [] if cell["beam"] == beam]
-    own = [cell["bleu"] for cell in cells if cell["test_set"] == test_set]
-    if own:
-        return statistics.fmean(own)
-    decoded = {row["beam"] for row in results.get("speed") or [] if row["system"] == name}
-    return mean_score(results, name, test_set) if decoded == {beam} else None
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+def _bleu(results: Results, system: str, beam: int) -> float | None:
+    """On the first test set."""
+    test_set = next(iter(results.columns), "")
+    scores = [
+        cell.get("bleu")
+        for record in results.analysis.get(system, [])
+        for cell in record.get("beams") or []
+        if (cell["beam"], cell["test_set"]) == (beam, test_set)
+    ]
+    if scores:
+        return mean_of(scores)
+    scored = {record["beam"] for record in results.speed.get(system, [])}
+    return results.bleu(system) if scored == {beam} else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evokd.report.tables import DASH
+DASH = "–"
 
 
 def arrow(direction: str) -> str:
@@ -46,3 +46,20 @@ def whole(number: float | None) -> str:
 def decimal(number: float | None, places: int) -> str:
     """A number with so many decimals."""
     return DASH if number is None else f"{number:.{places}f}"
+
+
+def points(difference: float) -> str:
+    """1.2, 0.03: two decimals where one would show no difference."""
+    return f"{difference:.{2 if abs(difference) < 0.1 else 1}f}"
+
+
+def signed(difference: float) -> str:
+    """+1.2, −0.8; see `points`."""
+    return ("+" if difference >= 0 else "−") + points(abs(difference))
+
+
+def p_value(p: float) -> str:
+    """p = 0.31, p = 0.003, p < 0.001."""
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from evokd.report.results import (
-    Results,
-    comparisons_of,
-    focus_system,
-    gap_closed,
-    is_significant,
-    mean_score,
-    names_of_test_sets,
-    objectives_of,
-    plain_student,
-    systems,
-)
+from evokd.report.formatting import p_value, points, signed
+from evokd.report.results import Results, is_significant
 
 
 def headline(results: Results) -> list[str]:
@@ -24,61 +14,37 @@ def headline(results: Results) -> list[str]:
     so what lies between their scores is chance. The last one says what the study is for: how much
     faster than the teacher the best student translates.
     """
-    names = names_of_test_sets(results)
-    if not names:
+    if not results.columns:
         return ["Nothing has been scored yet."]
-    test_set, focus = names[0], focus_system(results)
-    if focus is None or mean_score(results, focus, test_set) is None:
-        return [_without_distillation(results, test_set)]
-    where = f"On {test_set}, " if len(names) > 1 else ""
+    focus = results.focus
+    if focus is None or results.bleu(focus) is None:
+        return [_without_distillation(results)]
+    test_set = next(iter(results.columns))
+    where = f"On {test_set}, " if len(results.columns) > 1 else ""
     lines = [f"{where}{_gap(results, focus, test_set)}{_lead(results, focus, test_set)}."]
-    noise = _noise(results, focus, test_set)
-    seeds = len(results.get("seeds") or [])
-    if seeds > 1:
-        lines.append(f"Scores are means over {seeds} seeds.")
-    pace = _pace(results, test_set)
-    return lines + [line for line in (noise, pace) if line]
+    if len(results.seeds) > 1:
+        lines.append(f"Scores are means over {len(results.seeds)} seeds.")
+    return [*lines, *_noise(results, focus), *_speed(results)]
 
 
-def signed(points: float) -> str:
-    """+1.2, −0.8; two decimals where one would show no difference."""
-    return f"{points:+.{_decimals(points)}f}".replace("-", "−")
-
-
-def format_p(p_value: float) -> str:
-    """0.31, 0.003, < 0.001."""
-    if p_value < 0.001:
-        return "< 0.001"
-    return f"= {p_value:.3f}" if p_value < 0.1 else f"= {p_value:.2f}"
-
-
-def _decimals(points: float) -> int:
-    return 2 if abs(points) < 0.1 else 1
-
-
-def _without_distillation(results: Results, test_set: str) -> str:
-    student = plain_student(results)
-    low = mean_score(results, student, test_set) if student else None
-    high = mean_score(results, "teacher", test_set)
+def _without_distillation(results: Results) -> str:
+    low = results.bleu(results.plain_student) if results.plain_student else None
+    high = results.bleu("teacher")
     if low is not None and high is not None:
         return (
             f"The student trained without a teacher reaches {low:.1f} BLEU, the teacher "
             f"{high:.1f}; no distilled student has been scored."
         )
-    found = high if low is None else low
-    if found is None:
+    if low is None and high is None:
         return "No BLEU score is there."
     who = "The teacher" if low is None else "The student trained without a teacher"
-    return f"{who} reaches {found:.1f} BLEU; nothing else has been scored."
+    return f"{who} reaches {high if low is None else low:.1f} BLEU; nothing else has been scored."
 
 
 def _gap(results: Results, focus: str, test_set: str) -> str:
-    student = plain_student(results)
-    own = mean_score(results, focus, test_set)
-    low = mean_score(results, student, test_set) if student else None
-    high = mean_score(results, "teacher", test_set)
-    assert own is not None
-    share, _ = gap_closed(results, focus, test_set)
+    own, high = results.bleu(focus), results.bleu("teacher")
+    low = results.bleu(results.plain_student) if results.plain_student else None
+    share, _ = results.gap_closed(focus, test_set)
     if share is None or low is None or high is None:
         others = [f"the teacher {high:.1f}"] if high is not None else []
         others += [f"the SFT student {low:.1f}"] if low is not None else []
@@ -101,126 +67,93 @@ def _gap(results: Results, focus: str, test_set: str) -> str:
 
 def _lead(results: Results, focus: str, test_set: str) -> str:
     """Its distance to the baseline, with what the significance tests say about it."""
-    baseline, delta = results.get("baseline"), _delta(results, focus, test_set)
+    delta = _delta(results, focus)
     if delta is None:
         return ""
-    side = "over" if delta >= 0 else "against"
-    told = f"{signed(delta)} BLEU {side} {baseline}"
-    tests = comparisons_of(results, focus, test_set, "bleu")
+    lead = f"{signed(delta)} BLEU {'over' if delta >= 0 else 'against'} {results.baseline}"
+    tests = [
+        test
+        for place, records in results.comparisons.items()
+        if place[:3] == (focus, test_set, "bleu")
+        for test in records
+    ]
     if not tests:
-        return f", {told} (not tested for significance)"
-    agreeing = [t for t in tests if is_significant(t) and (t["delta"] > 0) == (delta > 0)]
-    opposed = [t for t in tests if is_significant(t) and (t["delta"] > 0) != (delta > 0)]
+        return f", {lead} (not tested for significance)"
+    significant = [test for test in tests if is_significant(test)]
+    opposed = [test for test in significant if (test["delta"] > 0) != (delta > 0)]
+    agreeing = len(significant) - len(opposed)
     if len(tests) == 1:
-        values = f"p {format_p(tests[0]['p_value'])}"
+        values = p_value(tests[0]["p_value"])
     elif len({test["direction"] for test in tests}) == len(tests):
-        values = ", ".join(f"{t['direction']} p {format_p(t['p_value'])}" for t in tests)
+        values = ", ".join(f"{test['direction']} {p_value(test['p_value'])}" for test in tests)
     else:
-        values = f"p < 0.05 in {len(agreeing)} of {len(tests)} tests"
+        values = f"p < 0.05 in {agreeing} of {len(tests)} tests"
     if opposed:
-        values += "; a significant difference the other way in " + ", ".join(
-            dict.fromkeys(test["direction"] for test in opposed)
-        )
-    if len(agreeing) == len(tests):
-        return f", {told} ({values})"
-    if agreeing or opposed:
-        return f", {told}, which is significant only in part ({values})"
-    return f"; its {told} is not significant ({values})"
+        directions = dict.fromkeys(test["direction"] for test in opposed)
+        values += f"; a significant difference the other way in {', '.join(directions)}"
+    if agreeing == len(tests):
+        return f", {lead} ({values})"
+    if significant:
+        return f", {lead}, which is significant only in part ({values})"
+    return f"; its {lead} is not significant ({values})"
 
 
-def _noise(results: Results, focus: str, test_set: str) -> str | None:
+def _noise(results: Results, focus: str) -> list[str]:
     """How far two methods with the same gradients are apart, beside the finding."""
-    objectives = objectives_of(results)
-    twins = [
-        next((name for name, objective in objectives.items() if objective == wanted), None)
-        for wanted in ("forward_kd", "noevo")
-    ]
-    if twins[0] is None or twins[1] is None or not _same_lambda(results, twins[0], twins[1]):
-        return None
+    by_objective = {results.objective(name): name for name in reversed(results.students)}
+    twins = [by_objective[one] for one in ("forward_kd", "noevo") if one in by_objective]
+    settings = [results.settings(name) for name in twins]
+    if len(twins) < 2 or settings[0].get("lam") != settings[1].get("lam"):
+        return []
     # the largest over directions: in an average, chance cancels and looks smaller than it is
-    pairs = [
-        [mean_score(results, name, test_set, "bleu", direction) for name in twins if name]
-        for direction in results.get("directions") or []
-    ]
+    pairs = [[results.bleu(name, one) for name in twins] for one in results.directions]
     gaps = [abs(a - b) for a, b in pairs if a is not None and b is not None]
     if not gaps:
-        return None
-    noise, delta = max(gaps), _delta(results, focus, test_set)
-    if noise < 0.005 and len(results.get("seeds") or []) > 1:
-        return (
-            f"{twins[0]} and {twins[1]} have the same gradients and gave the same scores: this "
-            "setup repeats itself exactly, and its noise is that between seeds."
-        )
+        return []
+    noise, delta = max(gaps), _delta(results, focus)
+    fact = f"{twins[0]} and {twins[1]} have the same gradients and"
     if noise < 0.005:
-        return (
-            f"{twins[0]} and {twins[1]} have the same gradients and gave the same scores: this "
-            "setup repeats itself exactly, and only more seeds would show its noise."
-        )
-    up_to = "up to " if len(gaps) > 1 else ""
-    fact = (
-        f"{twins[0]} and {twins[1]} have the same gradients and still differ by {up_to}"
-        f"{noise:.{_decimals(noise)}f} BLEU"
-    )
+        several = "its noise is that between seeds"
+        seen = several if len(results.seeds) > 1 else "only more seeds would show its noise"
+        return [f"{fact} gave the same scores: this setup repeats itself exactly, and {seen}."]
+    fact += f" still differ by {'up to ' if len(gaps) > 1 else ''}{points(noise)} BLEU"
     if delta is not None and focus not in twins and noise >= abs(delta):
-        return (
-            f"{fact}: what separates {focus} from {results['baseline']} is no larger than the "
-            "noise of this setup."
-        )
-    return f"{fact}: smaller differences mean nothing here."
+        return [
+            f"{fact}: what separates {focus} from {results.baseline} is no larger than the noise "
+            "of this setup."
+        ]
+    return [f"{fact}: smaller differences mean nothing here."]
 
 
-def _pace(results: Results, test_set: str) -> str | None:
+def _speed(results: Results) -> list[str]:
     """Source words per second of the teacher and of the student with the best BLEU."""
-    scores = {
-        name: mean_score(results, name, test_set) for name in systems(results) if name != "teacher"
-    }
-    known = {name: score for name, score in scores.items() if score is not None}
-    if not known:
-        return None
-    best = max(known, key=lambda name: known[name])
-    slow, fast = (_words_per_s(results, name) for name in ("teacher", best))
-    if not slow or not fast:
-        return None
+    best = results.best(results.students)
+    slow, fast = (results.words_per_s.get(name or "") for name in ("teacher", best))
+    if not best or not slow or not fast:
+        return []
     how, how_best = _decoding(results, "teacher"), _decoding(results, best)
     if how != how_best:
-        return (
+        return [
             f"The teacher translates {slow:.0f} words/s ({how}), the best student, {best}, "
             f"{fast:.0f} ({how_best})."
-        )
-    return (
+        ]
+    return [
         f"The teacher translates {slow:.0f} words/s, the best student, {best}, {fast:.0f}: "
         f"{fast / slow:.1f} times as many{f' ({how})' if how else ''}."
-    )
-
-
-def _words_per_s(results: Results, system: str) -> float | None:
-    """Over everything that it translated."""
-    own = [row for row in results.get("speed") or [] if row["system"] == system]
-    seconds = sum(row.get("seconds") or 0 for row in own)
-    words = sum((row.get("seconds") or 0) * (row.get("words_per_s") or 0) for row in own)
-    return words / seconds if seconds else None
+    ]
 
 
 def _decoding(results: Results, system: str) -> str:
     """What the speed of a system depends on, each value once: beam 1, float32, cpu."""
-    own = [row for row in results.get("speed") or [] if row["system"] == system]
-    beams = [f"beam {row['beam']}" for row in own if row.get("beam")]
-    others = [row[key] for key in ("dtype", "device") for row in own if row.get(key)]
+    records = results.speed[system]
+    beams = [f"beam {record['beam']}" for record in records if record.get("beam")]
+    others = [r[key] for key in ("dtype", "device") for r in records if r.get(key)]
     return ", ".join(dict.fromkeys(beams + others))
 
 
-def _delta(results: Results, focus: str, test_set: str) -> float | None:
-    baseline = results.get("baseline")
-    if not baseline or baseline == focus:
+def _delta(results: Results, focus: str) -> float | None:
+    """Points of BLEU between a system and the baseline."""
+    if not results.baseline or results.baseline == focus:
         return None
-    own, other = (mean_score(results, name, test_set) for name in (focus, baseline))
+    own, other = results.bleu(focus), results.bleu(results.baseline)
     return None if own is None or other is None else own - other
-
-
-def _same_lambda(results: Results, first: str, second: str) -> bool:
-    values = {
-        (row.get("settings") or {}).get("lam")
-        for row in results.get("systems") or []
-        if row["system"] in (first, second)
-    }
-    return len(values) == 1

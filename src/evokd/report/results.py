@@ -1,252 +1,361 @@
-"""What stands in the results dict (`results.json`), asked in the report's words.
+"""A study's results, parsed once: every table, figure and sentence of the report reads from here.
 
-Everything tolerates missing parts: what isn't there is None or an empty list.
+Each list of `results.json` is gone through once, each file beside it is read when it is first
+needed. What isn't there is None or empty.
 """
 
 from __future__ import annotations
 
-import math
+import contextlib
+import json
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, TypeVar
 
-Results = dict[str, Any]
+from evokd import rundir
+from evokd.errors import InputError
+from evokd.recipe.metrics import AVERAGE, BLEU_VS_TEACHER, describe
+from evokd.report.formatting import decimal
+
+Record = Mapping[str, Any]
+"""One row of a list in results.json, or one line of metrics.jsonl."""
 Column = tuple[str, str]
 """Metric and direction; the direction may be "average"."""
+T = TypeVar("T")
+PLACE = ("system", "test_set", "metric", "direction")
+"""What a score belongs to, seeds apart."""
 
-AVERAGE = "average"
 BETTER, WORSE = "†", "‡"
-LOWER_IS_BETTER = ("ter",)
+MOST_CURVES = 8
+"""Students whose curves stand in one figure; more can't be told apart."""
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One number of the table: mean over seeds, in points; std is None for a single seed.
+class TableCell:
+    """One number of the table: mean over seeds, in points.
 
-    mark: † or ‡ if it differs from the baseline with p < 0.05 in every seed, else empty.
-    best: whether no student has a better one in this column (as printed, so ties share it).
+    std: standard deviation over seeds, None for a single one. interval: half the width of the
+    bootstrap's 95 % interval. mark: † or ‡ if it differs from the baseline with p < 0.05 in every
+    seed, else empty. best: no student is better in this column (as printed, so ties share it).
     """
 
     mean: float | None = None
     std: float | None = None
+    interval: float | None = None
     mark: str = ""
     best: bool = False
 
+    @property
+    def printed(self) -> str:
+        """25.31, or a dash."""
+        return decimal(self.mean, 2)
+
+    @property
+    def spread(self) -> str:
+        """± 0.22, or nothing."""
+        return "" if self.std is None else f"± {self.std:.2f}"
+
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One system; `gap` is the share of the teacher's lead over sft that it closed (a fraction)."""
 
     system: str
-    objective: str | None
-    cells: dict[Column, Cell] = field(default_factory=dict)
-    gap: float | None = None
-    gap_reason: str | None = None
+    cells: dict[Column, TableCell]
+    gap: float | None
+    gap_reason: str | None
 
 
-def names_of_test_sets(results: Results) -> list[str]:
-    """Names of the test sets that have scores."""
-    return list(dict.fromkeys(row["test_set"] for row in results.get("scores") or []))
+@dataclass(frozen=True)
+class Table:
+    """The scores on one test set; columns: metric by metric the directions, then their average."""
+
+    test_set: str
+    columns: list[Column]
+    rows: list[TableRow]
+
+    @property
+    def metrics(self) -> list[str]:
+        return list(dict.fromkeys(metric for metric, _ in self.columns))
+
+    @property
+    def has_gap(self) -> bool:
+        return any(row.gap is not None for row in self.rows)
 
 
-def systems(results: Results) -> list[str]:
-    """Every system: teacher, sft, then the others in the recipe's order."""
-    objectives = objectives_of(results)
-    names = dict.fromkeys([*objectives, *(row["system"] for row in results.get("scores") or [])])
+class Results:
+    """What stands in results.json and beside it in the run folder, if there is one."""
 
-    def rank(name: str) -> int:
-        return 0 if name == "teacher" else 1 if (objectives.get(name) or name) == "sft" else 2
+    def __init__(self, tree: Record, folder: Path | None = None) -> None:
+        def grouped(key: str, *fields: str) -> dict[Any, list[Record]]:
+            groups: dict[Any, list[Record]] = {}
+            for record in tree.get(key) or []:
+                groups.setdefault(itemgetter(*fields)(record), []).append(record)
+            return groups
 
-    return sorted(names, key=rank)
+        self.tree = tree
+        self.folder = folder
+        self.directions: list[str] = tree.get("directions") or []
+        self.seeds: list[int] = tree.get("seeds") or []
+        self.baseline: str | None = tree.get("baseline")
+        self.examples: list[Record] = list(tree.get("examples") or [])
+        # system → its records: of its trainings, its translations' speed, its analysis
+        self.runs = grouped("systems", "system")
+        self.speed = grouped("speed", "system")
+        self.analysis = grouped("analysis", "system")
+        self.behaviour = grouped("behaviour", "test_set", "direction", "system")
+        # place → its records, one a seed
+        self.scores = grouped("scores", *PLACE)
+        self.comparisons = grouped("comparisons", *PLACE)
+        self._summary = grouped("summary", *PLACE)
+        self._gaps = grouped("gap_closed", *PLACE)
+
+    @classmethod
+    def read(cls, folder: Path) -> Results:
+        """The results of a run folder.
+
+        Raises:
+            InputError: there is no results.json, or it can't be read.
+        """
+        path = folder / "results.json"
+        try:
+            tree = rundir.read_json(path)
+        except FileNotFoundError:
+            raise InputError(
+                f"{path} not found; give the folder of a run that has finished scoring "
+                "(evokd run RECIPE writes one)"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} can't be read: {error}") from None
+        if not isinstance(tree, dict):
+            raise InputError(f"{path} holds a {type(tree).__name__}; a mapping of keys is accepted")
+        return cls(tree, folder)
+
+    # systems
+
+    @cached_property
+    def systems(self) -> list[str]:
+        """Every system: teacher, sft, then the others in the recipe's order."""
+
+        def rank(name: str) -> int:
+            return 0 if name == "teacher" else 1 if self.objective(name) == "sft" else 2
+
+        return sorted(dict.fromkeys([*self.runs, *(place[0] for place in self.scores)]), key=rank)
+
+    @cached_property
+    def students(self) -> list[str]:
+        """Every system but the teacher."""
+        return [name for name in self.systems if name != "teacher"]
+
+    @cached_property
+    def plain_student(self) -> str | None:
+        """The student that was trained without a teacher."""
+        return next((name for name in self.students if self.objective(name) == "sft"), None)
+
+    @cached_property
+    def focus(self) -> str | None:
+        """The distilled student that the report is about.
+
+        Self-evolution if it took part; else the distilled student with the best average BLEU.
+        """
+        distilled = [name for name in self.students if self.objective(name) != "sft"]
+        ours = [name for name in distilled if self.objective(name) == "self_evolution"]
+        return next(iter(ours), None) or self.best(distilled) or next(iter(distilled), None)
+
+    @cached_property
+    def with_curves(self) -> list[str]:
+        """Students whose curves are drawn: trained on the references, and where these are too many
+        the plain one, the baseline, what the report is about and those with the best BLEU."""
+        names = [
+            name
+            for name in self.students
+            if self.on_references(name) and self.objective(name) != "pruned"
+        ]
+        ranked = sorted(names, key=lambda name: -(self.bleu(name) or 0.0))
+        first = [self.plain_student, self.baseline, self.focus, *ranked]
+        kept = [name for name in dict.fromkeys(first) if name in names][:MOST_CURVES]
+        return [name for name in names if name in kept]
+
+    def objective(self, system: str) -> str:
+        """What a system was trained with; its own name where that isn't known."""
+        runs = self.runs.get(system)
+        return (runs[-1].get("objective") if runs else None) or system
+
+    def settings(self, system: str) -> Record:
+        """The settings of its method that were in force."""
+        runs = self.runs.get(system)
+        return (runs[0].get("settings") if runs else None) or {}
+
+    def on_references(self, system: str) -> bool:
+        """Whether its training text was the references, so that what was logged of it compares."""
+        settings = self.settings(system)
+        return settings.get("text", "reference") == "reference" and not settings.get("on_policy")
+
+    @cached_property
+    def words_per_s(self) -> dict[str, float | None]:
+        """System → source words per second over everything that it translated."""
+        rates = {}
+        for system, records in self.speed.items():
+            seconds = [record.get("seconds") or 0 for record in records]
+            words = [s * (r.get("words_per_s") or 0) for s, r in zip(seconds, records, strict=True)]
+            rates[system] = sum(words) / sum(seconds) if sum(seconds) else None
+        return rates
+
+    # scores
+
+    @cached_property
+    def columns(self) -> dict[str, list[Column]]:
+        """Test set → the columns of its table."""
+        scored: dict[str, dict[Column, None]] = {}
+        for _, test_set, metric, direction in self.scores:
+            own = scored.setdefault(test_set, {})
+            if metric != BLEU_VS_TEACHER:
+                own[metric, direction] = None
+        columns = {}
+        for test_set, own in scored.items():
+            unordered = {direction for _, direction in own}
+            directions = [name for name in self.directions if name in unordered]
+            directions += sorted(unordered - set(directions))
+            if len(directions) > 1:
+                directions.append(AVERAGE)
+            metrics = dict.fromkeys(metric for metric, _ in own)
+            columns[test_set] = [(metric, name) for metric in metrics for name in directions]
+        return columns
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """The main table of each test set."""
+        tables = []
+        for test_set, columns in self.columns.items():
+            cells = {
+                name: {column: self.cell(name, test_set, column) for column in columns}
+                for name in self.systems
+            }
+            for column in columns:
+                best = _best(column[0], [cells[name][column].mean for name in self.students])
+                for name in self.students:
+                    mean = cells[name][column].mean
+                    # the second decimal is all that a reader sees
+                    is_best = mean is not None and decimal(mean, 2) == decimal(best, 2)
+                    cells[name][column] = replace(cells[name][column], best=is_best)
+            rows = [TableRow(name, cells[name], *self.gap_closed(name, test_set)) for name in cells]
+            tables.append(Table(test_set, columns, rows))
+        return tables
+
+    def cell(self, system: str, test_set: str, column: Column) -> TableCell:
+        """One score over seeds, and what the comparisons with the baseline say about it."""
+        place = (system, test_set, *column)
+        tests = self.comparisons.get(place, [])
+        intervals = [test["interval"] for test in tests if test.get("interval") is not None]
+        interval, mark = next(iter(intervals), None), _mark(column[0], tests)
+        for record in self._summary.get(place, []):
+            return TableCell(record["mean"], record.get("std"), interval, mark)
+        scores = [record["score"] for record in self.scores.get(place, [])]
+        std = statistics.stdev(scores) if len(scores) > 1 else None
+        return TableCell(mean_of(scores), std, interval, mark)
+
+    def overall(self, test_set: str) -> str:
+        """The direction that stands for all of them: "average", or the only one there is."""
+        columns = self.columns[test_set]
+        return columns[-1][1] if columns else AVERAGE
+
+    def bleu(self, system: str, direction: str | None = None) -> float | None:
+        """Mean BLEU over seeds on the first test set; of all directions unless one is named."""
+        for test_set in self.columns:
+            return self.cell(system, test_set, ("bleu", direction or self.overall(test_set))).mean
+        return None
+
+    def best(self, systems: Iterable[str]) -> str | None:
+        """The system with the best BLEU, as far as they have any."""
+        scores = {name: self.bleu(name) for name in systems}
+        known = {name: score for name, score in scores.items() if score is not None}
+        return max(known, key=lambda name: known[name]) if known else None
+
+    def gap_closed(self, system: str, test_set: str) -> tuple[float | None, str | None]:
+        """Share of the teacher's lead in BLEU that a system closed; if it is None, why."""
+        gaps = self._gaps.get((system, test_set, "bleu", self.overall(test_set)), [])
+        # the record without a seed is made of mean scores: a ratio of means, not a mean of ratios
+        for record in sorted(gaps, key=lambda record: record.get("seed") is not None):
+            return record["value"], record.get("reason")
+        return None, None
+
+    # files of the run folder
+
+    @cached_property
+    def recipe_yaml(self) -> str:
+        """The resolved recipe."""
+        path = self.folder / "recipe.yaml" if self.folder else None
+        return path.read_text(encoding="utf-8") if path and path.is_file() else ""
+
+    @cached_property
+    def curves(self) -> dict[str, list[list[Record]]]:
+        """System → the lines of metrics.jsonl of each of its runs."""
+        return self._of_trainings("metrics.jsonl", _read_json_lines)
+
+    @cached_property
+    def diagnostics(self) -> dict[str, list[Record]]:
+        """ "start" and systems → diagnostics.json of each of their runs."""
+        return self._of_trainings("diagnostics.json", _read_json_mapping)
+
+    def manifest(self, stage: str) -> Record:
+        """What a stage noted down when it was finished."""
+        return _read_json_mapping(self.folder / stage / rundir.MANIFEST) if self.folder else {}
+
+    def _of_trainings(self, file: str, read: Callable[[Path], T]) -> dict[str, list[T]]:
+        """A file of the students' common start and of each student, as far as it holds anything."""
+        contents: dict[str, list[T]] = {}
+        if self.folder:
+            for name in ("start", *self.systems):
+                pattern = name if name == "start" else f"students/{name}.seed*"
+                for folder in sorted(self.folder.glob(pattern)):
+                    if content := read(folder / file):
+                        contents.setdefault(name, []).append(content)
+        return contents
 
 
-def objectives_of(results: Results) -> dict[str, str | None]:
-    """System → objective."""
-    return {row["system"]: row.get("objective") for row in results.get("systems") or []}
-
-
-def on_references(results: Results, system: str) -> bool:
-    """Whether its training text was the references, so that what was logged of it compares."""
-    rows = [row for row in results.get("systems") or [] if row["system"] == system]
-    settings = (rows[0].get("settings") or {}) if rows else {}
-    return settings.get("text", "reference") == "reference" and not settings.get("on_policy")
-
-
-def curves_shown(results: Results, most: int = 8) -> list[str]:
-    """Students whose curves stand in one figure: trained on the references, and where these are too
-    many the plain one, the baseline, what the report is about and those with the best BLEU."""
-    names = [n for n in systems(results) if n != "teacher" and on_references(results, n)]
-    names = [name for name in names if objectives_of(results).get(name) != "pruned"]
-    test_set = (names_of_test_sets(results) or [""])[0]
-    first = [plain_student(results), results.get("baseline"), focus_system(results)]
-    ranked = sorted(names, key=lambda name: -(mean_score(results, name, test_set) or 0.0))
-    kept = list(dict.fromkeys(name for name in (*first, *ranked) if name in names))[:most]
-    return [name for name in names if name in kept]
-
-
-def plain_student(results: Results) -> str | None:
-    """The student that was trained without a teacher."""
-    objectives = objectives_of(results)
-    named = [name for name in systems(results) if (objectives.get(name) or name) == "sft"]
-    return next((name for name in named if name != "teacher"), None)
-
-
-def focus_system(results: Results) -> str | None:
-    """The distilled student that the report is about.
-
-    Self-evolution if it took part; else the distilled student with the best average BLEU.
-    """
-    objectives = objectives_of(results)
-    names = [
-        name
-        for name in systems(results)
-        if name != "teacher" and (objectives.get(name) or name) != "sft"
-    ]
-    for name in names:
-        if (objectives.get(name) or name) == "self_evolution":
-            return name
-    chosen = (names_of_test_sets(results) or [""])[0]
-    scored = [(mean_score(results, name, chosen), name) for name in names]
-    ranked = [(score, name) for score, name in scored if score is not None]
-    return max(ranked, key=lambda pair: pair[0])[1] if ranked else next(iter(names), None)
-
-
-def columns(results: Results, test_set: str) -> list[Column]:
-    """Metric by metric: each direction, and the average where there are several directions."""
-    rows = [
-        row
-        for row in results.get("scores") or []
-        if row["test_set"] == test_set and row["metric"] != "bleu_vs_teacher"
-    ]
-    present = {row["direction"] for row in rows}
-    directions = [name for name in results.get("directions") or [] if name in present]
-    directions += sorted(present - set(directions))
-    if len(directions) > 1:
-        directions.append(AVERAGE)
-    metrics = dict.fromkeys(row["metric"] for row in rows)
-    return [(metric, direction) for metric in metrics for direction in directions]
-
-
-def overall(results: Results, test_set: str) -> str:
-    """The direction that stands for all of them: "average", or the only one there is."""
-    found = [direction for _, direction in columns(results, test_set)]
-    return found[-1] if found else AVERAGE
-
-
-def mean_score(
-    results: Results, system: str, test_set: str, metric: str = "bleu", direction: str | None = None
-) -> float | None:
-    """Mean over seeds, in points; of all directions unless one is named."""
-    found = _summary(results, system, test_set, (metric, direction or overall(results, test_set)))
-    return found.mean
-
-
-def gap_closed(results: Results, system: str, test_set: str) -> tuple[float | None, str | None]:
-    """Share of the teacher's lead in BLEU that a system closed, and why it is None if it is."""
-    wanted = (system, test_set, overall(results, test_set), "bleu")
-    found = [
-        row
-        for row in results.get("gap_closed") or []
-        if (row["system"], row["test_set"], row["direction"], row["metric"]) == wanted
-    ]
-    # the row without a seed is made of mean scores: a ratio of means, not a mean of ratios
-    for row in sorted(found, key=lambda row: row.get("seed") is not None):
-        return row["value"], row.get("reason")
-    return None, None
-
-
-def main_table(results: Results, test_set: str | None = None) -> list[Row]:
-    """The study's main table on one test set (default: the first), row by row.
-
-    Columns are those of `columns`. Nothing scored gives no rows.
-    """
-    names = names_of_test_sets(results)
-    if test_set is None:
-        if not names:
-            return []
-        test_set = names[0]
-    wanted = columns(results, test_set)
-    objectives = objectives_of(results)
-    numbers = {
-        (name, column): _summary(results, name, test_set, column)
-        for name in systems(results)
-        for column in wanted
-    }
-    best = {
-        column: _best(
-            column[0],
-            [numbers[name, column].mean for name in systems(results) if name != "teacher"],
-        )
-        for column in wanted
-    }
-    rows = []
-    for name in systems(results):
-        cells = {}
-        for column in wanted:
-            cell = numbers[name, column]
-            is_best = name != "teacher" and cell.mean is not None and _same(cell.mean, best[column])
-            mark = _mark(results, name, test_set, column)
-            cells[column] = Cell(cell.mean, cell.std, mark, is_best)
-        gap, reason = gap_closed(results, name, test_set)
-        rows.append(Row(name, objectives.get(name), cells, gap, reason))
-    return rows
-
-
-def comparisons_of(
-    results: Results, system: str, test_set: str, metric: str, direction: str | None = None
-) -> list[dict[str, Any]]:
-    """A system's comparisons with the baseline: one per seed and direction."""
-    return [
-        row
-        for row in results.get("comparisons") or []
-        if row["system"] == system
-        and row["test_set"] == test_set
-        and row["metric"] == metric
-        and direction in (None, row["direction"])
-        and row.get("delta") is not None
-        and row.get("p_value") is not None
-    ]
-
-
-def is_significant(comparison: dict[str, Any]) -> bool:
+def is_significant(comparison: Record) -> bool:
     """p < 0.05, as the comparison says itself or by its p value."""
     return bool(comparison.get("significant", comparison["p_value"] < 0.05))
 
 
-def _summary(results: Results, system: str, test_set: str, column: Column) -> Cell:
-    wanted = (system, test_set, *column)
-    for row in results.get("summary") or []:
-        if (row["system"], row["test_set"], row["metric"], row["direction"]) == wanted:
-            return Cell(row["mean"], row["std"] if (row.get("seeds") or 1) > 1 else None)
-    scores = [
-        row["score"]
-        for row in results.get("scores") or []
-        if (row["system"], row["test_set"], row["metric"], row["direction"]) == wanted
-    ]
-    if not scores:
-        return Cell()
-    return Cell(statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else None)
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """The mean of those that are known."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
 
 
-def _best(metric: str, means: Sequence[float | None]) -> float | None:
-    found = [mean for mean in means if mean is not None]
-    if not found:
-        return None
-    return min(found) if metric in LOWER_IS_BETTER else max(found)
-
-
-def _same(mean: float, best: float | None) -> bool:
-    """Equal as printed: the second decimal is all that a reader sees."""
-    return best is not None and math.isclose(round(mean, 2), round(best, 2), abs_tol=1e-9)
-
-
-def _mark(results: Results, system: str, test_set: str, column: Column) -> str:
-    metric, direction = column
-    found = comparisons_of(results, system, test_set, metric, direction)
-    if not found or not all(is_significant(row) for row in found):
+def _mark(metric: str, tests: Sequence[Record]) -> str:
+    if not tests or not all(is_significant(test) for test in tests):
         return ""
-    sign = -1 if metric in LOWER_IS_BETTER else 1
-    if all(sign * row["delta"] > 0 for row in found):
+    sign = -1 if describe(metric).lower_is_better else 1
+    if all(sign * test["delta"] > 0 for test in tests):
         return BETTER
-    return WORSE if all(sign * row["delta"] < 0 for row in found) else ""
+    return WORSE if all(sign * test["delta"] < 0 for test in tests) else ""
+
+
+def _best(metric: str, means: Iterable[float | None]) -> float | None:
+    known = [mean for mean in means if mean is not None]
+    choose = min if describe(metric).lower_is_better else max
+    return choose(known) if known else None
+
+
+def _read_json_mapping(path: Path) -> Record:
+    """A JSON file; empty if it is missing or broken: the page does without what isn't there."""
+    try:
+        tree = rundir.read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def _read_json_lines(path: Path) -> list[Record]:
+    """JSON lines; the last one may be half written by a run that is still going on."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").split("\n") if path.is_file() else ():
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(text))
+    return [line for line in lines if isinstance(line, dict)]

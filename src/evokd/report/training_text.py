@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from evokd.report.formatting import decimal, percent, whole
-from evokd.report.results import Results
-from evokd.report.tables import DASH
+from evokd.report.formatting import DASH, decimal, percent, whole
+from evokd.report.results import Record, Results
 
-TEXT_TITLES = {
+TITLES = {
     "teacher": "The teacher’s translations",
     "nearest": "The teacher’s translations nearest to the references",
 }
@@ -17,55 +15,56 @@ TEXT_TITLES = {
 
 def cleaning(results: Results) -> dict[str, Any] | None:
     """What was dropped from the training text and why."""
-    return _sifted(results.get("cleaning") or {})
+    return _sifted(results.tree.get("cleaning") or {})
 
 
 def teacher_texts(results: Results) -> list[dict[str, Any]]:
     """What the teacher wrote, what of it was left out and why; one for each kind."""
     texts = []
-    for kind, facts in (results.get("teacher_text") or {}).items():
-        sifted = _sifted(facts.get("sifted") or {})
+    for kind, record in (results.tree.get("teacher_text") or {}).items():
+        sifted = _sifted(record.get("sifted") or {})
         if sifted is None:
             continue
-        told = [
-            ("beam", whole(facts.get("beam"))),
-            ("translations of each source", whole(facts.get("candidates"))),
-            ("sources", whole(facts.get("sentences"))),
-            ("tokens written", whole(facts.get("tokens"))),
-            ("mean probability of the first", percent(facts["mass_of_best"] / 100)),
+        facts = [
+            ("beam", whole(record.get("beam"))),
+            ("translations of each source", whole(record.get("candidates"))),
+            ("sources", whole(record.get("sentences"))),
+            ("tokens written", whole(record.get("tokens"))),
+            ("mean probability of the first", percent(record["mass_of_best"] / 100)),
         ]
-        if "bleu_of_nearest" in facts:
-            told += [
-                ("sentence BLEU of the first", decimal(facts["bleu_of_best"], 1)),
-                ("sentence BLEU of the nearest", decimal(facts["bleu_of_nearest"], 1)),
+        if "bleu_of_nearest" in record:
+            facts += [
+                ("sentence BLEU of the first", decimal(record["bleu_of_best"], 1)),
+                ("sentence BLEU of the nearest", decimal(record["bleu_of_nearest"], 1)),
             ]
-        texts.append({"title": TEXT_TITLES.get(kind, kind), "facts": told, **sifted})
+        texts.append({"title": TITLES.get(kind, kind), "facts": facts, **sifted})
     return texts
 
 
-def _sifted(facts: Mapping[str, Any]) -> dict[str, Any] | None:
+def _sifted(report: Record) -> dict[str, Any] | None:
     """Of pairs read: how many were kept, and what became of the others."""
-    read = facts.get("read")
+    read, kept = report.get("read"), report.get("kept")
     if not read:
         return None
+    groups = (("dropped", report.get("reasons")), ("kept, but odd", report.get("warnings")))
     return {
         "read": whole(read),
-        "kept": whole(facts.get("kept")),
-        "kept_share": percent(facts["kept"] / read) if facts.get("kept") is not None else DASH,
-        "repaired": whole(facts.get("repaired")),
-        "dropped": [_fate(why, fate, read) for why, fate in (facts.get("reasons") or {}).items()],
-        "odd": [_fate(why, fate, read) for why, fate in (facts.get("warnings") or {}).items()],
+        "kept": whole(kept),
+        "kept_share": DASH if kept is None else percent(kept / read),
+        "repaired": whole(report.get("repaired")),
+        "groups": [
+            (title, [_drop_row(reason, dropped, read) for reason, dropped in reasons.items()])
+            for title, reasons in groups
+            if reasons
+        ],
     }
 
 
-def _fate(reason: str, dropped: Mapping[str, Any], read: int) -> dict[str, str]:
-    examples = dropped.get("examples") or []
-    first = examples[0] if examples else {}
+def _drop_row(reason: str, dropped: Record, read: int) -> dict[str, str]:
+    first: Record = next(iter(dropped.get("examples") or []), {})
     return {
         "reason": reason.replace("_", " "),
         "count": whole(dropped["count"]),
         "share": percent(dropped["count"] / read),
-        "source": first.get("source", ""),
-        "target": first.get("target", ""),
-        "origin": first.get("origin", ""),
+        **{key: first.get(key, "") for key in ("source", "target", "origin")},
     }

@@ -1,0 +1,56 @@
+"""The metrics that exist, one row each: recipes, the command line, scoring and the report read it.
+
+A metric is added by a row here and by the function of `evaluate.scores` that the row names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+BLEU_VS_TEACHER = "bleu_vs_teacher"
+"""BLEU with the teacher's outputs as references: scored wherever there is a teacher."""
+AVERAGE = "average"
+"""The direction of means over all directions."""
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """One metric, as far as it is known before anything is scored.
+
+    label: its name in tables and figures. sacrebleu_label: its name in front of a signature, as
+    sacreBLEU writes it, if that differs. scorer: makes the metric from (target language,
+    references, BLEU's tokenizer), see `evaluate.scores`; a function, or "module:function", which
+    is imported when something is scored.
+    """
+
+    label: str
+    scorer: str | Callable[..., Any]
+    sacrebleu_label: str | None = None
+    lower_is_better: bool = False
+
+    def load_scorer(self) -> Callable[..., Any]:
+        """The function that makes the metric."""
+        if callable(self.scorer):
+            return self.scorer
+        module, _, function = self.scorer.partition(":")
+        loaded: Callable[..., Any] = getattr(import_module(module), function)
+        return loaded
+
+
+METRICS = {
+    "bleu": MetricSpec("BLEU", "evokd.evaluate.scores:bleu"),
+    "chrf": MetricSpec("chrF", "evokd.evaluate.scores:chrf", "chrF2"),
+    "chrf++": MetricSpec("chrF++", "evokd.evaluate.scores:chrf_plus_plus", "chrF2++"),
+    "ter": MetricSpec("TER", "evokd.evaluate.scores:ter", lower_is_better=True),
+}
+DEFAULT_METRICS = ("bleu", "chrf")
+
+
+def describe(metric: str) -> MetricSpec:
+    """A metric's row. Results may hold metrics that have none here: these go by their own names."""
+    if metric == BLEU_VS_TEACHER:
+        return MetricSpec("BLEU vs teacher", METRICS["bleu"].scorer)
+    return METRICS.get(metric) or MetricSpec(metric, scorer="")

@@ -1,0 +1,92 @@
+"""Validation sentences token by token: which tokens are hard, before training and after."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from evokd.report.formatting import DASH, arrow
+from evokd.report.results import Record, Results
+
+SHADE_FULL = 2.0
+"""Difficulty in nats from which a token's background gets no darker."""
+SENTENCES_PER_DIRECTION = 2
+
+
+def hard_tokens(results: Results) -> dict[str, Any] | None:
+    """The first validation sentences of each direction, by the common start and by one student."""
+    diagnostics = results.diagnostics
+    students = [name for name in (results.focus, *diagnostics) if name in diagnostics]
+    after = next((name for name in students if name != "start"), None)
+    names = [name for name in ("start", after) if name in diagnostics]
+    if not names:
+        return None
+    by_name = {name: _sentences(diagnostics[name][0]) for name in names}
+    last = diagnostics[names[-1]][0]
+    shown: dict[str, list[dict[str, Any]]] = {}
+    for key in by_name[names[-1]]:
+        of_direction = shown.setdefault(key[0], [])
+        if len(of_direction) < SENTENCES_PER_DIRECTION:
+            versions = [
+                _version(name, own[key]["tokens"]) for name, own in by_name.items() if key in own
+            ]
+            sentence = {"direction": arrow(key[0]), "source": key[1], "versions": versions}
+            of_direction.append(sentence)
+    sentences = [sentence for of_direction in shown.values() for sentence in of_direction]
+    if not sentences:
+        return None
+    gamma = last.get("gamma")
+    return {
+        "gamma": gamma,
+        "sentences": sentences,
+        "scale": [
+            {
+                "shade": shade(d),
+                "text": f"{d:g}{'+' if d == SHADE_FULL else ''}{' = Γ' if d == gamma else ''}",
+                "hard": gamma and d > gamma,
+            }
+            for d in sorted({0.0, gamma or 0.0, 1.0, SHADE_FULL})
+        ],
+    }
+
+
+def shade(difficulty: float) -> str:
+    """Opacity of a token's background, 0 to 0.6: dark text stays readable on it."""
+    return f"{0.6 * min(1.0, max(0.0, difficulty) / SHADE_FULL) ** 0.7:.3f}"
+
+
+def _sentences(diagnostics: Record) -> dict[tuple[str, str, str], Record]:
+    """(Direction, source, reference) → sentence; the first of several."""
+    sentences: dict[tuple[str, str, str], Record] = {}
+    for one in diagnostics.get("sentences") or []:
+        sentences.setdefault((one["direction"], one["source"], one["reference"]), one)
+    return sentences
+
+
+def _version(name: str, tokens: Sequence[Record]) -> dict[str, Any]:
+    """A sentence as one model sees it."""
+    difficulties = [token["difficulty"] for token in tokens]
+    return {
+        "name": name,
+        "tokens": [_token(token) for token in tokens],
+        "hard": sum(bool(token["hard"]) for token in tokens),
+        "mean": f"{statistics.fmean(difficulties):.2f}" if difficulties else DASH,
+    }
+
+
+def _token(token: Record) -> dict[str, Any]:
+    numbers = [f"d {token['difficulty']:.2f}"]
+    for key, label in (("student_nll", "student"), ("teacher_nll", "teacher")):
+        if token.get(key) is not None:
+            numbers.append(f"−ln {label} {token[key]:.2f}")
+    # an end token or a newline has no face of its own
+    text = token["text"].replace("\n", "⏎") or "∎"
+    word = text.lstrip(" ") or text
+    return {
+        "space": text.removesuffix(word),
+        "text": word,
+        "shade": shade(token["difficulty"]),
+        "hard": bool(token["hard"]),
+        "title": f"{' · '.join(numbers)} (nats){' · hard' if token['hard'] else ''}",
+    }

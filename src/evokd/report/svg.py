@@ -1,0 +1,134 @@
+"""The canvas of all figures: colours, axes, and SVG text that is fit for an HTML page.
+
+Text stays text (searchable, in the page's own font), no font or file is fetched, and the same data
+gives the same bytes. Each system keeps its colour (Okabe and Ito's palette, which colour-blind
+readers can tell apart) and its dash pattern in all figures.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import io
+import itertools
+import re
+from collections.abc import Callable, Iterable, Mapping
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Palette = Mapping[str, str]
+"""System → colour."""
+
+WIDTH = 4.6
+"""Inches; narrow, so that ten-point text is still legible where the page is 400 pixels wide."""
+INK, FAINT, GRID = "#23272e", "#6b7280", "#e6e8eb"
+KNOWN_COLOURS = {
+    "teacher": "#23272e",
+    "start": "#9aa0a8",
+    "sft": "#7a828c",
+    "forward_kd": "#0072B2",
+    "reverse_kd": "#CC79A7",
+    "noevo": "#56B4E9",
+    "skew": "#009E73",
+    "skew_teacher": "#8C6D1F",
+    "self_evolution": "#D55E00",
+    "self_evolution_topk": "#E69F00",
+}
+SPARE_COLOURS = ("#882255", "#44AA99", "#332288", "#999933", "#AA4499", "#117733")
+DASHES = {
+    "sft": (0, (1, 1.2)),
+    "noevo": (0, (4, 2)),
+    "skew": (0, (6, 1.5, 1.5, 1.5)),
+    "skew_teacher": (0, (2, 1)),
+    "reverse_kd": (0, (5, 1)),
+}
+
+
+def make_palette(systems: Iterable[str]) -> dict[str, str]:
+    """System → colour: known methods have theirs, others take spare ones in order."""
+    spare = map(_spare_colour, itertools.count())
+    return {name: KNOWN_COLOURS.get(name) or next(spare) for name in systems}
+
+
+def _spare_colour(number: int) -> str:
+    """After those chosen by hand, hues a golden angle apart in three depths, without end."""
+    if number < len(SPARE_COLOURS):
+        return SPARE_COLOURS[number]
+    number -= len(SPARE_COLOURS)
+    red, green, blue = colorsys.hls_to_rgb(
+        (0.07 + 0.618034 * number) % 1, (0.38, 0.5, 0.28)[number % 3], 0.6
+    )
+    return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
+
+
+def draw_svg(name: str, label: str, draw: Callable[[Figure], None], height: float = 3.3) -> str:
+    """Draw on a canvas of its own; nothing of matplotlib's global state is touched or trusted.
+
+    Args:
+        name: what identifiers in the SVG begin with; another one for each figure of a page.
+        label: what the figure shows, for those who can't see it.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    style: dict[Any, Any] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans"],
+        "font.size": 10,
+        "axes.unicode_minus": True,
+        "text.color": INK,
+        "axes.labelcolor": FAINT,
+        "text.usetex": False,
+        "text.parse_math": False,
+    }
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(wspace=0.08))
+        FigureCanvasSVG(figure)
+        figure.patch.set_alpha(0)
+        draw(figure)
+        for axes in figure.axes:
+            axes.patch.set_alpha(0)
+        # the first layout chooses the ticks, whose labels the second one makes room for
+        figure.draw_without_rendering()
+        page = io.StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(page, format="svg", metadata=nothing)
+    return _inlined(page.getvalue(), name, label)
+
+
+def tidy(axes: Axes, legend_entries: int) -> None:
+    """Thin axes, faint lines at the ticks of y, and the legend, if there is one, below."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#b6bbc2")
+    axes.tick_params(colors=FAINT, labelcolor=INK, length=3)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    if legend_entries:
+        axes.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.2),
+            ncols=min(3, legend_entries),
+            frameon=False,
+            handlelength=2.6,
+            columnspacing=1.4,
+        )
+
+
+def _inlined(svg: str, name: str, label: str) -> str:
+    """Fit for an HTML page: no XML head, identifiers of its own, as wide as its place."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", svg)
+    head, rest = svg.split(">", 1)
+    head = re.sub(r'\s(width|height)="[^"]*pt"', "", head)
+    return f'{head} role="img" aria-label="{escape(label)}">{rest}'

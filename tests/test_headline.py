@@ -1,0 +1,73 @@
+"""The headline says what was found, how sure it is, and how fast the best student is."""
+
+from __future__ import annotations
+
+from evokd.report.headline import headline
+from evokd.report.results import Results
+from fake_run import small_results
+
+
+def test_headline_says_what_was_found() -> None:
+    assert headline(Results(small_results()))[0] == (
+        "self_evolution closes 55 % of the gap between the SFT student (20.0 BLEU) and the teacher "
+        "(30.0), +1.5 BLEU over forward_kd (p = 0.010)."
+    )
+
+
+def test_headline_is_honest_when_there_is_little() -> None:
+    results = small_results()
+    for row in results["comparisons"]:
+        row["significant"], row["p_value"] = False, 0.31
+    assert (
+        "; its +1.5 BLEU over forward_kd is not significant (p = 0.31)."
+        in headline(Results(results))[0]
+    )
+    for row in results["summary"]:
+        row["mean"] = {"self_evolution": 19.0}.get(row["system"], row["mean"])
+    results["gap_closed"][1]["value"] = -0.1
+    line = headline(Results(results))[0]
+    assert line.startswith("self_evolution (19.0 BLEU) falls behind the SFT student (20.0)")
+    assert "−5.0 BLEU against forward_kd" in line
+
+
+def test_headline_knows_the_noise() -> None:
+    results = small_results()
+    for key in ("systems", "scores", "summary"):
+        twin = next(row for row in results[key] if row["system"] == "forward_kd")
+        changes = {"system": "noevo", "objective": "noevo", "mean": 25.8, "score": 25.8}
+        results[key].append(twin | {k: v for k, v in changes.items() if k in twin})
+    assert "no larger than the noise of this setup" in headline(Results(results))[1]
+    results["summary"][-1]["mean"] = 24.3
+    assert (
+        "still differ by 0.3 BLEU: smaller differences mean nothing"
+        in headline(Results(results))[1]
+    )
+    results["summary"][-1]["mean"] = 24.0
+    assert "gave the same scores" in headline(Results(results))[1]
+    assert "only more seeds would show its noise" in headline(Results(results))[1]
+    results["seeds"] = [1, 2]
+    assert "its noise is that between seeds" in " ".join(headline(Results(results)))
+
+
+def test_headline_ends_with_the_speed_of_teacher_and_best_student() -> None:
+    results = small_results()
+    assert len(headline(Results(results))) == 1
+    pace = {"teacher": [(100, 4.0), (400, 1.0)], "self_evolution": [(400, 2.0)], "sft": [(900, 1)]}
+    how = {"beam": 1, "dtype": "float32", "device": "cpu"}
+    results["speed"] = [
+        {"system": name, "words_per_s": rate, "seconds": seconds, **how}
+        for name, rows in pace.items()
+        for rate, seconds in rows
+    ]
+    # 400 + 400 words in 5 seconds; sft is faster still, but not the best
+    assert headline(Results(results))[-1] == (
+        "The teacher translates 160 words/s, the best student, self_evolution, 400: "
+        "2.5 times as many (beam 1, float32, cpu)."
+    )
+    results["speed"][-2]["device"] = "cuda:0"  # a comparison of devices, no longer of models
+    assert headline(Results(results))[-1] == (
+        "The teacher translates 160 words/s (beam 1, float32, cpu), the best student, "
+        "self_evolution, 400 (beam 1, float32, cuda:0)."
+    )
+    results["speed"] = results["speed"][:2]
+    assert len(headline(Results(results))) == 1
