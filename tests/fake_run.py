@@ -348,7 +348,7 @@ def make_run(folder: Path, seeds: tuple[int, ...] = (1,), **more: Any) -> Path:
         "training": {"epochs": 3.0, "batch_size": 64, "learning_rate": 0.0015},
     }
     _write(folder / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False))
-    _write(folder / "start/diagnostics.json", json.dumps(make_diagnostics(1.1)))
+    _write(folder / "gate/diagnostics.json", json.dumps(make_diagnostics(1.1)))
     _write(
         folder / "start/manifest.json",
         json.dumps({"stage": "start", "wall_s": 95.0, "facts": {"warm_start_steps": 450}}),

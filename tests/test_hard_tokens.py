@@ -30,6 +30,6 @@ def test_two_sentences_of_each_direction_before_and_after(tmp_path: Path) -> Non
 
 def test_nothing_to_show_is_none(tmp_path: Path) -> None:
     assert hard_tokens(Results({})) is None
-    (tmp_path / "start").mkdir()
-    (tmp_path / "start/diagnostics.json").write_text('{"gamma": 0.4}', encoding="utf-8")
+    (tmp_path / "gate").mkdir()
+    (tmp_path / "gate/diagnostics.json").write_text('{"gamma": 0.4}', encoding="utf-8")
     assert hard_tokens(Results({}, tmp_path)) is None

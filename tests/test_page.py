@@ -160,7 +160,7 @@ def test_page_renders_without_parts(tmp_path: Path, gone: str) -> None:
 
 def test_broken_side_files_are_left_out(tmp_path: Path) -> None:
     run = make_run(tmp_path, directions=("en-de",), objectives=("sft", "skew"))
-    (run / "start/diagnostics.json").write_text("{", encoding="utf-8")
+    (run / "gate/diagnostics.json").write_text("{", encoding="utf-8")
     with (run / "students/skew.seed1/metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 910, "noevo')
     (run / "recipe.yaml").unlink()

@@ -294,23 +294,24 @@ class Results:
     @cached_property
     def curves(self) -> dict[str, list[list[Record]]]:
         """System → the lines of metrics.jsonl of each of its runs."""
-        return self._of_trainings("metrics.jsonl", _read_json_lines)
+        return self._of_trainings("metrics.jsonl", _read_json_lines, start="start")
 
     @cached_property
     def diagnostics(self) -> dict[str, list[Record]]:
         """ "start" and systems → diagnostics.json of each of their runs."""
-        return self._of_trainings("diagnostics.json", _read_json_mapping)
+        return self._of_trainings("diagnostics.json", _read_json_mapping, start="gate")
 
     def manifest(self, stage: str) -> Record:
         """What a stage noted down when it was finished."""
         return _read_json_mapping(self.folder / stage / rundir.MANIFEST) if self.folder else {}
 
-    def _of_trainings(self, file: str, read: Callable[[Path], T]) -> dict[str, list[T]]:
-        """A file of the students' common start and of each student, as far as it holds anything."""
+    def _of_trainings(self, file: str, read: Callable[[Path], T], start: str) -> dict[str, list[T]]:
+        """A file of the students' common start, in the folder `start`, and of each student, as far
+        as it holds anything."""
         contents: dict[str, list[T]] = {}
         if self.folder:
             for name in ("start", *self.systems):
-                pattern = name if name == "start" else f"students/{name}.seed*"
+                pattern = start if name == "start" else f"students/{name}.seed*"
                 for folder in sorted(self.folder.glob(pattern)):
                     if content := read(folder / file):
                         contents.setdefault(name, []).append(content)

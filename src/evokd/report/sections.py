@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from evokd.recipe.methods import MethodSettings
+from evokd.recipe.objectives import GAMMA_RULES, OBJECTIVES, ObjectiveSettings
 from evokd.report.formatting import DASH, arrow, count, decimal, duration, percent, whole
 from evokd.report.results import Record, Results, Table, mean_of
 from evokd.report.tables import closeness, legend, signatures
@@ -18,35 +20,11 @@ MISBEHAVIOUR = {
     **{"cut_off": "cut off", "repeated": "looping"},
 }
 SYMBOLS = {
-    **{"lam": "λ", "beta": "β", "gamma": "Γ", "top_percent": "top %", "alpha": "α", "mu": "μ"},
-    **{"smoothing": "ε", "queue": "queue", "averaging": "averaging"},
+    name: field.title for name, field in ObjectiveSettings.model_fields.items() if field.title
 }
-USED = {
-    "forward_kd": ("lam",),
-    "reverse_kd": ("lam",),
-    "noevo": ("lam",),
-    "skew": ("lam", "beta"),
-    "skew_teacher": ("lam", "beta"),
-    "self_evolution": ("lam", "beta", "gamma"),
-    "self_evolution_topk": ("lam", "beta", "top_percent"),
-    "sft": (),
-    "seq_kd": (),
-    "seq_inter": (),
-    "word_kd": ("alpha",),
-    "atkd": ("lam", "top_percent", "averaging"),
-    "skl": ("alpha",),
-    "srkl": ("alpha",),
-    "jsd": ("beta",),
-    "akl": ("mu",),
-    "selective_kd": ("top_percent", "smoothing", "queue"),
-    "tip": ("top_percent",),
-    "pruned": (),
-}
-"""Which settings an objective reads; the others would only mislead."""
-UNUSUAL = {
-    **{"gate": "hard", "difficulty": "kl", "text": "reference"},
-    **{"start": None, "on_policy": None, "competence": None},
-}
+KEYS = MethodSettings.model_fields.keys()
+"""A method's own; others are of extras."""
+USUAL = {"gate": "hard", "difficulty": "kl", "text": "reference"}
 """What is told of a method only where it isn't this."""
 
 
@@ -205,16 +183,18 @@ def stages(results: Results) -> list[dict[str, Any]]:
 
 def _settings(run: Record) -> str:
     settings: Mapping[str, Any] = run.get("settings") or {}
-    used = (
-        USED.get(run.get("objective") or "", tuple(SYMBOLS)) if run["system"] != "teacher" else ()
-    )
-    known = [(SYMBOLS[key], settings[key]) for key in used if settings.get(key) is not None]
-    known += [
-        (key.replace("_", " "), settings[key])
-        for key, usual in UNUSUAL.items()
-        if settings.get(key) not in (None, usual)
+    spec = OBJECTIVES.get(run.get("objective") or "")
+    shown = [
+        (SYMBOLS[key], settings[key])
+        for key in (spec.settings if spec else ())
+        if key in SYMBOLS and settings.get(key) is not None
     ]
-    return " · ".join(f"{name} {_setting(value)}" for name, value in known) or DASH
+    shown += [
+        (key.replace("_", " "), settings[key])
+        for key in (*USUAL, "start", "on_policy", *sorted(settings.keys() - KEYS))
+        if settings.get(key) not in (None, USUAL.get(key))
+    ]
+    return " · ".join(f"{name} {_setting(value)}" for name, value in shown) or DASH
 
 
 def _setting(value: Any) -> str:
@@ -222,9 +202,9 @@ def _setting(value: Any) -> str:
     if not isinstance(value, dict):
         return str(value)
     rule = value.get("rule")
-    takes = {"quantile": "hard_share", "running_quantile": "hard_share", "running_mean": "k"}
-    if rule in takes:
-        return f"{rule} {value.get(takes[rule])}"
+    takes = GAMMA_RULES[rule].settings if rule in GAMMA_RULES else ("start",)
+    if takes[0] != "start":
+        return f"{rule} {value.get(takes[0])}"
     if "start" in value:
         course = f"{value['start']} → {value.get('end')}"
         return course if rule is None else f"{rule} {course}"
