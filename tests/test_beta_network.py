@@ -8,14 +8,14 @@ import torch
 from evokd.distil.teacher.signal import LazyLogits
 from evokd.distil.token_batch import TokenBatch
 from evokd.distil.tokens import Tokens, mixture
-from evokd.extras.beta_network import (
+from evokd.models.lm_head import Head
+from evokd.recipe.objectives import ObjectiveSettings
+from evokd_extras.beta_network import (
     BetaNetwork,
     features_of,
     lookahead,
     skew_gradient,
 )
-from evokd.models.lm_head import Head
-from evokd.recipe.objectives import ObjectiveSettings
 
 SETTINGS = ObjectiveSettings()
 

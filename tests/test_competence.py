@@ -10,8 +10,8 @@ from sacrebleu import sentence_chrf
 from evokd.distil.train.on_policy import prompt_length
 from evokd.distil.train.weighted_pairs import PairsToWeigh, WeightedPairs
 from evokd.errors import InputError
-from evokd.extras import CompetenceSettings, competence
-from evokd.extras.competence import FILE, pair_weights, weights_of
+from evokd_extras import CompetenceSettings, competence
+from evokd_extras.competence import FILE, pair_weights, weights_of
 from tiny import copy_task, tiny_llama
 
 END = 1

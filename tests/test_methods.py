@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from evokd.extras import CompetenceSettings
 from evokd.recipe.file import check_recipe
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.objectives import OBJECTIVES, method_names
+from evokd_extras import CompetenceSettings
 from small_study import recipe
 from test_recipe import refusal
 

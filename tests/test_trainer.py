@@ -342,7 +342,7 @@ def test_1_process_equals_2(tmp_path, monkeypatch):
         import sys
         sys.path.insert(0, {str(HERE)!r})
         import torch
-        from evokd.extras.beta_network import BetaNetwork, PredictedBeta
+        from evokd_extras.beta_network import BetaNetwork, PredictedBeta
         from evokd.distil.train.gamma_rules import running_quantile
         from evokd.distil.objectives import objective_settings
         from evokd.distil.train.on_policy import OnPolicy

@@ -25,7 +25,6 @@ for room, below in {
     "data": ["recipe", "rundir"],
     "models": ["data"],
     **{one: ["models"] for one in ("distil", "translate", "evaluate", "report")},
-    "extras": ["distil"],
     "study": ["distil", "translate", "evaluate", "report"],
     "cli": ["study"],
     "__main__": ["cli"],

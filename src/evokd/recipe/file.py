@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from evokd.recipe.recipe import Recipe
 from evokd.recipe.section import as_list
 from evokd.recipe.validation import element_names, explain
 
-EXTRAS = "evokd.extras"
-"""Registered as a plugin would be."""
+EXTRAS = "evokd_extras"
+"""What is in the wheel beside evokd; a plugin like others."""
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -81,7 +82,8 @@ def _spelled_out(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _import_plugins(names: Any, origin: str) -> None:
     """Import what registers rows of its own in the tables that a recipe is checked against."""
-    for name in (EXTRAS, *(as_list(names) if names else ())):
+    extras = [EXTRAS] if find_spec(EXTRAS) else []
+    for name in (*extras, *(as_list(names) if names else ())):
         try:
             import_module(str(name))
         except ImportError as error:

@@ -1,7 +1,7 @@
 """Parts of methods that lost in every study (docs/results.md), kept for whoever wants to try again.
 
-Nothing on the main path imports them: they are registered here, as rows from outside would be, and
-their modules are imported where a recipe asks for them. Without torch.
+A package of its own beside evokd, loaded as a plugin would be: rows are registered here, without
+torch, and a module is imported where a recipe asks for it.
 """
 
 from __future__ import annotations
@@ -24,5 +24,5 @@ class CompetenceSettings(Section):
     b: float = Field(default=1.0, ge=0)
 
 
-BETA_RULES["network"] = Extra("evokd.extras.beta_network")
-PAIR_WEIGHTS["competence"] = Extra("evokd.extras.competence", CompetenceSettings)
+BETA_RULES["network"] = Extra("evokd_extras.beta_network")
+PAIR_WEIGHTS["competence"] = Extra("evokd_extras.competence", CompetenceSettings)

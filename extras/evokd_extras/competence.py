@@ -25,7 +25,7 @@ from evokd.distil.train.on_policy import (
 )
 from evokd.distil.train.weighted_pairs import PairsToWeigh
 from evokd.errors import InputError
-from evokd.extras import CompetenceSettings
+from evokd_extras import CompetenceSettings
 
 FILE = "competence.jsonl"
 """In the folder of a training: what was sampled for, then a line of pass counts per chunk."""
