@@ -7,8 +7,8 @@ import pytest
 import torch
 from sacrebleu import sentence_chrf
 
-from evokd.distil.train.on_policy import prompt_length
-from evokd.distil.train.weighted_pairs import PairsToWeigh, WeightedPairs
+from evokd.distil.train.batches import WeightedPairs
+from evokd.distil.train.on_policy import PairsToWeigh, prompt_length
 from evokd.errors import InputError
 from evokd_extras import CompetenceSettings, competence
 from evokd_extras.competence import FILE, pair_weights, weights_of

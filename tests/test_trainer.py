@@ -16,8 +16,8 @@ from transformers import TrainingArguments
 
 from evokd import DistillationTrainer, token_loss
 from evokd.distil.objectives import IGNORED, objective_settings
-from evokd.distil.schedules import linear
-from evokd.distil.train.method_state import MethodPart, ProgressiveBeta, RankingHistory
+from evokd.distil.train.method_state import MethodPart, RankingHistory
+from evokd.distil.train.schedules import ProgressiveBeta, linear
 from tiny import copy_task, tiny_llama
 
 HERE = Path(__file__).parent
@@ -343,7 +343,7 @@ def test_1_process_equals_2(tmp_path, monkeypatch):
         sys.path.insert(0, {str(HERE)!r})
         import torch
         from evokd_extras.beta_network import BetaNetwork, PredictedBeta
-        from evokd.distil.train.gamma_rules import running_quantile
+        from evokd.distil.train.schedules import running_quantile
         from evokd.distil.objectives import objective_settings
         from evokd.distil.train.on_policy import OnPolicy
         from evokd.recipe.methods import OnPolicySettings

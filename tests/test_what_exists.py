@@ -11,9 +11,9 @@ from tabulate import tabulate
 
 import evokd
 from evokd.distil.objectives import LOSSES
-from evokd.distil.train.gamma_rules import GAMMA_PARTS, ScheduledGamma
 from evokd.distil.train.method_state import MethodPart
 from evokd.distil.train.run import parts_of
+from evokd.distil.train.schedules import GAMMA_PARTS, ScheduledGamma
 from evokd.recipe.file import check_recipe
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.objectives import (

@@ -18,12 +18,12 @@ import numpy as np
 
 from evokd.distil.train.on_policy import (
     Example,
+    PairsToWeigh,
     evaluating,
     prompt_length,
     response_cap,
     seed_of,
 )
-from evokd.distil.train.weighted_pairs import PairsToWeigh
 from evokd.errors import InputError
 from evokd_extras import CompetenceSettings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -20,16 +21,13 @@ class Buffers:
     _kept: dict[str, Tensor] = field(default_factory=dict)
 
     def of(
-        self, name: str, shape: tuple[int, int], like: Tensor, dtype: torch.dtype | None = None
+        self, name: str, shape: tuple[int, int], like: Tensor, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """(rows, size), with anything in it, on the device of `like`; rows start at whole 64 bytes.
-
-        In `dtype` on a GPU, where that is given; else in float32 or wider.
-        """
+        """(rows, size) of `stored_as(dtype, like)`, with anything in it, on the device of `like`;
+        rows start at whole 64 bytes."""
         rows, size = shape
         stride = -(-size // 16) * 16
-        if dtype is None or like.device.type == "cpu":
-            dtype = wide(like)
+        dtype = stored_as(dtype, like)
         kept = self._kept.get(name)
         known = kept is not None and (kept.dtype, kept.device) == (dtype, like.device)
         if kept is None or not known or kept.numel() < rows * stride:
@@ -39,11 +37,17 @@ class Buffers:
         return kept[: rows * stride].view(rows, stride)[:, :size]
 
 
-def rows_at_once(size: int, has_teacher: bool, like: Tensor) -> int:
-    """Tokens whose logits, of `size` entries, stand in memory at once."""
+def rows_at_once(size: int, dtypes: Sequence[torch.dtype], like: Tensor) -> int:
+    """Tokens whose logits, of `size` entries in each of these dtypes, stand in memory at once."""
     device = "cpu" if like.device.type == "cpu" else "cuda"
-    row = size * (8 if like.dtype == torch.float64 else 4) * (2 if has_teacher else 1)
+    row = size * sum(stored_as(dtype, like).itemsize for dtype in dtypes)
     return min(max(BUFFER_BYTES[device] // row, _LEAST_ROWS), _MOST_ROWS[device])
+
+
+def stored_as(dtype: torch.dtype, like: Tensor) -> torch.dtype:
+    """What logits that are made in `dtype` stand in: a CPU computes in float32 or wider."""
+    on_cpu = like.device.type == "cpu" or like.dtype == torch.float64
+    return wide(like) if on_cpu else dtype
 
 
 def wide(tensor: Tensor) -> torch.dtype:

@@ -95,7 +95,7 @@ class _Pass:
         self.selection = select(name, scored, options.settings, options.history, self.learns)
 
     def slices(self) -> Iterator[slice]:
-        return self.batch.slices(self.teacher is not None, self.options.chunk_tokens)
+        return self.batch.slices(self.teacher, self.options.chunk_tokens)
 
     def run_chunk(self, rows: slice, gradient: bool) -> tuple[TokenStats, Tensor | None]:
         """What is seen of a chunk, and the gradient of its logits before scale and cap."""

@@ -62,12 +62,13 @@ class TokenBatch:
         """The same without gradients; on a GPU the head cast once where autocast is on."""
         return replace(self, hidden=self.hidden.detach(), head=constant_head(self.head))
 
-    def slices(self, has_teacher: bool, each: int | None = None) -> Iterator[slice]:
+    def slices(self, teacher: TeacherLogits | None, each: int | None = None) -> Iterator[slice]:
         """Slices of the tokens, `each` long; None: what the memory for logits holds, of one length
         as nearly as may be."""
         count = len(self)
         if each is None:
-            most = rows_at_once(self.vocabulary_size, has_teacher, self.hidden)
+            dtypes = [self.head.raw_dtype] + ([] if teacher is None else [teacher.dtype])
+            most = rows_at_once(self.vocabulary_size, dtypes, self.hidden)
             each = max(1, -(-count // max(1, -(-count // most))))
         for start in range(0, count, each):
             yield slice(start, min(start + each, count))

@@ -113,8 +113,8 @@ def train_student(
     Args:
         masks: of weights, by name; what is 0 there stays 0.
     """
+    from evokd.distil.train.on_policy import PairsToWeigh
     from evokd.distil.train.run import Training, train
-    from evokd.distil.train.weighted_pairs import PairsToWeigh
     from evokd.translate.decoding import text_of
     from evokd.translate.sampling import TokenSampler
 

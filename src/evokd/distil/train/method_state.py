@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
-from evokd.distil.schedules import Schedule
 from evokd.distil.token_batch import LossOptions, TeacherLogits, TokenBatch
 from evokd.distil.token_selection import TokenHistory
 from evokd.recipe.objectives import ObjectiveSettings
@@ -66,16 +65,6 @@ class MethodPart:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
-
-
-class ProgressiveBeta(MethodPart):
-    """β by the clock (paper 5.2.2)."""
-
-    def __init__(self, schedule: Schedule):
-        self.schedule = schedule
-
-    def settings(self, settings: ObjectiveSettings, progress: float) -> ObjectiveSettings:
-        return settings.model_copy(update={"beta": self.schedule(progress)})
 
 
 class RankingHistory(MethodPart):

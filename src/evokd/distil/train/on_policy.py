@@ -21,7 +21,9 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -29,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from evokd.distil.teacher.signal import TeacherSignal
+from evokd.distil.train.batches import Example
 from evokd.distil.train.method_state import Exchange, MethodPart
 from evokd.errors import InputError
 from evokd.models.encoding import IGNORED
@@ -38,8 +41,6 @@ from evokd.recipe.objectives import OBJECTIVES, ObjectiveSettings, free_of_refer
 
 Kind = Literal["given", "fresh", "replayed"]
 """Where the targets of an optimizer step come from."""
-Example = dict[str, Any]
-"""A training sequence as the collator takes it: input_ids and labels, perhaps a weight."""
 Batch = dict[str, Tensor]
 LOSS_RISE = 0.1
 """Rise of the validation loss, in nats per token, at which φ grows."""
@@ -381,3 +382,23 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         model.train(training)
+
+
+@dataclass(frozen=True)
+class PairsToWeigh:
+    """What the pairs of a training are weighed by, before it starts."""
+
+    student: nn.Module
+    """As it starts; it is left as it was."""
+    sampler: Sampler
+    """Draws the student's translations."""
+    data: Any
+    """A data set of input_ids and labels (−100 on the prompt)."""
+    decode: Callable[[Sequence[int]], str]
+    """From token ids of a response, end token and all, to its text."""
+    folder: Path
+    """Of the training; what is made may be kept there."""
+    seed: int = 0
+    log: Callable[[str], None] = print
+    progress: Callable[[int, int], None] | None = None
+    """Called with the number of pairs done and of all."""

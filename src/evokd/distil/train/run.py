@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from transformers import TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from evokd.distil.schedules import linear
 from evokd.distil.teacher.signal import TeacherSignal
+from evokd.distil.train.batches import WeightedPairs
 from evokd.distil.train.callbacks import Bar, HardWarning, Masks, MetricsFile, summary, tensorboard
 from evokd.distil.train.checkpoints import (
     COMPLETE,
@@ -26,11 +26,10 @@ from evokd.distil.train.checkpoints import (
     step_of,
     take_weights,
 )
-from evokd.distil.train.gamma_rules import GAMMA_PARTS
-from evokd.distil.train.method_state import MethodPart, ProgressiveBeta, RankingHistory
+from evokd.distil.train.method_state import MethodPart, RankingHistory
 from evokd.distil.train.on_policy import OnPolicy, Sampler
+from evokd.distil.train.schedules import GAMMA_PARTS, ProgressiveBeta, linear
 from evokd.distil.train.trainer import DistillationOptions, DistillationTrainer
-from evokd.distil.train.weighted_pairs import WeightedPairs
 from evokd.models.encoding import EncodedPairs, collate
 from evokd.recipe.methods import BetaSchedule, GammaRule, MethodSettings
 from evokd.recipe.objectives import BETA_RULES

@@ -27,9 +27,15 @@ from evokd.distil.metrics import Statistics
 from evokd.distil.teacher.signal import LiveTeacher, TeacherSignal, shared_width
 from evokd.distil.token_batch import LossOptions, TokenBatch, target_mask
 from evokd.distil.tokens import IGNORED
-from evokd.distil.train.collators import lengths_of, packing_after, padding_to, weighing_after
+from evokd.distil.train.batches import (
+    lengths_of,
+    num_items,
+    packing_after,
+    padding_to,
+    token_weights,
+    weighing_after,
+)
 from evokd.distil.train.distributed import Devices
-from evokd.distil.train.labels import num_items, token_weights
 from evokd.distil.train.method_state import LossInputs, MethodPart, PartsCallback, load_parts
 from evokd.distil.train.on_policy import (
     Lookahead,

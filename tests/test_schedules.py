@@ -10,13 +10,18 @@ import torch
 from evokd.distil.chunked_loss import chunked_loss
 from evokd.distil.metrics import TokenStats
 from evokd.distil.objectives import token_loss
-from evokd.distil.schedules import cosine, linear
 from evokd.distil.teacher.signal import LazyLogits
 from evokd.distil.token_batch import LossOptions, TokenBatch
 from evokd.distil.tokens import Tokens
-from evokd.distil.train.gamma_rules import RunningGamma, running_mean, running_quantile
 from evokd.distil.train.method_state import LossInputs
 from evokd.distil.train.run import parts_of
+from evokd.distil.train.schedules import (
+    RunningGamma,
+    cosine,
+    linear,
+    running_mean,
+    running_quantile,
+)
 from evokd.models.lm_head import Head
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.objectives import ObjectiveSettings

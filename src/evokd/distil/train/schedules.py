@@ -1,4 +1,6 @@
-"""What makes Γ follow the student, beyond the paper: there it is one number for a whole training,
+"""What moves β and Γ while a student trains.
+
+A Γ that follows the student is beyond the paper: there it is one number for a whole training,
 which the paper names as its limitation.
 
 A Γ that is right for a good student calls nearly every token of a weak one hard, and damps what
@@ -9,6 +11,7 @@ is a Γ, and is `self_evolution_topk` (`MethodSettings.in_force`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,11 +20,53 @@ import torch
 from torch import Tensor
 
 from evokd.distil.metrics import TokenStats
-from evokd.distil.schedules import Schedule, cosine, linear
 from evokd.distil.token_selection import TokenHistory
 from evokd.distil.train.method_state import Exchange, LossInputs, MethodPart
 from evokd.recipe.methods import GammaRule
 from evokd.recipe.objectives import ObjectiveSettings
+
+Schedule = Callable[[float], float]
+"""From the share of optimizer steps done, 0 to 1, to a value."""
+
+
+def linear(start: float, end: float, of: str = "student") -> Schedule:
+    """Progressive β (paper 5.2.2), and a Γ that falls: linear from start to end.
+
+    The paper says that the integration ratio of the target falls, while its β multiplies the
+    student (Eq. 6); so both readings are here: `of="student"` moves β itself, `of="target"` moves
+    1 − β.
+    """
+    if of not in ("student", "target"):
+        raise ValueError(f"schedule of {of!r}; 'student' and 'target' are accepted")
+
+    def value(progress: float) -> float:
+        moved = start + (end - start) * _share(progress)
+        return moved if of == "student" else 1.0 - moved
+
+    return value
+
+
+def cosine(start: float, end: float) -> Schedule:
+    """Half a cosine from start to end: slow at both ends, half way at half time."""
+
+    def value(progress: float) -> float:
+        return end + (start - end) * (1.0 + math.cos(math.pi * _share(progress))) / 2
+
+    return value
+
+
+def _share(progress: float) -> float:
+    return min(max(progress, 0.0), 1.0)
+
+
+class ProgressiveBeta(MethodPart):
+    """β by the clock (paper 5.2.2)."""
+
+    def __init__(self, schedule: Schedule):
+        self.schedule = schedule
+
+    def settings(self, settings: ObjectiveSettings, progress: float) -> ObjectiveSettings:
+        return settings.model_copy(update={"beta": self.schedule(progress)})
 
 
 class ScheduledGamma(MethodPart):
