@@ -20,7 +20,7 @@ from evokd.distil.train.callbacks import HardWarning, MetricsFile, read_metrics
 from evokd.distil.train.checkpoints import CheckpointMark, last_checkpoint
 from evokd.distil.train.on_policy import OnPolicy
 from evokd.distil.train.run import (
-    Training,
+    TrainingJob,
     arguments,
     micro_batches,
     parts_of,
@@ -35,7 +35,7 @@ from tiny import copy_task, tiny_llama
 
 def work(folder, objective="sft", **settings):
     known = {"batch_size": 8, "learning_rate": 1e-2, "max_steps": 8, "log_every": 1}
-    return Training(
+    return TrainingJob(
         "training",
         Path(folder),
         TrainingSettings(**(known | settings)),
@@ -324,7 +324,7 @@ def job_of(folder, method, **settings):
     known = {"batch_size": 8, "learning_rate": 0.05, "schedule": "constant", "max_grad_norm": 100.0}
     known |= {"max_steps": 12, "save_every": 5, "eval_every": 1, "log_every": 1}
     method = MethodSettings.model_validate(method)
-    return Training(
+    return TrainingJob(
         "training",
         Path(folder),
         TrainingSettings(**(known | settings)),

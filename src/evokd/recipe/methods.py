@@ -231,13 +231,16 @@ class MethodSettings(ObjectiveSettings):
 
     def in_force(self) -> tuple[str, ObjectiveSettings]:
         """Objective and settings of the first step; what changes later starts from these."""
-        given = {name: getattr(self, name) for name in ObjectiveSettings.model_fields}
-        given["gamma"] = self.first_gamma()
+        settings = {name: getattr(self, name) for name in ObjectiveSettings.model_fields}
+        settings["gamma"] = self.first_gamma()
         if not isinstance(self.beta, float) and self.beta != "difficulty":
-            given["beta"] = None
+            settings["beta"] = None
         objective = self.objective
         if self.ranks_each_batch():
             assert isinstance(self.gamma, GammaRule)
-            objective, given["top_percent"] = "self_evolution_topk", 100.0 * self.gamma.hard_share
-        given = {name: value for name, value in given.items() if value is not None}
-        return objective, objective_settings(objective, **given)
+            objective, settings["top_percent"] = (
+                "self_evolution_topk",
+                100.0 * self.gamma.hard_share,
+            )
+        settings = {name: value for name, value in settings.items() if value is not None}
+        return objective, objective_settings(objective, **settings)

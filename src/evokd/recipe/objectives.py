@@ -2,8 +2,8 @@
 
 Recipe, command line, report, documentation and trainer read these tables. An objective is a row
 here and a function of the same name in `evokd.distil.objectives`; a rule for Γ is a row here and
-one in `evokd.distil.train.schedules`. Rows may come from outside (`docs/method.md`, "An objective of
-one's own"); those of `evokd_extras` do.
+one in `evokd.distil.train.schedules`. Rows may come from outside (`docs/method.md`, "An objective
+of one's own"); those of `evokd_extras` do.
 """
 
 from __future__ import annotations

@@ -192,9 +192,9 @@ class Recipe(Section):
 
     def texts(self) -> list[Literal["teacher", "nearest"]]:
         """Kinds of teacher text that methods are trained on."""
-        wanted = {method.text for method in self.methods}
+        used = {method.text for method in self.methods}
         kinds: tuple[Literal["teacher", "nearest"], ...] = ("teacher", "nearest")
-        return [kind for kind in kinds if kind in wanted]
+        return [kind for kind in kinds if kind in used]
 
     def students(self) -> dict[str, MethodSettings]:
         """Every kind of student by its system's name, pruned ones last, with its method."""
@@ -208,8 +208,8 @@ class Recipe(Section):
     def baseline(self) -> str:
         """The system that the others are compared with."""
         names = list(self.students())
-        wanted = (self.scoring.baseline, "forward_kd", "sft", names[0])
-        return next(name for name in wanted if name in ("teacher", *names))
+        candidates = (self.scoring.baseline, "forward_kd", "sft", names[0])
+        return next(name for name in candidates if name in ("teacher", *names))
 
     def languages(self) -> list[str]:
         """Every language of the study, in order of appearance."""

@@ -132,9 +132,9 @@ def _section_in(annotation: Any) -> type[Section] | None:
     return next((section for section in inner if section is not None), None)
 
 
-def unknown(what: str, found: Any, known: Iterable[str]) -> str:
-    """Says what was found and what is accepted, and names the nearest."""
+def unknown(what: str, value: Any, known: Iterable[str]) -> str:
+    """Says what was value and what is accepted, and names the nearest."""
     known = list(known)
-    near = difflib.get_close_matches(str(found), known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {what} {found!r}; {hint}accepted: {', '.join(known)}"
+    return f"unknown {what} {value!r}; {hint}accepted: {', '.join(known)}"

@@ -114,7 +114,7 @@ def train_student(
         masks: of weights, by name; what is 0 there stays 0.
     """
     from evokd.distil.train.on_policy import PairsToWeigh
-    from evokd.distil.train.run import Training, train
+    from evokd.distil.train.run import TrainingJob, train
     from evokd.translate.decoding import text_of
     from evokd.translate.sampling import TokenSampler
 
@@ -147,7 +147,7 @@ def train_student(
             progress_bar(f"{key} {stage.label}"),
         )
         weights = import_module(PAIR_WEIGHTS[key].module).pair_weights(pairs, settings)
-    work = Training(
+    work = TrainingJob(
         label=stage.name,
         folder=stage.folder,
         settings=training,

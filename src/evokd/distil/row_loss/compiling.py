@@ -84,8 +84,8 @@ def _processor() -> bytes:
 
 def _is_ours(folder: Path) -> bool:
     """Nobody else can put a library there for us to load."""
-    found = folder.stat()
-    return found.st_uid == os.getuid() and not found.st_mode & 0o022
+    status = folder.stat()
+    return status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
 def _cache_folders() -> list[Path]:

@@ -114,19 +114,19 @@ class CacheReader:
 
     def find(self, keys: Sequence[bytes]) -> np.ndarray:
         """(n,), the number of each pair in this cache, −1 where it isn't there."""
-        wanted = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, KEY_BYTES)
-        halves = wanted[:, :8].copy().view("<u8").reshape(-1)
-        found = np.full(len(wanted), -1, np.int64)
+        sought = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, KEY_BYTES)
+        halves = sought[:, :8].copy().view("<u8").reshape(-1)
+        result = np.full(len(sought), -1, np.int64)
         places = np.searchsorted(self._first_halves, halves)
         while True:  # keys whose first halves agree stand side by side
             here = np.minimum(places, max(0, len(self) - 1))
-            alive = np.flatnonzero((found < 0) & (places < len(self)))
+            alive = np.flatnonzero((result < 0) & (places < len(self)))
             alive = alive[self._first_halves[here[alive]] == halves[alive]]
             if not len(alive):
-                return found
+                return result
             numbers = self._order[places[alive]]
-            same = (self.keys[numbers] == wanted[alive]).all(1)
-            found[alive[same]] = numbers[same]
+            same = (self.keys[numbers] == sought[alive]).all(1)
+            result[alive[same]] = numbers[same]
             places[alive] += 1
 
     def read(self, numbers: np.ndarray) -> dict[str, Tensor]:
@@ -154,8 +154,8 @@ class Shard:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise InputError(f"{self.path} can't be read ({error}); {_AGAIN}") from None
-        found = {n: (*t.shape[1:], t.dtype) for n, t in tensors.items() if n not in PAIR_COLUMNS}
-        if found != spec.rows() or not set(PAIR_COLUMNS) <= set(tensors):
+        stored = {n: (*t.shape[1:], t.dtype) for n, t in tensors.items() if n not in PAIR_COLUMNS}
+        if stored != spec.rows() or not set(PAIR_COLUMNS) <= set(tensors):
             raise _changed(self.path)
         if checksum(tensors, PAIR_COLUMNS) != entry["index"]:
             raise _changed(self.path)
@@ -167,12 +167,12 @@ class Shard:
     def pair(self, place: int) -> dict[str, np.ndarray]:
         """The bytes of a pair's rows, each (tokens, bytes)."""
         start, end = self.starts[place], self.starts[place + 1]
-        found = {name: rows[start:end] for name, rows in self.rows.items()}
+        bytes_of = {name: rows[start:end] for name, rows in self.rows.items()}
         if not self._checked[place]:
-            if checksum_of_bytes(found[name] for name in sorted(found)) != self.checks[place]:
+            if checksum_of_bytes(bytes_of[name] for name in sorted(bytes_of)) != self.checks[place]:
                 raise _changed(self.path)
             self._checked[place] = True
-        return found
+        return bytes_of
 
 
 def _joined(parts: Sequence[np.ndarray], columns: int, dtype: torch.dtype) -> Tensor:
@@ -213,8 +213,8 @@ def spec_in(index: dict[str, Any]) -> CacheSpec:
 
 def what_changed(index: dict[str, Any], spec: CacheSpec, identity: dict[str, str]) -> list[str]:
     """Which parts of what a cache was made of aren't those that are wanted now."""
-    then = {**index["identity"], **_spoken(spec_in(index))}
-    now = {**identity, **_spoken(spec)}
+    then = {**index["identity"], **_in_words(spec_in(index))}
+    now = {**identity, **_in_words(spec)}
     return [name for name in {**now, **then} if now.get(name) != then.get(name)]
 
 
@@ -222,11 +222,11 @@ def check_identity(
     index: dict[str, Any], spec: CacheSpec, identity: dict[str, str], folder: Path
 ) -> None:
     """Refuse a cache of another teacher, tokenizer or prompt, or of something else of it."""
-    found = what_changed(index, spec, identity)
-    if found:
+    changed = what_changed(index, spec, identity)
+    if changed:
         raise InputError(
-            f"the cache in {folder} is stale: since it was written, {' and '.join(found)} changed; "
-            "delete that folder and type `evokd cache RECIPE -o DIR`, or go back to what it was "
+            f"the cache in {folder} is stale: since it was written, {' and '.join(changed)} "
+            "changed; delete that folder and type `evokd cache RECIPE -o DIR`, or go back to what it was "
             "written with"
         )
 
@@ -237,20 +237,20 @@ def damaged_shards(folder: Path, thorough: bool = False) -> dict[str, str]:
     Args:
         thorough: read every byte of them; otherwise sizes and indices.
     """
-    index, found = read_index(folder), {}
+    index, damaged = read_index(folder), {}
     for entry in index["shards"]:
         try:
             shard = Shard(folder, entry, spec_in(index))
             for place in range(len(shard.keys) if thorough else 0):
                 shard.pair(place)
         except InputError as error:
-            found[entry["name"]] = str(error).split("; ")[0]
+            damaged[entry["name"]] = str(error).split("; ")[0]
     if "head" in index:
         try:
             read_head(folder, index)
         except InputError as error:
-            found[HEAD] = str(error).split("; ")[0]
-    return found
+            damaged[HEAD] = str(error).split("; ")[0]
+    return damaged
 
 
 def read_head(folder: Path, index: dict[str, Any]) -> tuple[dict[str, Tensor], float, Any]:
@@ -269,7 +269,7 @@ def read_head(folder: Path, index: dict[str, Any]) -> tuple[dict[str, Tensor], f
     return tensors, float(facts["scale"]), cap
 
 
-def _spoken(spec: CacheSpec) -> dict[str, Any]:
+def _in_words(spec: CacheSpec) -> dict[str, Any]:
     """CacheSpec under names that a user understands."""
     return {
         "teacher.signal": spec.kind,
@@ -295,12 +295,12 @@ def checksum_of_bytes(arrays: Iterable[np.ndarray]) -> int:
 
 
 def _check_size(path: Path, size: int) -> None:
-    found = path.stat().st_size if path.exists() else None
-    if found is None:
+    actual = path.stat().st_size if path.exists() else None
+    if actual is None:
         raise InputError(f"{path} of the cache isn't there; {_AGAIN}")
-    if found != size:
+    if actual != size:
         raise InputError(
-            f"{path} has {found} bytes instead of {size}, so it was cut off or overwritten; "
+            f"{path} has {actual} bytes instead of {size}, so it was cut off or overwritten; "
             f"{_AGAIN}"
         )
 

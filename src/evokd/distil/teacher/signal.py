@@ -260,21 +260,21 @@ class PairOfBatch(NamedTuple):
 
 def pairs_of_batch(inputs: dict[str, Tensor], predicts: Tensor) -> Iterator[PairOfBatch]:
     """The pairs of a padded or packed batch that have a response token, in row order."""
-    ids, wanted = inputs["input_ids"].cpu().numpy(), predicts.cpu().numpy()
+    ids, targets = inputs["input_ids"].cpu().numpy(), predicts.cpu().numpy()
     mask, positions = inputs.get("attention_mask"), inputs.get("position_ids")
-    real = np.ones_like(wanted) if mask is None else mask.cpu().numpy().astype(bool)
-    begins = np.zeros_like(wanted) if positions is None else positions.cpu().numpy() == 0
+    real = np.ones_like(targets) if mask is None else mask.cpu().numpy().astype(bool)
+    begins = np.zeros_like(targets) if positions is None else positions.cpu().numpy() == 0
     begins[:, 0] = True
     starts = np.flatnonzero(begins)
     # Most sequences of a packed batch may be filler, a token each.
     of_sequence = np.cumsum(begins.ravel()) - 1
-    spoken = np.flatnonzero(np.bincount(of_sequence[wanted.ravel()], minlength=len(starts)))
+    spoken = np.flatnonzero(np.bincount(of_sequence[targets.ravel()], minlength=len(starts)))
     before = np.concatenate([[0], np.cumsum(real.ravel())])  # real tokens in front of a position
-    bounds = before[np.append(starts, wanted.size)]
-    ids, wanted = ids[real].astype(np.int32), wanted[real]
+    bounds = before[np.append(starts, targets.size)]
+    ids, targets = ids[real].astype(np.int32), targets[real]
     for number in spoken.tolist():
         pair = slice(bounds[number], bounds[number + 1])
-        yield PairOfBatch(ids[pair], wanted[pair])
+        yield PairOfBatch(ids[pair], targets[pair])
 
 
 def pairs_of_data(data: Iterable[Any]) -> Iterator[PairOfBatch]:

@@ -21,15 +21,15 @@ STATE = "trainer_state.json"
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end; half-written ones are removed."""
-    found = None
+    newest = None
     for path in sorted(folder.glob("checkpoint-*"), key=step_of):
         if _is_whole(path):
-            found = path
+            newest = path
         else:
             shutil.rmtree(path)
-    if found is not None:
-        _point_to_best(found)
-    return found
+    if newest is not None:
+        _point_to_best(newest)
+    return newest
 
 
 def _is_whole(checkpoint: Path) -> bool:

@@ -38,7 +38,7 @@ from evokd.rundir import read_json
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingJob:
     """One training: where it happens, and by which settings."""
 
     label: str
@@ -61,7 +61,7 @@ class Training:
 
 
 def train(
-    work: Training,
+    job: TrainingJob,
     student: nn.Module,
     teacher: nn.Module | TeacherSignal | None,
     train_set: EncodedPairs,
@@ -71,7 +71,7 @@ def train(
     """Train `student` in place, from its last complete checkpoint if there is one.
 
     Args:
-        work: what is to be done, and where.
+        job: what is to be done, and where.
         student: is in float32.
         teacher: None for objectives that do without.
         train_set: pairs to train on.
@@ -87,40 +87,40 @@ def train(
             weights that don't fit.
         InputError: on_policy with a cached teacher.
     """
-    keeps_best = _keeps_best(work.settings, work.method) and valid_set is not None
-    objective, settings = work.method.in_force()
-    metrics = work.folder / "metrics.jsonl"
-    last = last_checkpoint(work.folder / "checkpoints")
+    keeps_best = _keeps_best(job.settings, job.method) and valid_set is not None
+    objective, settings = job.method.in_force()
+    metrics = job.folder / "metrics.jsonl"
+    last = last_checkpoint(job.folder / "checkpoints")
     mark = CheckpointMark(0.0 if last is None else read_json(last / COMPLETE)["seconds"])
-    callbacks = [MetricsFile(metrics), mark, Bar(work.label), tensorboard(work.folder)]
-    if "gamma" in work.method.spec.settings:
+    callbacks = [MetricsFile(metrics), mark, Bar(job.label), tensorboard(job.folder)]
+    if "gamma" in job.method.spec.settings:
         callbacks.append(HardWarning(log))
-    if work.masks is not None:
-        callbacks.append(Masks(student, work.masks))
-    weights = work.pair_weights
+    if job.masks is not None:
+        callbacks.append(Masks(student, job.masks))
+    weights = job.pair_weights
     trainer = DistillationTrainer(
         model=student,
         teacher=teacher,
         objective=objective,
-        args=arguments(work, len(train_set), keeps_best, validates=valid_set is not None),
+        args=arguments(job, len(train_set), keeps_best, validates=valid_set is not None),
         train_dataset=train_set if weights is None else WeightedPairs(train_set, weights),
         eval_dataset=valid_set,
-        data_collator=lambda examples: collate(examples, work.pad_id),
+        data_collator=lambda examples: collate(examples, job.pad_id),
         options=DistillationOptions(
             settings=settings,
-            parts=parts_of(work.method, work.seed),
-            on_policy=_on_policy(work),
-            reduction=work.settings.reduction,
-            vocabulary_size=work.vocabulary_size,
-            chunk_tokens=work.settings.chunk_tokens,
-            packing=work.settings.packing,
+            parts=parts_of(job.method, job.seed),
+            on_policy=_on_policy(job),
+            reduction=job.settings.reduction,
+            vocabulary_size=job.vocabulary_size,
+            chunk_tokens=job.settings.chunk_tokens,
+            packing=job.settings.packing,
         ),
         callbacks=callbacks,
     )
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     if last is not None:
-        log(f"{work.label}: going on from step {step_of(last)}")
+        log(f"{job.label}: going on from step {step_of(last)}")
     if last is not None and step_of(last) >= trainer.args.max_steps:
         # Trainer would take one more step wherever the last one isn't the end of an epoch.
         state = TrainerState.load_from_json(str(last / STATE))
@@ -130,7 +130,7 @@ def train(
         state = trainer.state
     if not all(torch.isfinite(p).all() for p in student.parameters()):
         raise FloatingPointError(
-            f"{work.label}: weights are no longer finite; a smaller training.learning_rate may help"
+            f"{job.label}: weights are no longer finite; a smaller training.learning_rate may help"
         )
     return {
         "steps": state.global_step,
@@ -160,13 +160,13 @@ def parts_of(method: MethodSettings, seed: int) -> dict[str, MethodPart]:
     return parts
 
 
-def _on_policy(work: Training) -> OnPolicy | None:
-    if work.method.on_policy is None:
+def _on_policy(job: TrainingJob) -> OnPolicy | None:
+    if job.method.on_policy is None:
         return None
-    if work.sampler is None:
-        raise ValueError(f"{work.label}: on_policy needs a sampler, which draws translations")
-    longest = work.settings.max_length
-    return OnPolicy(work.method.on_policy, work.sampler, work.seed, longest, _processes())
+    if job.sampler is None:
+        raise ValueError(f"{job.label}: on_policy needs a sampler, which draws translations")
+    longest = job.settings.max_length
+    return OnPolicy(job.method.on_policy, job.sampler, job.seed, longest, _processes())
 
 
 def _processes() -> int:
@@ -175,10 +175,10 @@ def _processes() -> int:
 
 
 def arguments(
-    work: Training, pairs: int, keeps_best: bool, validates: bool = True
+    job: TrainingJob, pairs: int, keeps_best: bool, validates: bool = True
 ) -> TrainingArguments:
     """What transformers' Trainer needs to know, from our settings."""
-    settings = work.settings
+    settings = job.settings
     micro, accumulation = micro_batches(settings, _processes())
     per_epoch = max(1, math.ceil(pairs / settings.batch_size))
     steps = settings.max_steps or math.ceil(settings.epochs * per_epoch)
@@ -186,9 +186,9 @@ def arguments(
     save_every = settings.save_every or max(1, math.ceil(steps / 10))
     if keeps_best:  # the best step must be one that was saved
         save_every = eval_every
-    cpu = work.device.type == "cpu"
+    cpu = job.device.type == "cpu"
     return TrainingArguments(
-        output_dir=str(work.folder / "checkpoints"),
+        output_dir=str(job.folder / "checkpoints"),
         max_steps=steps,
         per_device_train_batch_size=micro,
         per_device_eval_batch_size=micro,
@@ -201,9 +201,9 @@ def arguments(
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         adam_beta2=settings.adam_beta2,
-        seed=work.seed,
-        data_seed=work.seed,
-        bf16=_bf16(settings, work.device),
+        seed=job.seed,
+        data_seed=job.seed,
+        bf16=_bf16(settings, job.device),
         torch_compile=settings.compile,
         **_checkpointing(settings.gradient_checkpointing),
         use_cpu=cpu,
