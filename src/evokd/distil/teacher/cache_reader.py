@@ -226,8 +226,8 @@ def check_identity(
     if changed:
         raise InputError(
             f"the cache in {folder} is stale: since it was written, {' and '.join(changed)} "
-            "changed; delete that folder and type `evokd cache RECIPE -o DIR`, or go back to what it was "
-            "written with"
+            "changed; delete that folder and type `evokd cache RECIPE -o DIR`, or go back to what it "
+            "was written with"
         )
 
 

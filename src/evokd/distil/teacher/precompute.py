@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from evokd.distil.teacher.cache_reader import (
@@ -89,7 +90,7 @@ def write_cache(
         kept = {name: t.detach().cpu() for name, t in named.items() if t is not None}
         writer.keep_head(kept, head.scale, head.cap)
     if missing:
-        _run(live, missing, head, spec, writer, batch_tokens, log)
+        _run(live, missing, head, spec, writer, batch_tokens)
     return {**cache_facts(folder), "seconds": round(time.perf_counter() - began, 2)}
 
 
@@ -165,15 +166,13 @@ def _run(
     spec: CacheSpec,
     writer: CacheWriter,
     batch_tokens: int,
-    log: Callable[[str], None],
 ) -> None:
     device = head.weight.device
     total = sum(len(pair.ids) for pair in missing.values())
     with tqdm(
         total=total, desc=f"{'cache':<24}", unit="token", file=sys.stderr, dynamic_ncols=True
     ) as bar:
-        for number, keys in enumerate(_batches(missing, batch_tokens)):
-            start = time.perf_counter()
+        for keys in _batches(missing, batch_tokens):
             chosen = [missing[key] for key in keys]
             inputs, predicts = _padded(chosen, device)
             teacher_logits = live.forward(inputs, predicts)
@@ -183,11 +182,7 @@ def _run(
             split = {name: tensor.split(counts) for name, tensor in rows.items()}
             for place, key in enumerate(keys):
                 writer.add(key, {name: parts[place] for name, parts in split.items()})
-            tokens = sum(len(pair.ids) for pair in chosen)
-            if number == 0 and tokens < total:
-                seconds = (time.perf_counter() - start) / tokens * (total - tokens)
-                log(f"cache: about {_duration(seconds)} from here on, by its first batch")
-            bar.update(tokens)
+            bar.update(sum(len(pair.ids) for pair in chosen))
         writer.flush()
 
 
@@ -199,7 +194,11 @@ def _rows(hidden: Tensor, labels: Tensor, head: Head, spec: CacheSpec) -> dict[s
     size = head.weight.shape[0]
     parts = [
         # Into float32, as the objective asks a live teacher.
-        top_k_of(head.logits(some, size, _buffer(some, size)), ids, spec)
+        top_k_of(
+            head.logits(some, size, some.new_empty((len(some), size), dtype=torch.float32)),
+            ids,
+            spec,
+        )
         for some, ids in zip(hidden.split(CHUNK), labels.split(CHUNK), strict=True)
     ]
     return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
@@ -220,19 +219,13 @@ def _batches(pairs: dict[bytes, PairOfBatch], batch_tokens: int) -> Iterator[lis
 
 def _padded(pairs: Sequence[PairOfBatch], device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
     """input_ids and attention_mask (B, T), and which positions predict a response token."""
-    shape = len(pairs), max(len(pair.ids) for pair in pairs)
-    ids, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
-    predicts = torch.zeros(shape, dtype=torch.bool)
-    for row, pair in enumerate(pairs):
-        length = len(pair.ids)
-        ids[row, :length] = torch.from_numpy(pair.ids.astype(np.int64))
-        mask[row, :length] = 1
-        predicts[row, :length] = torch.from_numpy(pair.predicts)
-    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}, predicts.to(device)
 
+    def padded(rows: Iterable[np.ndarray]) -> Tensor:
+        return pad_sequence([torch.from_numpy(row) for row in rows], batch_first=True).to(device)
 
-def _buffer(hidden: Tensor, size: int) -> Tensor:
-    return hidden.new_empty((len(hidden), size), dtype=torch.float32)
+    ids = padded(pair.ids.astype(np.int64) for pair in pairs)
+    mask = padded(np.ones(len(pair.ids), np.int64) for pair in pairs)
+    return {"input_ids": ids, "attention_mask": mask}, padded(pair.predicts for pair in pairs)
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -241,11 +234,3 @@ def _name(dtype: torch.dtype) -> str:
 
 def _mib(amount: float) -> str:
     return f"{amount / 2**30:.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:.1f} MiB"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
