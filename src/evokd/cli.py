@@ -302,7 +302,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Distil a large LLM translator into a small one, and tell how well that went.",
         epilog="example: evokd demo   |   evokd VERB --help shows an example of each",
     )
-    parser.add_argument("--version", action="version", version=versions()["evokd"])
+    parser.add_argument("--version", action="version", version=versions().get("evokd", "unknown"))
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for name, (function, example, flags) in VERBS.items():
         added = verbs.add_parser(
