@@ -113,6 +113,61 @@ def test_nothing_has_a_name_that_says_nothing():
         assert not words & {part.lower() for part in path.relative_to(PACKAGE).parent.parts}, path
 
 
+def test_the_root_fits_on_a_screen():
+    """At most 16 files and folders directly in the package, in at most 9 layers of imports."""
+    entries = [p for p in PACKAGE.iterdir() if p.name != "__pycache__"]
+    assert len(entries) <= 16
+
+    @cache
+    def layer(room: str) -> int:
+        return 1 + max((layer(below) for below in ROOMS_BELOW[room]), default=0)
+
+    assert max(map(layer, ROOMS_BELOW)) <= 9
+
+
+def test_a_file_is_read_in_one_go():
+    sources = [p for kind in ("py", "c", "jinja", "css") for p in PACKAGE.rglob(f"*.{kind}")]
+    long = {p.name: n for p in sources if (n := len(p.read_text("utf-8").splitlines())) > 400}
+    assert not long
+
+
+def test_no_import_runs_in_a_circle():
+    """Module by module, imports inside functions included."""
+    graph = {f"evokd.{name_of(p)}": imports_of(p) for p in MODULES}
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " → ".join((*above, name))
+        if name not in done:
+            for other in sorted(graph[name] & graph.keys()):
+                visit(other, (*above, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_nothing_of_distil_takes_more_than_seven_arguments():
+    """But for device code, which takes no bundles."""
+    for path in (PACKAGE / "distil").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                names = [each.arg for each in every if each.arg not in ("self", "cls")]
+                on_device = any("constexpr" in ast.unparse(e.annotation or node) for e in every)
+                on_device = path.stem == "rows_in_triton" and on_device
+                assert len(names) <= 7 or on_device, f"{path.name}: {node.name}"
+
+
+def test_nobody_probes_a_teacher():
+    """`TeacherSignal` is a whole protocol."""
+    for room in ("distil", "study"):
+        for path in (PACKAGE / room).rglob("*.py"):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                probes = "hasattr(" in line or "getattr(" in line
+                assert not (probes and ("teacher" in line or "signal" in line)), f"{path}: {line}"
+
+
 BLOCKER = """
 import sys
 
