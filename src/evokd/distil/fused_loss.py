@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -51,37 +51,40 @@ def fused_loss(
     Raises:
         ValueError: an unknown objective or setting, shapes that don't fit, a missing teacher.
     """
-    columns = {name: options.pop(name, None) for name in ("weights", "betas")}
+    weights, betas = options.pop("weights", None), options.pop("betas", None)
     size: int | None = options.pop("vocabulary_size", None)
-    how = {name: options.pop(name) for name in _OPTIONS & options.keys()}
-    named = isinstance(objective, str)
-    settings = objective_settings(objective if isinstance(objective, str) else "noevo", **options)
-    if named and teacher_hidden is None and spec_of(str(objective)).needs_teacher:
-        raise ValueError(f"{objective} needs teacher_hidden and teacher_head")
+    kept_between_calls = {name: options.pop(name) for name in _OPTIONS & options.keys()}
+    named = objective if isinstance(objective, str) else None
+    settings = objective_settings(named or "noevo", **options)
+    if named and teacher_hidden is None and spec_of(named).needs_teacher:
+        raise ValueError(f"{named} needs teacher_hidden and teacher_head")
     head = _head(student_head)
     _check_shapes(student_hidden, head, labels, "student")
     kept = labels != IGNORED
-    columns |= {"hidden": student_hidden, "labels": labels}
+    counted = slice(None) if kept.all() else kept  # a view where all of them count
     teacher = None
     if teacher_hidden is not None and teacher_head is not None:
         other = _head(teacher_head)
         _check_shapes(teacher_hidden, other, labels, "teacher")
-        theirs, ours = other.weight.shape[0], head.weight.shape[0]
-        if theirs != ours and size is None:
+        ours, theirs = head.weight.shape[0], other.weight.shape[0]
+        if ours != theirs and size is None:
             raise ValueError(
                 f"the student's head has {ours} entries, the teacher's {theirs}; "
                 "pass vocabulary_size, the number that they share"
             )
-        columns["teacher"] = teacher_hidden.detach()
-    if not kept.all():
-        columns = {name: None if one is None else one[kept] for name, one in columns.items()}
-    if teacher_head is not None and "teacher" in columns:
-        teacher = LazyLogits(columns.pop("teacher"), constant_head(_head(teacher_head)))
-    batch = TokenBatch(head=head, vocabulary_size=size or head.weight.shape[0], **columns)
+        teacher = LazyLogits(teacher_hidden.detach()[counted], constant_head(other))
+    labels = labels[counted]
     # Weights rather than a division: so the gradients are final when they are computed.
-    mean = torch.full_like(batch.labels, 1 / max(1, len(batch)), dtype=wide(student_hidden))
-    batch = replace(batch, weights=mean if batch.weights is None else mean * batch.weights)
-    return chunked_loss(objective, batch, teacher, LossOptions(settings, **how))
+    mean = torch.full_like(labels, 1 / max(1, len(labels)), dtype=wide(student_hidden))
+    batch = TokenBatch(
+        hidden=student_hidden[counted],
+        head=head,
+        labels=labels,
+        vocabulary_size=size or head.weight.shape[0],
+        weights=mean if weights is None else mean * weights[counted],
+        betas=None if betas is None else betas[counted],
+    )
+    return chunked_loss(objective, batch, teacher, LossOptions(settings, **kept_between_calls))
 
 
 def _head(head: Tensor | Head) -> Head:
