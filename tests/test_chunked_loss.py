@@ -13,7 +13,7 @@ from evokd.distil.buffers import Buffers
 from evokd.distil.chunked_loss import chunked_loss
 from evokd.distil.metrics import Statistics
 from evokd.distil.objectives import LOSSES, Tokens, objective_settings, token_loss
-from evokd.distil.row_loss import rows_in_c
+from evokd.distil.row_loss import rows
 from evokd.distil.teacher.signal import LazyLogits
 from evokd.distil.token_batch import LossOptions, TokenBatch
 from evokd.distil.token_selection import TokenHistory
@@ -306,13 +306,13 @@ def test_a_watcher_sees_all_tokens_in_order(name):
     case = Case()
     seen = []
     case.chunked(name, observers=(seen.append,))
-    assert [len(rows.loss) for rows in seen] == [8, 8, 8, 8, 5]
+    assert [len(stats.loss) for stats in seen] == [8, 8, 8, 8, 5]
     logits = (case.hidden @ case.weight.t()).detach()
     teacher = case.teacher.hidden @ case.teacher.head.weight.t()
     for of, column in [("noevo", "difficulty"), ("sft", "nll"), (name, "loss")]:
-        found = torch.cat([getattr(rows, column) for rows in seen])
+        found = torch.cat([getattr(stats, column) for stats in seen])
         torch.testing.assert_close(found, token_loss(of, logits, teacher, case.labels))
-    assert all(rows.measured is None for rows in seen)
+    assert all(stats.measured is None for stats in seen)
 
 
 def test_what_was_compared_with_gamma_is_seen():
@@ -320,9 +320,9 @@ def test_what_was_compared_with_gamma_is_seen():
     seen = []
     settings = objective_settings("self_evolution", difficulty="nll", gamma=1.0)
     case.chunked("self_evolution", settings=settings, observers=(seen.append,))
-    for rows in seen:
-        torch.testing.assert_close(rows.measured, rows.nll)
-        assert torch.equal(rows.hard, rows.nll > 1.0)
+    for stats in seen:
+        torch.testing.assert_close(stats.measured, stats.nll)
+        assert torch.equal(stats.hard, stats.nll > 1.0)
 
 
 def test_named_objectives_without_a_teacher_are_refused():
@@ -430,12 +430,12 @@ def test_without_a_compiler_the_loss_is_the_same(name, monkeypatch):
     objective = (lambda t: LOSSES["sft"](t)) if name == "by autograd" else name
     leaves = [x.requires_grad_() for x in (hidden, head)]
     both = []
-    for rows in ("c", "torch"):
-        monkeypatch.setenv("EVOKD_ROWS", rows)
-        rows_in_c.load.cache_clear()
+    for way in ("c", "torch"):
+        monkeypatch.setenv("EVOKD_ROWS", way)
+        rows.load_rows.cache_clear()
         loss = evokd.fused_loss(objective, *leaves, teacher, other, labels)
         both.append((loss, torch.autograd.grad(loss, leaves)))
-    rows_in_c.load.cache_clear()
+    rows.load_rows.cache_clear()
     torch.testing.assert_close(both[0], both[1], rtol=1e-4, atol=1e-6)
 
 

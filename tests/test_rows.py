@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from evokd.distil.objectives import LOSSES, objective_settings, token_loss
-from evokd.distil.row_loss import compiling, rows, rows_in_c, rows_in_triton
+from evokd.distil.row_loss import compiling, rows, rows_in_triton
 from evokd.distil.row_loss.closed_forms import closed_form
 from evokd.distil.token_batch import LogitChunk
 from evokd.distil.token_selection import most_difficult
@@ -38,9 +38,9 @@ SIZES = [(2, 9), (37, 20), (2100, 12)]
 
 @pytest.fixture(autouse=True)
 def _loaded_anew():
-    rows_in_c.load.cache_clear()
+    rows.load_rows.cache_clear()
     yield
-    rows_in_c.load.cache_clear()
+    rows.load_rows.cache_clear()
 
 
 def logits(size, n, spread=1.0, scale=1.0):
@@ -111,7 +111,7 @@ def test_equals_autograd_in_float64(name):
 
 def test_a_compiled_pass_is_there():
     """A C compiler stands on every machine that runs these tests."""
-    assert isinstance(rows_in_c.load(), ctypes.CDLL)
+    assert isinstance(rows.load_rows(), ctypes.CDLL)
 
 
 def test_no_compiler_no_compiled_pass(monkeypatch, tmp_path, caplog):
@@ -119,7 +119,7 @@ def test_no_compiler_no_compiled_pass(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(compiling.tempfile, "gettempdir", lambda: str(tmp_path))
     caplog.set_level("INFO")
-    assert rows_in_c.load() is None
+    assert rows.load_rows() is None
     assert "no C compiler" in caplog.text
     student, teacher, labels, _ = logits(50, 8)
     assert not rows.has_row_pass(LogitChunk(student, teacher, labels))

@@ -97,7 +97,8 @@ class BetaNetwork(nn.Module):
         betas = batch.hidden.new_empty(len(batch), dtype=wide(batch.hidden))
         chunk = chunk or _rows_at_once(batch.vocabulary_size, batch.hidden)
         with torch.autocast(batch.hidden.device.type, enabled=False):
-            for rows in batch.slices(teacher, chunk):
+            for start in range(0, len(batch), chunk):
+                rows = slice(start, min(start + chunk, len(batch)))
                 logits = self._logits(batch, teacher, [rows])
                 features = features_of(*logits, batch.labels[rows], settings.lam, progress)
                 betas[rows] = self(features).to(betas.dtype)

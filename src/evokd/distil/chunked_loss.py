@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evokd.distil.buffers import wide
+from evokd.distil.buffers import rows_at_once, wide
 from evokd.distil.gradients import Gradients
 from evokd.distil.metrics import TokenStats, stats_of
 from evokd.distil.objectives import LOSSES
@@ -28,10 +28,13 @@ from evokd.distil.row_loss.rows import has_row_pass, row_pass
 from evokd.distil.token_batch import LogitChunk, LossOptions, TeacherLogits, TokenBatch
 from evokd.distil.token_selection import Selection, scores, select
 from evokd.distil.tokens import Tokens, log_odds_against
+from evokd.models.lm_head import softcapped
 from evokd.recipe.objectives import OBJECTIVES, spec_of
 
 Objective = str | Callable[[Tokens], Tensor]
 """A name of `LOSSES`, or a function from `Tokens` to a loss per token (N,)."""
+_CACHED_LOGITS = 1 << 19
+"""Logits that autograd works on at a time on a CPU, so that what it makes stays in the cache."""
 _SCORED_BY = {("nll",): "sft", ("difficulty",): "noevo"}
 """Objectives whose loss is the score that others rank tokens by."""
 
@@ -95,13 +98,62 @@ class _Pass:
         self.selection = select(name, scored, options.settings, options.history, self.learns)
 
     def slices(self) -> Iterator[slice]:
-        return self.batch.slices(self.teacher, self.options.chunk_tokens)
+        """Of the tokens: as many as the memory for logits holds, of one length as nearly as may
+        be."""
+        batch, each = self.batch, self.options.chunk_tokens
+        if each is None:
+            dtypes = [self.batch.head.raw_dtype, *([self.teacher.dtype] if self.teacher else [])]
+            most = rows_at_once(batch.vocabulary_size, dtypes, batch.hidden)
+            each = max(1, -(-len(batch) // max(1, -(-len(batch) // most))))
+        for start in range(0, len(batch), each):
+            yield slice(start, min(start + each, len(batch)))
+
+    def chunk(self, rows: slice, with_teacher: bool = True) -> LogitChunk:
+        """Some of the tokens with their logits, in memory that all chunks share."""
+        batch, head = self.batch, self.batch.head
+        shape = rows.stop - rows.start, batch.vocabulary_size
+        own = self.options.buffers.of("student", shape, batch.hidden, head.raw_dtype)
+        return LogitChunk(
+            student=head.raw(batch.hidden[rows], batch.vocabulary_size, own),
+            teacher=self.teacher_logits(rows) if with_teacher and self.teacher else None,
+            labels=batch.labels[rows],
+            weights=None if batch.weights is None else batch.weights[rows],
+            betas=None if batch.betas is None else batch.betas[rows],
+            hard=None if self.selection is None else self.selection.hard[rows],
+            scale=head.scale,
+            cap=head.cap,
+        )
+
+    def teacher_logits(self, rows: slice) -> Tensor:
+        """(n, V), finished."""
+        assert self.teacher is not None
+        shape = rows.stop - rows.start, self.batch.vocabulary_size
+        out = self.options.buffers.of("teacher", shape, self.batch.hidden, self.teacher.dtype)
+        return self.teacher.logits(rows, self.batch.vocabulary_size, out)
+
+    def parts(self, chunk: LogitChunk) -> Iterator[LogitChunk]:
+        """What autograd works on at a time: rows that fit a CPU's cache, on a GPU all."""
+        count, size = chunk.student.shape
+        on_cpu = chunk.student.device.type == "cpu"
+        each = max(1, _CACHED_LOGITS // max(1, size)) if on_cpu else max(1, count)
+        for start in range(0, count, each):
+            yield chunk.part(slice(start, start + each))
+
+    def tokens(self, chunk: LogitChunk) -> Tokens:
+        """As an objective takes them, differentiable where the student's logits are."""
+        return Tokens(
+            softcapped(chunk.student, chunk.scale, chunk.cap),
+            chunk.teacher,
+            chunk.labels,
+            self.options.settings,
+            chunk.hard,
+            None if self.selection is None else self.selection.share,
+            chunk.betas,
+        )
 
     def run_chunk(self, rows: slice, gradient: bool) -> tuple[TokenStats, Tensor | None]:
         """What is seen of a chunk, and the gradient of its logits before scale and cap."""
-        chunk = self.batch.chunk(rows, self.teacher, self.options.buffers)
-        if self.selection is not None:
-            chunk = replace(chunk, hard=self.selection.hard[rows])
+        chunk = self.chunk(rows)
         form = self._closed_form() if has_row_pass(chunk) else None
         if form is None:
             stats = self._by_autograd(chunk, gradient)
@@ -122,13 +174,12 @@ class _Pass:
     def _by_autograd(self, chunk: LogitChunk, gradient: bool) -> TokenStats:
         """The gradient takes the place of the student's logits here as well."""
         loss = LOSSES[self.objective] if isinstance(self.objective, str) else self.objective
-        share = None if self.selection is None else self.selection.share
         seen = []
-        for part in chunk.parts():
+        for part in self.parts(chunk):
             leaf = replace(part, student=part.student.detach().requires_grad_(gradient))
             slope = None
             with torch.set_grad_enabled(gradient):
-                tokens = leaf.tokens(self.options.settings, share)
+                tokens = self.tokens(leaf)
                 losses = loss(tokens)
                 _check_losses(losses, part.labels)
                 if gradient:
@@ -142,19 +193,16 @@ class _Pass:
     def _scores(self, name: str, rows: slice) -> Tensor:
         """(n, columns). A row pass is quicker than `Tokens`, and what one model alone decides takes
         its logits only."""
-        ranked_by, batch, buffers = OBJECTIVES[name].ranked_by, self.batch, self.options.buffers
-        if ranked_by == ("uncertainty",) and self.teacher is not None:
-            theirs = batch.teacher_logits(rows, self.teacher, buffers)
-            return log_odds_against(theirs, batch.labels[rows])[:, None]
-        chunk = batch.chunk(rows, None if ranked_by == ("nll",) else self.teacher, buffers)
+        ranked_by = OBJECTIVES[name].ranked_by
+        if ranked_by == ("uncertainty",):
+            return log_odds_against(self.teacher_logits(rows), self.batch.labels[rows])[:, None]
+        chunk = self.chunk(rows, with_teacher=ranked_by != ("nll",))
         form = None
         if ranked_by in _SCORED_BY and has_row_pass(chunk):
             form = closed_form(_SCORED_BY[ranked_by], self.options.settings)
         if form is not None:
             return row_pass(form, chunk, gradient=False).loss[:, None]
-        return torch.cat(
-            [scores(name, part.tokens(self.options.settings)) for part in chunk.parts()]
-        )
+        return torch.cat([scores(name, self.tokens(part)) for part in self.parts(chunk)])
 
 
 class _ChunkedLoss(torch.autograd.Function):

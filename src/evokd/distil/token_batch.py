@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from evokd.distil.buffers import Buffers, rows_at_once
+from evokd.distil.buffers import Buffers
 from evokd.distil.metrics import TokenStats
 from evokd.distil.token_selection import TokenHistory
-from evokd.distil.tokens import IGNORED, Tokens
-from evokd.models.lm_head import Head, apply_softcap, softcapped
+from evokd.distil.tokens import IGNORED
+from evokd.models.lm_head import Head
 from evokd.recipe.objectives import ObjectiveSettings
-
-_CACHED_LOGITS = 1 << 19
-"""Logits that autograd works on at a time on a CPU, so that what it makes stays in the cache."""
 
 
 class TeacherLogits(Protocol):
@@ -62,37 +59,6 @@ class TokenBatch:
         """The same without gradients; on a GPU the head cast once where autocast is on."""
         return replace(self, hidden=self.hidden.detach(), head=constant_head(self.head))
 
-    def slices(self, teacher: TeacherLogits | None, each: int | None = None) -> Iterator[slice]:
-        """Slices of the tokens, `each` long; None: what the memory for logits holds, of one length
-        as nearly as may be."""
-        count = len(self)
-        if each is None:
-            dtypes = [self.head.raw_dtype] + ([] if teacher is None else [teacher.dtype])
-            most = rows_at_once(self.vocabulary_size, dtypes, self.hidden)
-            each = max(1, -(-count // max(1, -(-count // most))))
-        for start in range(0, count, each):
-            yield slice(start, min(start + each, count))
-
-    def chunk(self, rows: slice, teacher: TeacherLogits | None, buffers: Buffers) -> LogitChunk:
-        """Some of the tokens with their logits, in memory that all chunks share."""
-        shape = rows.stop - rows.start, self.vocabulary_size
-        own = buffers.of("student", shape, self.hidden, self.head.raw_dtype)
-        return LogitChunk(
-            student=self.head.raw(self.hidden[rows], self.vocabulary_size, own),
-            teacher=None if teacher is None else self.teacher_logits(rows, teacher, buffers),
-            labels=self.labels[rows],
-            weights=None if self.weights is None else self.weights[rows],
-            betas=None if self.betas is None else self.betas[rows],
-            scale=self.head.scale,
-            cap=self.head.cap,
-        )
-
-    def teacher_logits(self, rows: slice, teacher: TeacherLogits, buffers: Buffers) -> Tensor:
-        """(n, size), finished, in memory that all chunks share."""
-        shape = rows.stop - rows.start, self.vocabulary_size
-        out = buffers.of("teacher", shape, self.hidden, teacher.dtype)
-        return teacher.logits(rows, self.vocabulary_size, out)
-
 
 @dataclass(frozen=True)
 class LogitChunk:
@@ -113,30 +79,14 @@ class LogitChunk:
     scale: float = 1.0
     cap: float | None = None
 
-    def tokens(self, settings: ObjectiveSettings, share: float | None = None) -> Tokens:
-        """As an objective takes them, differentiable where `student` is."""
-        student = softcapped(self.student, self.scale, self.cap)
-        rest = (self.hard, share, self.betas)
-        return Tokens(student, self.teacher, self.labels, settings, *rest)
-
-    def finish(self) -> None:
-        """Apply the head's scale and soft cap to `student`, in place."""
-        apply_softcap(self.student, self.scale, self.cap)
-
-    def parts(self) -> Iterator[LogitChunk]:
-        """Some rows at a time on a CPU, as many as its cache holds; on a GPU all."""
-        count, size = self.student.shape
-        each = (
-            count if self.student.device.type != "cpu" else max(1, _CACHED_LOGITS // max(1, size))
-        )
-        for start in range(0, count, max(1, each)):
-            rows = slice(start, start + each)
-            columns = {
-                name: None if one is None else one[rows]
-                for name in ("student", "teacher", "labels", "weights", "betas", "hard")
-                for one in [getattr(self, name)]
-            }
-            yield replace(self, **columns)  # type: ignore[arg-type]
+    def part(self, rows: slice) -> LogitChunk:
+        """Some of the rows."""
+        columns = {
+            name: None if one is None else one[rows]
+            for name in ("student", "teacher", "labels", "weights", "betas", "hard")
+            for one in [getattr(self, name)]
+        }
+        return replace(self, **columns)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 /* One pass over a chunk of logits: losses per token, and gradients in place of the logits.
 
    The formulas are those of closed_forms.py. A row is a token; its sums are taken block by block in
-   float and added up in double. rows_in_c.py compiles this file where there is a compiler. */
+   float and added up in double. rows.py compiles this file where there is a compiler. */
 
 #include <math.h>
 #include <stdint.h>
