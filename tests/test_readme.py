@@ -138,7 +138,7 @@ def test_how_blocks_are_read():
 
 def test_the_readme_shows_every_verb():
     shown = {command.argv[0] for command in commands()}
-    assert shown == {"demo", "run", "distil", "cache", "translate", "score", "report"}
+    assert shown == set(cli.VERBS)
 
 
 def test_every_line_is_a_command_of_a_known_kind():
@@ -235,7 +235,7 @@ def test_the_commands_run(folder, monkeypatch):
         if verb in ("demo", "distil"):
             assert (args.output / "report.html").exists()
         ran.add(verb)
-    assert ran >= {"demo", "distil", "cache", "translate", "score", "report"}
+    assert ran >= set(cli.VERBS) - {"run"}
 
 
 def test_the_recipes_are_valid():

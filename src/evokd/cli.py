@@ -15,7 +15,7 @@ from typing import Any
 from evokd.errors import InputError
 from evokd.recipe.file import check_recipe, dump_recipe, load_recipe
 from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
-from evokd.recipe.objectives import method_names
+from evokd.recipe.objectives import method_names, objectives_table
 from evokd.recipe.recipe import Recipe
 from evokd.rundir import versions
 
@@ -228,6 +228,15 @@ def score(args: argparse.Namespace) -> int:
     )
     is_json = args.format == "json"
     print(json.dumps(scores, ensure_ascii=False, indent=1) if is_json else as_table(scores))
+    return 0
+
+
+@verb("evokd methods | less -S")
+def methods(args: argparse.Namespace) -> int:
+    """The objectives that a recipe may name: equation, settings and source of each."""
+    from tabulate import tabulate
+
+    print(tabulate(objectives_table(), headers="keys", tablefmt="github"))
     return 0
 
 
