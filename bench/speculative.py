@@ -22,8 +22,9 @@ import decode
 import measuring
 
 from evokd.models.loading import Translator, describe, load_translator, pick_device, pick_dtype
+from evokd.translate.acceptance import acceptance, greedy_answers
 from evokd.translate.decoding import translate
-from evokd.translate.speculative import acceptance, greedy_answers, translate_with_draft
+from evokd.translate.speculative import translate_with_draft
 
 
 def main() -> None:
@@ -95,7 +96,7 @@ def measure(
     single = task.settings.model_copy(update={"batch_size": 1})
     inputs = task.lines, *task.direction
     expected = translate(teacher, *inputs, task.settings).lines
-    said = greedy_answers(teacher, *inputs, task.settings)
+    answers = greedy_answers(teacher, *inputs, task.settings)
     calls: dict[str, Callable[[], object]] = {
         "batches": lambda: translate(teacher, *inputs, task.settings),
         "alone": lambda: translate(teacher, *inputs, single),
@@ -115,9 +116,7 @@ def measure(
                     "variant": variant,
                     "parameters": describe(student.model)["parameters"],
                     "identical_lines": same(expected, made.lines),
-                    **acceptance(
-                        teacher, student, *inputs, task.settings, draft_tokens=number, said=said
-                    ),
+                    **acceptance(teacher, student, *inputs, task.settings, number, answers),
                 }
             )
             calls[variant] = lambda s=student, n=number: translate_with_draft(

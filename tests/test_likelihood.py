@@ -111,7 +111,7 @@ def test_neither_the_batch_nor_its_padding_nor_the_chunk_matters(untrained, monk
     assert [rows for rows, _ in widths[:4]] == [1] * 4
     assert widths[-1][0] == len(PAIRS)
     assert len(widths) > 6
-    monkeypatch.setattr(likelihood, "BUFFER_BYTES", {"cpu": 1, "cuda": 1})  # 16 rows a chunk
+    monkeypatch.setattr(likelihood, "LOGIT_BYTES", {"cpu": 1, "cuda": 1})  # 16 rows a chunk
     found = log_probabilities(untrained, SOURCES, TARGETS, "en", "de")
     assert sum(score.tokens for score in found) > 16
     for one, other in zip(found, alone, strict=True):
@@ -142,7 +142,7 @@ def test_probabilities_of_all_short_answers_add_up_to_no_more_than_1(tokenizer):
     assert 0 < mass < most <= 1
 
 
-def test_blank_sources_are_not_asked_and_order_is_kept(untrained):
+def test_blank_sources_are_not_scored_and_order_is_kept(untrained):
     sources = ["", SOURCES[1], "  ", SOURCES[0]]
     seen = []
     found = log_probabilities(
@@ -157,7 +157,7 @@ def test_blank_sources_are_not_asked_and_order_is_kept(untrained):
     assert log_probabilities(untrained, [], [], "en", "de") == []
 
 
-def test_what_exceeds_the_positions_is_not_asked(tokenizer):
+def test_what_exceeds_the_positions_is_not_scored(tokenizer):
     short = make(tokenizer, positions=16)
     lengths = [len(encode_pair(tokenizer, short.prompt, pair).input_ids) for pair in PAIRS]
     found = log_probabilities(short, SOURCES, TARGETS, "en", "de")
@@ -168,8 +168,8 @@ def test_what_exceeds_the_positions_is_not_asked(tokenizer):
 def test_perplexity_is_per_token_over_all_sentences():
     scores = [SequenceScore(math.log(1 / 8), 3, True), SequenceScore(math.log(1 / 16), 2, False)]
     assert perplexity(scores) == pytest.approx(2 ** (7 / 5))
-    assert perplexity([*scores, likelihood.NOT_ASKED]) == pytest.approx(2 ** (7 / 5))
-    assert perplexity([likelihood.NOT_ASKED]) is None
+    assert perplexity([*scores, likelihood.NOT_SCORED]) == pytest.approx(2 ** (7 / 5))
+    assert perplexity([likelihood.NOT_SCORED]) is None
 
 
 def test_a_model_is_left_as_it_was(untrained):
@@ -249,7 +249,7 @@ def test_directions_are_counted_apart_and_together(certain):
     one, other = facts["directions"]["en-de"], facts["directions"]["de-en"]
     assert (one["sentences"], other["sentences"], facts["sentences"]) == (4, 2, 6)
     assert facts["mode_mass"] == pytest.approx((4 * one["mode_mass"] + 2 * other["mode_mass"]) / 6)
-    assert (other["not_asked"], facts["not_asked"]) == (1, 1)
+    assert (other["not_scored"], facts["not_scored"]) == (1, 1)
     assert other["perplexity"] > facts["perplexity"] > one["perplexity"]
     no_outputs = likelihood_facts(certain, {"en-de": PAIRS}, {})
     assert no_outputs["mode_mass"] is no_outputs["peaked"] is None

@@ -11,13 +11,9 @@ from evokd.data.prompts import load_prompt
 from evokd.models.encoding import end_token_id
 from evokd.models.loading import Translator, fresh_model, train_tokenizer
 from evokd.recipe.models import FreshModel
-from evokd.translate import sampling
-from evokd.translate.continuous_batching import (
-    Budget,
-    Request,
-    decode_continuously,
-    supports_continuous_batching,
-)
+from evokd.translate import generation
+from evokd.translate.batching import Budget, Request
+from evokd.translate.continuous_batching import decode_continuously, supports_continuous_batching
 from evokd.translate.sampling import TokenSampler
 from evokd.translate.stopping import Ends
 from tiny import VOCABULARY, tiny_llama
@@ -56,12 +52,12 @@ def test_tokens_come_as_often_as_the_model_says(model, temperature):
     first = Counter(answer[0] for answer in answers)
     usual = first.most_common(1)[0][0]
     second = Counter(answer[1] for answer in answers if answer[0] == usual)
-    for said, found in [(prompt, first), ([*prompt, usual], second)]:
+    for context, tokens in [(prompt, first), ([*prompt, usual], second)]:
         with torch.no_grad():
-            logits = model(torch.tensor([said])).logits[0, -1]
+            logits = model(torch.tensor([context])).logits[0, -1]
         expected = torch.softmax(logits.double() / temperature, 0).numpy()
-        total = sum(found.values())
-        seen = np.array([found[token] for token in range(VOCABULARY)]) / total
+        total = sum(tokens.values())
+        seen = np.array([tokens[token] for token in range(VOCABULARY)]) / total
         error = 4 * np.sqrt(expected * (1 - expected) / total) + 1e-3
         assert (abs(seen - expected) < error).all()
 
@@ -97,19 +93,19 @@ def test_a_low_temperature_is_greedy(model):
     requests = [Request(prompt, 10) for prompt in prompts]
     nothing = torch.zeros(VOCABULARY, dtype=torch.bool)
     ends = Ends((END,), nothing, nothing, nothing)
-    found = {}
+    drawn = {}
     for group in decode_continuously(model, requests, ends, 0, Budget(20, 1000)):
-        found |= dict(group)
-    greedy = [SAMPLER._cut(found[i], 10) for i in range(12)]
+        drawn |= dict(group)
+    greedy = [drawn[i][: ends.end_of(drawn[i], 10)[1]] for i in range(12)]
     assert SAMPLER(model, prompts, [10] * 12, 1e-3, range(12)) == greedy
 
 
 def test_generate_draws_the_same(model, monkeypatch):
-    """The way for models whose rows can't leave; and one of those."""
+    """The way for models that continuous batching doesn't fit; and one of those."""
     prompts, caps = prompts_of(30), [2 + i % 9 for i in range(30)]
     sampler = TokenSampler((END, 5), 0, budget=Budget(rows=8, tokens=100))
     expected = sampler(model, prompts, caps, 1.0, range(30))
-    monkeypatch.setattr(sampling, "supports_continuous_batching", lambda model: False)
+    monkeypatch.setattr(generation, "supports_continuous_batching", lambda model: False)
     own = model.generation_config
     assert sampler(model, prompts, caps, 1.0, range(30)) == expected
     assert model.generation_config is own
@@ -136,7 +132,7 @@ def test_no_answer_goes_beyond_the_models_positions():
     assert SAMPLER(short, [], [], 1.0, []) == []
 
 
-def test_a_translators_end_and_filler_are_known():
+def test_a_translators_end_and_padding_are_known():
     tokenizer = train_tokenizer(["ein Haus", "a house"] * 9, 300, ())
     model = fresh_model(FreshModel(hidden_size=16, layers=1, heads=2), tokenizer, 1)
     translator = Translator(model, tokenizer, load_prompt("compact"))

@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from evokd.distil.train.on_policy import (
     Example,
     PairsToWeigh,
-    evaluating,
     prompt_length,
     response_cap,
     seed_of,
 )
 from evokd.errors import InputError
+from evokd.models.lm_head import evaluating
 from evokd_extras import CompetenceSettings
 
 FILE = "competence.jsonl"
@@ -49,7 +50,7 @@ def pair_weights(work: PairsToWeigh, settings: CompetenceSettings) -> list[float
     passed = _kept_counts(path, total, settings, work.seed)
     while len(passed) < total:
         chunk = [work.data[i] for i in range(len(passed), min(len(passed) + CHUNK, total))]
-        with evaluating(work.student):
+        with torch.no_grad(), evaluating(work.student):
             counts = _passes(work, chunk, settings)
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(counts) + "\n")

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from evokd.errors import InputError
 from evokd.models.layouts import Layout, layers_of
-from evokd.models.lm_head import decoder_of
+from evokd.models.lm_head import decoder_of, evaluating
 
 
 def scores_of(
@@ -92,20 +92,19 @@ def _activation_scores(
         parts: Any = layer
         hooks.append(parts.self_attn.o_proj.register_forward_pre_hook(watch_heads(number)))
         hooks.append(parts.mlp.down_proj.register_forward_pre_hook(watch_neurons(number)))
-    training, tokens = model.training, 0
-    model.eval()
+    tokens = 0
     try:
-        for batch in calibration:
-            inputs = {
-                name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")
-            }
-            real = inputs["attention_mask"].bool()
-            tokens += int(real.sum())
-            decoder_of(model)(**inputs, use_cache=False)
+        with evaluating(model):
+            for batch in calibration:
+                inputs = {
+                    name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")
+                }
+                real = inputs["attention_mask"].bool()
+                tokens += int(real.sum())
+                decoder_of(model)(**inputs, use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()
-        model.train(training)
     scores = []
     for layer, moment, square in zip(layers, moments, squares, strict=True):
         parts = layer

@@ -7,6 +7,8 @@ head can be applied where there is a response token only, a chunk at a time.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +120,17 @@ def final_hidden(model: nn.Module, wrapped: nn.Module, inputs: dict[str, Tensor]
     return hidden
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Without dropout, for as long as it lasts."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
 class _Tap:
     """A forward hook that keeps what a decoder puts out, while it is open.
 
@@ -168,14 +181,12 @@ def check_head(model: nn.Module) -> None:
             f"{type(model).__name__} trains {', '.join(others)} in its head; only weight and bias "
             "are known here, so leave the output embeddings out of the adapter's target modules"
         )
-    training = model.training
-    model.eval()
     device = next(model.parameters()).device
     ids = torch.arange(4, device=device)[None]
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    theirs = model(**inputs, use_cache=False).logits[0].float()
-    ours = head.logits(final_hidden(model, model, inputs)[0]).float()
-    model.train(training)
+    with evaluating(model):
+        theirs = model(**inputs, use_cache=False).logits[0].float()
+        ours = head.logits(final_hidden(model, model, inputs)[0]).float()
     tolerance = 1e-3 if next(model.parameters()).dtype == torch.float32 else 0.1
     if not torch.allclose(theirs, ours, atol=tolerance * theirs.abs().max().item()):
         gap = (theirs - ours).abs().max().item()

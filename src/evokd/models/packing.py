@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from evokd.models.encoding import IGNORED
-from evokd.models.lm_head import final_hidden
+from evokd.models.lm_head import evaluating, final_hidden
 
 
 def pack(batch: dict[str, Tensor], width_weight: float | None = 0.0) -> dict[str, Tensor]:
@@ -138,14 +138,11 @@ def takes_packed(model: nn.Module) -> bool:
         ids = torch.cat(pairs)[None] % size
         return final_hidden(model, model, {"input_ids": ids, **where})[0, -length:].float()
 
-    training = model.training
-    model.eval()
     try:
-        alone = read(second, attention_mask=torch.ones_like(second)[None])
-        behind = [read(pair, second, position_ids=positions) for pair in (first, other)]
+        with evaluating(model):
+            alone = read(second, attention_mask=torch.ones_like(second)[None])
+            behind = [read(pair, second, position_ids=positions) for pair in (first, other)]
     except (TypeError, ValueError, NotImplementedError):
         return False  # the model takes no positions
-    finally:
-        model.train(training)
     tolerance = 0.05 * alone.abs().max()  # of half precision: wrong positions show far beyond it
     return torch.equal(*behind) and bool((behind[0] - alone).abs().max() <= tolerance)

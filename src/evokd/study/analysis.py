@@ -115,7 +115,7 @@ def _acceptance(
     study: Study, system: System, translator: Any, teacher_answers: dict[tuple[str, str], Any]
 ) -> Row:
     """Over all test sets and directions together; the teacher's answers are made once."""
-    from evokd.translate.speculative import acceptance, greedy_answers
+    from evokd.translate.acceptance import acceptance, greedy_answers
 
     decoding = study.recipe.decoding
     totals = {"accepted": 0, "drafted": 0, "tokens": 0, "teacher_passes": 0}
@@ -127,7 +127,7 @@ def _acceptance(
             teacher_answers[cell] = greedy_answers(study.teacher, lines, source, target, decoding)
         answers = teacher_answers[cell]
         counts = acceptance(
-            study.teacher, translator, lines, source, target, decoding, said=answers
+            study.teacher, translator, lines, source, target, decoding, answers=answers
         )
         totals = {name: count + counts[name] for name, count in totals.items()}
         show(number, len(study.corpus.tests))

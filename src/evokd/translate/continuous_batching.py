@@ -19,48 +19,16 @@ from torch import Tensor
 from transformers import DynamicCache, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
+from evokd.translate.batching import Budget, Request, behind_padding, left_padded
 from evokd.translate.stopping import Ends
 
-ROOM = 16
+SPARE_COLUMNS = 16
 """Columns allocated ahead of need."""
 SHARE_TO_LEAVE = 3
 """Rows leave together, once one in so many has ended: each time, the cache is copied."""
 Choose = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From logits (rows, V), places of the requests (rows,) and the tokens until each one's cap (rows,)
 to the tokens that come next (rows,). A row that has ended may be asked for, with none left."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """A prompt, and the most tokens that may answer it."""
-
-    prompt_ids: Sequence[int]
-    cap: int
-
-    @property
-    def size(self) -> int:
-        """Tokens that it may come to."""
-        return len(self.prompt_ids) + self.cap
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What is decoded at once: so many rows, of so many tokens together when all are at their
-    caps. A single row may exceed it."""
-
-    rows: int
-    tokens: int
-
-    def more(self, waiting: Sequence[Request], present: Sequence[Request] = ()) -> int:
-        """How many of those waiting, in their order, fit beside those present."""
-        longest = max((request.size for request in present), default=0)
-        rows = len(present)
-        for request in waiting:
-            longest = max(longest, request.size)
-            if rows and (rows >= self.rows or (rows + 1) * longest > self.tokens):
-                break
-            rows += 1
-        return rows - len(present)
 
 
 def supports_continuous_batching(model: Any) -> bool:
@@ -78,11 +46,11 @@ def supports_continuous_batching(model: Any) -> bool:
         and kind.prepare_inputs_for_generation is GenerationMixin.prepare_inputs_for_generation
     ):
         return False
-    taken = inspect.signature(kind.forward).parameters
+    parameters = inspect.signature(kind.forward).parameters
     config = model.config.get_text_config(decoder=True)
     plain = (DynamicLayer, DynamicSlidingWindowLayer)
     return (
-        {"position_ids", "logits_to_keep", "past_key_values"} <= taken.keys()
+        {"position_ids", "logits_to_keep", "past_key_values"} <= parameters.keys()
         and getattr(config, "attention_chunk_size", None) is None
         and not getattr(config, "num_kv_shared_layers", 0)
         and all(type(layer) in plain for layer in DynamicCache(config=model.config).layers)
@@ -96,61 +64,62 @@ def decode_continuously(
     ends: Ends,
     pad_id: int,
     budget: Budget,
-    sync_every: int | None = None,
     choose: Choose | None = None,
+    sync_every: int | None = None,
 ) -> Iterator[list[tuple[int, list[int]]]]:
     """Answer requests, best ordered from long to short.
 
     Args:
         model: in evaluation mode, one for which `supports_continuous_batching`.
         pad_id: the token that padding is made of.
+        choose: what comes next; default: the most likely token.
         sync_every: steps from one look at which rows have ended to the next; default: 1 on a CPU,
             4 on a GPU, which runs ahead of Python until it is asked for a number.
-        choose: what comes next; default: the most likely token.
 
     Yields:
         Groups of (place of the request, its tokens), as they end. Tokens may go on behind the end
         of an answer and behind its cap.
     """
-    final = ends.final()
-    choose = choose or _best
+    choose = choose or _most_likely
     sync_every = sync_every or (1 if model.device.type == "cpu" else 4)
-    begun = 0
+    sizes = [request.size for request in requests]
+    start = 0
     parts: list[tuple[_Rows, list[int]]] = []
-    while begun < len(requests) or parts:
-        present = [requests[rows.places[i]] for rows, keep in parts for i in keep]
-        coming = budget.more(requests[begun : begun + budget.rows], present)
+    while start < len(requests) or parts:
+        present = [sizes[rows.places[i]] for rows, staying in parts for i in staying]
+        coming = budget.more(sizes[start : start + budget.rows], present)
         if coming:
-            rows, logits = _prefilled(model, requests, range(begun, begun + coming), pad_id)
-            rows.take(choose(logits, rows.numbers, rows.left), ends, final)
+            rows, logits = _prefilled(model, requests, range(start, start + coming), pad_id)
+            rows.append(choose(logits, rows.place_ids, rows.remaining), ends)
             rows.flush()
             parts.append((rows, list(range(coming))))
-            begun += coming
+            start += coming
         rows = _joined(model, parts)
         enough = -(-len(rows.places) // SHARE_TO_LEAVE)
         while len(rows.chosen) % sync_every or int(rows.ended.sum()) < enough:
-            rows.take(choose(_next_logits(model, rows), rows.numbers, rows.left), ends, final)
+            rows.append(choose(_next_logits(model, rows), rows.place_ids, rows.remaining), ends)
         rows.flush()
         ended = rows.ended.tolist()
         yield [(rows.places[i], rows.answers[i]) for i, done in enumerate(ended) if done]
-        keep = [i for i, done in enumerate(ended) if not done]
-        parts = [(rows, keep)] if keep else []
+        staying = [i for i, done in enumerate(ended) if not done]
+        parts = [(rows, staying)] if staying else []
 
 
 class PreallocatedLayer(DynamicLayer):
-    """Keys and values of a layer, (rows, heads, columns, size of a head), with room for columns to
-    come: a new one is written, not concatenated, so that the others needn't be copied."""
+    """Keys and values of a layer, (rows, heads, columns, size of a head), at the start of buffers
+    with columns to spare: a new one is written, not concatenated, so that the others needn't be
+    copied."""
 
     keys: Tensor
     values: Tensor
-    rooms: tuple[Tensor, Tensor] | None = None
+    buffers: tuple[Tensor, Tensor] | None = None
 
-    def hold(self, key_room: Tensor, value_room: Tensor, width: int) -> None:
-        """Take states in so many columns of these tensors."""
+    def hold(self, keys: Tensor, values: Tensor, width: int) -> None:
+        """Take states in so many columns of these buffers."""
         if not self.is_initialized:
-            self.lazy_initialization(key_room, value_room)
-        self.rooms = key_room, value_room
-        self.keys, self.values = key_room[:, :, :width], value_room[:, :, :width]
+            self.lazy_initialization(keys, values)
+        self.buffers = keys, values
+        self.keys, self.values = keys[:, :, :width], values[:, :, :width]
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> Any:
         past = self.get_seq_length()
@@ -159,11 +128,11 @@ class PreallocatedLayer(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = key_states, value_states
             return key_states, value_states
-        if self.rooms is None or width > self.rooms[0].shape[-2]:
-            self.rooms = _roomy([self.keys], past), _roomy([self.values], past)
-        for room, new in zip(self.rooms, (key_states, value_states), strict=True):
-            room[:, :, past:width] = new
-        self.hold(*self.rooms, width)
+        if self.buffers is None or width > self.buffers[0].shape[-2]:
+            self.buffers = _preallocated([self.keys], past), _preallocated([self.values], past)
+        for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
+            buffer[:, :, past:width] = states
+        self.hold(*self.buffers, width)
         return self.keys, self.values
 
 
@@ -173,7 +142,7 @@ class _Rows:
 
     Attributes:
         places: of their requests.
-        numbers: (rows,) the same, where the model is.
+        place_ids: (rows,) the same, where the model is.
         answers: their tokens, those of `chosen` not yet among them.
         chosen: (rows,) tokens of each step since `answers` was last brought up to date.
         last: (rows,) the last token of each answer.
@@ -181,13 +150,13 @@ class _Rows:
         mask: what attention sees: (rows, 1, 1, columns) to be added to its scores, or (rows,
             columns) with 1 where a token is; at least as many columns as the cache has.
         positions: (rows,) of the last token.
-        left: (rows,) tokens until the cap.
+        remaining: (rows,) tokens until the cap.
         had_text: (rows,) whether the answer has text in it, so that a newline ends it.
         ended: (rows,) whether the answer is complete.
     """
 
     places: list[int]
-    numbers: Tensor
+    place_ids: Tensor
     answers: list[list[int]]
     chosen: list[Tensor]
     last: Tensor
@@ -195,17 +164,19 @@ class _Rows:
     padding: list[int]
     mask: Tensor
     positions: Tensor
-    left: Tensor
+    remaining: Tensor
     had_text: Tensor
     ended: Tensor
 
-    def take(self, best: Tensor, ends: Ends, final: Tensor) -> None:
+    def append(self, tokens: Tensor, ends: Ends) -> None:
         """Add a token to each answer: (rows,)."""
-        self.chosen.append(best)
-        self.last = best
-        self.left -= 1
-        self.ended |= final[best] | ends.newline_at(best, self.had_text) | (self.left <= 0)
-        self.had_text |= ends.text[best]
+        self.chosen.append(tokens)
+        self.last = tokens
+        self.remaining -= 1
+        self.ended |= (
+            ends.final[tokens] | ends.newline_at(tokens, self.had_text) | (self.remaining <= 0)
+        )
+        self.had_text |= ends.text[tokens]
         # What has ended stays where it is until it leaves: some models know few positions.
         self.positions += ~self.ended
 
@@ -222,36 +193,30 @@ def _prefilled(
     model: Any, requests: Sequence[Request], places: Sequence[int], pad_id: int
 ) -> tuple[_Rows, Tensor]:
     """Rows that have read their prompts, and the logits of each answer's first token, (rows, V)."""
-    taken = [requests[place] for place in places]
-    width = max(len(request.prompt_ids) for request in taken)
-    padding = [width - len(request.prompt_ids) for request in taken]
-    ids = [
-        [pad_id] * pad + list(request.prompt_ids)
-        for pad, request in zip(padding, taken, strict=True)
-    ]
-    input_ids = torch.tensor(ids, device=model.device)
-    seen = _seen(padding, width, model.device).long()
+    device = model.device
+    prompts = [requests[place].prompt_ids for place in places]
+    input_ids, mask = left_padded(prompts, pad_id, device)
     cache = Cache(layer_class_to_replicate=PreallocatedLayer)
     logits = model(
         input_ids=input_ids,
-        attention_mask=seen,
-        position_ids=(seen.cumsum(dim=1) - 1).clamp(min=0),
+        attention_mask=mask,
+        position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
     ).logits
-    none = torch.zeros(len(taken), dtype=torch.bool, device=model.device)
+    none = torch.zeros(len(prompts), dtype=torch.bool, device=device)
     rows = _Rows(
         places=list(places),
-        numbers=torch.tensor(list(places), device=model.device),
-        answers=[[] for _ in taken],
+        place_ids=torch.tensor(list(places), device=device),
+        answers=[[] for _ in prompts],
         chosen=[],
         last=input_ids[:, -1],
         cache=cache,
-        padding=padding,
-        mask=seen,
-        positions=seen.sum(dim=1) - 1,
-        left=torch.tensor([request.cap for request in taken], device=model.device),
+        padding=[input_ids.shape[1] - len(ids) for ids in prompts],
+        mask=mask,
+        positions=mask.sum(dim=1) - 1,
+        remaining=torch.tensor([requests[place].cap for place in places], device=device),
         had_text=none,
         ended=none.clone(),
     )
@@ -262,7 +227,7 @@ def _next_logits(model: Any, rows: _Rows) -> Tensor:
     """Of one more token for each row, (rows, V)."""
     width = rows.cache.get_seq_length() + 1
     if width > rows.mask.shape[-1]:
-        rows.mask = _mask(model, rows.padding, width + ROOM)
+        rows.mask = _mask(model, rows.padding, width + SPARE_COLUMNS)
     logits: Tensor = model(
         input_ids=rows.last[:, None],
         attention_mask=rows.mask[..., :width],
@@ -274,70 +239,67 @@ def _next_logits(model: Any, rows: _Rows) -> Tensor:
     return logits[:, -1]
 
 
-def _best(logits: Tensor, *_: Tensor) -> Tensor:
-    """The most likely tokens, (rows,); of equals the first, as argmax has it, which takes twice as
-    long on a CPU."""
-    best: Tensor = logits.max(dim=-1).indices
-    return best
+def _most_likely(logits: Tensor, *_: Tensor) -> Tensor:
+    """(rows,) tokens; of equals the first, as argmax has it, which takes twice as long on a CPU."""
+    tokens: Tensor = logits.max(dim=-1).indices
+    return tokens
 
 
 def _joined(model: Any, parts: Sequence[tuple[_Rows, list[int]]]) -> _Rows:
-    """The rows to keep of each part, less the columns that are padding in all of them."""
-    device = model.device
+    """The rows of each part that stay, less the columns that are padding in all of them."""
     widths = [rows.cache.get_seq_length() for rows, _ in parts]
     width = max(
-        old - min(rows.padding[i] for i in keep)
-        for old, (rows, keep) in zip(widths, parts, strict=True)
+        old - min(rows.padding[i] for i in staying)
+        for old, (rows, staying) in zip(widths, parts, strict=True)
     )
     padding = [
         rows.padding[i] + width - old
-        for old, (rows, keep) in zip(widths, parts, strict=True)
-        for i in keep
+        for old, (rows, staying) in zip(widths, parts, strict=True)
+        for i in staying
     ]
-    selected = [(rows, torch.tensor(keep, device=device)) for rows, keep in parts]
+    selected = [(rows, torch.tensor(staying, device=model.device)) for rows, staying in parts]
 
     def together(name: str) -> Tensor:
-        return torch.cat([getattr(rows, name)[keep] for rows, keep in selected])
+        return torch.cat([getattr(rows, name)[index] for rows, index in selected])
 
     cache = Cache(layer_class_to_replicate=PreallocatedLayer)
-    for layers in zip(*(rows.cache.layers for rows, _ in selected), strict=True):
-        old: list[tuple[Any, Tensor]] = list(zip(layers, (k for _, k in selected), strict=True))
+    for number in range(len(parts[0][0].cache.layers)):
+        olds: list[tuple[Any, Tensor]] = [(rows.cache.layers[number], i) for rows, i in selected]
         layer = PreallocatedLayer()
         layer.hold(
-            _roomy([each.keys[:, :, -width:][keep] for each, keep in old], width),
-            _roomy([each.values[:, :, -width:][keep] for each, keep in old], width),
+            _preallocated([old.keys[:, :, -width:][index] for old, index in olds], width),
+            _preallocated([old.values[:, :, -width:][index] for old, index in olds], width),
             width,
         )
         cache.layers.append(layer)
     return _Rows(
-        places=[rows.places[i] for rows, keep in parts for i in keep],
-        numbers=together("numbers"),
-        answers=[rows.answers[i] for rows, keep in parts for i in keep],
+        places=[rows.places[i] for rows, staying in parts for i in staying],
+        place_ids=together("place_ids"),
+        answers=[rows.answers[i] for rows, staying in parts for i in staying],
         chosen=[],
         last=together("last"),
         cache=cache,
         padding=padding,
-        mask=_mask(model, padding, width + ROOM),
+        mask=_mask(model, padding, width + SPARE_COLUMNS),
         positions=together("positions"),
-        left=together("left"),
+        remaining=together("remaining"),
         had_text=together("had_text"),
         ended=together("ended"),
     )
 
 
-def _roomy(states: Sequence[Tensor], width: int) -> Tensor:
+def _preallocated(states: Sequence[Tensor], width: int) -> Tensor:
     """States (rows, heads, columns, size) of all parts, one part below the other, in `width`
-    columns and room for more; the last columns stay where they are, in front of them are zeros."""
-    rows = sum(len(part) for part in states)
+    columns and some to spare; the last columns stay where they are, in front of them are zeros."""
     _, heads, _, size = states[0].shape
-    room = states[0].new_empty(rows, heads, width + ROOM, size)
+    buffer = states[0].new_empty(sum(map(len, states)), heads, width + SPARE_COLUMNS, size)
     top = 0
     for part in states:
-        below, taken = top + len(part), min(width, part.shape[2])
-        room[top:below, :, : width - taken] = 0
-        room[top:below, :, width - taken : width] = part[:, :, part.shape[2] - taken :]
+        below, columns = top + len(part), min(width, part.shape[2])
+        buffer[top:below, :, : width - columns] = 0
+        buffer[top:below, :, width - columns : width] = part[:, :, part.shape[2] - columns :]
         top = below
-    return room
+    return buffer
 
 
 def _mask(model: Any, padding: Sequence[int], columns: int) -> Tensor:
@@ -346,7 +308,7 @@ def _mask(model: Any, padding: Sequence[int], columns: int) -> Tensor:
     A ready one saves transformers from making one at each step, where all layers see the same and
     the attention takes it.
     """
-    seen = _seen(padding, columns, model.device)
+    seen = behind_padding(padding, columns, model.device)
     config = model.config.get_text_config(decoder=True)
     window = getattr(config, "sliding_window", None)
     ready = config._attn_implementation in ("sdpa", "eager")
@@ -354,8 +316,3 @@ def _mask(model: Any, padding: Sequence[int], columns: int) -> Tensor:
         return seen.long()
     scores = torch.zeros(seen.shape, dtype=model.dtype, device=model.device)
     return scores.masked_fill_(~seen, torch.finfo(model.dtype).min)[:, None, None]
-
-
-def _seen(padding: Sequence[int], columns: int, device: torch.device) -> Tensor:
-    """(rows, columns) bool: all but the padding in front."""
-    return torch.arange(columns, device=device) >= torch.tensor(padding, device=device)[:, None]

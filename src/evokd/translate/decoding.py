@@ -10,36 +10,30 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
-from transformers import GenerationConfig, StoppingCriteriaList
 
 from evokd.data.prompts import answer_line
 from evokd.errors import InputError
-from evokd.models.encoding import encode_prompts, pad_id_of
+from evokd.models.encoding import IGNORED, encode_prompts, pad_id_of
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
 from evokd.rundir import write_text
-from evokd.translate.continuous_batching import (
-    Budget,
-    Request,
-    decode_continuously,
-    supports_continuous_batching,
-)
-from evokd.translate.stopping import EndOfAnswer, Ends
+from evokd.translate.batching import Request, longest_first
+from evokd.translate.generation import Groups, plain_settings, search
+from evokd.translate.stopping import Ends
 
 Progress = bool | Callable[[int, int], None]
-Groups = Iterable[list[tuple[int, list[int]]]]
-"""Groups of (place of the request, its tokens), as they are done."""
-Generate = Callable[[Sequence[Request], Ends, int], Groups]
-"""What answers requests, given where an answer ends and the token that padding is made of."""
+"""True draws a bar on stderr; a function is called with lines done and lines in all."""
+Generate = Callable[[Any, Sequence[Request], Ends, int], Groups]
+"""What answers requests: of a model, its requests, where an answer ends and the token that padding
+is made of."""
 
 
 @dataclass(frozen=True)
@@ -77,19 +71,45 @@ class Translations:
 
     def facts(self) -> dict[str, Any]:
         """All but the lines, for the JSON file beside them; `cut_off` as line numbers from 1."""
-        return {
+        facts = asdict(self) | {
             "seconds": round(self.seconds, 3),
-            "source_words": self.source_words,
             "words_per_s": round(self.words_per_s, 2),
-            "output_tokens": self.output_tokens,
-            "batch_size": self.batch_size,
-            "batch_tokens": self.batch_tokens,
-            "beam": self.beam,
-            "dtype": self.dtype,
-            "device": self.device,
-            "shortened": self.shortened,
             "cut_off": [number for number, cut in enumerate(self.cut_off, start=1) if cut],
-            "stopped_by": self.stopped_by,
+        }
+        del facts["lines"]
+        return facts
+
+
+@dataclass(frozen=True)
+class Job(Request):
+    """A line for the model; `shortened` if it is translated in part."""
+
+    line: int
+    shortened: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model made of a line.
+
+    Attributes:
+        ids: its tokens, the one that ended it among them.
+        text: exactly one line, perhaps empty.
+        stopped_by: "eos", "newline" or "cap".
+    """
+
+    job: Job
+    ids: list[int]
+    text: str
+    stopped_by: str
+
+    @property
+    def sequence(self) -> dict[str, list[int]]:
+        """Prompt and answer as {"input_ids", "labels"}."""
+        prompt_ids = list(self.job.prompt_ids)
+        return {
+            "input_ids": prompt_ids + self.ids,
+            "labels": [IGNORED] * len(prompt_ids) + self.ids,
         }
 
 
@@ -109,41 +129,71 @@ def translate(
     never reaches the model.
 
     Args:
-        progress: true draws a bar on stderr; a function is called with lines done and lines in all.
-        generate: another way to the tokens than `by_model`.
+        generate: another way to the tokens than greedy or beam search.
 
     Raises:
         InputError: unknown language, a chat prompt without a chat template.
     """
     settings = settings or DecodingSettings()
     start = time.perf_counter()
-    model = translator.model
-    jobs = jobs_of(translator, lines, source_code, target_code, settings)
-    ends = Ends.of(translator)
-    done: dict[int, Answer] = {}
-    blank = len(lines) - len(jobs)
-    with plain_settings(model), reported(progress, len(lines)) as report:
-        report(blank, len(lines))
-        for group in _answers(translator, jobs, ends, settings, generate):
-            done |= {job.line: answer for job, answer in group}
-            report(blank + len(done), len(lines))
-    translated = [done[i].text if i in done else "" for i in range(len(lines))]
+    translated, cut_off = [""] * len(lines), [False] * len(lines)
+    stopped_by = dict.fromkeys(("eos", "newline", "cap"), 0)
+    output_tokens = shortened = 0
+    generate = generate or partial(search, settings=settings)
+    for answer in answer_lines(
+        translator, lines, source_code, target_code, settings, progress, generate
+    ):
+        translated[answer.job.line] = answer.text
+        cut_off[answer.job.line] = answer.stopped_by == "cap"
+        stopped_by[answer.stopped_by] += 1
+        output_tokens += len(answer.ids)
+        shortened += answer.job.shortened
     _check_lines(translated, len(lines))
-    reasons = Counter(answer.stopped_by for answer in done.values())
     return Translations(
         lines=translated,
-        cut_off=[i in done and done[i].stopped_by == "cap" for i in range(len(lines))],
-        stopped_by={reason: reasons[reason] for reason in ("eos", "newline", "cap")},
-        output_tokens=sum(answer.tokens for answer in done.values()),
+        cut_off=cut_off,
+        stopped_by=stopped_by,
+        output_tokens=output_tokens,
         source_words=sum(len(line.split()) for line in lines),
         seconds=time.perf_counter() - start,
         batch_size=settings.batch_size,
         batch_tokens=settings.batch_tokens,
         beam=settings.beam,
-        dtype=str(model.dtype).removeprefix("torch."),
-        device=str(model.device),
-        shortened=sum(job.shortened for job in jobs),
+        dtype=str(translator.model.dtype).removeprefix("torch."),
+        device=str(translator.model.device),
+        shortened=shortened,
     )
+
+
+def answer_lines(
+    translator: Translator,
+    lines: Sequence[str],
+    source_code: str,
+    target_code: str,
+    settings: DecodingSettings,
+    progress: Progress,
+    generate: Generate,
+) -> Iterator[Answer]:
+    """What a model answers to the lines that aren't blank, as `generate` gives it; the model is in
+    `plain_settings` until the last.
+
+    Raises:
+        InputError: unknown language, a chat prompt without a chat template.
+    """
+    model, tokenizer = translator.model, translator.tokenizer
+    jobs = _jobs_of(translator, lines, source_code, target_code, settings)
+    ends = Ends.of(translator)
+    done = len(lines) - len(jobs)
+    with plain_settings(model), _reported(progress, len(lines)) as report:
+        report(done, len(lines))
+        for group in generate(model, jobs, ends, pad_id_of(tokenizer)):
+            for place, ids in group:
+                job = jobs[place]
+                stopped_by, tokens = ends.end_of(ids, job.cap)
+                text = answer_line(text_of(tokenizer, ids[: tokens - (stopped_by == "eos")]))
+                yield Answer(job, ids[:tokens], text, stopped_by)
+            done += len({place for place, _ in group})
+            report(done, len(lines))
 
 
 def text_of(tokenizer: Any, ids: Sequence[int]) -> str:
@@ -161,33 +211,14 @@ def write_lines(path: str | Path, lines: Sequence[str]) -> None:
     write_text(Path(path), "".join(line + "\n" for line in lines))
 
 
-@dataclass(frozen=True)
-class Job:
-    """One line for the model."""
-
-    line: int
-    prompt_ids: list[int]
-    cap: int
-    shortened: bool
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the model made of a job."""
-
-    text: str
-    stopped_by: str
-    tokens: int
-
-
-def jobs_of(
+def _jobs_of(
     translator: Translator,
     lines: Sequence[str],
     source_code: str,
     target_code: str,
     settings: DecodingSettings,
 ) -> list[Job]:
-    """The lines that aren't blank, longest prompt first: what doesn't fit fails at once."""
+    """The lines that aren't blank, longest prompt first."""
     tokenizer, prompt = translator.tokenizer, translator.prompt
     places = [i for i, line in enumerate(lines) if line.strip()]
     sources = [lines[i].strip() for i in places]
@@ -195,8 +226,10 @@ def jobs_of(
     limit = getattr(translator.model.config.get_text_config(), "max_position_embeddings", None)
     jobs = []
     for place, source, ids in zip(places, sources, prompts, strict=True):
-        words = _source_ids(tokenizer, source)
-        cap = _cap(len(words), settings)
+        words = tokenizer(
+            source, add_special_tokens=False, split_special_tokens=True, verbose=False
+        )["input_ids"]
+        cap = settings.extra_tokens + math.ceil(settings.tokens_per_source_token * len(words))
         room = limit - min(cap, limit // 2) if limit else math.inf
         shortened = len(ids) > room
         while len(ids) > room and words:
@@ -208,7 +241,7 @@ def jobs_of(
                 f"the prompt alone has {len(ids)} tokens, the model {limit} positions; "
                 "take a shorter prompt, e.g. prompt: compact"
             )
-        jobs.append(Job(place, ids, min(cap, limit - len(ids)) if limit else cap, shortened))
+        jobs.append(Job(ids, min(cap, limit - len(ids)) if limit else cap, place, shortened))
     cut = sum(job.shortened for job in jobs)
     if cut:
         tqdm.write(
@@ -216,119 +249,7 @@ def jobs_of(
             "and are translated in part",
             file=sys.stderr,
         )
-    return sorted(jobs, key=lambda job: (-len(job.prompt_ids), job.line))
-
-
-def _cap(source_tokens: int, settings: DecodingSettings) -> int:
-    return settings.extra_tokens + math.ceil(settings.tokens_per_source_token * source_tokens)
-
-
-def _answers(
-    translator: Translator,
-    jobs: Sequence[Job],
-    ends: Ends,
-    settings: DecodingSettings,
-    generate: Generate | None,
-) -> Iterator[list[tuple[Job, Answer]]]:
-    """What the model makes of the jobs, in groups as they are done."""
-    model, tokenizer = translator.model, translator.tokenizer
-    pad_id = pad_id_of(tokenizer)
-    requests = [Request(job.prompt_ids, job.cap) for job in jobs]
-    if generate is not None:
-        groups = generate(requests, ends, pad_id)
-    else:
-        groups = by_model(model, requests, ends, pad_id, settings)
-    for group in groups:
-        yield [
-            (jobs[place], answer_of(tokenizer, ids, jobs[place].cap, ends)) for place, ids in group
-        ]
-
-
-def by_model(
-    model: Any,
-    requests: Sequence[Request],
-    ends: Ends,
-    pad_id: int,
-    settings: DecodingSettings,
-    best: int = 1,
-) -> Groups:
-    """Answers of a model in evaluation mode, greedy or by beam search, in groups as they are done.
-    Tokens may go on behind the end of an answer and behind its cap.
-
-    Args:
-        best: answers to a request, at most the beam; they follow each other, the best first.
-    """
-    assert best <= settings.beam, f"{best} answers of a beam of {settings.beam}"
-    if settings.beam == 1 and supports_continuous_batching(model):
-        budget = Budget(settings.batch_size, settings.batch_tokens)
-        return decode_continuously(model, requests, ends, pad_id, budget)
-    return _generated(model, requests, ends, pad_id, settings, best)
-
-
-def _generated(
-    model: Any,
-    requests: Sequence[Request],
-    ends: Ends,
-    pad_id: int,
-    settings: DecodingSettings,
-    best: int,
-) -> Groups:
-    """The same by transformers' generate."""
-    budget = Budget(settings.batch_size, settings.batch_tokens // settings.beam)
-    begun = 0
-    while begun < len(requests):
-        count = budget.more(requests[begun : begun + budget.rows])
-        batch = requests[begun : begun + count]
-        width = max(len(request.prompt_ids) for request in batch)
-        input_ids = torch.full((count, width), pad_id, dtype=torch.long)
-        attention_mask = torch.zeros_like(input_ids)
-        for row, request in enumerate(batch):
-            start = width - len(request.prompt_ids)
-            input_ids[row, start:] = torch.tensor(request.prompt_ids)
-            attention_mask[row, start:] = 1
-        caps = torch.tensor([request.cap for request in batch], device=model.device)
-        generated = model.generate(
-            input_ids.to(model.device),
-            attention_mask=attention_mask.to(model.device),
-            generation_config=GenerationConfig(
-                do_sample=False,
-                num_beams=settings.beam,
-                num_return_sequences=best,
-                length_penalty=settings.length_penalty,
-                max_new_tokens=int(caps.max()),
-                eos_token_id=list(ends.ids),
-                pad_token_id=pad_id,
-            ),
-            stopping_criteria=StoppingCriteriaList([EndOfAnswer(ends, width, caps)]),
-        )[:, width:].tolist()
-        yield [(begun + row // best, ids) for row, ids in enumerate(generated)]
-        begun += count
-
-
-def answer_of(tokenizer: Any, ids: list[int], cap: int, ends: Ends) -> Answer:
-    """A row of the batch, up to where it ended by itself or hit its cap."""
-    stopped_by, tokens = end_of(ids, cap, ends)
-    text = answer_line(text_of(tokenizer, ids[: tokens - (stopped_by == "eos")]))
-    return Answer(text, stopped_by, tokens)
-
-
-def end_of(ids: Sequence[int], cap: int, ends: Ends) -> tuple[str, int]:
-    """What ends an answer, and how many of these tokens it has, its end token among them."""
-    has_text = False
-    for place, token in enumerate(ids[:cap]):
-        if token in ends.ids:
-            return "eos", place + 1
-        if ends.newline[token] and (has_text or ends.text_first[token]):
-            return "newline", place + 1
-        has_text = has_text or bool(ends.text[token])
-    return "cap", min(len(ids), cap)
-
-
-def _source_ids(tokenizer: Any, source: str) -> list[int]:
-    ids = tokenizer(source, add_special_tokens=False, split_special_tokens=True, verbose=False)[
-        "input_ids"
-    ]
-    return list(ids)
+    return [jobs[i] for i in longest_first([len(job.prompt_ids) for job in jobs])]
 
 
 def _check_lines(lines: Sequence[str], expected: int) -> None:
@@ -338,21 +259,7 @@ def _check_lines(lines: Sequence[str], expected: int) -> None:
 
 
 @contextmanager
-def plain_settings(model: Any) -> Iterator[None]:
-    """Set aside the model's own generation settings (sampling, penalties), which generate() would
-    lay under ours."""
-    own, training = model.generation_config, model.training
-    model.generation_config = GenerationConfig()
-    model.eval()
-    try:
-        yield
-    finally:
-        model.generation_config = own
-        model.train(training)
-
-
-@contextmanager
-def reported(progress: Progress, total: int) -> Iterator[Callable[[int, int], None]]:
+def _reported(progress: Progress, total: int) -> Iterator[Callable[[int, int], None]]:
     if callable(progress):
         yield progress
         return

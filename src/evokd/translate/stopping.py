@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -48,22 +50,41 @@ class Ends:
             text_first=torch.tensor([bool(head) for head in heads], device=model.device),
         )
 
-    def after_newline(self, generated: Tensor) -> Tensor:
-        """Which rows end here: (rows, tokens so far) → (rows,) bool.
-
-        A newline ends an answer only after some text: models like to begin with one.
-        """
-        return self.newline_at(generated[:, -1], self.text[generated[:, :-1]].any(dim=1))
-
-    def newline_at(self, last: Tensor, had_text: Tensor) -> Tensor:
-        """The same from the last tokens (rows,) and whether text came before them (rows,) bool."""
-        return self.newline[last] & (had_text | self.text_first[last])
-
+    @cached_property
     def final(self) -> Tensor:
         """(vocabulary,) bool: the end tokens."""
         table = torch.zeros_like(self.newline)
         table[list(self.ids)] = True
         return table
+
+    @cached_property
+    def newline_ids(self) -> frozenset[int]:
+        """The tokens of `newline`, where Python reads them one by one."""
+        return frozenset(self.newline.nonzero()[:, 0].tolist())
+
+    def newline_at(self, last: Tensor, had_text: Tensor) -> Tensor:
+        """Whether answers end at their last tokens (rows,), from whether text came before them
+        (rows,) bool → (rows,) bool.
+
+        A newline ends an answer only after some text: models like to begin with one.
+        """
+        return self.newline[last] & (had_text | self.text_first[last])
+
+    def after_newline(self, generated: Tensor) -> Tensor:
+        """The same from all tokens so far: (rows, tokens) → (rows,) bool."""
+        return self.newline_at(generated[:, -1], self.text[generated[:, :-1]].any(dim=1))
+
+    def end_of(self, ids: Sequence[int], cap: int) -> tuple[str, int]:
+        """What ends an answer, "eos", "newline" or "cap", and how many of these tokens it has, its
+        end token among them."""
+        for place, token in enumerate(ids[:cap]):
+            if token in self.ids:
+                return "eos", place + 1
+            if token in self.newline_ids and (
+                self.text_first[token] or self.text[list(ids[:place])].any()
+            ):
+                return "newline", place + 1
+        return "cap", min(len(ids), cap)
 
 
 class EndOfAnswer(StoppingCriteria):

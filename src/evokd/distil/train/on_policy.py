@@ -20,7 +20,6 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -35,6 +34,7 @@ from evokd.distil.train.batches import Example
 from evokd.distil.train.method_state import Exchange, MethodPart
 from evokd.errors import InputError
 from evokd.models.encoding import IGNORED
+from evokd.models.lm_head import evaluating
 from evokd.models.packing import pairs_of
 from evokd.recipe.methods import OnPolicySettings
 from evokd.recipe.objectives import OBJECTIVES, ObjectiveSettings, free_of_references
@@ -206,7 +206,7 @@ class OnPolicy(MethodPart):
         prompts = [e["input_ids"][:n] for (_, e), n in zip(examples, before, strict=True)]
         caps = [self._cap(e, n) for (_, e), n in zip(examples, before, strict=True)]
         seeds = [seed_of(self.seed, step, example) for step, example in examples]
-        with evaluating(student):
+        with torch.no_grad(), evaluating(student):
             drawn = (
                 self.sampler(student, prompts, caps, self.options.temperature, seeds)
                 if prompts
@@ -370,18 +370,6 @@ def seed_of(seed: int, number: int, example: Example) -> int:
     content = [seed, number, prompt_length(example), *example["input_ids"]]
     digest = hashlib.blake2b(np.array(content, dtype="<i8").tobytes(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Without dropout and gradients."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ from evokd.distil.train.on_policy import (
 )
 from evokd.distil.train.throughput import Throughput
 from evokd.models.encoding import LengthGroupedBatches
-from evokd.models.lm_head import check_head, final_hidden, head_of
+from evokd.models.lm_head import check_head, evaluating, final_hidden, head_of
 from evokd.models.packing import pairs_of, takes_packed, width_weight
 from evokd.recipe.objectives import ObjectiveSettings, objective_settings, spec_of
 
@@ -350,14 +350,12 @@ class DistillationTrainer(Trainer):
     def statistics_on(self, dataset: Any = None) -> Statistics:
         """Sums over the response tokens of a data set, all devices together."""
         loader = self.get_eval_dataloader(dataset)
-        training = self.student.training
-        self.student.eval()
         statistics = Statistics.empty()
-        for inputs in loader:
-            inputs = self._without_repeats(loader, self._prepare_inputs(inputs))
-            with self.compute_loss_context_manager():
-                self._summed_loss(self.student, inputs, self.teacher, statistics)
-        self.student.train(training)
+        with evaluating(self.student):
+            for inputs in loader:
+                inputs = self._without_repeats(loader, self._prepare_inputs(inputs))
+                with self.compute_loss_context_manager():
+                    self._summed_loss(self.student, inputs, self.teacher, statistics)
         return self.devices.all_of(statistics)
 
     def _without_repeats(self, loader: Any, inputs: dict[str, Tensor]) -> dict[str, Tensor]:

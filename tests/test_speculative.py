@@ -24,9 +24,9 @@ from evokd.errors import InputError
 from evokd.models.encoding import encode_prompt
 from evokd.models.loading import Translator, train_tokenizer
 from evokd.recipe.judging import DecodingSettings
-from evokd.translate.decoding import end_of, translate
-from evokd.translate.drafts import Count, Passes, count_of
-from evokd.translate.speculative import acceptance, greedy_answers, translate_with_draft
+from evokd.translate.acceptance import Drafting, acceptance, count_drafts, greedy_answers
+from evokd.translate.decoding import translate
+from evokd.translate.speculative import Passes, translate_with_draft
 from evokd.translate.stopping import Ends
 
 WORDS = ["rot", "blau", "grün", "gelb", "Haus", "Baum", "Hund", "Katze", "läuft", "steht"]
@@ -116,8 +116,8 @@ def both_ways(teacher, student, settings=SHORT, draft_tokens=5, lines=LINES):
     made, drafting = translate_with_draft(
         teacher, student, lines, "en", "de", settings, draft_tokens=draft_tokens
     )
-    told = acceptance(teacher, student, lines, "en", "de", settings, draft_tokens)
-    return made, {name: drafting.facts()[name] for name in COUNTED}, told
+    facts = acceptance(teacher, student, lines, "en", "de", settings, draft_tokens)
+    return made, {name: drafting.facts()[name] for name in COUNTED}, facts
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -126,15 +126,15 @@ def test_lines_are_the_teachers_and_both_ways_count_alike(tokenizer, family):
     student = disturbed(teacher)
     expected = translate(teacher, LINES, "en", "de", SHORT)
     assert min(expected.stopped_by.values()) > 0, expected.stopped_by
-    made, counted, told = both_ways(teacher, student)
+    made, counted, facts = both_ways(teacher, student)
     assert made.lines == expected.lines
     assert made.stopped_by == expected.stopped_by
     assert made.output_tokens == expected.output_tokens == counted["tokens"]
-    assert counted == {name: told[name] for name in COUNTED}
+    assert counted == {name: facts[name] for name in COUNTED}
     assert counted["lines"] == ANSWERED
     assert 0.1 < counted["acceptance"] < 0.95
     assert 1 < counted["tokens_per_pass"] < 6
-    assert 0.1 < told["agreement"] < 0.99
+    assert 0.1 < facts["agreement"] < 0.99
 
 
 @pytest.mark.parametrize("draft_tokens", [1, 2, 50])
@@ -145,11 +145,11 @@ def test_any_number_of_drafted_tokens_and_any_cap(tokenizer, draft_tokens):
     for extra_tokens in (1, 8):
         settings = DecodingSettings(extra_tokens=extra_tokens, tokens_per_source_token=0.5)
         expected = translate(teacher, LINES, "en", "de", settings)
-        made, counted, told = both_ways(teacher, student, settings, draft_tokens)
+        made, counted, facts = both_ways(teacher, student, settings, draft_tokens)
         assert made.lines == expected.lines
         assert made.cut_off == expected.cut_off
-        assert counted == {name: told[name] for name in COUNTED}
-        agreements.add((extra_tokens, told["agreement"]))
+        assert counted == {name: facts[name] for name in COUNTED}
+        agreements.add((extra_tokens, facts["agreement"]))
     assert len(agreements) == 2
 
 
@@ -157,9 +157,9 @@ def test_a_draft_of_another_family_and_shape(tokenizer):
     teacher = build(tokenizer)
     shape = {**SHAPE, "hidden_size": 16, "num_hidden_layers": 1}
     student = build(tokenizer, Gemma3TextConfig(**shape, **WINDOW), seed=1)
-    made, counted, told = both_ways(teacher, student)
+    made, counted, facts = both_ways(teacher, student)
     assert made.lines == translate(teacher, LINES, "en", "de", SHORT).lines
-    assert counted == {name: told[name] for name in COUNTED}
+    assert counted == {name: facts[name] for name in COUNTED}
     assert counted["acceptance"] < 0.1
 
 
@@ -167,13 +167,13 @@ def test_a_copy_of_the_teacher_has_everything_accepted(tokenizer):
     teacher = build(tokenizer)
     student = disturbed(teacher, share=0)
     for draft_tokens in (1, 5):
-        made, counted, told = both_ways(teacher, student, draft_tokens=draft_tokens)
-        assert counted["acceptance"] == told["acceptance"] == told["agreement"] == 1
-        said = greedy_answers(teacher, LINES, "en", "de", SHORT)
+        made, counted, facts = both_ways(teacher, student, draft_tokens=draft_tokens)
+        assert counted["acceptance"] == facts["acceptance"] == facts["agreement"] == 1
+        answers = greedy_answers(teacher, LINES, "en", "de", SHORT)
         # A pass for each draft that is full; its last token may end the answer, or be the cap's.
-        passes = sum(-(-len(each.ids) // (draft_tokens + 1)) for each in said)
+        passes = sum(-(-len(each.ids) // (draft_tokens + 1)) for each in answers)
         assert counted["teacher_passes"] == passes
-        assert made.output_tokens == sum(len(each.ids) for each in said)
+        assert made.output_tokens == sum(len(each.ids) for each in answers)
 
 
 def test_agreement_is_that_of_the_models_own_logits(tokenizer):
@@ -182,44 +182,46 @@ def test_agreement_is_that_of_the_models_own_logits(tokenizer):
     right = []
     for line in LINES:
         if line.strip():
-            said = greedy_answers(teacher, [line], "en", "de", SHORT)[0]
-            assert said.prompt_ids == encode_prompt(tokenizer, teacher.prompt, line, "en", "de")
-            for i, token in enumerate(said.ids):
+            answer = greedy_answers(teacher, [line], "en", "de", SHORT)[0]
+            prompt_ids = answer.job.prompt_ids
+            assert prompt_ids == encode_prompt(tokenizer, teacher.prompt, line, "en", "de")
+            for i, token in enumerate(answer.ids):
                 with torch.no_grad():
-                    ids = torch.tensor([said.prompt_ids + said.ids[:i]])
+                    ids = torch.tensor([prompt_ids + answer.ids[:i]])
                     right.append(int(student.model(ids).logits[0, -1].argmax()) == token)
     expected = sum(right) / len(right)
     for batch_size, batch_tokens in ((1, 8192), (4, 100), (64, 8192)):
         settings = SHORT.model_copy(update={"batch_size": batch_size, "batch_tokens": batch_tokens})
-        told = acceptance(teacher, student, LINES, "en", "de", settings)
-        assert told["agreement"] == pytest.approx(expected, abs=1e-9)
+        facts = acceptance(teacher, student, LINES, "en", "de", settings)
+        assert facts["agreement"] == pytest.approx(expected, abs=1e-9)
 
 
 def test_answers_that_are_known_needn_t_be_made_again(tokenizer, monkeypatch):
     teacher = build(tokenizer)
     student = disturbed(teacher)
-    said = greedy_answers(teacher, LINES, "en", "de", SHORT)
+    answers = greedy_answers(teacher, LINES, "en", "de", SHORT)
     expected = acceptance(teacher, student, LINES, "en", "de", SHORT)
     monkeypatch.setattr(teacher.model, "forward", None)
-    assert acceptance(teacher, student, LINES, "en", "de", said=said) == expected
+    assert acceptance(teacher, student, LINES, "en", "de", answers=answers) == expected
 
 
 @pytest.mark.parametrize(
-    ("agrees", "cap", "draft_tokens", "count"),
+    ("agrees", "cap", "draft_tokens", "counts"),
     [
-        ("1111111111", 99, 5, Count(10, 2, 5 + 4, 5 + 4, draft=True)),
-        ("111111", 99, 5, Count(6, 1, 5, 5, draft=True)),
-        ("11111", 5, 5, Count(5, 1, 4, 4, draft=True)),
-        ("11111", 6, 5, Count(5, 1, 5, 5, draft=True)),
-        ("0000", 99, 5, Count(4, 4, 4 + 3 + 2 + 1, 0, draft=True)),
-        ("0000", 4, 2, Count(4, 4, 2 + 2 + 1 + 0, 0, draft=True)),
-        ("1011011", 99, 3, Count(7, 3, 3 + 3 + 2, 1 + 2 + 2, draft=True)),
-        ("110", 99, 1, Count(3, 2, 1 + 1, 1 + 0, draft=True)),
-        ("1", 1, 5, Count(1, 1, 0, 0, draft=True)),
+        ("1111111111", 99, 5, (10, 2, 5 + 4, 5 + 4)),
+        ("111111", 99, 5, (6, 1, 5, 5)),
+        ("11111", 5, 5, (5, 1, 4, 4)),
+        ("11111", 6, 5, (5, 1, 5, 5)),
+        ("0000", 99, 5, (4, 4, 4 + 3 + 2 + 1, 0)),
+        ("0000", 4, 2, (4, 4, 2 + 2 + 1 + 0, 0)),
+        ("1011011", 99, 3, (7, 3, 3 + 3 + 2, 1 + 2 + 2)),
+        ("110", 99, 1, (3, 2, 1 + 1, 1 + 0)),
+        ("1", 1, 5, (1, 1, 0, 0)),
     ],
 )
-def test_counts_by_hand(agrees, cap, draft_tokens, count):
-    assert count_of([each == "1" for each in agrees], cap, draft_tokens) == count
+def test_counts_by_hand(agrees, cap, draft_tokens, counts):
+    drafting = count_drafts([each == "1" for each in agrees], cap, draft_tokens)
+    assert drafting == Drafting(draft_tokens, *counts, lines=1, lines_without_draft=0)
 
 
 def test_a_newline_is_found_wherever_a_pass_put_it():
@@ -230,14 +232,14 @@ def test_a_newline_is_found_wherever_a_pass_put_it():
         text=torch.tensor([bool(token.strip()) for token in tokens]),
         text_first=torch.tensor([bool(token.partition("\n")[0].strip()) for token in tokens]),
     )
-    found = set()
+    cases = set()
     for length in (1, 2, 3, 4):
         for answer in itertools.product(range(len(tokens)), repeat=length):
             row = torch.tensor([[0, 0, *answer]])
             (ended,) = Passes(ends, prompt_width=2)(row, None).tolist()
-            assert ended == (end_of(answer, length, ends)[0] == "newline"), answer
-            found.add((length, ended))
-    assert len(found) == 8
+            assert ended == (ends.end_of(answer, length)[0] == "newline"), answer
+            cases.add((length, ended))
+    assert len(cases) == 8
 
 
 @pytest.mark.parametrize("wider", ["teacher", "student"])
@@ -253,14 +255,14 @@ def test_embeddings_may_be_padded_to_different_widths(tokenizer, wider):
             translator.model.get_output_embeddings().weight[VOCABULARY:].normal_(std=0.5)
     width = student.model.config.vocab_size
     expected = translate(teacher, LINES, "en", "de", SHORT)
-    made, counted, told = both_ways(teacher, student)
+    made, counted, facts = both_ways(teacher, student)
     assert made.lines == expected.lines
     assert made.stopped_by == expected.stopped_by
-    assert counted == {name: told[name] for name in COUNTED}
+    assert counted == {name: facts[name] for name in COUNTED}
     assert counted["accepted"] > 0
     assert student.model.config.vocab_size == width
-    said = greedy_answers(teacher, LINES, "en", "de", SHORT)
-    beyond = sum(token >= VOCABULARY for each in said for token in each.ids)
+    answers = greedy_answers(teacher, LINES, "en", "de", SHORT)
+    beyond = sum(token >= VOCABULARY for each in answers for token in each.ids)
     assert (beyond > 0) == (wider == "teacher")
 
 
@@ -269,10 +271,10 @@ def test_long_lines_are_shortened_as_for_the_teacher_alone(tokenizer):
     lines = ["rot blau grün " * 30, *LINES]
     expected = translate(teacher, lines, "en", "de", SHORT)
     assert expected.shortened == 1
-    made, counted, told = both_ways(teacher, disturbed(teacher), lines=lines)
+    made, counted, facts = both_ways(teacher, disturbed(teacher), lines=lines)
     assert made.lines == expected.lines
     assert made.shortened == 1
-    assert counted == {name: told[name] for name in COUNTED}
+    assert counted == {name: facts[name] for name in COUNTED}
     assert counted["lines_without_draft"] == 0
 
 
@@ -282,9 +284,9 @@ def test_lines_too_long_for_the_draft_are_left_to_the_teacher(tokenizer):
     student = build(tokenizer, config)
     settings = DecodingSettings(extra_tokens=4)
     lines = [*LINES, "rot blau grün " * 4]
-    made, counted, told = both_ways(teacher, student, settings, lines=lines)
+    made, counted, facts = both_ways(teacher, student, settings, lines=lines)
     assert made.lines == translate(teacher, lines, "en", "de", settings).lines
-    assert counted == {name: told[name] for name in COUNTED}
+    assert counted == {name: facts[name] for name in COUNTED}
     assert 0 < counted["lines_without_draft"] < ANSWERED
 
 
@@ -294,8 +296,8 @@ def test_nothing_to_translate(tokenizer):
     assert made.lines == ["", ""]
     assert (drafting.acceptance, drafting.tokens_per_pass, drafting.lines) == (None, None, 0)
     assert str(drafting) == "nothing was drafted"
-    told = acceptance(teacher, disturbed(teacher), [], "en", "de")
-    assert (told["acceptance"], told["agreement"]) == (None, None)
+    facts = acceptance(teacher, disturbed(teacher), [], "en", "de")
+    assert (facts["acceptance"], facts["agreement"]) == (None, None)
 
 
 def test_models_are_left_as_they_were(tokenizer):
@@ -310,7 +312,7 @@ def test_models_are_left_as_they_were(tokenizer):
     assert not teacher.model._forward_pre_hooks
 
 
-def test_the_speed_is_told_beside_the_teachers_own(tokenizer):
+def test_the_speed_stands_beside_the_teachers_own(tokenizer):
     teacher = build(tokenizer)
     made, drafting = translate_with_draft(
         teacher, disturbed(teacher), LINES, "en", "de", SHORT, timed_lines=3
@@ -329,10 +331,13 @@ def test_what_can_t_be_a_draft_is_refused(tokenizer):
         translate_with_draft(teacher, student, LINES, "en", "de", DecodingSettings(beam=2))
     other = train_tokenizer(["ganz andere Worte"] * 10, VOCABULARY, prompt_tags(["en", "fr"]))
     foreign = Translator(student.model, other, student.prompt)
-    asked_else = Translator(student.model, tokenizer, load_prompt("parrot"))
-    for draft, said in ((foreign, "different tokenizers"), (asked_else, "is compact.* parrot")):
+    parroting = Translator(student.model, tokenizer, load_prompt("parrot"))
+    for draft, problem in (
+        (foreign, "different tokenizers"),
+        (parroting, "is compact.* parrot"),
+    ):
         for ask in (translate_with_draft, acceptance):
-            with pytest.raises(InputError, match=said) as refusal:
+            with pytest.raises(InputError, match=problem) as refusal:
                 ask(teacher, draft, LINES, "en", "de")
             assert "student.tokenizer" not in str(refusal.value)
 

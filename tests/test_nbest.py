@@ -10,7 +10,7 @@ from evokd.models.encoding import encode_prompt
 from evokd.models.loading import Translator, fresh_model, train_tokenizer
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import FreshModel
-from evokd.translate import decoding
+from evokd.translate import nbest
 from evokd.translate.decoding import translate
 from evokd.translate.nbest import candidates
 from test_decoding import OwnKind
@@ -40,14 +40,14 @@ def translator(tokenizer):
 def seen(monkeypatch):
     """The tokens of each answer by its text, as they are read."""
     ids = {}
-    original = decoding.answer_of
+    original = nbest.answer_lines
 
-    def keep(tokenizer, tokens, cap, ends):
-        answer = original(tokenizer, tokens, cap, ends)
-        ids.setdefault(answer.text, []).append(tokens[: answer.tokens])
-        return answer
+    def keep(*arguments):
+        for answer in original(*arguments):
+            ids.setdefault(answer.text, []).append(answer.ids)
+            yield answer
 
-    monkeypatch.setattr("evokd.translate.nbest.answer_of", keep)
+    monkeypatch.setattr(nbest, "answer_lines", keep)
     return ids
 
 
@@ -146,10 +146,10 @@ def test_the_same_text_in_other_tokens_is_merged(translator, monkeypatch):
     end = tokenizer.eos_token_id
     answers = [[*spelled, end], [*whole, end], [*whole, *whole, end]]
 
-    def by_model(model, requests, ends, filler, settings, best):
+    def search(model, requests, ends, pad_id, settings, best):
         yield [(0, ids) for ids in answers]
 
-    monkeypatch.setattr("evokd.translate.nbest.by_model", by_model)
+    monkeypatch.setattr(nbest, "search", search)
     (found,) = candidates(translator, ["rot"], "en", "de", DecodingSettings(beam=3), 3)
     assert [one.text for one in found] == ["blau", "blaublau"]
     assert found[0].tokens == len(spelled) + 1

@@ -18,15 +18,11 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from evokd.translate.continuous_batching import (
-    Budget,
-    Request,
-    decode_continuously,
-    supports_continuous_batching,
-)
+from evokd.translate.batching import Budget, Request
+from evokd.translate.continuous_batching import decode_continuously, supports_continuous_batching
 from evokd.translate.stopping import EndOfAnswer, Ends
 
-VOCABULARY, FILLER = 96, 0
+VOCABULARY, PAD = 96, 0
 ENDS = Ends(
     ids=(1, 7, 8),
     newline=torch.arange(VOCABULARY) % 16 == 9,
@@ -42,7 +38,7 @@ SHAPE = {
     "num_key_value_heads": 2,
     "head_dim": 8,
     "max_position_embeddings": 128,
-    "pad_token_id": FILLER,
+    "pad_token_id": PAD,
     "tie_word_embeddings": False,
 }
 WINDOW = {"sliding_window": 8}
@@ -63,7 +59,7 @@ FAMILIES = {
         **SHAPE, **WINDOW, layer_types=["sliding_attention", "full_attention"]
     ),
     "gpt2": GPT2Config(
-        vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=64, pad_token_id=FILLER
+        vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=64, pad_token_id=PAD
     ),
 }  # fmt: skip
 
@@ -106,7 +102,7 @@ def by_generate(model, requests, batch_size):
     for at in range(0, len(requests), batch_size):
         batch = requests[at : at + batch_size]
         width = max(len(request.prompt_ids) for request in batch)
-        ids = [[FILLER] * (width - len(r.prompt_ids)) + r.prompt_ids for r in batch]
+        ids = [[PAD] * (width - len(r.prompt_ids)) + r.prompt_ids for r in batch]
         seen = [[0] * (width - len(r.prompt_ids)) + [1] * len(r.prompt_ids) for r in batch]
         caps = torch.tensor([request.cap for request in batch])
         output = model.generate(
@@ -116,7 +112,7 @@ def by_generate(model, requests, batch_size):
                 do_sample=False,
                 max_new_tokens=int(caps.max()),
                 eos_token_id=list(ENDS.ids),
-                pad_token_id=FILLER,
+                pad_token_id=PAD,
             ),
             stopping_criteria=StoppingCriteriaList([EndOfAnswer(ENDS, width, caps)]),
         )[:, width:].tolist()
@@ -125,13 +121,13 @@ def by_generate(model, requests, batch_size):
 
 
 def by_our_loop(model, requests, budget, **how):
-    found = {}
-    for group in decode_continuously(model, requests, ENDS, FILLER, budget, **how):
+    answers = {}
+    for group in decode_continuously(model, requests, ENDS, PAD, budget, **how):
         assert group
         for place, ids in group:
-            assert place not in found
-            found[place] = up_to_the_end(ids, requests[place].cap)
-    return [found[place] for place in range(len(requests))]
+            assert place not in answers
+            answers[place] = up_to_the_end(ids, requests[place].cap)
+    return [answers[place] for place in range(len(requests))]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -153,8 +149,8 @@ def test_answers_are_those_of_generate(family):
 def test_answers_depend_neither_on_rows_nor_on_how_often_one_looks(rows, sync_every):
     model, requests = build(FAMILIES["llama"]), make_requests(12)
     budget = Budget(rows, 10_000)
-    found = by_our_loop(model, requests, budget, sync_every=sync_every)
-    assert found == by_generate(model, requests, 8)
+    answers = by_our_loop(model, requests, budget, sync_every=sync_every)
+    assert answers == by_generate(model, requests, 8)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -193,17 +189,6 @@ def test_only_what_is_needed_is_computed():
     assert max(width for _, width in steps) < 64 + 34
 
 
-def test_a_budget_of_tokens_counts_prompts_and_caps():
-    requests = [Request([5] * size, 10) for size in (30, 20, 20, 10, 10, 10)]
-    assert Budget(rows=64, tokens=120).more(requests) == 3
-    assert Budget(rows=2, tokens=120).more(requests) == 2
-    assert Budget(rows=64, tokens=1).more(requests) == 1
-    assert Budget(rows=64, tokens=1).more(requests, present=requests[:1]) == 0
-    assert Budget(rows=64, tokens=120).more(requests[3:], present=requests[1:2]) == 3
-    assert Budget(rows=64, tokens=120).more(requests[3:], present=requests[:2]) == 1
-    assert Budget(rows=64, tokens=120).more([], present=requests[:2]) == 0
-
-
 def test_a_row_never_exceeds_the_positions_of_its_model():
     """What has ended waits for others in place: position 64 of this model doesn't exist."""
     model = build(FAMILIES["gpt2"])
@@ -211,7 +196,7 @@ def test_a_row_never_exceeds_the_positions_of_its_model():
     never = Ends((), *torch.zeros(3, VOCABULARY, dtype=torch.bool))
     for sync_every in (1, 7):
         groups = list(
-            decode_continuously(model, requests, never, FILLER, Budget(8, 400), sync_every)
+            decode_continuously(model, requests, never, PAD, Budget(8, 400), sync_every=sync_every)
         )
         assert sum(len(group) for group in groups) == 8
 
