@@ -115,7 +115,7 @@ def write_text(settings: Settings, folder: Path) -> dict[str, float]:
     directions = (f"{source}-{target}", f"{target}-{source}")
     limit = -(-pairs_wanted // len(directions)) + settings.batch
     corpus = CorpusSource(path=settings.train, languages=settings.languages, limit=limit)
-    pairs = read_source(corpus, directions, Path())
+    pairs, _ = read_source(corpus, directions, Path())
     texts = dict.fromkeys(text for pair in pairs for text in (pair.source, pair.target))
     # A small corpus has fewer merges than that; the models are as wide as asked all the same.
     tokenizer = train_tokenizer(texts, min(settings.vocab, 16_000), prompt_tags([source, target]))

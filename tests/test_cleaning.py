@@ -1,11 +1,10 @@
-import json
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evokd.data.cleaning import as_table, clean, letter_share, repair, word_count
+from evokd.data.cleaning import clean, letter_share, repair, word_count
 from evokd.data.pairs import Pair
 from evokd.recipe.corpus import CleaningSettings
 
@@ -120,15 +119,3 @@ def test_five_examples_from_five_sentences():
     _, report = clean(pairs, DEFAULTS)
     assert report.reasons["empty"].count == 14
     assert [e["origin"] for e in report.reasons["empty"].examples] == [f"f:{i}" for i in range(5)]
-
-
-def test_table_shows_every_number():
-    pairs = [pair("A dog.", "Ein Hund."), pair("", "x"), pair("Berlin", "Berlin", origin="f:9")]
-    _, report = clean(pairs, DEFAULTS)
-    table = as_table(report)
-    assert table == as_table(json.loads(json.dumps(report.as_dict())))
-    lines = {line.split("  ")[0]: line for line in table.splitlines()}
-    assert "33.3 %" in lines["- empty"]
-    assert "f:9: Berlin ||| Berlin" in lines["- copy"]
-    assert " 3" in lines["read"]
-    assert "33.3 %" in lines["kept"]

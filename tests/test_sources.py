@@ -9,8 +9,8 @@ import pytest
 import sacrebleu
 import zstandard
 
-from evokd.data.remote import HubAddress, hub_address
-from evokd.data.sources import input_files, read_source, read_with_notes, source_format
+from evokd.data.readers.remote import HubAddress, hub_address
+from evokd.data.sources import input_files, read_source, source_format
 from evokd.errors import InputError
 from evokd.recipe.corpus import CorpusSource
 
@@ -25,7 +25,8 @@ def write(path, data):
 
 
 def read(root, path, directions=("en-de",), **keys):
-    return read_source(CorpusSource(path=path, **keys), directions, root)
+    pairs, _ = read_source(CorpusSource(path=path, **keys), directions, root)
+    return pairs
 
 
 def texts(pairs):
@@ -112,7 +113,7 @@ def test_languages_and_directions_narrow_a_source(tmp_path):
     fails(tmp_path, "t", "t.cs not found", "t.de", "languages: [", "directions:", directions=study)
     assert len(read(tmp_path, "t", study, languages=("deu", "eng"))) == 2
     one_way = CorpusSource(path="t", directions=("de-en",))
-    assert facts(read_source(one_way, study, tmp_path)) == [("de-en", "eins", "one", "t:1")]
+    assert facts(read_source(one_way, study, tmp_path)[0]) == [("de-en", "eins", "one", "t:1")]
     fails(tmp_path, "t", "don't serve", directions=study, languages=("en", "fr"))
     source = CorpusSource(path="t", languages=("en", "de"), directions=("en-de", "en-cs"))
     with pytest.raises(InputError, match="don't serve en-cs"):
@@ -229,7 +230,7 @@ def test_json_in_several_languages(tmp_path):
     records = [{"translation": {"en": "dog", code: code}} for code in ("de", "cs", "fr")]
     write(tmp_path / "t.json", json.dumps(records))
     source = CorpusSource(path="t.json")
-    pairs, notes = read_with_notes(source, ["en-de", "en-cs"], tmp_path)
+    pairs, notes = read_source(source, ["en-de", "en-cs"], tmp_path)
     assert [pair.direction for pair in pairs] == ["en-de", "en-cs"]
     assert notes == [
         "t.json: 1 unit(s) without two of en, de, cs left out; the first, t.json#3, has en, fr"
@@ -285,7 +286,7 @@ TMX = """<?xml version="1.0" encoding="UTF-8"?>
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "iso-8859-1"])
 def test_tmx(tmp_path, encoding):
     write(tmp_path / "t.tmx", TMX.replace("UTF-8", encoding).encode(encoding))
-    pairs, notes = read_with_notes(CorpusSource(path="t.tmx"), BOTH, tmp_path)
+    pairs, notes = read_source(CorpusSource(path="t.tmx"), BOTH, tmp_path)
     assert facts(pairs)[::2] == [
         ("en-de", "A <dog> &  more", "Ein Hund!", "t.tmx:4"),
         ("en-de", "cat", "Katze", "t.tmx:7"),
@@ -350,7 +351,7 @@ msgstr[1] "%d Dateien"
 def test_po(tmp_path):
     write(tmp_path / "t.po", PO)
     source = CorpusSource(path="t.po", languages=("en", "de"))
-    pairs, notes = read_with_notes(source, BOTH, tmp_path)
+    pairs, notes = read_source(source, BOTH, tmp_path)
     assert texts(pairs) == [("Open  file", "Datei öffnen"), ("Datei öffnen", "Open  file")]
     assert pairs[0].origin == "t.po:5"
     assert notes == ["t.po: 4 fuzzy, obsolete, plural or untranslated messages skipped"]

@@ -28,11 +28,20 @@ STARTED = "started.json"
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
+    _write(path, [text])
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write lines, a newline behind each, whole or not at all."""
+    _write(path, (line + "\n" for line in lines))
+
+
+def _write(path: Path, parts: Iterable[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
         with draft.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)

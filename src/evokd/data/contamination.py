@@ -6,23 +6,38 @@ Two sentences are the same if they differ in nothing but case, punctuation, spac
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from evokd.data.languages import language
 from evokd.data.pairs import Pair
 
 Sentences = set[tuple[str, str]]
 """{(language, normalised sentence)}"""
+HeldOut = dict[str, Sentences]
+"""{"valid" or "test NAME": its sentences}"""
+
+
+def held_out_sentences(
+    valid: Sequence[Pair], tests: Mapping[tuple[str, str], Sequence[Pair]]
+) -> HeldOut:
+    """The sentences of each test set, by {(name, direction): pairs}, and of validation text."""
+    held_out: HeldOut = {}
+    for (name, _), pairs in tests.items():
+        held_out.setdefault(f"test {name}", set()).update(sentences_of(pairs))
+    if valid:
+        held_out["valid"] = sentences_of(valid)
+    return held_out
+
+
+def leaks_of(pair: Pair, held_out: HeldOut) -> list[str]:
+    """The held-out sets that have a side of the pair, in whichever direction it stands there."""
+    sides = _sides(pair)
+    return [name for name, sentences in held_out.items() if not sentences.isdisjoint(sides)]
 
 
 def sentences_of(pairs: Iterable[Pair]) -> Sentences:
     """Both sides of all pairs."""
     return {side for pair in pairs for side in _sides(pair)}
-
-
-def shared_with(pair: Pair, sentences: Sentences) -> bool:
-    """Whether a side of the pair is among the sentences, in whichever direction it stood there."""
-    return any(side in sentences for side in _sides(pair))
 
 
 def _sides(pair: Pair) -> list[tuple[str, str]]:
@@ -35,7 +50,7 @@ def _sides(pair: Pair) -> list[tuple[str, str]]:
 
 
 class _OnlyWords(dict[int, "int | None"]):
-    """For str.translate: what isn't punctuation, space or control, found out once a character."""
+    """For str.translate: what isn't punctuation, space or control, looked up once a character."""
 
     def __missing__(self, code: int) -> int | None:
         kept = None if unicodedata.category(chr(code))[0] in "PZC" else code

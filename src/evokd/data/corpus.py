@@ -1,9 +1,4 @@
-"""All text of a study: read, cleaned, checked for leaks, and weighed.
-
-read_source    one source of the recipe → pairs
-build_corpus   the recipe's corpus section → training, validation and test pairs, and a report
-corpus_files   every file that this reads
-"""
+"""All text of a study: read, cleaned, checked for leaks, and weighed."""
 
 from __future__ import annotations
 
@@ -15,31 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evokd.data.cleaning import CleaningReport, clean, clean_sources
-from evokd.data.contamination import Sentences, sentences_of, shared_with
-from evokd.data.pairs import Pair, by_sentence, read_pairs, write_pairs
+from evokd.data.cleaning import CleaningReport, clean
+from evokd.data.contamination import HeldOut, held_out_sentences, leaks_of, sentences_of
+from evokd.data.pairs import Pair, by_sentence
 from evokd.data.sources import (
     input_files,
     read_source,
     read_unpaired,
-    read_with_notes,
+    source_file,
     source_format,
-    unpaired_file,
 )
 from evokd.errors import InputError
 from evokd.recipe.corpus import CorpusSettings, CorpusSource, TestSource
-
-__all__ = [
-    "Corpus",
-    "Pair",
-    "build_corpus",
-    "by_sentence",
-    "corpus_files",
-    "input_files",
-    "read_pairs",
-    "read_source",
-    "write_pairs",
-]
 
 VALID_SHARE = 0.02
 VALID_MOST = 500  # sentence pairs
@@ -48,6 +30,7 @@ _LEAST_CORRELATION = 0.2
 _CORRELATION_NEEDS = 100  # sentence pairs
 
 Tests = dict[tuple[str, str], list[Pair]]
+"""{(test set, direction): pairs}"""
 
 
 @dataclass(frozen=True)
@@ -58,7 +41,6 @@ class Corpus:
     """Cleaned and weighed: a pair of a direction of weight 2 stands in it twice."""
     valid: list[Pair]
     tests: Tests
-    """{(test set, direction): pairs}"""
     report: dict[str, Any]
     unpaired: list[Pair] = field(default_factory=list)
     """Sentences to be translated, cleaned and weighed: pairs whose target is empty."""
@@ -73,7 +55,7 @@ def corpus_files(settings: CorpusSettings, directions: Sequence[str]) -> list[Pa
     root = Path(settings.root).expanduser()
     sources = (*settings.train, *settings.valid, *settings.test)
     files = [path for source in sources for path in input_files(source, directions, root)]
-    files += [unpaired_file(source, root) for source in settings.unpaired]
+    files += [source_file(source, root) for source in settings.unpaired]
     return list(dict.fromkeys(files))
 
 
@@ -82,7 +64,7 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
 
     In this order: read; clean train; drop training pairs that share a sentence with a test or
     validation set; take a random `limit` of sentence pairs; set validation text aside if none is
-    given; clean unpaired text and drop what is in train, valid or a test set; weigh directions. The
+    named; clean unpaired text and drop what is in train, valid or a test set; weigh directions. The
     same settings and seed give the same corpus.
 
     Raises:
@@ -96,7 +78,9 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
 
     train, cleaning = clean(train, settings.cleaning)
     counts = {direction: {"cleaned": n} for direction, n in _count(train, directions).items()}
-    train = _drop_leaks(train, valid, tests, settings, cleaning, facts)
+    held_out = held_out_sentences(valid, tests)
+    train, leaks = _without_leaks(train, held_out, cleaning, settings.cleaning.drop_test_leaks)
+    facts["leaks"] = _leaks_report(leaks, valid, held_out, settings, facts["notes"])
     if settings.limit is not None:
         before = len(train)
         train = _sample(train, settings.limit, random.Random(f"{seed}:limit"))
@@ -104,15 +88,17 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
     if not settings.valid:
         train, valid = _set_aside(train, cleaning, random.Random(f"{seed}:valid"))
         facts["set_aside_for_valid"] = len(valid)
-    cleaning.kept = cleaning.read - sum(dropped.count for dropped in cleaning.reasons.values())
-    unpaired = _unpaired(settings, root, train, valid, tests, facts)
-    _check_training(train, unpaired, directions, cleaning)
-    _note_gaps(train, valid, tests, directions, facts)
-    weighted = _weigh(train, settings.weights, random.Random(f"{seed}:weights"))
-    parts = [("train", train), ("weighted", weighted), ("valid", valid)]
+    unpaired: list[Pair] = []
     if settings.unpaired:
-        parts.append(("unpaired", unpaired))
-    for name, pairs in parts:
+        held_out = held_out_sentences(valid, tests)
+        unpaired = _read_unpaired(settings, root, train, held_out, facts)
+    _check_training(train, unpaired, directions, cleaning)
+    facts["notes"] += _gaps(train, valid, tests, directions)
+    weighted = _weigh(train, settings.weights, random.Random(f"{seed}:weights"))
+    parts = {"train": train, "weighted": weighted, "valid": valid}
+    if settings.unpaired:
+        parts["unpaired"] = unpaired
+    for name, pairs in parts.items():
         for direction, n in _count(pairs, directions).items():
             counts[direction][name] = n
     report = {**cleaning.as_dict(), "directions": counts, **facts}
@@ -129,15 +115,15 @@ def _read_sources(
 ) -> list[Pair]:
     pairs = []
     for source in sources:
-        found, notes = read_with_notes(source, directions, root)
-        correlation = _length_correlation(found)
+        own, notes = read_source(source, directions, root)
+        correlation = _length_correlation(own)
         facts["sources"].append(
             {
                 "part": part,
                 "path": source.path,
                 "format": source_format(source, root),
-                "pairs": len(found),
-                "directions": dict(Counter(pair.direction for pair in found)),
+                "pairs": len(own),
+                "directions": dict(Counter(pair.direction for pair in own)),
                 "length_correlation": correlation,
             }
         )
@@ -147,7 +133,7 @@ def _read_sources(
                 f"{source.path}: the lengths of its two sides hardly go together (r = "
                 f"{correlation:.2f}); check that line n of one side translates line n of the other"
             )
-        pairs += found
+        pairs += own
     return pairs
 
 
@@ -165,117 +151,91 @@ def _length_correlation(pairs: Sequence[Pair]) -> float | None:
 def _read_tests(
     sources: Sequence[TestSource], directions: Sequence[str], root: Path, facts: dict[str, Any]
 ) -> Tests:
-    """Test pairs by test set and direction.
-
-    Several sources may share a name: the WMT sets have a file for each direction.
-    """
+    """Several sources may share a name: the WMT sets have a file for each direction."""
     tests: Tests = {}
-    owner: dict[tuple[str, str], str] = {}
+    paths: dict[tuple[str, str], str] = {}
     for source in sources:
         pairs = _read_sources(f"test {source.name}", [source], directions, root, facts)
         for direction in dict.fromkeys(pair.direction for pair in pairs):
             key = (source.name, direction)
             if key in tests:
                 raise InputError(
-                    f"test set {source.name} has {direction} twice: from {owner[key]} and from "
+                    f"test set {source.name} has {direction} twice: from {paths[key]} and from "
                     f"{source.path}; give one of them another name, or say directions: [..] in each"
                 )
-            owner[key] = source.path
+            paths[key] = source.path
             tests[key] = [pair for pair in pairs if pair.direction == direction]
     return tests
 
 
-def _drop_leaks(
-    train: list[Pair],
-    valid: list[Pair],
-    tests: Tests,
-    settings: CorpusSettings,
-    cleaning: CleaningReport,
-    facts: dict[str, Any],
-) -> list[Pair]:
-    """Drop (or only count) training pairs of which a side is a test or validation sentence."""
-    held_out = _held_out(valid, tests)
-    leaks: Counter[str] = Counter()
+def _without_leaks(
+    pairs: Iterable[Pair], held_out: HeldOut, report: CleaningReport, drop: bool
+) -> tuple[list[Pair], dict[str, int]]:
+    """Drop (or only count) pairs of which a side is held out; and how many share one by set."""
+    leaks = dict.fromkeys(held_out, 0)
     kept = []
-    for pair in train:
-        sets = [name for name, sentences in held_out.items() if shared_with(pair, sentences)]
-        leaks.update(sets)
-        if sets and settings.cleaning.drop_test_leaks:
-            cleaning.drop("valid_leak" if sets == ["valid"] else "test_leak", pair)
+    for pair in pairs:
+        sets = leaks_of(pair, held_out)
+        for name in sets:
+            leaks[name] += 1
+        if sets and drop:
+            report.drop("valid_leak" if sets == ["valid"] else "test_leak", pair)
         else:
             kept.append(pair)
-    facts["leaks"] = {
-        "dropped": settings.cleaning.drop_test_leaks,
-        "train_pairs": {name: leaks[name] for name in held_out},
-        "valid_pairs": _leaks_of_valid(valid, held_out),
-    }
-    for name, n in facts["leaks"]["train_pairs"].items():
-        if n and not settings.cleaning.drop_test_leaks:
-            facts["notes"].append(f"{n} training pairs share a sentence with {name} and were kept")
-    for name, n in facts["leaks"]["valid_pairs"].items():
+    return kept, leaks
+
+
+def _leaks_report(
+    leaks: dict[str, int],
+    valid: Sequence[Pair],
+    held_out: HeldOut,
+    settings: CorpusSettings,
+    notes: list[str],
+) -> dict[str, Any]:
+    """What leaks of train and of validation text into test sets, with notes on what stays."""
+    in_tests = Counter(name for pair in valid for name in leaks_of(pair, held_out))
+    of_valid = {name: in_tests[name] for name in held_out if name != "valid" and valid}
+    dropped = settings.cleaning.drop_test_leaks
+    for name, n in leaks.items():
+        if n and not dropped:
+            notes.append(f"{n} training pairs share a sentence with {name} and were kept")
+    for name, n in of_valid.items():
         if n:
-            facts["notes"].append(
-                f"{n} of {len(valid)} validation pairs share a sentence with {name}"
-            )
-    return kept
+            notes.append(f"{n} of {len(valid)} validation pairs share a sentence with {name}")
+    return {"dropped": dropped, "train_pairs": leaks, "valid_pairs": of_valid}
 
 
-def _held_out(valid: Sequence[Pair], tests: Tests) -> dict[str, Sentences]:
-    held_out: dict[str, Sentences] = {}
-    for (name, _), pairs in tests.items():
-        held_out.setdefault(f"test {name}", set()).update(sentences_of(pairs))
-    if valid:
-        held_out["valid"] = sentences_of(valid)
-    return held_out
-
-
-def _unpaired(
+def _read_unpaired(
     settings: CorpusSettings,
     root: Path,
-    train: Sequence[Pair],
-    valid: Sequence[Pair],
-    tests: Tests,
+    train: Iterable[Pair],
+    held_out: HeldOut,
     facts: dict[str, Any],
 ) -> list[Pair]:
     """Text without translations, less what is held out or is translated for train anyway."""
-    if not settings.unpaired:
-        return []
     texts = [read_unpaired(source, root) for source in settings.unpaired]
-    cleaned, report = clean_sources((pair for text in texts for pair in text), settings.cleaning)
-    held_out = _held_out(valid, tests)
+    pairs, report = clean((p for text in texts for p in text), settings.cleaning, one_sided=True)
+    drops = settings.cleaning
+    pairs, leaks = _without_leaks(pairs, held_out, report, drops.drop_test_leaks)
     known = {(pair.direction, pair.source) for pair in train}
-    leaks: Counter[str] = Counter()
     kept = []
-    for pair in cleaned:
-        sets = [name for name, sentences in held_out.items() if shared_with(pair, sentences)]
-        leaks.update(sets)
-        if sets and settings.cleaning.drop_test_leaks:
-            report.drop("valid_leak" if sets == ["valid"] else "test_leak", pair)
-        elif settings.cleaning.drop_duplicates and (pair.direction, pair.source) in known:
+    for pair in pairs:
+        if drops.drop_duplicates and (pair.direction, pair.source) in known:
             report.drop("duplicate", pair)
         else:
             kept.append(pair)
-    report.kept = len(kept)
     facts["unpaired"] = {
         **report.as_dict(),
         "sources": [
             {"path": source.path, "direction": source.direction, "lines": len(text)}
             for source, text in zip(settings.unpaired, texts, strict=True)
         ],
-        "leaks": {name: leaks[name] for name in held_out},
+        "leaks": leaks,
     }
     for name, n in leaks.items():
-        if not settings.cleaning.drop_test_leaks:
+        if n and not drops.drop_test_leaks:
             facts["notes"].append(f"{n} unpaired sentences stand in {name} and were kept")
     return kept
-
-
-def _leaks_of_valid(valid: Sequence[Pair], held_out: Mapping[str, Sentences]) -> dict[str, int]:
-    return {
-        name: sum(shared_with(pair, sentences) for pair in valid)
-        for name, sentences in held_out.items()
-        if name != "valid" and valid
-    }
 
 
 def _sample(pairs: list[Pair], size: int, chance: random.Random) -> list[Pair]:
@@ -306,14 +266,8 @@ def _set_aside(
         if len(members) > 1:  # the last one is better trained on
             chosen.update(chance.sample(members, max(1, int(share * len(members)))))
     valid = [pair for i in sorted(chosen) for pair in groups[i]]
-    sentences = sentences_of(valid)
-    rest = []
-    for i, group in enumerate(groups):
-        for pair in group if i not in chosen else ():
-            if shared_with(pair, sentences):
-                cleaning.drop("valid_leak", pair)
-            else:
-                rest.append(pair)
+    rest = [pair for i, group in enumerate(groups) if i not in chosen for pair in group]
+    rest, _ = _without_leaks(rest, {"valid": sentences_of(valid)}, cleaning, drop=True)
     return rest, valid
 
 
@@ -335,25 +289,24 @@ def _check_training(
         )
 
 
-def _note_gaps(
-    train: Sequence[Pair],
-    valid: Sequence[Pair],
-    tests: Tests,
-    directions: Sequence[str],
-    facts: dict[str, Any],
-) -> None:
+def _gaps(
+    train: Sequence[Pair], valid: Sequence[Pair], tests: Tests, directions: Sequence[str]
+) -> list[str]:
+    """Notes on directions without training, test or validation pairs."""
     tested = {direction for _, direction in tests}
     trained, validated = ({pair.direction for pair in pairs} for pairs in (train, valid))
+    notes = []
     for direction in directions:
         if direction not in trained:
-            facts["notes"].append(
+            notes.append(
                 f"{direction} has no training pairs, only text that the teacher translates; "
                 "methods that train on references never see it"
             )
         if direction not in tested:
-            facts["notes"].append(f"{direction} has no test set; it will have no scores")
+            notes.append(f"{direction} has no test set; it will have no scores")
         if direction not in validated:
-            facts["notes"].append(f"{direction} has no validation text")
+            notes.append(f"{direction} has no validation text")
+    return notes
 
 
 def _weigh(train: list[Pair], weights: Mapping[str, float], chance: random.Random) -> list[Pair]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import groupby
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
+from evokd.rundir import write_lines
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Pair:
 
 def by_sentence(pairs: Iterable[Pair]) -> list[list[Pair]]:
     """Neighbours that are directions of the same two sentences, together."""
-    return [list(group) for _, group in groupby(pairs, key=_sentence)]
 
+    def sentence(pair: Pair) -> tuple[str, frozenset[str], frozenset[str]]:
+        languages = frozenset((pair.source_language, pair.target_language))
+        return pair.origin, languages, frozenset((pair.source, pair.target))
 
-def _sentence(pair: Pair) -> tuple[str, frozenset[str], frozenset[str]]:
-    languages = frozenset((pair.source_language, pair.target_language))
-    return pair.origin, languages, frozenset((pair.source, pair.target))
+    return [list(group) for _, group in groupby(pairs, key=sentence)]
 
 
 # Written as escapes, so that readers which split on every Unicode line end see one line a pair.
@@ -49,13 +49,8 @@ _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "\x85\u2028\u2029"}
 
 def write_pairs(path: str | Path, pairs: Sequence[Pair]) -> None:
     """Write pairs as JSON lines, one a line whatever their text holds; all of the file or none."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    with open(unfinished, "w", encoding="utf-8", newline="\n") as file:
-        for pair in pairs:
-            file.write(json.dumps(asdict(pair), ensure_ascii=False).translate(_ESCAPES) + "\n")
-    os.replace(unfinished, path)
+    lines = (json.dumps(asdict(pair), ensure_ascii=False).translate(_ESCAPES) for pair in pairs)
+    write_lines(Path(path), lines)
 
 
 def read_pairs(path: str | Path) -> list[Pair]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evokd.data.corpus import Corpus, read_pairs, write_pairs
-from evokd.rundir import read_json, write_json, write_text
+from evokd.data.corpus import Corpus
+from evokd.data.pairs import read_pairs, write_pairs
+from evokd.rundir import read_json, write_json, write_lines
 
 UNPAIRED = "unpaired.jsonl"
 
@@ -13,19 +14,15 @@ UNPAIRED = "unpaired.jsonl"
 def save_corpus(corpus: Corpus, folder: Path) -> None:
     """train.jsonl, valid.jsonl, test/*.jsonl with plain .src and .ref beside, cleaning.json; and
     unpaired.jsonl, if there is such text."""
-    (folder / "test").mkdir(parents=True, exist_ok=True)
     write_pairs(folder / "train.jsonl", corpus.train)
     write_pairs(folder / "valid.jsonl", corpus.valid)
     if corpus.unpaired:
         write_pairs(folder / UNPAIRED, corpus.unpaired)
     for (name, direction), pairs in corpus.tests.items():
-        stem = folder / "test" / f"{name}.{direction}"
-        write_pairs(stem.with_name(stem.name + ".jsonl"), pairs)
-        for suffix, lines in (
-            (".src", [pair.source for pair in pairs]),
-            (".ref", [pair.target for pair in pairs]),
-        ):
-            write_text(stem.with_name(stem.name + suffix), "".join(f"{line}\n" for line in lines))
+        stem = f"test/{name}.{direction}"
+        write_pairs(folder / f"{stem}.jsonl", pairs)
+        write_lines(folder / f"{stem}.src", (pair.source for pair in pairs))
+        write_lines(folder / f"{stem}.ref", (pair.target for pair in pairs))
     write_json(folder / "tests.json", [list(key) for key in corpus.tests])
     write_json(folder / "cleaning.json", corpus.report)
 

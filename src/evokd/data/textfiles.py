@@ -7,73 +7,44 @@ import io
 import lzma
 import re
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
 from evokd.errors import InputError
 
 COMPRESSIONS = (".gz", ".xz", ".zst")
-# What reading from `open_bytes` may raise. zlib's error is a class of its own.
-PACKING_ERRORS = (OSError, EOFError, lzma.LZMAError, zlib.error)
 
 
-def open_bytes(path: Path) -> IO[bytes]:
+@contextmanager
+def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for reading, unpacked if its name ends in .gz, .xz or .zst.
 
     Raises:
-        InputError: missing, a folder, or not readable.
+        InputError: missing, a folder, not readable, or packed data that is broken or cut off.
     """
     try:
-        if path.suffix == ".gz":
-            return cast(IO[bytes], gzip.open(path, "rb"))
-        if path.suffix == ".xz":
-            return lzma.open(path, "rb")
-        if path.suffix == ".zst":
-            return io.BytesIO(_unpack_zstandard(path))
-        return open(path, "rb")
+        file = _open(path)
     except FileNotFoundError:
         raise InputError(f"{path} not found{_neighbours(path)}") from None
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror or error}") from None
-
-
-def read_text(path: Path, may_be_empty: bool = False) -> str:
-    """The text of a UTF-8 file without its byte order mark.
-
-    Raises:
-        InputError: missing, empty, not UTF-8 (names line and byte) or broken compression.
-    """
-    return decode(read_bytes(path), str(path), may_be_empty)
-
-
-def decode(data: bytes, name: str, may_be_empty: bool = False) -> str:
-    """UTF-8 bytes of something called `name`, as text; see `read_text`."""
-    if not data and not may_be_empty:
-        raise InputError(f"{name} is empty; sentences are needed")
     try:
-        return data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
-        hint = " (it looks like UTF-16)" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-        raise InputError(
-            f"{name}:{line} is no UTF-8{hint}: byte {data[error.start]:#04x} at byte {column} of "
-            f"the line (byte {error.start + 1} of the file); convert it, "
-            f"e.g. iconv -f latin1 -t utf-8"
-        ) from None
-
-
-def read_bytes(path: Path) -> bytes:
-    """All bytes of a file, unpacked.
-
-    Raises:
-        InputError: missing, or packed data that is broken or cut off.
-    """
-    try:
-        with open_bytes(path) as file:
-            return file.read()
-    except PACKING_ERRORS as error:
+        with file:
+            yield file
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise InputError(f"{path} can't be unpacked: {error}") from None
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    if path.suffix == ".xz":
+        return lzma.open(path, "rb")
+    if path.suffix == ".zst":
+        return io.BytesIO(_unpack_zstandard(path))
+    return open(path, "rb")
 
 
 def _unpack_zstandard(path: Path) -> bytes:
@@ -93,6 +64,39 @@ def _unpack_zstandard(path: Path) -> bytes:
     return b"".join(unpacked)
 
 
+def check_readable(path: Path) -> None:
+    """Raises InputError where `open_bytes` does."""
+    with open_bytes(path):
+        pass
+
+
+def read_text(path: Path, may_be_empty: bool = False) -> str:
+    """The text of a UTF-8 file without its byte order mark.
+
+    Raises:
+        InputError: missing, empty, not UTF-8 (names line and byte) or broken compression.
+    """
+    with open_bytes(path) as file:
+        return decode(file.read(), str(path), may_be_empty)
+
+
+def decode(data: bytes, name: str, may_be_empty: bool = False) -> str:
+    """UTF-8 bytes of something called `name`, as text; see `read_text`."""
+    if not data and not may_be_empty:
+        raise InputError(f"{name} is empty; sentences are needed")
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
+        hint = " (it looks like UTF-16)" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        raise InputError(
+            f"{name}:{line} is no UTF-8{hint}: byte {data[error.start]:#04x} at byte {column} of "
+            f"the line (byte {error.start + 1} of the file); convert it, "
+            f"e.g. iconv -f latin1 -t utf-8"
+        ) from None
+
+
 def read_lines(path: Path, may_be_empty: bool = False) -> list[str]:
     """The lines of a UTF-8 file, split on `\\n` only, without a final `\\r`.
 
@@ -104,10 +108,7 @@ def read_lines(path: Path, may_be_empty: bool = False) -> list[str]:
 
 def split_lines(text: str) -> list[str]:
     """Lines of a text; see `read_lines`."""
-    lines = text.split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    return [line.removesuffix("\r") for line in lines]
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
 
 
 def one_line(text: str) -> str:
@@ -126,5 +127,5 @@ def _neighbours(path: Path) -> str:
     if not path.parent.is_dir():
         return f"; the folder {path.parent} doesn't exist"
     stem = path.name.split(".")[0]
-    found = sorted(p.name for p in path.parent.iterdir() if p.name.startswith(stem))
-    return f"; found beside it: {', '.join(found[:10])}" if found else ""
+    names = sorted(p.name for p in path.parent.iterdir() if p.name.startswith(stem))
+    return f"; found beside it: {', '.join(names[:10])}" if names else ""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, field_validator
 
+from evokd.recipe.formats import AUTO, FORMATS
 from evokd.recipe.section import Section, as_list
+from evokd.recipe.validation import unknown
 
 
 class CorpusSource(Section):
@@ -16,9 +18,8 @@ class CorpusSource(Section):
     path: str
     """A Moses prefix, a file, `hub:REPO[/CONFIG]:SPLIT[:SRC:TGT][@REVISION]`, `sacrebleu:NAME` or
     `phrasebook:train|valid|test`."""
-    format: Literal[
-        "auto", "moses", "tsv", "json", "tmx", "po", "hub", "sacrebleu", "phrasebook"
-    ] = "auto"
+    format: str = AUTO
+    """auto, or a name of `recipe.formats.FORMATS`."""
     languages: tuple[str, str] | None = None
     """The two languages it holds, in the order of its columns; default: those of `directions`."""
     directions: tuple[str, ...] | None = None
@@ -27,6 +28,13 @@ class CorpusSource(Section):
     """Names (JSON keys, TSV header) or 1-based numbers of the two text columns."""
     limit: int | None = Field(default=None, ge=1)
     """Take the first so many pairs."""
+
+    @field_validator("format")
+    @classmethod
+    def _format_exists(cls, value: str) -> str:
+        if value not in (AUTO, *FORMATS):
+            raise ValueError(unknown("format", value, (AUTO, *FORMATS)))
+        return value
 
     @field_validator("columns", mode="before")
     @classmethod

@@ -282,7 +282,6 @@ def _filter(
             fit[pair] = good
         else:
             left_out.drop(str(reasons[0]), written[0][0])
-    left_out.kept = len(fit)
     return fit, left_out
 
 

@@ -1,7 +1,7 @@
 """Corpora that are named rather than brought as a file: the Hugging Face hub, sacreBLEU's test sets
 and the phrasebook.
 
-The first two need the network unless their files are cached; nothing else in this room does.
+The first two need the network unless their files are cached; no other reader does.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evokd.data.language_request import Unit, Wanted, match_languages, record_unit
 from evokd.data.languages import language
 from evokd.data.phrasebook import LANGUAGES, phrasebook
+from evokd.data.readers.records import record_unit
+from evokd.data.source_request import SourceRequest, Unit, match_languages
 from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
 
@@ -62,7 +63,7 @@ def hub_address(path: str) -> HubAddress:
     return HubAddress(repo, config, split, columns, revision or None)
 
 
-def read_hub(root: Path, wanted: Wanted, notes: list[str]) -> Iterator[Unit]:
+def read_hub(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
     """A split of a hub data set with a `translation` column or two text columns.
 
     The commit that the revision means is part of each origin, so a run says what it read.
@@ -70,31 +71,31 @@ def read_hub(root: Path, wanted: Wanted, notes: list[str]) -> Iterator[Unit]:
     Raises:
         InputError: `datasets` isn't installed, or the data set can't be had; says what was tried.
     """
-    address = hub_address(wanted.name)
+    address = hub_address(request.name)
     if address.columns is not None:
-        wanted = replace(wanted, columns=address.columns)
-    rows, revision = _load_split(address, root, wanted.name)
+        request = replace(request, columns=address.columns)
+    rows, revision = _load_split(address, request)
     where = f"hub:{address.repo}"
     if address.config:
         where += f"/{address.config}"
     where += f":{address.split}" + (f"@{revision}" if revision else "")
     for number, row in enumerate(rows, start=1):
-        yield record_unit(row, wanted, f"{where}, row {number},", f"{where}#{number}")
+        yield record_unit(row, request, f"{where}, row {number},", f"{where}#{number}")
 
 
-def _load_split(address: HubAddress, root: Path, name: str) -> tuple[Any, str | None]:
+def _load_split(address: HubAddress, request: SourceRequest) -> tuple[Any, str | None]:
     try:
         import datasets
     except ImportError:
         raise InputError(
-            f"{name} needs the package datasets, which isn't installed; "
+            f"{request.name} needs the package datasets, which isn't installed; "
             "type pip install 'evokd[hub]'"
         ) from None
     repo, revision = address.repo, address.revision
     if address.is_folder:
-        folder = root / Path(repo).expanduser()
+        folder = request.root / Path(repo).expanduser()
         if not folder.is_dir():
-            raise InputError(f"{name}: the folder {folder} doesn't exist")
+            raise InputError(f"{request.name}: the folder {folder} doesn't exist")
         repo = str(folder)
     else:
         revision = _commit(repo, revision)
@@ -103,7 +104,7 @@ def _load_split(address: HubAddress, root: Path, name: str) -> tuple[Any, str | 
     except Exception as error:  # datasets raises whatever its many loaders raise
         message = str(error).strip().split("\n")[0]
         raise InputError(
-            f"{name} can't be loaded: tried datasets.load_dataset({repo!r}, "
+            f"{request.name} can't be loaded: tried datasets.load_dataset({repo!r}, "
             f"{address.config!r}, split={address.split!r}, revision={revision!r}), got "
             f"{type(error).__name__}: {message}; check the name and the network "
             "(HF_HUB_OFFLINE=1 reads the cache alone), or give local files"
@@ -121,7 +122,7 @@ def _commit(repo: str, revision: str | None) -> str | None:
         return revision
 
 
-def read_sacrebleu(wanted: Wanted, notes: list[str]) -> Iterator[Unit]:
+def read_sacrebleu(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
     """A test set by sacreBLEU's name; each direction has texts of its own, the first reference is
     taken.
 
@@ -130,18 +131,18 @@ def read_sacrebleu(wanted: Wanted, notes: list[str]) -> Iterator[Unit]:
     """
     import sacrebleu
 
-    name = wanted.name.removeprefix("sacrebleu:")
+    name = request.name.removeprefix("sacrebleu:")
     if name not in sacrebleu.DATASETS:
         raise InputError(
             f"sacreBLEU {sacrebleu.__version__} knows no test set {name!r}; accepted: those of "
             "sacrebleu --list, e.g. sacrebleu:wmt22"
         )
     known = sacrebleu.DATASETS[name].langpairs
-    for source, target in wanted.directions:
+    for source, target in request.directions:
         pair = f"{language(source).code}-{language(target).code}"
         if pair not in known:
-            if wanted.explicit:
-                raise InputError(f"{wanted.name} has no {pair}; it has {', '.join(known)}")
+            if request.explicit:
+                raise InputError(f"{request.name} has no {pair}; it has {', '.join(known)}")
             continue
         files = _test_set_files(name, pair)
         sources, references = (read_lines(path) for path in files[:2])
@@ -151,11 +152,11 @@ def read_sacrebleu(wanted: Wanted, notes: list[str]) -> Iterator[Unit]:
                 "the folder and fetch the test set again"
             )
         notes.append(
-            f"{wanted.name} {pair}: reference {files[1].name}"
+            f"{request.name} {pair}: reference {files[1].name}"
             + (f", {len(files) - 2} more not used" if len(files) > 2 else "")
         )
         for number, (text, reference) in enumerate(zip(sources, references, strict=True), start=1):
-            origin = f"{wanted.name}/{pair}#{number}"
+            origin = f"{request.name}/{pair}#{number}"
             yield Unit({source: text, target: reference}, origin, (source, target))
 
 
@@ -177,23 +178,23 @@ def _test_set_files(name: str, pair: str) -> list[Path]:
 _PHRASEBOOK = re.compile(r"(?:phrasebook:)?(train|valid|test)(?::(\d+))?")
 
 
-def read_phrasebook(wanted: Wanted, notes: list[str]) -> Iterator[Unit]:
+def read_phrasebook(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
     """A split of the embedded corpus: `phrasebook:train`, or `phrasebook:train:5000` for a size.
 
     Raises:
         InputError: no such split, or more than it holds.
     """
-    match = _PHRASEBOOK.fullmatch(wanted.name)
+    match = _PHRASEBOOK.fullmatch(request.name)
     if match is None:
         raise InputError(
-            f"{wanted.name!r} is no part of the phrasebook; phrasebook:train, phrasebook:valid and "
-            "phrasebook:test are accepted, with a size if you like: phrasebook:train:5000"
+            f"{request.name!r} is no part of the phrasebook; phrasebook:train, phrasebook:valid "
+            "and phrasebook:test are accepted, with a size if you like: phrasebook:train:5000"
         )
     split, size = match[1], int(match[2]) if match[2] else None
-    codes = match_languages(wanted.languages, LANGUAGES)
-    missing = [code for code in wanted.languages if code not in codes]
-    if missing and wanted.explicit:
-        raise InputError(f"{wanted.name} has en, de and cs, not {', '.join(missing)}")
+    spellings = match_languages(request.languages, LANGUAGES)
+    missing = [code for code in request.languages if code not in spellings]
+    if missing and request.explicit:
+        raise InputError(f"{request.name} has en, de and cs, not {', '.join(missing)}")
     for number, texts in enumerate(phrasebook(split, size), start=1):
-        found = {code: texts[spelling] for code, spelling in codes.items()}
-        yield Unit(found, f"phrasebook:{split}#{number}")
+        own = {code: texts[spelling] for code, spelling in spellings.items()}
+        yield Unit(own, f"phrasebook:{split}#{number}")
