@@ -2,7 +2,7 @@
 
 import pytest
 
-from evokd.data.hypotheses import REASONS, is_looping, reason_to_leave_out
+from evokd.data.hypotheses import is_looping, reason_to_leave_out
 from evokd.data.pairs import Pair
 
 LOOPS = [
@@ -82,7 +82,6 @@ def reason(source, target, direction="en-de", stopped_by="eos", ratio=4.0):
 )
 def test_reasons_by_hand(source, target, stopped_by, expected):
     assert reason(source, target, stopped_by=stopped_by) == expected
-    assert expected is None or expected in REASONS
 
 
 def test_a_dense_script_says_more_with_less():

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evokd.data.prompts import Prompt, answer_line, load_prompt, prompt_tags
+from evokd.data.prompts import PROMPTS, Prompt, answer_line, load_prompt, prompt_tags
 from evokd.errors import InputError
-from evokd.recipe.recipe import PROMPT_STYLES
 
 
 def test_parrot_is_the_alpaca_frame():
@@ -47,8 +46,8 @@ def test_compact_uses_the_tags_of_a_fresh_tokenizer():
     assert all(tag in rendered for tag in tags)
 
 
-@pytest.mark.parametrize("style", PROMPT_STYLES)
-def test_every_style_of_the_recipe_exists(style):
+@pytest.mark.parametrize("style", PROMPTS)
+def test_every_row_goes_by_its_name(style):
     assert load_prompt(style).style == style
     assert load_prompt(style).chat == (style == "chat")
 

@@ -12,12 +12,13 @@ import pytest
 import yaml
 
 from evokd.cli import shipped_recipe
-from evokd.data.prompts import load_prompt
+from evokd.data.prompts import PROMPTS, load_prompt
 from evokd.distil.objectives import LOSSES
 from evokd.recipe.file import check_recipe, load_recipe
+from evokd.recipe.formats import AUTO, FORMATS
 from evokd.recipe.methods import BetaSchedule, MethodSettings
 from evokd.recipe.objectives import OBJECTIVES, PAIR_WEIGHTS, method_names
-from evokd.recipe.recipe import PROMPT_STYLES, Recipe
+from evokd.recipe.recipe import Recipe
 from evokd.recipe.section import Section
 from small_study import evokd
 
@@ -208,7 +209,7 @@ def test_the_reference_equals_the_defaults():
 
 def test_every_kind_of_value_is_named_in_the_reference():
     text = REFERENCE.read_text(encoding="utf-8")
-    for name in (*method_names(), *PROMPT_STYLES):
+    for name in (*method_names(), *PROMPTS, AUTO, *FORMATS):
         assert re.search(rf"\b{name}\b", text), name
     for model in sections():
         for key, field in model.model_fields.items():

@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from evokd.data.prompts import PROMPTS
 from evokd.errors import InputError
 from evokd.recipe.file import check_recipe, dump_recipe, load_recipe
+from evokd.recipe.formats import FORMATS
 from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
 from evokd.recipe.objectives import method_names, objectives_table
 from evokd.recipe.recipe import Recipe
@@ -58,7 +60,7 @@ def _positive(text: str) -> int:
 
 
 MODEL_HELP = "hub id, folder, .gguf or 'fresh'"
-PROMPT_HELP = "parrot, alma, chat, compact or a file"
+PROMPT_HELP = f"{', '.join(PROMPTS)} or a file"
 SEVERAL: dict[str, Any] = {"nargs": "+", "action": "extend"}
 REPEATED: dict[str, Any] = {"required": True, "action": "append"}
 OVERRIDES = flag(
@@ -99,7 +101,8 @@ def run(args: argparse.Namespace) -> int:
     flag("--student ID", MODEL_HELP, required=True),
     flag(
         "--train PREFIX",
-        "parallel text: a prefix (PREFIX.en + PREFIX.de) or any file evokd reads",
+        f"parallel text: a prefix (PREFIX.en + PREFIX.de), a file or an address; formats: "
+        f"{', '.join(FORMATS)}",
         required=True,
         **SEVERAL,
     ),

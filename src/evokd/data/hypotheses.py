@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from evokd.data.cleaning import SHORT, latin_length
 from evokd.data.pairs import Pair
 
-REASONS = ("empty", "looping", "cut_off", "over_long")
 LOOP_TIMES = 4
 """Words that come so often in direct succession go in a circle."""
 CHARACTER_LOOP_TIMES = 10

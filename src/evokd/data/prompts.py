@@ -5,6 +5,8 @@ A prompt is a template with these placeholders, of which only {source} must occu
     {source}                               the sentence
     {source_language} {target_language}    English names: German
     {source_code} {target_code}            codes: de
+
+A prompt is added by a row of `PROMPTS`, here or in a module that a recipe names under `plugins`.
 """
 
 from __future__ import annotations
@@ -18,9 +20,62 @@ from pathlib import Path
 from evokd.data.languages import language
 from evokd.data.textfiles import read_text
 from evokd.errors import InputError
-from evokd.recipe.recipe import PROMPT_STYLES
+from evokd.rundir import write_text
 
 PLACEHOLDERS = ("source", "source_language", "target_language", "source_code", "target_code")
+_PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A template, its style (a name in `PROMPTS`, or `file`), and whether the tokenizer's chat
+    template goes around it."""
+
+    style: str
+    template: str
+    chat: bool = False
+
+    def render(self, source: str, source_code: str, target_code: str) -> str:
+        """The text before the response; for a chat prompt, the content of the user's message.
+
+        Braces in the sentence are text. Codes are printed in their shortest form (`en` for
+        `eng_Latn`), so that a prompt doesn't depend on how a recipe spells them.
+
+        Raises:
+            InputError: an unknown language.
+        """
+        source_language, target_language = language(source_code), language(target_code)
+        values = {
+            "source": source,
+            "source_language": source_language.name,
+            "target_language": target_language.name,
+            "source_code": source_language.code,
+            "target_code": target_language.code,
+        }
+        return _PLACEHOLDER.sub(lambda match: values[match[1]], self.template)
+
+    def save(self, folder: str | Path) -> None:
+        """Write prompt.json beside a model."""
+        text = json.dumps(asdict(self), ensure_ascii=False, indent=2)
+        write_text(Path(folder) / "prompt.json", text + "\n")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Prompt:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: a missing or damaged file.
+        """
+        path = Path(folder) / "prompt.json"
+        try:
+            prompt = cls(**json.loads(read_text(path)))
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{path} is no prompt ({error}); keys style, template and chat are accepted"
+            ) from None
+        _check_template(prompt.template, str(path))
+        return prompt
+
 
 # Alpaca's frame with ParroT's instruction (Jiao et al. 2023), as in the paper's section 4.1.
 _PARROT = """\
@@ -50,83 +105,45 @@ Answer with the translation only.
 # A few tokens in all, for students whose tokenizer holds the tags (see prompt_tags).
 _COMPACT = "<{source_code}>{source}<{target_code}>"
 
-_TEMPLATES = {"parrot": _PARROT, "alma": _ALMA, "chat": _CHAT, "compact": _COMPACT}
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A template, its style (`parrot`, …, `file`), and whether the tokenizer's chat template goes
-    around it."""
-
-    style: str
-    template: str
-    chat: bool = False
-
-    def render(self, source: str, source_code: str, target_code: str) -> str:
-        """The text before the response; for a chat prompt, the content of the user's message.
-
-        Braces in the sentence are text. Codes are printed in their shortest form (`en` for
-        `eng_Latn`), so that a prompt doesn't depend on how a recipe spells them.
-
-        Raises:
-            InputError: an unknown language.
-        """
-        values = {
-            "source": source,
-            "source_language": language(source_code).name,
-            "target_language": language(target_code).name,
-            "source_code": language(source_code).code,
-            "target_code": language(target_code).code,
-        }
-        return _PLACEHOLDER.sub(lambda match: values[match[1]], self.template)
-
-    def save(self, folder: str | Path) -> None:
-        """Write prompt.json beside a model."""
-        text = json.dumps(asdict(self), ensure_ascii=False, indent=2)
-        (Path(folder) / "prompt.json").write_text(text + "\n", encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Prompt:
-        """Read what `save` wrote.
-
-        Raises:
-            InputError: a missing or damaged file.
-        """
-        path = Path(folder) / "prompt.json"
-        try:
-            prompt = cls(**json.loads(read_text(path)))
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"{path} is no prompt ({error}); keys style, template and chat are accepted"
-            ) from None
-        _check_template(prompt.template, str(path))
-        return prompt
-
-
-_PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+PROMPTS = {
+    "parrot": Prompt("parrot", _PARROT),
+    "alma": Prompt("alma", _ALMA),
+    "chat": Prompt("chat", _CHAT, chat=True),
+    "compact": Prompt("compact", _COMPACT),
+}
 
 
 def load_prompt(name_or_path: str | Path) -> Prompt:
-    """A prompt by style (parrot, alma, chat, compact) or from a template file.
+    """A prompt by its name in `PROMPTS` or from a template file.
 
     A template file is taken as it is, less one final newline (which editors add); a second one
     stays.
 
     Raises:
-        InputError: neither a style nor a file, no {source}, or an unknown placeholder.
+        InputError: neither a name nor a file, no {source}, or an unknown placeholder.
     """
     name = str(name_or_path)
-    if name in _TEMPLATES:
-        return Prompt(name, _TEMPLATES[name], chat=name == "chat")
-    path = Path(name_or_path)
-    if not path.is_file():
+    if name in PROMPTS:
+        prompt = PROMPTS[name]
+    elif Path(name).is_file():
+        template = read_text(Path(name)).replace("\r\n", "\n").removesuffix("\n")
+        prompt = Prompt("file", template)
+    else:
         raise InputError(
             f"prompt {name!r} is neither a style nor a file; accepted: "
-            f"{', '.join(PROMPT_STYLES)}, or the path of a template file that holds {{source}}"
+            f"{', '.join(PROMPTS)}, or the path of a template file that holds {{source}}"
         )
-    template = read_text(path).replace("\r\n", "\n").removesuffix("\n")
-    _check_template(template, name)
-    return Prompt("file", template)
+    _check_template(prompt.template, name)
+    return prompt
+
+
+def _check_template(template: str, origin: str) -> None:
+    for name in re.findall(r"\{([A-Za-z_]\w*)\}", template):
+        if name not in PLACEHOLDERS:
+            accepted = ", ".join(f"{{{placeholder}}}" for placeholder in PLACEHOLDERS)
+            raise InputError(f"{origin}: unknown placeholder {{{name}}}; accepted: {accepted}")
+    if "{source}" not in template:
+        raise InputError(f"{origin} has no {{source}}; put it where the sentence belongs")
 
 
 def prompt_tags(languages: Iterable[str]) -> list[str]:
@@ -145,12 +162,3 @@ def answer_line(text: str) -> str:
     """
     first = text.lstrip().split("\n", 1)[0]
     return _LINE_BREAKS.sub(" ", first).strip()
-
-
-def _check_template(template: str, origin: str) -> None:
-    for name in re.findall(r"\{([A-Za-z_]\w*)\}", template):
-        if name not in PLACEHOLDERS:
-            accepted = ", ".join(f"{{{placeholder}}}" for placeholder in PLACEHOLDERS)
-            raise InputError(f"{origin}: unknown placeholder {{{name}}}; accepted: {accepted}")
-    if "{source}" not in template:
-        raise InputError(f"{origin} has no {{source}}; put it where the sentence belongs")

@@ -33,7 +33,7 @@ from transformers import (
 )
 from transformers.utils import logging as hub_logging
 
-from evokd.data.prompts import Prompt
+from evokd.data.prompts import PROMPTS, Prompt
 from evokd.errors import InputError
 from evokd.models.encoding import end_token_id, pad_id_of
 from evokd.recipe.models import FreshModel, ModelSettings
@@ -271,7 +271,7 @@ def load_translator(
         raise InputError(
             f"{folder_or_id} {found}: name a folder that evokd saved, such as "
             "RUN/students/NAME.seed1/model, or say how another model wants to be asked, by "
-            "--prompt parrot (or alma, chat, compact, a template file)"
+            f"--prompt {'|'.join(PROMPTS)} or a template file"
         )
     prompt = prompt or Prompt.load(folder)
     return Translator(load_model(settings, device, dtype), load_tokenizer(settings), prompt)

@@ -66,7 +66,7 @@ FORMATS = {
         "test set by sacreBLEU's name", "evokd.data.readers.remote:read_sacrebleu", "address"
     ),
     "phrasebook": FormatSpec(
-        "the embedded corpus", "evokd.data.readers.remote:read_phrasebook", "address"
+        "the embedded corpus", "evokd.data.phrasebook:read_phrasebook", "address"
     ),
 }
 

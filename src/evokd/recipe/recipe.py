@@ -21,7 +21,6 @@ from evokd.recipe.training import (
 )
 from evokd.recipe.validation import explain, unknown
 
-PROMPT_STYLES = ("parrot", "alma", "chat", "compact")
 DIRECTION = re.compile(r"^[A-Za-z]{2,3}([_@.][A-Za-z0-9]+)?-[A-Za-z]{2,3}([_@.][A-Za-z0-9]+)?$")
 
 
@@ -32,7 +31,7 @@ class Recipe(Section):
     directions: tuple[str, ...] = Field(min_length=1)
     corpus: CorpusSettings
     prompt: str = "parrot"
-    """parrot, alma, chat, compact, or the path of a template file."""
+    """A name in `data.prompts.PROMPTS`, or the path of a template file."""
     tokenizer: TokenizerSettings = TokenizerSettings()
     teacher: TeacherSettings
     student: StudentSettings

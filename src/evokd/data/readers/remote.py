@@ -1,7 +1,6 @@
-"""Corpora that are named rather than brought as a file: the Hugging Face hub, sacreBLEU's test sets
-and the phrasebook.
+"""Data sets of the Hugging Face hub and sacreBLEU's test sets.
 
-The first two need the network unless their files are cached; no other reader does.
+They need the network unless their files are cached; no other reader does.
 """
 
 from __future__ import annotations
@@ -13,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from evokd.data.languages import language
-from evokd.data.phrasebook import LANGUAGES, phrasebook
 from evokd.data.readers.records import record_unit
-from evokd.data.source_request import SourceRequest, Unit, match_languages
+from evokd.data.source_request import SourceRequest, Unit
 from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
 
@@ -173,28 +171,3 @@ def _test_set_files(name: str, pair: str) -> list[Path]:
             "the network once; without it, give local files: path: test (test.en, test.de)"
         ) from None
     return [Path(source), *map(Path, references)]
-
-
-_PHRASEBOOK = re.compile(r"(?:phrasebook:)?(train|valid|test)(?::(\d+))?")
-
-
-def read_phrasebook(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
-    """A split of the embedded corpus: `phrasebook:train`, or `phrasebook:train:5000` for a size.
-
-    Raises:
-        InputError: no such split, or more than it holds.
-    """
-    match = _PHRASEBOOK.fullmatch(request.name)
-    if match is None:
-        raise InputError(
-            f"{request.name!r} is no part of the phrasebook; phrasebook:train, phrasebook:valid "
-            "and phrasebook:test are accepted, with a size if you like: phrasebook:train:5000"
-        )
-    split, size = match[1], int(match[2]) if match[2] else None
-    spellings = match_languages(request.languages, LANGUAGES)
-    missing = [code for code in request.languages if code not in spellings]
-    if missing and request.explicit:
-        raise InputError(f"{request.name} has en, de and cs, not {', '.join(missing)}")
-    for number, texts in enumerate(phrasebook(split, size), start=1):
-        own = {code: texts[spelling] for code, spelling in spellings.items()}
-        yield Unit(own, f"phrasebook:{split}#{number}")
