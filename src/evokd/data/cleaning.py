@@ -24,8 +24,7 @@ _CHARACTERS_PER_WORD = {"Hans": 2, "Jpan": 2, "Thai": 4, "Laoo": 4, "Khmr": 4, "
 _CHARACTER_WIDTH = {"Hans": 3, "Jpan": 2, "Hang": 2}
 
 SHORT = 20
-"""Below this length (in Latin characters) a ratio of lengths means nothing: "No." ~ "Keineswegs."
-"""
+"""Latin characters below which a ratio of lengths means nothing: "No." ~ "Keineswegs." """
 
 
 @dataclass

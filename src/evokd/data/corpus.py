@@ -55,8 +55,7 @@ def corpus_files(settings: CorpusSettings, directions: Sequence[str]) -> list[Pa
     root = Path(settings.root).expanduser()
     sources = (*settings.train, *settings.valid, *settings.test)
     files = [path for source in sources for path in input_files(source, directions, root)]
-    files += [source_file(source, root) for source in settings.unpaired]
-    return list(dict.fromkeys(files))
+    return list(dict.fromkeys([*files, *(source_file(one, root) for one in settings.unpaired)]))
 
 
 def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int) -> Corpus:
@@ -76,10 +75,9 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
     valid = _read_sources("valid", settings.valid, directions, root, facts)
     train = _read_sources("train", settings.train, directions, root, facts)
 
-    train, cleaning = clean(train, settings.cleaning)
-    counts = {direction: {"cleaned": n} for direction, n in _count(train, directions).items()}
+    cleaned, cleaning = clean(train, settings.cleaning)
     held_out = held_out_sentences(valid, tests)
-    train, leaks = _without_leaks(train, held_out, cleaning, settings.cleaning.drop_test_leaks)
+    train, leaks = _without_leaks(cleaned, held_out, cleaning, settings.cleaning.drop_test_leaks)
     facts["leaks"] = _leaks_report(leaks, valid, held_out, settings, facts["notes"])
     if settings.limit is not None:
         before = len(train)
@@ -95,13 +93,12 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
     _check_training(train, unpaired, directions, cleaning)
     facts["notes"] += _gaps(train, valid, tests, directions)
     weighted = _weigh(train, settings.weights, random.Random(f"{seed}:weights"))
-    parts = {"train": train, "weighted": weighted, "valid": valid}
+    parts = {"cleaned": cleaned, "train": train, "weighted": weighted, "valid": valid}
     if settings.unpaired:
         parts["unpaired"] = unpaired
-    for name, pairs in parts.items():
-        for direction, n in _count(pairs, directions).items():
-            counts[direction][name] = n
-    report = {**cleaning.as_dict(), "directions": counts, **facts}
+    counts = {part: Counter(pair.direction for pair in pairs) for part, pairs in parts.items()}
+    by_direction = {d: {part: count[d] for part, count in counts.items()} for d in directions}
+    report = {**cleaning.as_dict(), "directions": by_direction, **facts}
     unpaired = _weigh(unpaired, settings.weights, random.Random(f"{seed}:unpaired weights"))
     return Corpus(weighted, valid, tests, report, unpaired)
 
@@ -277,10 +274,10 @@ def _check_training(
     directions: Sequence[str],
     cleaning: CleaningReport,
 ) -> None:
-    counts = _count([*train, *unpaired], directions)
-    missing = [direction for direction, n in counts.items() if n == 0]
+    trained = {pair.direction for pair in (*train, *unpaired)}
+    missing = [direction for direction in directions if direction not in trained]
     if missing:
-        reasons = ", ".join(f"{reason} {d.count}" for reason, d in cleaning.reasons.items())
+        reasons = ", ".join(f"{reason} {t.count}" for reason, t in cleaning.reasons.items())
         raise InputError(
             f"no training pairs for {', '.join(missing)}: {cleaning.read} pairs were read, "
             f"{cleaning.kept} left after cleaning"
@@ -322,8 +319,3 @@ def _weigh(train: list[Pair], weights: Mapping[str, float], chance: random.Rando
         for i in members:
             copies[i] = whole + (i in extra)
     return [pair for pair, n in zip(train, copies, strict=True) for _ in range(n)]
-
-
-def _count(pairs: Iterable[Pair], directions: Sequence[str]) -> dict[str, int]:
-    counts = Counter(pair.direction for pair in pairs)
-    return {direction: counts[direction] for direction in directions}

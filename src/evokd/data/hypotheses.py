@@ -55,7 +55,7 @@ def reason_to_leave_out(pair: Pair, stopped_by: str, max_length_ratio: float) ->
 
     Args:
         pair: the source, and the translation as its target.
-        stopped_by: what ended the translation: "eos", "newline" or "cap".
+        stopped_by: as in `Candidate`.
     """
     if not pair.target.strip():
         return "empty"
@@ -75,15 +75,25 @@ def is_looping(line: str) -> bool:
     Case and punctuation don't matter; in scripts without spaces each character is a word. The same
     holds for characters, spaces aside, that are repeated 10 times or more.
     """
-    words = [core for word in _WORD.findall(line.casefold()) if (core := _spoken(word))]
     characters = "".join(line.casefold().split())
     return (
-        _share_in_circles(words, LOOP_TIMES) >= LOOP_SHARE
-        or _share_in_circles(characters, CHARACTER_LOOP_TIMES) >= LOOP_SHARE
+        _repeated_share(bare_words(line), LOOP_TIMES) >= LOOP_SHARE
+        or _repeated_share(characters, CHARACTER_LOOP_TIMES) >= LOOP_SHARE
     )
 
 
-def _share_in_circles(units: Sequence[str], times: int) -> float:
+def words(line: str) -> list[str]:
+    """What stands between spaces, and single characters of scripts without spaces."""
+    return _WORD.findall(line)
+
+
+def bare_words(line: str) -> list[str]:
+    """Words without case and punctuation; what is punctuation alone is none."""
+    letters = ("".join(filter(str.isalnum, word)) for word in words(line.casefold()))
+    return [word for word in letters if word]
+
+
+def _repeated_share(units: Sequence[str], times: int) -> float:
     """The largest share of a line that is one phrase, so many `times` or more in a row."""
     longest = 0
     for length in range(1, len(units) // times + 1):
@@ -93,7 +103,3 @@ def _share_in_circles(units: Sequence[str], times: int) -> float:
             if run >= length * (times - 1):
                 longest = max(longest, run + length)
     return longest / len(units) if units else 0.0
-
-
-def _spoken(word: str) -> str:
-    return "".join(character for character in word if character.isalnum())

@@ -10,7 +10,7 @@ from pathlib import Path
 from evokd.data.pairs import Pair
 from evokd.data.readers.files import moses_files
 from evokd.data.source_request import SourceRequest, Unit, request_for
-from evokd.data.textfiles import COMPRESSIONS, check_readable, open_bytes, read_lines
+from evokd.data.textfiles import COMPRESSIONS, open_bytes, read_lines
 from evokd.errors import InputError
 from evokd.recipe.corpus import CorpusSource, UnpairedSource
 from evokd.recipe.formats import AUTO, FORMATS
@@ -94,8 +94,8 @@ def source_file(source: CorpusSource | UnpairedSource, root: Path) -> Path:
         InputError: it's missing or can't be read.
     """
     path = root / Path(source.path).expanduser()
-    check_readable(path)
-    return path
+    with open_bytes(path):
+        return path
 
 
 def read_unpaired(source: UnpairedSource, root: Path) -> list[Pair]:

@@ -10,44 +10,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any
 
 from evokd.errors import InputError
 
-COMPRESSIONS = (".gz", ".xz", ".zst")
 
-
-@contextmanager
-def open_bytes(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for reading, unpacked if its name ends in .gz, .xz or .zst.
-
-    Raises:
-        InputError: missing, a folder, not readable, or packed data that is broken or cut off.
-    """
-    try:
-        file = _open(path)
-    except FileNotFoundError:
-        raise InputError(f"{path} not found{_neighbours(path)}") from None
-    except OSError as error:
-        raise InputError(f"{path} can't be read: {error.strerror or error}") from None
-    try:
-        with file:
-            yield file
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise InputError(f"{path} can't be unpacked: {error}") from None
-
-
-def _open(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    if path.suffix == ".xz":
-        return lzma.open(path, "rb")
-    if path.suffix == ".zst":
-        return io.BytesIO(_unpack_zstandard(path))
-    return open(path, "rb")
-
-
-def _unpack_zstandard(path: Path) -> bytes:
+def _open_zstandard(path: Path, mode: str) -> IO[bytes]:
     """All frames of a .zst file; zstandard's reader takes a cut-off frame for the file's end."""
     import zstandard
 
@@ -61,13 +29,31 @@ def _unpack_zstandard(path: Path) -> bytes:
         if not frame.eof:
             raise InputError(f"{path} can't be unpacked: it ends in the middle of a frame")
         packed = frame.unused_data
-    return b"".join(unpacked)
+    return io.BytesIO(b"".join(unpacked))
 
 
-def check_readable(path: Path) -> None:
-    """Raises InputError where `open_bytes` does."""
-    with open_bytes(path):
-        pass
+_OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".zst": _open_zstandard}
+COMPRESSIONS = tuple(_OPENERS)
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for reading, unpacked if its name ends in .gz, .xz or .zst.
+
+    Raises:
+        InputError: missing, a folder, not readable, or packed data that is broken or cut off.
+    """
+    try:
+        file = _OPENERS.get(path.suffix, open)(path, "rb")
+    except FileNotFoundError:
+        raise InputError(f"{path} not found{_neighbours(path)}") from None
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror or error}") from None
+    try:
+        with file:
+            yield file
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise InputError(f"{path} can't be unpacked: {error}") from None
 
 
 def read_text(path: Path, may_be_empty: bool = False) -> str:

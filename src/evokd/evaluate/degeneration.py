@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from evokd.data.hypotheses import CHARACTER_LOOP_TIMES, LOOP_TIMES, bare_words, words
 from evokd.evaluate.segments import References, check_counts, reference_documents
 
 COPY_MIN_WORDS = 3
@@ -19,15 +20,8 @@ OVER_LONG_RATIO = 2.0
 OVER_LONG_EXTRA_WORDS = 5
 """So that "Yes." → "Yes, that is right." isn't over-long."""
 LOOP_LONGEST = 4
-LOOP_TIMES = 4
-CHARACTER_LOOP_TIMES = 10
 EXAMPLES = 5
 
-_UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uf900-\ufaff\U00020000-\U0003ffff"
-)
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 _CHARACTER_LOOP = re.compile(rf"(.{{1,{LOOP_LONGEST}}}?)\1{{{CHARACTER_LOOP_TIMES - 1}}}")
 
 
@@ -101,11 +95,6 @@ def measure_behaviour(
     )
 
 
-def words(line: str) -> list[str]:
-    """The units that lengths are counted in: words, or characters of scripts without spaces."""
-    return _WORD.findall(line)
-
-
 def loops(line: str) -> bool:
     """Whether a line goes round in circles; case and punctuation around words don't matter.
 
@@ -113,7 +102,7 @@ def loops(line: str) -> bool:
     the line 4 times or more (a longer phrase, repeated until the end); 1 to 4 characters, spaces
     aside, come 10 times or more in direct succession ("!!!!!!!!!!", "lalalalalala…").
     """
-    spoken = [core for word in words(line.casefold()) if (core := _without_punctuation(word))]
+    spoken = bare_words(line)
     for length in range(1, LOOP_LONGEST + 1):
         run = 0
         for word, later in zip(spoken, spoken[length:], strict=False):
@@ -143,10 +132,6 @@ def _is_over_long(line: str, references: Sequence[str]) -> bool:
 
 def _normalised(line: str) -> str:
     return " ".join(unicodedata.normalize("NFC", line).casefold().split())
-
-
-def _without_punctuation(word: str) -> str:
-    return "".join(character for character in word if character.isalnum())
 
 
 def _numbers(flags: Iterable[bool]) -> list[int]:

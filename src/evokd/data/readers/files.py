@@ -10,7 +10,7 @@ from pathlib import Path
 from evokd.data.languages import same_language
 from evokd.data.readers.records import is_header, record_unit
 from evokd.data.source_request import SourceRequest, Unit, match_languages
-from evokd.data.textfiles import COMPRESSIONS, check_readable, one_line, read_lines, read_text
+from evokd.data.textfiles import COMPRESSIONS, one_line, open_bytes, read_lines, read_text
 from evokd.errors import InputError
 
 # What may follow a Moses prefix: en, eng, eng_Latn, en-US, zh_Hans_CN.
@@ -150,7 +150,8 @@ def read_po(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
 
     path = request.path
     first, second = request.column_languages("messages (msgid) and translations (msgstr)")
-    check_readable(path)
+    with open_bytes(path):
+        pass  # or polib would take a missing file for a catalogue
     try:
         catalogue = polib.pofile(str(path))
     except (OSError, ValueError, LookupError) as error:

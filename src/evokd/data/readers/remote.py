@@ -17,6 +17,8 @@ from evokd.data.source_request import SourceRequest, Unit
 from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
 
+_FOLDER = "./~"  # what the path of a local folder starts with
+
 
 @dataclass(frozen=True)
 class HubAddress:
@@ -30,11 +32,6 @@ class HubAddress:
     split: str
     columns: tuple[str, str] | None
     revision: str | None
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether it is a folder of this machine."""
-        return self.repo[0] in "./~"
 
 
 def hub_address(path: str) -> HubAddress:
@@ -55,7 +52,7 @@ def hub_address(path: str) -> HubAddress:
     repo, split = parts[:2]
     columns = (parts[2], parts[3]) if len(parts) == 4 else None
     config = None
-    if repo[0] not in "./~" and repo.count("/") > 1:
+    if repo[0] not in _FOLDER and repo.count("/") > 1:
         owner, name, config = repo.split("/", 2)
         repo = f"{owner}/{name}"
     return HubAddress(repo, config, split, columns, revision or None)
@@ -73,10 +70,9 @@ def read_hub(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
     if address.columns is not None:
         request = replace(request, columns=address.columns)
     rows, revision = _load_split(address, request)
-    where = f"hub:{address.repo}"
-    if address.config:
-        where += f"/{address.config}"
-    where += f":{address.split}" + (f"@{revision}" if revision else "")
+    config = f"/{address.config}" if address.config else ""
+    pinned = f"@{revision}" if revision else ""
+    where = f"hub:{address.repo}{config}:{address.split}{pinned}"
     for number, row in enumerate(rows, start=1):
         yield record_unit(row, request, f"{where}, row {number},", f"{where}#{number}")
 
@@ -90,7 +86,7 @@ def _load_split(address: HubAddress, request: SourceRequest) -> tuple[Any, str |
             "type pip install 'evokd[hub]'"
         ) from None
     repo, revision = address.repo, address.revision
-    if address.is_folder:
+    if repo[0] in _FOLDER:
         folder = request.root / Path(repo).expanduser()
         if not folder.is_dir():
             raise InputError(f"{request.name}: the folder {folder} doesn't exist")
