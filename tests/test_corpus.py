@@ -1,16 +1,13 @@
-"""The whole corpus: division, leaks, weights and the pair file, on small files made by hand."""
+"""The whole corpus: division, leaks, weights, on small files made by hand."""
 
 import json
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from evokd.data.contamination import normalised
 from evokd.data.corpus import build_corpus, corpus_files
-from evokd.data.pairs import Pair, by_sentence, read_pairs, write_pairs
-from evokd.data.store import load_corpus, save_corpus
+from evokd.data.pairs import Pair, by_sentence
 from evokd.errors import InputError
 from evokd.recipe.corpus import CorpusSettings
 
@@ -334,18 +331,6 @@ def test_unpaired_files_are_named_and_must_be_there(folder):
         corpus_files(CorpusSettings(**given, unpaired=[{**source, "path": "nowhere"}]), BOTH)
 
 
-def test_a_corpus_survives_its_folder(folder, tmp_path):
-    corpus = build(folder, unpaired=[unpaired(folder, ["New one.", "Newer one."])])
-    save_corpus(corpus, tmp_path / "saved")
-    assert load_corpus(tmp_path / "saved") == corpus
-    (tmp_path / "saved/unpaired.jsonl").unlink()  # as corpora were before
-    assert load_corpus(tmp_path / "saved").unpaired == []
-    plain = build(folder)
-    save_corpus(plain, tmp_path / "plain")
-    assert not (tmp_path / "plain/unpaired.jsonl").exists()
-    assert load_corpus(tmp_path / "plain") == plain
-
-
 # Tests and notes
 
 
@@ -396,33 +381,3 @@ def test_training_text_is_cleaned_and_tests_are_not(folder):
     assert corpus.tests["t", "en-de"][-1] == Pair(" a  b ", " c\td ", "en", "de", "test:23")
     counts = {reason: facts["count"] for reason, facts in corpus.report["reasons"].items()}
     assert counts == {"copy": 2, "empty": 2}
-
-
-# The pair file
-
-
-PAIRS = st.builds(Pair, st.text(), st.text(), st.just("en"), st.just("de"), st.text())
-
-
-@settings(max_examples=50)
-@given(st.lists(PAIRS))
-def test_pairs_survive_the_file(tmp_path_factory, pairs):
-    path = tmp_path_factory.mktemp("pairs") / "new" / "train.jsonl"
-    write_pairs(path, pairs)
-    assert read_pairs(path) == pairs
-    assert len(path.read_text(encoding="utf-8").splitlines()) == len(pairs)
-    assert [p.name for p in path.parent.iterdir()] == ["train.jsonl"]
-
-
-def test_every_line_end_survives_the_file(tmp_path):
-    pair = Pair("".join(map(chr, range(0x300))), "\u2028\u2029\ufeff", "en", "de", "f:1")
-    write_pairs(tmp_path / "p", [pair, pair])
-    assert read_pairs(tmp_path / "p") == [pair, pair]
-    assert len((tmp_path / "p").read_text(encoding="utf-8").splitlines()) == 2
-
-
-def test_damaged_pair_file(tmp_path):
-    for text in ('{"source": "a"}', "nonsense", "[]"):
-        (tmp_path / "p").write_text(text + "\n")
-        with pytest.raises(InputError, match="p:1 is no"):
-            read_pairs(tmp_path / "p")

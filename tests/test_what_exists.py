@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tabulate import tabulate
 
 import evokd
+import evokd_extras  # noqa: F401 (its rows stay when those of a test go)
+from evokd.data.corpus import build_corpus, corpus_files
+from evokd.data.pairs import Pair
+from evokd.data.prompts import PROMPTS, Prompt, load_prompt
 from evokd.distil.objectives import LOSSES
 from evokd.distil.train.method_state import MethodPart
 from evokd.distil.train.run import parts_of
 from evokd.distil.train.schedules import GAMMA_PARTS, ScheduledGamma
+from evokd.models.encoding import encode_pair, encode_prompt
+from evokd.models.loading import train_tokenizer
 from evokd.recipe.file import check_recipe
+from evokd.recipe.formats import FORMATS, formats_table
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.objectives import (
     BETA_RULES,
@@ -49,7 +58,10 @@ LOSSES["focal"] = focal
 @pytest.fixture
 def tables():
     """What a test adds is gone after it."""
-    every = (OBJECTIVES, LOSSES, GAMMA_RULES, GAMMA_PARTS, BETA_RULES, PAIR_WEIGHTS)
+    every = (
+        *(OBJECTIVES, LOSSES, GAMMA_RULES, GAMMA_PARTS, BETA_RULES, PAIR_WEIGHTS),
+        *(FORMATS, PROMPTS),
+    )
     before = [(table, set(table)) for table in every]
     yield
     for table, names in before:
@@ -61,6 +73,13 @@ def test_the_page_shows_the_table_of_objectives():
     """What `evokd methods` prints, word for word."""
     table = tabulate(objectives_table(), headers="keys", tablefmt="github")
     assert table in (DOCS / "method.md").read_text(encoding="utf-8")
+
+
+def test_the_page_shows_the_table_of_formats_and_names_every_prompt():
+    page = (DOCS / "data.md").read_text(encoding="utf-8")
+    assert tabulate(formats_table(), headers="keys", tablefmt="github") in page
+    for name in PROMPTS:
+        assert f"`{name}`" in page
 
 
 def test_the_page_shows_every_rule_for_gamma():
@@ -151,6 +170,53 @@ def test_a_rule_for_gamma_from_outside(tables):
     assert method.first_gamma() == 5.0
     part = parts_of(method, seed=1)["gate"]
     assert [part.settings(ObjectiveSettings(), t).gamma for t in (0.0, 0.9)] == [5.0, 2.5]
+
+
+def plugin_of_the_page(heading: str, module: Path) -> None:
+    """The Python that docs/data.md shows under a heading, as a module."""
+    page = (DOCS / "data.md").read_text(encoding="utf-8")
+    section = page[page.index(heading) :]
+    code = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
+    module.write_text(code, encoding="utf-8")
+
+
+def csv_recipe(folder: Path, **changes: Any) -> dict[str, Any]:
+    tree = recipe(directions=["en-de"], **changes)
+    train = ["train.csv", {"path": "more.txt", "format": "csv"}]
+    return {**tree, "corpus": {**tree["corpus"], "root": str(folder), "train": train}}
+
+
+def test_a_corpus_format_from_outside(tmp_path, monkeypatch, tables):
+    """The page's reader and row: recipes take the format, by suffix and by name."""
+    plugin_of_the_page("### A format of one's own", tmp_path / "my_formats.py")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "train.csv").write_text('"A dog, asleep.",Ein Hund schläft.\n', encoding="utf-8")
+    (tmp_path / "more.txt").write_text("A cat.,Eine Katze.\n", encoding="utf-8")
+    assert "format: unknown format 'csv'" in refusal(csv_recipe(tmp_path))
+    made = check_recipe(csv_recipe(tmp_path, plugins="my_formats"))
+    corpus = build_corpus(made.corpus, made.directions, seed=1)
+    assert [(pair.source, pair.target, pair.origin) for pair in corpus.train] == [
+        ("A dog, asleep.", "Ein Hund schläft.", "train.csv:1"),
+        ("A cat.", "Eine Katze.", "more.txt:1"),
+    ]
+    assert [source["format"] for source in corpus.report["sources"][-2:]] == ["csv", "csv"]
+    files = [tmp_path / "train.csv", tmp_path / "more.txt"]
+    assert corpus_files(made.corpus, made.directions) == files
+
+
+def test_a_prompt_from_outside(tmp_path, monkeypatch, tables):
+    """The page's row: recipes take the prompt, and pairs are encoded with it."""
+    plugin_of_the_page("## Prompts", tmp_path / "my_prompts.py")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    prompt = load_prompt(check_recipe(recipe(prompt="arrow", plugins="my_prompts")).prompt)
+    tokenizer = train_tokenizer(["en > de: dog = Hund"] * 20, 300, [])
+    ids = encode_prompt(tokenizer, prompt, "dog", "en", "de")
+    assert tokenizer.decode(ids).endswith("en > de: dog =")
+    pair = Pair("dog", "Hund", "en", "de", "made:1")
+    assert list(encode_pair(tokenizer, prompt, pair).input_ids[: len(ids)]) == ids
+    prompt.save(tmp_path)
+    del PROMPTS["arrow"]  # a saved model needs no plugin
+    assert Prompt.load(tmp_path) == prompt
 
 
 def test_extras_from_outside(tmp_path, monkeypatch, tables):

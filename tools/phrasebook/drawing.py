@@ -94,12 +94,8 @@ def _take(drawing: _Drawing, size: int, unseen: bool, sizes: dict[str, int]) -> 
 
 def content_words(pattern: Pattern, filling: dict[str, Any]) -> tuple[str, ...]:
     """The content words of a sentence: nouns, adjectives, places and the pattern's own words."""
-    found = list(pattern.about)
-    for value in filling.values():
-        word = getattr(value, "word", "")
-        if word:
-            found.append(word)
-    return tuple(dict.fromkeys(found))
+    of_slots = (getattr(value, "word", "") for value in filling.values())
+    return tuple(dict.fromkeys([*pattern.about, *filter(None, of_slots)]))
 
 
 def sentence(text: str) -> str:

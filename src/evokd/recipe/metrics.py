@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 BLEU_VS_TEACHER = "bleu_vs_teacher"
@@ -33,11 +33,7 @@ class MetricSpec:
 
     def load_scorer(self) -> Callable[..., Any]:
         """The function that makes the metric."""
-        if callable(self.scorer):
-            return self.scorer
-        module, _, function = self.scorer.partition(":")
-        loaded: Callable[..., Any] = getattr(import_module(module), function)
-        return loaded
+        return self.scorer if callable(self.scorer) else resolve_name(self.scorer)
 
 
 METRICS = {
