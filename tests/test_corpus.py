@@ -240,12 +240,12 @@ def test_unpaired_text_is_cleaned_on_its_one_side(folder):
         Pair("Fine one.", "", "en", "de", "more.en:1"),
         Pair("Zwei Hunde.", "", "en", "de", "more.en:7"),
     ]
-    found = corpus.report["unpaired"]
-    assert {reason: dropped["count"] for reason, dropped in found["reasons"].items()} == {
+    report = corpus.report["unpaired"]
+    assert {reason: dropped["count"] for reason, dropped in report["reasons"].items()} == {
         "empty": 1, "few_letters": 1, "long_word": 1, "too_long": 1, "duplicate": 1,
     }  # fmt: skip
-    assert (found["read"], found["kept"], found["repaired"]) == (7, 2, 2)
-    assert found["sources"] == [{"path": "more.en", "direction": "en-de", "lines": 7}]
+    assert (report["read"], report["kept"], report["repaired"]) == (7, 2, 2)
+    assert report["sources"] == [{"path": "more.en", "direction": "en-de", "lines": 7}]
     assert corpus.report["directions"]["en-de"]["unpaired"] == 2
     assert corpus.report["directions"]["de-en"]["unpaired"] == 0
     assert corpus.train == build(folder).train
@@ -270,10 +270,10 @@ def test_unpaired_text_leaks_nothing_and_repeats_nothing(folder):
     corpus = build(folder, ["en-de", "de-en", "en-cs"], unpaired=sources)
     kept = [(pair.direction, pair.source) for pair in corpus.unpaired]
     assert kept == [("en-de", "New one."), ("en-cs", "New one."), ("de-en", "Etwas Neues.")]
-    found = corpus.report["unpaired"]
-    counts = {reason: dropped["count"] for reason, dropped in found["reasons"].items()}
+    report = corpus.report["unpaired"]
+    counts = {reason: dropped["count"] for reason, dropped in report["reasons"].items()}
     assert counts == {"test_leak": 5, "valid_leak": 2, "duplicate": 2}
-    assert found["leaks"] == {"test t": 5, "valid": 2}
+    assert report["leaks"] == {"test t": 5, "valid": 2}
     loose = build(
         folder,
         unpaired=sources[:1],
@@ -303,32 +303,32 @@ def test_unpaired_text_has_limits_and_weights(folder):
 def test_a_study_without_parallel_training_text(folder):
     """The recipe asks for one source of training pairs; the corpus itself doesn't need any."""
     text = [unpaired(folder, ["New one."]), unpaired(folder, ["Etwas."], "de", direction="de-en")]
-    given = CorpusSettings(
+    settings = CorpusSettings(
         root=str(folder),
         train=["train"],
         valid=["valid"],
         test=[{"name": "t", "path": "test"}],
         unpaired=text,
     ).model_copy(update={"train": ()})
-    corpus = build_corpus(given, BOTH, seed=1)
+    corpus = build_corpus(settings, BOTH, seed=1)
     assert (corpus.train, len(corpus.valid), len(corpus.unpaired)) == ([], 20, 2)
     assert [note for note in corpus.report["notes"] if "no training pairs" in note] != []
-    alone = build_corpus(given.model_copy(update={"valid": ()}), BOTH, seed=1)
+    alone = build_corpus(settings.model_copy(update={"valid": ()}), BOTH, seed=1)
     assert (alone.train, alone.valid) == ([], [])
     assert "en-de has no validation text" in alone.report["notes"]
     with pytest.raises(InputError, match="no training pairs for de-en: 0 pairs were read"):
-        build_corpus(given.model_copy(update={"unpaired": given.unpaired[:1]}), BOTH, seed=1)
+        build_corpus(settings.model_copy(update={"unpaired": settings.unpaired[:1]}), BOTH, seed=1)
 
 
 def test_unpaired_files_are_named_and_must_be_there(folder):
-    given = {"test": [{"name": "t", "path": "test"}], "root": str(folder), "train": ["train"]}
+    keys = {"test": [{"name": "t", "path": "test"}], "root": str(folder), "train": ["train"]}
     source = unpaired(folder, ["New one."])
-    files = corpus_files(CorpusSettings(**given, unpaired=[source, source]), BOTH)
+    files = corpus_files(CorpusSettings(**keys, unpaired=[source, source]), BOTH)
     assert files == [folder / f"{n}.{c}" for n in ("train", "test") for c in ("en", "de")] + [
         folder / "more.en"
     ]
     with pytest.raises(InputError, match="nowhere not found"):
-        corpus_files(CorpusSettings(**given, unpaired=[{**source, "path": "nowhere"}]), BOTH)
+        corpus_files(CorpusSettings(**keys, unpaired=[{**source, "path": "nowhere"}]), BOTH)
 
 
 # Tests and notes

@@ -92,8 +92,8 @@ def test_tsv_with_header(tmp_path, header):
 
 def test_tsv_columns_by_name(tmp_path):
     write(tmp_path / "t.tsv.gz", gzip.compress(b"n\tquelle\tziel\r\n1\tdog\tHund\r\n"))
-    found = read(tmp_path, "t.tsv.gz", columns=("quelle", "ziel"))
-    assert texts(found) == [("dog", "Hund")]
+    pairs = read(tmp_path, "t.tsv.gz", columns=("quelle", "ziel"))
+    assert texts(pairs) == [("dog", "Hund")]
     fails(tmp_path, "t.tsv.gz", "no column 'x'", "quelle, ziel", columns=("quelle", "x"))
 
 

@@ -64,10 +64,10 @@ def test_hub_revision_is_pinned(tmp_path, monkeypatch):
     import datasets
     import huggingface_hub
 
-    asked = []
+    calls = []
 
     def load(repo, config, split, revision):
-        asked.append((repo, config, split, revision))
+        calls.append((repo, config, split, revision))
         return [{"en": "dog", "de": "Hund"}]
 
     class Info:
@@ -76,7 +76,7 @@ def test_hub_revision_is_pinned(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", load)
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: Info)
     (pair,) = read(tmp_path, "hub:own/set/conf:train@main")
-    assert asked == [("own/set", "conf", "train", "0123abc")]
+    assert calls == [("own/set", "conf", "train", "0123abc")]
     assert pair.origin == "hub:own/set/conf:train@0123abc#1"
 
 

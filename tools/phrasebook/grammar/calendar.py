@@ -152,13 +152,13 @@ def _czech_hour(hour: int) -> str:
 
 def _times() -> tuple[Phrase, ...]:
     """Four times of each hour, the hours of the day people speak of most coming first."""
-    found = []
+    times = []
     for hour in (8, 7, 9, 10, 6, 5, 3, 2, 4, 11, 1, 12):
         coming = hour % 12
         english, german = ENGLISH[hour - 1], GERMAN[hour - 1]
         next_german = "eins" if coming == 0 else GERMAN[coming]
         plain_german = "eins" if hour == 1 else german
-        found += [
+        times += [
             Phrase(f"at {english} o'clock", f"um {german} Uhr", _czech_hour(hour)),
             Phrase(f"at half past {english}", f"um halb {next_german}",
                    f"v půl {_CZECH_HALF[coming]}"),
@@ -167,7 +167,7 @@ def _times() -> tuple[Phrase, ...]:
             Phrase(f"at a quarter to {ENGLISH[coming]}", f"um Viertel vor {next_german}",
                    f"ve tři čtvrtě na {_CZECH_TO[coming]}"),
         ]  # fmt: skip
-    return tuple(found)
+    return tuple(times)
 
 
 TIMES = _times()
@@ -176,11 +176,11 @@ OFFICE_TIMES = (*TIMES[:4], *TIMES[8:16], *TIMES[24:40])
 
 
 def _counts() -> tuple[Count, ...]:
-    found = []
+    counts = []
     for value in (2, 1, 3, 4, 5, 6, 8, 7, 10, 9, 12):
         case = "sg" if value == 1 else "few" if value < 5 else "many"
-        found.append(Count(value, ENGLISH[value - 1], GERMAN[value - 1], CZECH[value - 1], case))
-    return tuple(found)
+        counts.append(Count(value, ENGLISH[value - 1], GERMAN[value - 1], CZECH[value - 1], case))
+    return tuple(counts)
 
 
 COUNTS = _counts()

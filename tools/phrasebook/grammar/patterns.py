@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from grammar import describing, eating, living, shopping, staying, travelling, weather
+from grammar import (
+    describing,
+    eating,
+    learning,
+    living,
+    saying,
+    shopping,
+    staying,
+    travelling,
+    weather,
+)
 from grammar.words import Pattern
 
 PATTERNS: tuple[Pattern, ...] = (
@@ -11,6 +21,8 @@ PATTERNS: tuple[Pattern, ...] = (
     *eating.PATTERNS,
     *staying.PATTERNS,
     *living.PATTERNS,
+    *saying.PATTERNS,
     *weather.PATTERNS,
     *describing.PATTERNS,
+    *learning.PATTERNS,
 )
