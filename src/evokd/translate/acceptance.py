@@ -26,7 +26,7 @@ from evokd.recipe.judging import DecodingSettings
 from evokd.translate.batching import Budget, Request
 from evokd.translate.decoding import Answer, answer_lines
 from evokd.translate.generation import search
-from evokd.translate.likelihood import measure_tokens
+from evokd.translate.likelihood import NO_TOKENS, measure_tokens
 
 DRAFT_TOKENS = 5
 """A fixed number makes rates comparable: transformers' own default, up to 20 until the draft is
@@ -146,20 +146,15 @@ def acceptance(
     check_draft(teacher, student)
     if answers is None:
         answers = greedy_answers(teacher, sources, source_code, target_code, settings)
-    drafted = [answer for answer in answers if has_room(student.model, answer.job)]
-    size = min(width_of(teacher.model), width_of(student.model))
-    agreements = _agreements(student, drafted, size, settings)
+    agrees = _agreements(teacher, student, answers, settings)
     parts = [
-        count_drafts(agrees, answer.job.cap, draft_tokens)
-        for answer, agrees in zip(drafted, agreements, strict=True)
+        count_drafts(agrees[place], answer.job.cap, draft_tokens)
+        if place in agrees
+        else Drafting.without_draft(draft_tokens, len(answer.ids))
+        for place, answer in enumerate(answers)
     ]
-    parts += [
-        Drafting.without_draft(draft_tokens, len(answer.ids))
-        for answer in answers
-        if not has_room(student.model, answer.job)
-    ]
-    tokens = sum(map(len, agreements))
-    agreement = sum(map(sum, agreements)) / tokens if tokens else None
+    tokens = sum(map(len, agrees.values()))
+    agreement = sum(map(sum, agrees.values())) / tokens if tokens else None
     return {"agreement": agreement, **Drafting.total(parts, draft_tokens).facts()}
 
 
@@ -253,19 +248,23 @@ def _can_go_back(model: Any) -> bool:
 
 
 def _agreements(
-    student: Translator, answers: Sequence[Answer], size: int, settings: DecodingSettings
-) -> list[list[bool]]:
-    """For each token of each answer: whether the student's argmax, of the first `size` entries of
-    its vocabulary and given all before it, is that token."""
-    head, last = head_of(student.model), width_of(student.model) - 1
+    teacher: Translator, student: Translator, answers: Sequence[Answer], settings: DecodingSettings
+) -> dict[int, list[bool]]:
+    """For each token of each answer, by the answer's place: whether the student's argmax, given all
+    before it, is that token. Those that the student has no room for are left out."""
+    head, width = head_of(student.model), width_of(student.model)
+    size = min(width, width_of(teacher.model))
 
     def agree(hidden: Tensor, labels: Tensor) -> Tensor:
         best = [head.logits(rows, size).argmax(dim=-1) for rows in hidden.split(HEAD_ROWS)]
         return torch.cat(best) == labels
 
-    sequences = [answer.sequence for answer in answers]
-    for sequence in sequences:
+    sequences = []
+    for answer in answers:
+        sequence = answer.sequence if has_room(student.model, answer.job) else NO_TOKENS
         # What the teacher's vocabulary has beyond the student's reads as some other token.
-        sequence["input_ids"] = [min(token, last) for token in sequence["input_ids"]]
+        ids = [min(token, width - 1) for token in sequence["input_ids"]]
+        sequences.append(sequence | {"input_ids": ids})
     budget = Budget(settings.batch_size, settings.batch_tokens)
-    return [rows.tolist() for rows in measure_tokens(student, sequences, budget, agree)]
+    rows = measure_tokens(student, sequences, budget, agree)
+    return {place: own.tolist() for place, own in rows.items()}

@@ -174,12 +174,8 @@ def answer_lines(
     progress: Progress,
     generate: Generate,
 ) -> Iterator[Answer]:
-    """What a model answers to the lines that aren't blank, as `generate` gives it; the model is in
-    `plain_settings` until the last.
-
-    Raises:
-        InputError: unknown language, a chat prompt without a chat template.
-    """
+    """What a model answers to the lines that aren't blank, in the order in which `generate` gives
+    it; the model is in `plain_settings` until the last. Raises what `translate` raises."""
     model, tokenizer = translator.model, translator.tokenizer
     jobs = _jobs_of(translator, lines, source_code, target_code, settings)
     ends = Ends.of(translator)
@@ -259,13 +255,9 @@ def _check_lines(lines: Sequence[str], expected: int) -> None:
 
 
 @contextmanager
-def _reported(progress: Progress, total: int) -> Iterator[Callable[[int, int], None]]:
+def _reported(progress: Progress, total: int) -> Iterator[Callable[[int, int], object]]:
     if callable(progress):
         yield progress
         return
     with tqdm(total=total, unit=" lines", disable=not progress, leave=False) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.update(done - bar.n)
-
-        yield show
+        yield lambda done, _: bar.update(done - bar.n)

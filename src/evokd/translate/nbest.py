@@ -35,7 +35,7 @@ def candidates(
         count: at most the beam; with a beam of 1 decoding is greedy.
 
     Raises:
-        InputError: unknown language, a chat prompt without a chat template.
+        InputError: as `translate`.
     """
     settings = settings or DecodingSettings()
     generate = partial(search, settings=settings, best=count)
