@@ -22,7 +22,7 @@ from evokd.data.pairs import Pair
 from evokd.models.encoding import IGNORED, collate, encode_corpus, pad_id_of
 from evokd.models.lm_head import Head, evaluating, final_hidden, head_of
 from evokd.models.loading import Translator
-from evokd.translate.batching import Budget, longest_first
+from evokd.translate.batching import Budget, longest_first, max_positions
 
 BATCH_TOKENS = 8192
 LOGIT_BYTES = {"cpu": 60 * 2**20, "cuda": 2**30}
@@ -237,10 +237,9 @@ def _facts(references: Sequence[SequenceScore], modes: Sequence[SequenceScore]) 
 
 def _encoded(translator: Translator, pairs: Sequence[Pair]) -> list[dict[str, list[int]]]:
     """Prompt, translation and end token as in training; nothing for what can't be scored."""
-    tokenizer, prompt, config = translator.tokenizer, translator.prompt, translator.model.config
-    limit = getattr(config.get_text_config(), "max_position_embeddings", None) or math.inf
+    limit = max_positions(translator.model)
     pairs = [replace(p, source=p.source.strip(), target=p.target.strip()) for p in pairs]
-    data, _ = encode_corpus(pairs, tokenizer, prompt, sys.maxsize)
+    data, _ = encode_corpus(pairs, translator.tokenizer, translator.prompt, sys.maxsize)
     sequences = []
     for place, pair in enumerate(pairs):
         sequence = data[place]

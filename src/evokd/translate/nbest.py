@@ -13,8 +13,6 @@ from evokd.translate.decoding import Answer, Progress, answer_lines
 from evokd.translate.generation import search
 from evokd.translate.likelihood import sequence_scores
 
-__all__ = ["Candidate", "candidates"]
-
 
 def candidates(
     translator: Translator,
