@@ -116,7 +116,7 @@ def measure(
                     "variant": variant,
                     "parameters": describe(student.model)["parameters"],
                     "identical_lines": same(expected, made.lines),
-                    **acceptance(teacher, student, *inputs, task.settings, number, answers),
+                    **acceptance(teacher, student, answers, task.settings, number),
                 }
             )
             calls[variant] = lambda s=student, n=number: translate_with_draft(

@@ -63,6 +63,11 @@ def certain(tokenizer):
     return translator
 
 
+def scores_of(translator, sources, targets, *how, **settings):
+    pairs = [Pair(s, t, "en", "de", "x") for s, t in zip(sources, targets, strict=True)]
+    return log_probabilities(translator, pairs, *how, **settings)
+
+
 def by_hand(translator, ids, start):
     """ln q of the tokens from `start` on: one sentence, all logits, float64."""
     model = type(translator.model)(translator.model.config).double().eval()
@@ -77,7 +82,7 @@ def by_hand(translator, ids, start):
 @pytest.mark.parametrize("style", ["compact", "alma"])
 def test_scores_are_sums_of_log_probabilities_the_end_token_among_them(tokenizer, style):
     translator = make(tokenizer, style)
-    found = log_probabilities(translator, SOURCES, TARGETS, "en", "de")
+    found = scores_of(translator, SOURCES, TARGETS)
     for pair, score in zip(PAIRS, found, strict=True):
         example = encode_pair(tokenizer, translator.prompt, pair)
         start = sum(label == IGNORED for label in example.labels)
@@ -89,10 +94,7 @@ def test_scores_are_sums_of_log_probabilities_the_end_token_among_them(tokenizer
 
 
 def test_neither_the_batch_nor_its_padding_nor_the_chunk_matters(untrained, monkeypatch):
-    alone = [
-        log_probabilities(untrained, [s], [t], "en", "de")[0]
-        for s, t in zip(SOURCES, TARGETS, strict=True)
-    ]
+    alone = [scores_of(untrained, [s], [t])[0] for s, t in zip(SOURCES, TARGETS, strict=True)]
     widths = []
     monkeypatch.setattr(
         likelihood,
@@ -103,7 +105,7 @@ def test_neither_the_batch_nor_its_padding_nor_the_chunk_matters(untrained, monk
         ),
     )
     for batch_tokens in (1, 40, 10_000):
-        found = log_probabilities(untrained, SOURCES, TARGETS, "en", "de", batch_tokens)
+        found = scores_of(untrained, SOURCES, TARGETS, batch_tokens)
         for one, other in zip(found, alone, strict=True):
             assert one.log_probability == pytest.approx(other.log_probability, rel=1e-5)
             assert (one.tokens, one.greedy) == (other.tokens, other.greedy)
@@ -112,7 +114,7 @@ def test_neither_the_batch_nor_its_padding_nor_the_chunk_matters(untrained, monk
     assert widths[-1][0] == len(PAIRS)
     assert len(widths) > 6
     monkeypatch.setattr(likelihood, "LOGIT_BYTES", {"cpu": 1, "cuda": 1})  # 16 rows a chunk
-    found = log_probabilities(untrained, SOURCES, TARGETS, "en", "de")
+    found = scores_of(untrained, SOURCES, TARGETS)
     assert sum(score.tokens for score in found) > 16
     for one, other in zip(found, alone, strict=True):
         assert one.log_probability == pytest.approx(other.log_probability, rel=1e-5)
@@ -124,7 +126,7 @@ def test_probabilities_of_all_short_answers_add_up_to_no_more_than_1(tokenizer):
     prompt = encode_prompt(tokenizer, translator.prompt, "red", "en", "de")
     with torch.no_grad():
         first = translator.model(torch.tensor([prompt])).logits[0, -1].double().softmax(-1)
-    blank = log_probabilities(translator, ["red"], [""], "en", "de")[0]
+    blank = scores_of(translator, ["red"], [""])[0]
     assert blank.tokens == 1
     assert blank.probability == pytest.approx(float(first[tokenizer.eos_token_id]), rel=1e-4)
     texts = {tokenizer.decode([i]).strip(): i for i in range(5, len(tokenizer))}
@@ -133,7 +135,7 @@ def test_probabilities_of_all_short_answers_add_up_to_no_more_than_1(tokenizer):
         for text in texts
         if text and len(tokenizer(text, add_special_tokens=False)["input_ids"]) == 1
     ]
-    scores = log_probabilities(translator, ["red"] * len(single), single, "en", "de")
+    scores = scores_of(translator, ["red"] * len(single), single)
     assert len(single) > 100
     assert {score.tokens for score in scores} == {2}
     mass = blank.probability + sum(score.probability for score in scores)
@@ -145,22 +147,22 @@ def test_probabilities_of_all_short_answers_add_up_to_no_more_than_1(tokenizer):
 def test_blank_sources_are_not_scored_and_order_is_kept(untrained):
     sources = ["", SOURCES[1], "  ", SOURCES[0]]
     seen = []
-    found = log_probabilities(
-        untrained, sources, ["rot", TARGETS[1], "", f" {TARGETS[0]} "], "en", "de",
+    found = scores_of(
+        untrained, sources, ["rot", TARGETS[1], "", f" {TARGETS[0]} "],
         progress=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
     assert [score.tokens > 0 for score in found] == [False, True, False, True]
-    whole = log_probabilities(untrained, SOURCES, TARGETS, "en", "de")
+    whole = scores_of(untrained, SOURCES, TARGETS)
     assert found[1].log_probability == pytest.approx(whole[1].log_probability, rel=1e-5)
     assert found[3].log_probability == pytest.approx(whole[0].log_probability, rel=1e-5)
     assert seen[-1] == (4, 4)
-    assert log_probabilities(untrained, [], [], "en", "de") == []
+    assert scores_of(untrained, [], []) == []
 
 
 def test_what_exceeds_the_positions_is_not_scored(tokenizer):
     short = make(tokenizer, positions=16)
     lengths = [len(encode_pair(tokenizer, short.prompt, pair).input_ids) for pair in PAIRS]
-    found = log_probabilities(short, SOURCES, TARGETS, "en", "de")
+    found = scores_of(short, SOURCES, TARGETS)
     assert [score.tokens > 0 for score in found] == [length <= 16 for length in lengths]
     assert max(lengths) > 16 > min(lengths)
 
@@ -174,7 +176,7 @@ def test_perplexity_is_per_token_over_all_sentences():
 
 def test_a_model_is_left_as_it_was(untrained):
     untrained.model.train()
-    log_probabilities(untrained, SOURCES[:1], TARGETS[:1], "en", "de")
+    scores_of(untrained, SOURCES[:1], TARGETS[:1])
     assert untrained.model.training
     untrained.model.eval()
 
@@ -200,16 +202,14 @@ def test_the_most_probable_output_counts_and_the_reference_does_not(certain):
     worse = ["rot rot", "ein Baum", "der Hund", "rot"]
     mixed = [TARGETS[0], worse[1], worse[2], TARGETS[3]]
     known = likelihood_facts(certain, {"en-de": PAIRS}, {"en-de": [worse, mixed]})
-    scores = log_probabilities(
-        certain, SOURCES, [TARGETS[0], worse[1], worse[2], TARGETS[3]], "en", "de"
-    )
+    scores = scores_of(certain, SOURCES, [TARGETS[0], worse[1], worse[2], TARGETS[3]])
     masses = [score.probability for score in scores]
     assert known["mode_mass"] == pytest.approx(25 * sum(masses), rel=1e-4)
     assert 45 < known["mode_mass"] < 55
     assert known["mode_mass_median"] == pytest.approx(50 * sum(sorted(masses)[1:3]), rel=1e-4)
     assert known["peaked"] == known["mode_is_greedy"] == 0.5
     assert known["perplexity"] == pytest.approx(
-        perplexity(log_probabilities(certain, SOURCES, TARGETS, "en", "de")), rel=1e-5
+        perplexity(scores_of(certain, SOURCES, TARGETS)), rel=1e-5
     )
 
 
@@ -223,7 +223,7 @@ def test_an_untrained_model_has_no_mind(untrained):
 def test_greedy_output_is_found_to_be_greedy(untrained):
     """Unless its text has other tokens, or it was cut off; then it isn't what was written."""
     made = translate(untrained, SOURCES, "en", "de")
-    scores = log_probabilities(untrained, SOURCES, made.lines, "en", "de")
+    scores = scores_of(untrained, SOURCES, made.lines)
     tokenizer = untrained.tokenizer
     for source, line, cut, score in zip(SOURCES, made.lines, made.cut_off, scores, strict=True):
         ids = tokenizer(line, add_special_tokens=False)["input_ids"]
@@ -244,8 +244,8 @@ def test_directions_are_counted_apart_and_together(certain):
     facts = likelihood_facts(
         certain, pairs, outputs, progress=lambda done, total: seen.append((done, total))
     )
-    # Of three sources each one translation besides the reference; of one of them none is asked.
-    assert seen == [(0, 10), (4, 10), (6, 10), (10, 10)]
+    # Of three sources each one translation besides the reference; of one of them none is scored.
+    assert seen == [(2, 10), (10, 10)]
     one, other = facts["directions"]["en-de"], facts["directions"]["de-en"]
     assert (one["sentences"], other["sentences"], facts["sentences"]) == (4, 2, 6)
     assert facts["mode_mass"] == pytest.approx((4 * one["mode_mass"] + 2 * other["mode_mass"]) / 6)

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -116,7 +117,8 @@ def both_ways(teacher, student, settings=SHORT, draft_tokens=5, lines=LINES):
     made, drafting = translate_with_draft(
         teacher, student, lines, "en", "de", settings, draft_tokens=draft_tokens
     )
-    facts = acceptance(teacher, student, lines, "en", "de", settings, draft_tokens)
+    answers = greedy_answers(teacher, lines, "en", "de", settings)
+    facts = acceptance(teacher, student, answers, settings, draft_tokens)
     return made, {name: drafting.facts()[name] for name in COUNTED}, facts
 
 
@@ -192,7 +194,8 @@ def test_agreement_is_that_of_the_models_own_logits(tokenizer):
     expected = sum(right) / len(right)
     for batch_size, batch_tokens in ((1, 8192), (4, 100), (64, 8192)):
         settings = SHORT.model_copy(update={"batch_size": batch_size, "batch_tokens": batch_tokens})
-        facts = acceptance(teacher, student, LINES, "en", "de", settings)
+        answers = greedy_answers(teacher, LINES, "en", "de", settings)
+        facts = acceptance(teacher, student, answers, settings)
         assert facts["agreement"] == pytest.approx(expected, abs=1e-9)
 
 
@@ -200,9 +203,9 @@ def test_answers_that_are_known_needn_t_be_made_again(tokenizer, monkeypatch):
     teacher = build(tokenizer)
     student = disturbed(teacher)
     answers = greedy_answers(teacher, LINES, "en", "de", SHORT)
-    expected = acceptance(teacher, student, LINES, "en", "de", SHORT)
+    expected = acceptance(teacher, student, answers, SHORT)
     monkeypatch.setattr(teacher.model, "forward", None)
-    assert acceptance(teacher, student, LINES, "en", "de", answers=answers) == expected
+    assert acceptance(teacher, student, answers, SHORT) == expected
 
 
 @pytest.mark.parametrize(
@@ -296,7 +299,7 @@ def test_nothing_to_translate(tokenizer):
     assert made.lines == ["", ""]
     assert (drafting.acceptance, drafting.tokens_per_pass, drafting.lines) == (None, None, 0)
     assert str(drafting) == "nothing was drafted"
-    facts = acceptance(teacher, disturbed(teacher), [], "en", "de")
+    facts = acceptance(teacher, disturbed(teacher), [])
     assert (facts["acceptance"], facts["agreement"]) == (None, None)
 
 
@@ -336,9 +339,12 @@ def test_what_can_t_be_a_draft_is_refused(tokenizer):
         (foreign, "different tokenizers"),
         (parroting, "is compact.* parrot"),
     ):
-        for ask in (translate_with_draft, acceptance):
+        for ask in (
+            partial(translate_with_draft, lines=LINES, source_code="en", target_code="de"),
+            partial(acceptance, answers=[]),
+        ):
             with pytest.raises(InputError, match=problem) as refusal:
-                ask(teacher, draft, LINES, "en", "de")
+                ask(teacher, draft)
             assert "student.tokenizer" not in str(refusal.value)
 
 

@@ -126,9 +126,7 @@ def _acceptance(
         if cell not in teacher_answers:
             teacher_answers[cell] = greedy_answers(study.teacher, lines, source, target, decoding)
         answers = teacher_answers[cell]
-        counts = acceptance(
-            study.teacher, translator, lines, source, target, decoding, answers=answers
-        )
+        counts = acceptance(study.teacher, translator, answers, decoding)
         totals = {name: count + counts[name] for name, count in totals.items()}
         show(number, len(study.corpus.tests))
     return {

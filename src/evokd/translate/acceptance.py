@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -23,10 +22,9 @@ from evokd.models.lm_head import head_of
 from evokd.models.loading import Translator
 from evokd.models.vocabulary import shared_vocabulary
 from evokd.recipe.judging import DecodingSettings
-from evokd.translate.batching import Budget, Request
+from evokd.translate.batching import Budget, max_positions
 from evokd.translate.decoding import Answer, answer_lines
-from evokd.translate.generation import search
-from evokd.translate.likelihood import measure_tokens
+from evokd.translate.likelihood import NO_TOKENS, measure_tokens
 
 DRAFT_TOKENS = 5
 """A fixed number makes rates comparable: transformers' own default, up to 20 until the draft is
@@ -116,12 +114,9 @@ class Drafting:
 def acceptance(
     teacher: Translator,
     student: Translator,
-    sources: Sequence[str],
-    source_code: str,
-    target_code: str,
+    answers: Sequence[Answer],
     settings: DecodingSettings | None = None,
     draft_tokens: int = DRAFT_TOKENS,
-    answers: Sequence[Answer] | None = None,
 ) -> dict[str, Any]:
     """How good a draft of its teacher's greedy translations a student is, without drafting.
 
@@ -131,8 +126,7 @@ def acceptance(
     `translate_with_draft`.
 
     Args:
-        answers: the teacher's where they are known (`greedy_answers`), so that several students
-            can be compared; `sources` are then left aside.
+        answers: the teacher's, see `greedy_answers`.
 
     Returns:
         `Drafting.facts()`, and "agreement": the share of all tokens, ends included, for which the
@@ -140,26 +134,18 @@ def acceptance(
         of drafted tokens; None where there is no token.
 
     Raises:
-        InputError: as `translate_with_draft`.
+        InputError: different tokens or prompts, a model whose memory can't be taken back.
     """
-    settings = settings or DecodingSettings()
     check_draft(teacher, student)
-    if answers is None:
-        answers = greedy_answers(teacher, sources, source_code, target_code, settings)
-    drafted = [answer for answer in answers if has_room(student.model, answer.job)]
-    size = min(width_of(teacher.model), width_of(student.model))
-    agreements = _agreements(student, drafted, size, settings)
+    agrees = _agreements(teacher, student, answers, settings or DecodingSettings())
     parts = [
-        count_drafts(agrees, answer.job.cap, draft_tokens)
-        for answer, agrees in zip(drafted, agreements, strict=True)
+        count_drafts(agrees[place], answer.job.cap, draft_tokens)
+        if place in agrees
+        else Drafting.without_draft(draft_tokens, len(answer.ids))
+        for place, answer in enumerate(answers)
     ]
-    parts += [
-        Drafting.without_draft(draft_tokens, len(answer.ids))
-        for answer in answers
-        if not has_room(student.model, answer.job)
-    ]
-    tokens = sum(map(len, agreements))
-    agreement = sum(map(sum, agreements)) / tokens if tokens else None
+    tokens = sum(map(len, agrees.values()))
+    agreement = sum(map(sum, agrees.values())) / tokens if tokens else None
     return {"agreement": agreement, **Drafting.total(parts, draft_tokens).facts()}
 
 
@@ -172,8 +158,7 @@ def greedy_answers(
 ) -> list[Answer]:
     """What a model answers to each line that isn't blank, in their order."""
     settings = (settings or DecodingSettings()).model_copy(update={"beam": 1})
-    generate = partial(search, settings=settings)
-    answers = answer_lines(translator, sources, source_code, target_code, settings, False, generate)
+    answers = answer_lines(translator, sources, source_code, target_code, settings)
     return sorted(answers, key=lambda answer: answer.job.line)
 
 
@@ -235,12 +220,6 @@ def check_draft(teacher: Translator, student: Translator, beam: int = 1) -> None
         ) from None
 
 
-def has_room(draft: Any, request: Request) -> bool:
-    """Whether a draft has positions for a prompt and its answer."""
-    limit = getattr(draft.config.get_text_config(), "max_position_embeddings", None)
-    return limit is None or request.size <= limit
-
-
 def width_of(model: Any) -> int:
     """Entries of a model's vocabulary."""
     return int(model.config.get_text_config().vocab_size)
@@ -253,19 +232,23 @@ def _can_go_back(model: Any) -> bool:
 
 
 def _agreements(
-    student: Translator, answers: Sequence[Answer], size: int, settings: DecodingSettings
-) -> list[list[bool]]:
-    """For each token of each answer: whether the student's argmax, of the first `size` entries of
-    its vocabulary and given all before it, is that token."""
-    head, last = head_of(student.model), width_of(student.model) - 1
+    teacher: Translator, student: Translator, answers: Sequence[Answer], settings: DecodingSettings
+) -> dict[int, list[bool]]:
+    """For each token of each answer, by the answer's place: whether the student's argmax, given all
+    before it, is that token. Those that the student has no room for are left out."""
+    head, width = head_of(student.model), width_of(student.model)
+    size, limit = min(width, width_of(teacher.model)), max_positions(student.model)
 
     def agree(hidden: Tensor, labels: Tensor) -> Tensor:
         best = [head.logits(rows, size).argmax(dim=-1) for rows in hidden.split(HEAD_ROWS)]
         return torch.cat(best) == labels
 
-    sequences = [answer.sequence for answer in answers]
-    for sequence in sequences:
+    sequences = []
+    for answer in answers:
+        sequence = answer.sequence if answer.job.size <= limit else NO_TOKENS
         # What the teacher's vocabulary has beyond the student's reads as some other token.
-        sequence["input_ids"] = [min(token, last) for token in sequence["input_ids"]]
+        ids = [min(token, width - 1) for token in sequence["input_ids"]]
+        sequences.append(sequence | {"input_ids": ids})
     budget = Budget(settings.batch_size, settings.batch_tokens)
-    return [rows.tolist() for rows in measure_tokens(student, sequences, budget, agree)]
+    rows = measure_tokens(student, sequences, budget, agree)
+    return {place: own.tolist() for place, own in rows.items()}

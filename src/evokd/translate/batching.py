@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,6 +55,12 @@ class Budget:
 def longest_first(sizes: Sequence[int]) -> list[int]:
     """Places in an order that puts like sizes together, and what may not fit into memory first."""
     return sorted(range(len(sizes)), key=lambda place: -sizes[place])
+
+
+def max_positions(model: Any) -> int:
+    """Most tokens of a sequence that a model can read."""
+    config = model.config.get_text_config(decoder=True)
+    return getattr(config, "max_position_embeddings", None) or sys.maxsize
 
 
 def left_padded(

@@ -197,14 +197,8 @@ def _prefilled(
     prompts = [requests[place].prompt_ids for place in places]
     input_ids, mask = left_padded(prompts, pad_id, device)
     cache = Cache(layer_class_to_replicate=PreallocatedLayer)
-    logits = model(
-        input_ids=input_ids,
-        attention_mask=mask,
-        position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    ).logits
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    logits = _last_logits(model, input_ids, mask, positions, cache)
     none = torch.zeros(len(prompts), dtype=torch.bool, device=device)
     rows = _Rows(
         places=list(places),
@@ -215,12 +209,12 @@ def _prefilled(
         cache=cache,
         padding=[input_ids.shape[1] - len(ids) for ids in prompts],
         mask=mask,
-        positions=mask.sum(dim=1) - 1,
+        positions=positions[:, -1],
         remaining=torch.tensor([requests[place].cap for place in places], device=device),
         had_text=none,
         ended=none.clone(),
     )
-    return rows, logits[:, -1]
+    return rows, logits
 
 
 def _next_logits(model: Any, rows: _Rows) -> Tensor:
@@ -228,11 +222,18 @@ def _next_logits(model: Any, rows: _Rows) -> Tensor:
     width = rows.cache.get_seq_length() + 1
     if width > rows.mask.shape[-1]:
         rows.mask = _mask(model, rows.padding, width + SPARE_COLUMNS)
+    last, positions = rows.last[:, None], rows.positions[:, None]
+    return _last_logits(model, last, rows.mask[..., :width], positions, rows.cache)
+
+
+def _last_logits(
+    model: Any, input_ids: Tensor, mask: Tensor, position_ids: Tensor, cache: Cache
+) -> Tensor:
     logits: Tensor = model(
-        input_ids=rows.last[:, None],
-        attention_mask=rows.mask[..., :width],
-        position_ids=rows.positions[:, None],
-        past_key_values=rows.cache,
+        input_ids=input_ids,
+        attention_mask=mask,
+        position_ids=position_ids,
+        past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
     ).logits
@@ -258,10 +259,10 @@ def _joined(model: Any, parts: Sequence[tuple[_Rows, list[int]]]) -> _Rows:
         for i in staying
     ]
     selected = [(rows, torch.tensor(staying, device=model.device)) for rows, staying in parts]
-
-    def together(name: str) -> Tensor:
-        return torch.cat([getattr(rows, name)[index] for rows, index in selected])
-
+    tensors: dict[str, Any] = {
+        name: torch.cat([getattr(rows, name)[index] for rows, index in selected])
+        for name in ("place_ids", "last", "positions", "remaining", "had_text", "ended")
+    }
     cache = Cache(layer_class_to_replicate=PreallocatedLayer)
     for number in range(len(parts[0][0].cache.layers)):
         olds: list[tuple[Any, Tensor]] = [(rows.cache.layers[number], i) for rows, i in selected]
@@ -274,17 +275,12 @@ def _joined(model: Any, parts: Sequence[tuple[_Rows, list[int]]]) -> _Rows:
         cache.layers.append(layer)
     return _Rows(
         places=[rows.places[i] for rows, staying in parts for i in staying],
-        place_ids=together("place_ids"),
         answers=[rows.answers[i] for rows, staying in parts for i in staying],
         chosen=[],
-        last=together("last"),
         cache=cache,
         padding=padding,
         mask=_mask(model, padding, width + SPARE_COLUMNS),
-        positions=together("positions"),
-        remaining=together("remaining"),
-        had_text=together("had_text"),
-        ended=together("ended"),
+        **tensors,
     )
 
 

@@ -25,7 +25,7 @@ from evokd.models.encoding import IGNORED, encode_prompts, pad_id_of
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
 from evokd.rundir import write_text
-from evokd.translate.batching import Request, longest_first
+from evokd.translate.batching import Request, longest_first, max_positions
 from evokd.translate.generation import Groups, plain_settings, search
 from evokd.translate.stopping import Ends
 
@@ -139,7 +139,6 @@ def translate(
     translated, cut_off = [""] * len(lines), [False] * len(lines)
     stopped_by = dict.fromkeys(("eos", "newline", "cap"), 0)
     output_tokens = shortened = 0
-    generate = generate or partial(search, settings=settings)
     for answer in answer_lines(
         translator, lines, source_code, target_code, settings, progress, generate
     ):
@@ -171,18 +170,15 @@ def answer_lines(
     source_code: str,
     target_code: str,
     settings: DecodingSettings,
-    progress: Progress,
-    generate: Generate,
+    progress: Progress = False,
+    generate: Generate | None = None,
 ) -> Iterator[Answer]:
-    """What a model answers to the lines that aren't blank, as `generate` gives it; the model is in
-    `plain_settings` until the last.
-
-    Raises:
-        InputError: unknown language, a chat prompt without a chat template.
-    """
+    """What a model answers to the lines that aren't blank, in the order in which `generate` gives
+    it; the model is in `plain_settings` until the last. Raises what `translate` raises."""
     model, tokenizer = translator.model, translator.tokenizer
     jobs = _jobs_of(translator, lines, source_code, target_code, settings)
     ends = Ends.of(translator)
+    generate = generate or partial(search, settings=settings)
     done = len(lines) - len(jobs)
     with plain_settings(model), _reported(progress, len(lines)) as report:
         report(done, len(lines))
@@ -223,25 +219,25 @@ def _jobs_of(
     places = [i for i, line in enumerate(lines) if line.strip()]
     sources = [lines[i].strip() for i in places]
     prompts = encode_prompts(tokenizer, prompt, sources, source_code, target_code)
-    limit = getattr(translator.model.config.get_text_config(), "max_position_embeddings", None)
+    limit = max_positions(translator.model)
     jobs = []
     for place, source, ids in zip(places, sources, prompts, strict=True):
         words = tokenizer(
             source, add_special_tokens=False, split_special_tokens=True, verbose=False
         )["input_ids"]
         cap = settings.extra_tokens + math.ceil(settings.tokens_per_source_token * len(words))
-        room = limit - min(cap, limit // 2) if limit else math.inf
+        room = limit - min(cap, limit // 2)
         shortened = len(ids) > room
         while len(ids) > room and words:
-            words = words[: len(words) - max(1, len(ids) - int(room))]
+            words = words[: len(words) - max(1, len(ids) - room)]
             shorter = text_of(tokenizer, words)
             ids = encode_prompts(tokenizer, prompt, [shorter], source_code, target_code)[0]
-        if limit and len(ids) >= limit:
+        if len(ids) >= limit:
             raise InputError(
                 f"the prompt alone has {len(ids)} tokens, the model {limit} positions; "
                 "take a shorter prompt, e.g. prompt: compact"
             )
-        jobs.append(Job(ids, min(cap, limit - len(ids)) if limit else cap, place, shortened))
+        jobs.append(Job(ids, min(cap, limit - len(ids)), place, shortened))
     cut = sum(job.shortened for job in jobs)
     if cut:
         tqdm.write(
@@ -259,13 +255,9 @@ def _check_lines(lines: Sequence[str], expected: int) -> None:
 
 
 @contextmanager
-def _reported(progress: Progress, total: int) -> Iterator[Callable[[int, int], None]]:
+def _reported(progress: Progress, total: int) -> Iterator[Callable[[int, int], object]]:
     if callable(progress):
         yield progress
         return
     with tqdm(total=total, unit=" lines", disable=not progress, leave=False) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.update(done - bar.n)
-
-        yield show
+        yield lambda done, _: bar.update(done - bar.n)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from statistics import fmean, median
@@ -22,7 +22,7 @@ from evokd.data.pairs import Pair
 from evokd.models.encoding import IGNORED, collate, encode_corpus, pad_id_of
 from evokd.models.lm_head import Head, evaluating, final_hidden, head_of
 from evokd.models.loading import Translator
-from evokd.translate.batching import Budget, longest_first
+from evokd.translate.batching import Budget, longest_first, max_positions
 
 BATCH_TOKENS = 8192
 LOGIT_BYTES = {"cpu": 60 * 2**20, "cuda": 2**30}
@@ -52,21 +52,17 @@ class SequenceScore:
         return math.exp(self.log_probability)
 
 
+NO_TOKENS: dict[str, list[int]] = {"input_ids": [], "labels": []}
 NOT_SCORED = SequenceScore(0.0, 0, False)
-Show = Callable[[int, int], None]
-"""Called with what is done and what there is in all."""
 
 
 def log_probabilities(
     translator: Translator,
-    sources: Sequence[str],
-    targets: Sequence[str],
-    source_code: str,
-    target_code: str,
+    pairs: Sequence[Pair],
     batch_tokens: int = BATCH_TOKENS,
-    progress: Show | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[SequenceScore]:
-    """Score translations of one direction, each with its source, in their order.
+    """Score translations, each with its source, in their order.
 
     A text is scored as the tokens that the tokenizer makes of it, and the end token of training. A
     model may have written the same text in other tokens, and a probability over all of them is
@@ -79,26 +75,8 @@ def log_probabilities(
     Raises:
         InputError: unknown language, a chat prompt without a chat template.
     """
-    limit = getattr(translator.model.config.get_text_config(), "max_position_embeddings", None)
-    sequences = _encoded(translator, sources, targets, source_code, target_code)
-    places = [
-        place
-        for place, sequence in enumerate(sequences)
-        if sequence and len(sequence["input_ids"]) <= (limit or math.inf)
-    ]
-    unscored, total = len(sequences) - len(places), len(sequences)
-    if progress is not None:
-        progress(unscored, total)
-    scored = sequence_scores(
-        translator,
-        [sequences[place] for place in places],
-        Budget(rows=batch_tokens, tokens=batch_tokens),
-        _show_part(progress, unscored, total),
-    )
-    scores = [NOT_SCORED] * total
-    for place, score in zip(places, scored, strict=True):
-        scores[place] = score
-    return scores
+    budget = Budget(rows=batch_tokens, tokens=batch_tokens)
+    return sequence_scores(translator, _encoded(translator, pairs), budget, progress)
 
 
 def perplexity(scores: Sequence[SequenceScore]) -> float | None:
@@ -117,7 +95,7 @@ def likelihood_facts(
     pairs_by_direction: Mapping[str, Sequence[Pair]],
     outputs_by_direction: Mapping[str, Sequence[Sequence[str]]],
     batch_tokens: int = BATCH_TOKENS,
-    progress: Show | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Perplexity of references, and the share of a model's probability on its own mode.
 
@@ -148,30 +126,28 @@ def likelihood_facts(
         InputError: unknown language, a chat prompt without a chat template.
         ValueError: outputs of a number other than that of the pairs.
     """
-    texts = {
-        direction: _distinct_texts(direction, pairs, outputs_by_direction.get(direction, ()))
+    outputs: dict[str, list[list[Pair]]] = {}
+    for direction, pairs in pairs_by_direction.items():
+        decodings = outputs_by_direction.get(direction, ())
+        for lines in decodings:
+            if len(lines) != len(pairs):
+                raise ValueError(f"{direction}: {len(lines)} outputs for {len(pairs)} sources")
+        outputs[direction] = [
+            [replace(pair, target=lines[i].strip()) for lines in decodings]
+            for i, pair in enumerate(pairs)
+        ]
+    # Each distinct one once: decodings often agree.
+    distinct = list(dict.fromkeys(chain(*pairs_by_direction.values(), *chain(*outputs.values()))))
+    scores = log_probabilities(translator, distinct, batch_tokens, progress)
+    score_of = dict(zip(distinct, scores, strict=True))
+    references = {
+        direction: [score_of[pair] for pair in pairs]
         for direction, pairs in pairs_by_direction.items()
     }
-    total = sum(map(len, texts.values()))
-    references: dict[str, list[SequenceScore]] = {}
-    modes: dict[str, list[SequenceScore]] = {}
-    done = 0
-    for direction, pairs in pairs_by_direction.items():
-        source_code, target_code = direction.split("-")
-        scores = log_probabilities(
-            translator,
-            [pairs[i].source for i, _ in texts[direction]],
-            [text for _, text in texts[direction]],
-            source_code,
-            target_code,
-            batch_tokens,
-            _show_part(progress, done, total),
-        )
-        done += len(scores)
-        score_of = dict(zip(texts[direction], scores, strict=True))
-        outputs = outputs_by_direction.get(direction, ())
-        references[direction] = [score_of[i, p.target.strip()] for i, p in enumerate(pairs)]
-        modes[direction] = _modes(score_of, len(pairs), outputs)
+    modes = {
+        direction: _modes([score_of[pair] for pair in own] for own in of_direction)
+        for direction, of_direction in outputs.items()
+    }
     facts = _facts(list(chain(*references.values())), list(chain(*modes.values())))
     return facts | {"directions": {name: _facts(references[name], modes[name]) for name in modes}}
 
@@ -180,13 +156,16 @@ def sequence_scores(
     translator: Translator,
     sequences: Sequence[dict[str, list[int]]],
     budget: Budget,
-    progress: Show | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[SequenceScore]:
-    """Score the labelled tokens of sequences, each {"input_ids", "labels"}."""
+    """Score the labelled tokens of sequences; arguments as those of `measure_tokens`."""
     score = partial(_token_scores, head=head_of(translator.model))
+    rows = measure_tokens(translator, sequences, budget, score, progress)
     return [
-        SequenceScore(float(rows[:, 0].sum()), len(rows), bool(rows[:, 1].all()))
-        for rows in measure_tokens(translator, sequences, budget, score, progress)
+        SequenceScore(float(own[:, 0].sum()), len(own), bool(own[:, 1].all()))
+        if (own := rows.get(place)) is not None
+        else NOT_SCORED
+        for place in range(len(sequences))
     ]
 
 
@@ -196,72 +175,46 @@ def measure_tokens(
     sequences: Sequence[dict[str, list[int]]],
     budget: Budget,
     measure: Callable[[Tensor, Tensor], Tensor],
-    progress: Show | None = None,
-) -> list[Tensor]:
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[int, Tensor]:
     """Measure the labelled tokens of sequences, longest first, as many at once as fit.
 
     Args:
-        sequences: {"input_ids", "labels"} of each.
+        sequences: {"input_ids", "labels"} of each; those without a token are passed over.
         measure: of N tokens, from the states that predict them, (N, H), and their ids, (N,), to
             (N, …).
         progress: called with sequences done and in all.
 
     Returns:
-        The measures of each sequence, (its tokens, …), on the CPU.
+        The measures of each sequence, (its tokens, …) on the CPU, by its place.
     """
     model, pad_id = translator.model, pad_id_of(translator.tokenizer)
     sizes = [len(sequence["input_ids"]) for sequence in sequences]
-    order = longest_first(sizes)
+    order = [place for place in longest_first(sizes) if sizes[place]]
+    empty = len(sequences) - len(order)
+    report = progress or (lambda done, total: None)
+    report(empty, len(sequences))
     measured: dict[int, Tensor] = {}
     with evaluating(model):
-        for batch in budget.batches([sizes[i] for i in order]):
+        for batch in budget.batches([sizes[place] for place in order]):
             places = [order[i] for i in batch]
             inputs = {
                 name: part.to(model.device)
-                for name, part in collate([sequences[i] for i in places], pad_id).items()
+                for name, part in collate([sequences[place] for place in places], pad_id).items()
             }
             labels = inputs.pop("labels")[:, 1:]
             is_target = labels != IGNORED
             hidden = final_hidden(model, model, inputs)[:, :-1][is_target]
             rows = measure(hidden, labels[is_target]).cpu().split(is_target.sum(1).tolist())
             measured |= zip(places, rows, strict=True)
-            if progress is not None:
-                progress(len(measured), len(sequences))
-    return [measured[place] for place in range(len(sequences))]
+            report(empty + len(measured), len(sequences))
+    return measured
 
 
-def _distinct_texts(
-    direction: str, pairs: Sequence[Pair], outputs: Sequence[Sequence[str]]
-) -> list[tuple[int, str]]:
-    """(place of the source, translation), each distinct one once: decodings often agree."""
-    for lines in outputs:
-        if len(lines) != len(pairs):
-            raise ValueError(f"{direction}: {len(lines)} outputs for {len(pairs)} sources")
-    return [
-        (i, text)
-        for i, pair in enumerate(pairs)
-        for text in dict.fromkeys([pair.target.strip(), *(lines[i].strip() for lines in outputs)])
-    ]
-
-
-def _show_part(progress: Show | None, before: int, total: int) -> Show | None:
-    """Progress of a part as that of the whole."""
-    return None if progress is None else lambda done, _: progress(before + done, total)
-
-
-def _modes(
-    score_of: Mapping[tuple[int, str], SequenceScore],
-    sources: int,
-    outputs: Sequence[Sequence[str]],
-) -> list[SequenceScore]:
+def _modes(scores: Iterable[Sequence[SequenceScore]]) -> list[SequenceScore]:
     """The most probable output of each source that has one."""
-    modes = []
-    for i in range(sources):
-        own = [score_of[i, lines[i].strip()] for lines in outputs]
-        own = [score for score in own if score.tokens]
-        if own:
-            modes.append(max(own, key=lambda score: score.log_probability))
-    return modes
+    scored = ([score for score in own if score.tokens] for own in scores)
+    return [max(own, key=lambda score: score.log_probability) for own in scored if own]
 
 
 def _facts(references: Sequence[SequenceScore], modes: Sequence[SequenceScore]) -> dict[str, Any]:
@@ -282,31 +235,21 @@ def _facts(references: Sequence[SequenceScore], modes: Sequence[SequenceScore]) 
     }
 
 
-def _encoded(
-    translator: Translator,
-    sources: Sequence[str],
-    targets: Sequence[str],
-    source_code: str,
-    target_code: str,
-) -> list[dict[str, list[int]]]:
-    """Prompt, translation and end token as in training; empty for a blank source, which never
-    reaches a model."""
-    pairs = [
-        Pair(source.strip(), target.strip(), source_code, target_code, "")
-        for source, target in zip(sources, targets, strict=True)
-    ]
-    places = [place for place, pair in enumerate(pairs) if pair.source]
-    data, _ = encode_corpus(
-        [pairs[place] for place in places], translator.tokenizer, translator.prompt, sys.maxsize
-    )
-    sequences: list[dict[str, list[int]]] = [{} for _ in pairs]
-    for number, place in enumerate(places):
-        sequence = data[number]
-        if not pairs[place].target:
+def _encoded(translator: Translator, pairs: Sequence[Pair]) -> list[dict[str, list[int]]]:
+    """Prompt, translation and end token as in training; nothing for what can't be scored."""
+    limit = max_positions(translator.model)
+    pairs = [replace(p, source=p.source.strip(), target=p.target.strip()) for p in pairs]
+    data, _ = encode_corpus(pairs, translator.tokenizer, translator.prompt, sys.maxsize)
+    sequences = []
+    for place, pair in enumerate(pairs):
+        sequence = data[place]
+        if not pair.target:
             # Not even the space that a response may begin with: it isn't needed to say nothing.
             start = sequence["labels"].count(IGNORED)
             sequence = {name: [*ids[:start], ids[-1]] for name, ids in sequence.items()}
-        sequences[place] = sequence
+        if not pair.source or len(sequence["input_ids"]) > limit:
+            sequence = NO_TOKENS
+        sequences.append(sequence)
     return sequences
 
 

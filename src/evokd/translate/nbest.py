@@ -13,8 +13,6 @@ from evokd.translate.decoding import Answer, Progress, answer_lines
 from evokd.translate.generation import search
 from evokd.translate.likelihood import sequence_scores
 
-__all__ = ["Candidate", "candidates"]
-
 
 def candidates(
     translator: Translator,
@@ -35,7 +33,7 @@ def candidates(
         count: at most the beam; with a beam of 1 decoding is greedy.
 
     Raises:
-        InputError: unknown language, a chat prompt without a chat template.
+        InputError: as `translate`.
     """
     settings = settings or DecodingSettings()
     generate = partial(search, settings=settings, best=count)

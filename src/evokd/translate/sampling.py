@@ -17,7 +17,7 @@ from torch import Tensor
 
 from evokd.models.encoding import pad_id_of
 from evokd.models.loading import Translator
-from evokd.translate.batching import Budget, Request, longest_first
+from evokd.translate.batching import Budget, Request, longest_first, max_positions
 from evokd.translate.generation import decode, plain_settings
 from evokd.translate.stopping import Ends
 
@@ -66,18 +66,17 @@ class TokenSampler:
             Token ids up to the first end token, which is the last; an answer that was cut off at
             its cap has none. Empty where the prompt alone takes all positions.
         """
-        config = model.config.get_text_config(decoder=True)
-        limit = getattr(config, "max_position_embeddings", None)
+        limit = max_positions(model)
         requests = [
-            Request(ids, min(cap, limit - len(ids)) if limit else cap)
-            for ids, cap in zip(prompts, caps, strict=True)
+            Request(ids, min(cap, limit - len(ids))) for ids, cap in zip(prompts, caps, strict=True)
         ]
         # Longest first, so that what stands together is of like length.
         order = [i for i in longest_first([r.size for r in requests]) if requests[i].cap > 0]
         answers: list[list[int]] = [[] for _ in prompts]
         if not order:
             return answers
-        nothing = torch.zeros(config.vocab_size, dtype=torch.bool, device=model.device)
+        size = model.config.get_text_config(decoder=True).vocab_size
+        nothing = torch.zeros(size, dtype=torch.bool, device=model.device)
         ends = Ends(self.end_ids, newline=nothing, text=nothing, text_first=nothing)
         draw = _Draw(
             [seeds[i] for i in order],

@@ -23,11 +23,10 @@ from evokd.translate.acceptance import (
     DRAFT_TOKENS,
     Drafting,
     check_draft,
-    has_room,
     useful_tokens,
     width_of,
 )
-from evokd.translate.batching import Request
+from evokd.translate.batching import Request, max_positions
 from evokd.translate.decoding import Progress, Translations, translate
 from evokd.translate.generation import Groups, plain_settings, search
 from evokd.translate.stopping import Ends
@@ -68,7 +67,7 @@ def translate_with_draft(
         timed = _spread(len(requests), timed_lines)
         for place, request in enumerate(requests):
             start = time.perf_counter()
-            if has_room(student.model, request):
+            if request.size <= max_positions(student.model):
                 ids, drafting = _answer_with_draft(
                     model, student.model, request, ends, pad_id, draft_tokens
                 )
