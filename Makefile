@@ -13,8 +13,8 @@ DEMO ?= runs/demo
 BENCH_VENV ?= .venv-bench
 BENCH_RESULTS ?= runs/bench
 WHEEL_TEST ?= .wheel-test
-SHORT_DEMO := corpus.train=phrasebook:train:400 teacher.training.max_steps=20 \
-	student.warm_start_steps=5 training.max_steps=5 scoring.bootstrap_samples=50
+SHORT_DEMO := corpus.train=phrasebook:train:400 corpus.test.phrases.path=phrasebook:test:20 \
+	teacher.training.max_steps=20 student.warm_start_steps=5 training.max_steps=5
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -53,7 +53,8 @@ wheel-test:
 	$(PIP) install --constraint constraints.txt $(TORCH)
 	$(PIP) install --constraint constraints.txt $(WHEEL_TEST)/evokd-*.whl
 	mkdir $(WHEEL_TEST)/elsewhere
-	cd $(WHEEL_TEST)/elsewhere && env -u PYTHONPATH ../venv/bin/evokd demo -o demo $(SHORT_DEMO)
+	cd $(WHEEL_TEST)/elsewhere && env -u PYTHONPATH OMP_NUM_THREADS=1 \
+		../venv/bin/evokd demo -o demo $(SHORT_DEMO)
 	test -s $(WHEEL_TEST)/elsewhere/demo/report.html
 	rm -rf $(WHEEL_TEST)
 

@@ -238,6 +238,34 @@ def test_the_commands_run(folder, monkeypatch):
     assert ran >= set(cli.VERBS) - {"run"}
 
 
+def file_tree() -> list[str]:
+    """The paths that README's tree of files names, folders with a slash behind them."""
+    (tree,) = (block for block in blocks("text") if block.startswith("src/"))
+    folders: list[str] = []  # of each depth, the last one
+    paths = []
+    for line in tree.splitlines():
+        names = re.split(r" {2,}", line.strip())[0]
+        depth = (len(line) - len(line.lstrip())) // 2
+        del folders[depth:]
+        paths += ["".join(folders) + name for name in names.split(" · ")]
+        folders.append(names)
+    return paths
+
+
+def test_the_tree_of_files_is_the_one_that_is_there():
+    named = file_tree()
+    assert len(named) == len(set(named))
+    for path in named:
+        assert (ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).is_file(), path
+    package = "src/evokd/"
+    there = {
+        f"{package}{path.name}{'/' * path.is_dir()}"
+        for path in (ROOT / package).iterdir()
+        if path.name != "__pycache__"
+    }
+    assert there == {path for path in named if path.rstrip("/").rpartition("/")[0] == "src/evokd"}
+
+
 def test_the_recipes_are_valid():
     for block in blocks("yaml"):
         tree = yaml.safe_load(block)
