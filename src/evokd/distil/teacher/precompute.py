@@ -86,9 +86,7 @@ def write_cache(
     head = head_of(teacher)
     batch_tokens = batch_tokens or (2048 if head.weight.device.type == "cpu" else 16384)
     if spec.kind == "hidden":
-        named = {"weight": head.weight, "bias": head.bias}
-        kept = {name: t.detach().cpu() for name, t in named.items() if t is not None}
-        writer.keep_head(kept, head.scale, head.cap)
+        writer.keep_head(head)
     if missing:
         _run(live, missing, head, spec, writer, batch_tokens)
     return {**cache_facts(folder), "seconds": round(time.perf_counter() - began, 2)}
