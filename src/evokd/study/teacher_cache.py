@@ -40,7 +40,7 @@ def make_cache(study: Study, teacher: System, check: bool = False) -> Stage:
             *_beside_references(study),
         ),
     )
-    from evokd.distil.teacher.cache_reader import INDEX, read_index, what_changed
+    from evokd.distil.teacher.cache_reader import INDEX, CacheIndex
     from evokd.distil.teacher.precompute import cache_spec, write_cache
 
     done = study.is_done(stage)
@@ -51,7 +51,7 @@ def make_cache(study: Study, teacher: System, check: bool = False) -> Stage:
     spec = cache_spec(model, "topk" if settings.signal == "topk" else "hidden", settings.top_k)
     identity = study.teacher_identity()
     if (folder / INDEX).exists():
-        changed = what_changed(read_index(folder), spec, identity)
+        changed = CacheIndex(folder).changes(spec, identity)
         if changed:
             study.log(
                 f"cache: stale, {' and '.join(changed)} changed since it was written; made anew"
@@ -173,13 +173,13 @@ def _max_length(study: Study) -> int:
 
 def _drop_damaged(study: Study, folder: Path, thorough: bool) -> bool:
     """Take damaged files out of a cache; whether there were any."""
-    from evokd.distil.teacher.cache_reader import damaged_shards
-    from evokd.distil.teacher.cache_writer import drop_files
+    from evokd.distil.teacher.cache_reader import CacheIndex
 
-    damaged = damaged_shards(folder, thorough)
+    index = CacheIndex(folder)
+    damaged = index.damaged_files(thorough)
     for problem in damaged.values():
         study.log(f"cache: {problem}; what it held is computed again")
     if damaged:
         (folder / MANIFEST).unlink(missing_ok=True)  # first, or a kill leaves gaps that are "done"
-        drop_files(folder, list(damaged))
+        index.drop_files(damaged)
     return bool(damaged)

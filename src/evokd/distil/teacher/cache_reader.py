@@ -1,4 +1,4 @@
-"""What a teacher teacher_logits, on disk: shards of safetensors and a index of them.
+"""What a teacher gives, on disk: shards of safetensors and an index of them.
 
     cache.json                 what is stored, of which teacher, and the shards that are whole
     head.safetensors           the teacher's head (hidden states only)
@@ -12,7 +12,6 @@ index is whole. Reading maps the shards into memory, which any number of process
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from evokd.errors import InputError
-from evokd.rundir import read_json
+from evokd.models.lm_head import Head
+from evokd.rundir import read_json, write_json
 
 FORMAT = 1
 INDEX = "cache.json"
@@ -34,6 +34,8 @@ KEY_BYTES = 16
 PAIR_BYTES = KEY_BYTES + 8 + 4
 """Per pair: key, start, check."""
 PAIR_COLUMNS = ("keys", "starts", "checks")
+_KEY = f"S{KEY_BYTES}"
+"""Keys as numpy sorts them."""
 _AGAIN = "type `evokd cache RECIPE -o DIR` to compute again what is lost, and nothing else"
 
 
@@ -72,17 +74,85 @@ class CacheSpec:
             return f"hidden states of {self.columns} {self.dtype} numbers"
         return f"top {self.columns} log-probabilities in {self.dtype}"
 
+    def facts(self) -> dict[str, Any]:
+        """Under names that a user understands."""
+        return {
+            "teacher.signal": self.kind,
+            "the teacher's vocabulary size": self.vocabulary,
+            "teacher.top_k" if self.kind == "topk" else "the teacher's hidden size": self.columns,
+            "the number format": self.dtype,
+        }
 
-def pair_key(ids: np.ndarray, predicts: np.ndarray) -> bytes:
-    """128 bits of a pair: its token ids, and which of them predict a response token.
 
-    Args:
-        ids: (T,) of prompt and response.
-        predicts: (T,) bool, true where position t predicts a response token t + 1; it holds the
-            border between prompt and response.
+class CacheIndex:
+    """What a cache says of itself.
+
+    Raises:
+        InputError: there is none, or one that this version doesn't know.
     """
-    content = ids.astype("<i4", copy=False).tobytes() + predicts.view(np.uint8).tobytes()
-    return hashlib.blake2b(content, digest_size=KEY_BYTES).digest()
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.tree = _read_index(folder)
+        self.spec = CacheSpec(**self.tree["contents"])
+
+    def save(self) -> None:
+        write_json(self.folder / INDEX, self.tree)
+
+    def changes(self, spec: CacheSpec, identity: dict[str, str]) -> list[str]:
+        """Which parts of what it was made of aren't these."""
+        then = {**self.tree["identity"], **self.spec.facts()}
+        now = {**identity, **spec.facts()}
+        return [name for name in {**now, **then} if now.get(name) != then.get(name)]
+
+    def check(self, spec: CacheSpec, identity: dict[str, str]) -> None:
+        """Refuse a cache of another teacher, tokenizer or prompt, or of something else of it."""
+        changes = self.changes(spec, identity)
+        if changes:
+            raise InputError(
+                f"the cache in {self.folder} is stale: since it was written, "
+                f"{' and '.join(changes)} changed; delete that folder and type "
+                "`evokd cache RECIPE -o DIR`, or go back to what it was written with"
+            )
+
+    def read_head(self) -> Head:
+        """The teacher's head, stored beside its hidden states."""
+        path, entry = self.folder / HEAD, self.tree.get("head", {"bytes": 0})
+        tensors, facts = _read_tensors(path, entry["bytes"])
+        if checksum(bytes_of(tensors[name]) for name in sorted(tensors)) != entry["check"]:
+            raise _changed(path)
+        cap = None if facts["cap"] == "None" else float(facts["cap"])
+        return Head(tensors["weight"], tensors.get("bias"), float(facts["scale"]), cap)
+
+    def damaged_files(self, thorough: bool = False) -> dict[str, str]:
+        """Name → what is wrong with it, of the files that it names.
+
+        Args:
+            thorough: read every byte of them; otherwise sizes and indices.
+        """
+        damaged = {}
+        for entry in self.tree["shards"]:
+            try:
+                shard = Shard(self.folder, entry, self.spec)
+                for place in range(len(shard.keys) if thorough else 0):
+                    shard.pair(place)
+            except InputError as error:
+                damaged[entry["name"]] = str(error).split("; ")[0]
+        if "head" in self.tree:
+            try:
+                self.read_head()
+            except InputError as error:
+                damaged[HEAD] = str(error).split("; ")[0]
+        return damaged
+
+    def drop_files(self, names: Iterable[str]) -> None:
+        """Take files out of the cache, so that a writer makes them again."""
+        self.tree["shards"] = [one for one in self.tree["shards"] if one["name"] not in names]
+        if HEAD in names:
+            self.tree.pop("head", None)
+        self.save()
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
 
 
 class CacheReader:
@@ -95,15 +165,16 @@ class CacheReader:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.index = read_index(folder)
-        self.spec = spec_in(self.index)
-        self.shards = [Shard(folder, entry, self.spec) for entry in self.index["shards"]]
+        self.index = CacheIndex(folder)
+        self.spec = self.index.spec
+        self.shards = [Shard(folder, entry, self.spec) for entry in self.index.tree["shards"]]
         empty = np.zeros((0, KEY_BYTES), np.uint8)
         self.keys = np.concatenate([empty, *(shard.keys for shard in self.shards)])
         self._ends = np.cumsum([0, *(len(shard.keys) for shard in self.shards)])
-        first_halves = self.keys[:, :8].copy().view("<u8").reshape(-1)
-        self._order = np.argsort(first_halves, kind="stable")
-        self._first_halves = first_halves[self._order]
+        keys = self.keys.view(_KEY).ravel()
+        order = np.argsort(keys)
+        # A last place for what comes after all others.
+        self._sorted, self._numbers = np.append(keys[order], b""), np.append(order, -1)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -114,20 +185,9 @@ class CacheReader:
 
     def find(self, keys: Sequence[bytes]) -> np.ndarray:
         """(n,), the number of each pair in this cache, −1 where it isn't there."""
-        sought = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, KEY_BYTES)
-        halves = sought[:, :8].copy().view("<u8").reshape(-1)
-        result = np.full(len(sought), -1, np.int64)
-        places = np.searchsorted(self._first_halves, halves)
-        while True:  # keys whose first halves agree stand side by side
-            here = np.minimum(places, max(0, len(self) - 1))
-            alive = np.flatnonzero((result < 0) & (places < len(self)))
-            alive = alive[self._first_halves[here[alive]] == halves[alive]]
-            if not len(alive):
-                return result
-            numbers = self._order[places[alive]]
-            same = (self.keys[numbers] == sought[alive]).all(1)
-            result[alive[same]] = numbers[same]
-            places[alive] += 1
+        sought = np.frombuffer(b"".join(keys), _KEY)
+        places = np.searchsorted(self._sorted[:-1], sought)
+        return np.where(self._sorted[places] == sought, self._numbers[places], -1)
 
     def read(self, numbers: np.ndarray) -> dict[str, Tensor]:
         """Rows of the response tokens of some pairs, in their order, as copies."""
@@ -137,10 +197,12 @@ class CacheReader:
             self.shards[shard].pair(place)
             for shard, place in zip(shards.tolist(), places.tolist(), strict=True)
         ]
-        return {
-            name: _joined([part[name] for part in parts], columns, dtype)
-            for name, (columns, dtype) in self.spec.rows().items()
-        }
+        rows = {}
+        for name, (columns, dtype) in self.spec.rows().items():
+            empty = np.empty((0, columns * dtype.itemsize), np.uint8)
+            joined = np.concatenate([empty, *(part[name] for part in parts)]).ravel()
+            rows[name] = torch.from_numpy(joined).view(dtype).view(-1, columns)
+        return rows
 
 
 class Shard:
@@ -148,45 +210,41 @@ class Shard:
 
     def __init__(self, folder: Path, entry: dict[str, Any], spec: CacheSpec):
         self.path = folder / entry["name"]
-        _check_size(self.path, entry["bytes"])
-        try:
-            with safe_open(self.path, "pt") as file:  # maps the file; nothing is read yet
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise InputError(f"{self.path} can't be read ({error}); {_AGAIN}") from None
+        tensors, _ = _read_tensors(self.path, entry["bytes"])
         stored = {n: (*t.shape[1:], t.dtype) for n, t in tensors.items() if n not in PAIR_COLUMNS}
         if stored != spec.rows() or not set(PAIR_COLUMNS) <= set(tensors):
             raise _changed(self.path)
-        if checksum(tensors, PAIR_COLUMNS) != entry["index"]:
+        if checksum(bytes_of(tensors[name]) for name in PAIR_COLUMNS) != entry["index"]:
             raise _changed(self.path)
         self.keys, self.starts, self.checks = (tensors.pop(name).numpy() for name in PAIR_COLUMNS)
-        # As bytes: numpy has no bfloat16, and its slices cost a tenth of torch's.
-        self.rows = {name: t.view(torch.uint8).numpy() for name, t in tensors.items()}
+        self.rows = {name: bytes_of(tensors[name]) for name in sorted(tensors)}
         self._checked = np.zeros(len(self.keys), bool)
 
     def pair(self, place: int) -> dict[str, np.ndarray]:
         """The bytes of a pair's rows, each (tokens, bytes)."""
         start, end = self.starts[place], self.starts[place + 1]
-        bytes_of = {name: rows[start:end] for name, rows in self.rows.items()}
+        rows = {name: one[start:end] for name, one in self.rows.items()}
         if not self._checked[place]:
-            if checksum_of_bytes(bytes_of[name] for name in sorted(bytes_of)) != self.checks[place]:
+            if checksum(rows.values()) != self.checks[place]:
                 raise _changed(self.path)
             self._checked[place] = True
-        return bytes_of
+        return rows
 
 
-def _joined(parts: Sequence[np.ndarray], columns: int, dtype: torch.dtype) -> Tensor:
-    if not parts:
-        return torch.empty((0, columns), dtype=dtype)
-    return torch.from_numpy(np.concatenate(parts)).view(dtype)
+def checksum(arrays: Iterable[np.ndarray]) -> int:
+    """CRC-32 of the bytes of arrays, one after the other."""
+    check = 0
+    for array in arrays:
+        check = zlib.crc32(array.data, check)
+    return check
 
 
-def read_index(folder: Path) -> dict[str, Any]:
-    """What a cache says of itself.
+def bytes_of(tensor: Tensor) -> np.ndarray:
+    """Its memory: numpy has no bfloat16, and its slices cost a tenth of torch's."""
+    return tensor.contiguous().view(torch.uint8).numpy()
 
-    Raises:
-        InputError: there is none, or one that this version doesn't know.
-    """
+
+def _read_index(folder: Path) -> dict[str, Any]:
     path = folder / INDEX
     try:
         tree = read_json(path)
@@ -204,105 +262,24 @@ def read_index(folder: Path) -> dict[str, Any]:
             f"{path} is of another format than {FORMAT}, the one of this version of evokd; "
             f"delete {folder} and type `evokd cache RECIPE -o DIR`"
         )
-    return dict(tree)
+    return tree
 
 
-def spec_in(index: dict[str, Any]) -> CacheSpec:
-    return CacheSpec(**index["contents"])
-
-
-def what_changed(index: dict[str, Any], spec: CacheSpec, identity: dict[str, str]) -> list[str]:
-    """Which parts of what a cache was made of aren't those that are wanted now."""
-    then = {**index["identity"], **_in_words(spec_in(index))}
-    now = {**identity, **_in_words(spec)}
-    return [name for name in {**now, **then} if now.get(name) != then.get(name)]
-
-
-def check_identity(
-    index: dict[str, Any], spec: CacheSpec, identity: dict[str, str], folder: Path
-) -> None:
-    """Refuse a cache of another teacher, tokenizer or prompt, or of something else of it."""
-    changed = what_changed(index, spec, identity)
-    if changed:
-        raise InputError(
-            f"the cache in {folder} is stale: since it was written, {' and '.join(changed)} "
-            "changed; delete that folder and type `evokd cache RECIPE -o DIR`, or go back to what it "
-            "was written with"
-        )
-
-
-def damaged_shards(folder: Path, thorough: bool = False) -> dict[str, str]:
-    """Name → what is wrong with it, of the files that the index names.
-
-    Args:
-        thorough: read every byte of them; otherwise sizes and indices.
-    """
-    index, damaged = read_index(folder), {}
-    for entry in index["shards"]:
-        try:
-            shard = Shard(folder, entry, spec_in(index))
-            for place in range(len(shard.keys) if thorough else 0):
-                shard.pair(place)
-        except InputError as error:
-            damaged[entry["name"]] = str(error).split("; ")[0]
-    if "head" in index:
-        try:
-            read_head(folder, index)
-        except InputError as error:
-            damaged[HEAD] = str(error).split("; ")[0]
-    return damaged
-
-
-def read_head(folder: Path, index: dict[str, Any]) -> tuple[dict[str, Tensor], float, Any]:
-    """weight and maybe bias, scale and cap of the head that is stored."""
-    path = folder / HEAD
-    _check_size(path, index["head"]["bytes"] if "head" in index else 0)
-    try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            facts = file.metadata()
-    except SafetensorError as error:
-        raise InputError(f"{path} can't be read ({error}); {_AGAIN}") from None
-    if checksum(tensors) != index["head"]["check"]:
-        raise _changed(path)
-    cap = None if facts["cap"] == "None" else float(facts["cap"])
-    return tensors, float(facts["scale"]), cap
-
-
-def _in_words(spec: CacheSpec) -> dict[str, Any]:
-    """CacheSpec under names that a user understands."""
-    return {
-        "teacher.signal": spec.kind,
-        "the teacher's vocabulary size": spec.vocabulary,
-        "teacher.top_k" if spec.kind == "topk" else "the teacher's hidden size": spec.columns,
-        "the number format": spec.dtype,
-    }
-
-
-def checksum(tensors: dict[str, Tensor], names: Sequence[str] | None = None) -> int:
-    """CRC-32 of the bytes of tensors on the CPU, one after the other."""
-    chosen = sorted(tensors) if names is None else names
-    return checksum_of_bytes(
-        tensors[name].contiguous().view(torch.uint8).numpy() for name in chosen
-    )
-
-
-def checksum_of_bytes(arrays: Iterable[np.ndarray]) -> int:
-    check = 0
-    for array in arrays:
-        check = zlib.crc32(array.data, check)
-    return check
-
-
-def _check_size(path: Path, size: int) -> None:
-    actual = path.stat().st_size if path.exists() else None
-    if actual is None:
+def _read_tensors(path: Path, size: int) -> tuple[dict[str, Tensor], Any]:
+    """Of a file that should have `size` bytes, mapped: nothing is read yet; and its metadata."""
+    if not path.exists():
         raise InputError(f"{path} of the cache isn't there; {_AGAIN}")
+    actual = path.stat().st_size
     if actual != size:
         raise InputError(
             f"{path} has {actual} bytes instead of {size}, so it was cut off or overwritten; "
             f"{_AGAIN}"
         )
+    try:
+        with safe_open(path, "pt") as file:
+            return {n: file.get_tensor(n) for n in file.keys()}, file.metadata()  # noqa: SIM118
+    except SafetensorError as error:
+        raise InputError(f"{path} can't be read ({error}); {_AGAIN}") from None
 
 
 def _changed(path: Path) -> InputError:

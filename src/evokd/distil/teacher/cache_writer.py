@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -23,10 +22,10 @@ from evokd.distil.teacher.cache_reader import (
     PAIR_COLUMNS,
     CacheReader,
     CacheSpec,
-    check_identity,
+    bytes_of,
     checksum,
-    read_index,
 )
+from evokd.models.lm_head import Head
 from evokd.rundir import write_json
 
 SHARD_BYTES = 256 * 2**20
@@ -53,13 +52,13 @@ class CacheWriter:
             tree = {"format": FORMAT, "contents": asdict(spec), "identity": identity}
             write_json(folder / INDEX, {**tree, "shards": []})
         reader = CacheReader(folder)
-        check_identity(reader.index, spec, identity, folder)
         self.index = reader.index
+        self.index.check(spec, identity)
         self.known = {key.tobytes() for key in reader.keys}
         self._start_shard()
 
     def _start_shard(self) -> None:
-        self._pairs: list[tuple[bytes, dict[str, Tensor]]] = []
+        self._pairs: dict[bytes, dict[str, Tensor]] = {}
         self._tokens = 0
         self._began = time.monotonic()
 
@@ -68,8 +67,8 @@ class CacheWriter:
         if key in self.known:
             return
         self.known.add(key)
-        self._pairs.append((key, rows))
-        self._tokens += len(next(iter(rows.values())))
+        self._pairs[key] = rows
+        self._tokens += _length(rows)
         full = self._tokens * self.spec.bytes_per_token() >= SHARD_BYTES
         if full or time.monotonic() - self._began >= SHARD_SECONDS:
             self.flush()
@@ -79,66 +78,57 @@ class CacheWriter:
         if not self._pairs:
             return
         tensors = {
-            name: torch.cat([rows[name] for _, rows in self._pairs]).to(dtype)
+            name: torch.cat([rows[name] for rows in self._pairs.values()]).to(dtype)
             for name, (_, dtype) in self.spec.rows().items()
         }
-        keys = b"".join(key for key, _ in self._pairs)
-        counts = [len(next(iter(rows.values()))) for _, rows in self._pairs]
-        starts = np.cumsum([0, *counts])
-        checks = [
-            checksum({name: tensor[a:b] for name, tensor in tensors.items()})
-            for a, b in pairwise(starts)
-        ]
+        starts = np.cumsum([0, *map(_length, self._pairs.values())])
+        rows_of = [bytes_of(tensors[name]) for name in sorted(tensors)]
+        checks = [checksum(rows[a:b] for rows in rows_of) for a, b in pairwise(starts)]
+        keys = bytearray(b"".join(self._pairs))
         pair_columns = {
-            "keys": torch.frombuffer(bytearray(keys), dtype=torch.uint8).view(-1, KEY_BYTES),
+            "keys": torch.frombuffer(keys, dtype=torch.uint8).view(-1, KEY_BYTES),
             "starts": torch.from_numpy(starts.astype(np.int64)),
             "checks": torch.tensor(checks, dtype=torch.int64).to(torch.uint32),
         }
-        name = f"shard-{self._next_number():05d}.safetensors"
+        numbers = [int(shard["name"][6:11]) for shard in self.index.tree["shards"]]
+        name = f"shard-{max(numbers, default=-1) + 1:05d}.safetensors"
         entry = {
             "name": name,
-            "bytes": save_tensors({**pair_columns, **tensors}, self.folder / name),
-            "pairs": len(counts),
+            "bytes": _save_tensors({**pair_columns, **tensors}, self.folder / name),
+            "pairs": len(self._pairs),
             "tokens": self._tokens,
-            "index": checksum(pair_columns, PAIR_COLUMNS),
+            "index": checksum(bytes_of(pair_columns[name]) for name in PAIR_COLUMNS),
         }
-        self.index["shards"].append(entry)
-        write_json(self.folder / INDEX, self.index)
+        self.index.tree["shards"].append(entry)
+        self.index.save()
         self._start_shard()
 
-    def keep_head(self, tensors: dict[str, Tensor], scale: float, cap: float | None) -> None:
+    def keep_head(self, head: Head) -> None:
         """The teacher's head beside its hidden states, once."""
-        if "head" in self.index:
+        if "head" in self.index.tree:
             return
-        facts = {"scale": repr(scale), "cap": repr(cap)}
-        size = save_tensors(tensors, self.folder / HEAD, facts)
-        self.index["head"] = {"name": HEAD, "bytes": size, "check": checksum(tensors)}
-        write_json(self.folder / INDEX, self.index)
-
-    def _next_number(self) -> int:
-        numbers = [int(shard["name"][6:11]) for shard in self.index["shards"]]
-        return max(numbers, default=-1) + 1
-
-
-def drop_files(folder: Path, names: Sequence[str]) -> None:
-    """Take files out of a cache, so that a writer makes them again."""
-    index = read_index(folder)
-    index["shards"] = [entry for entry in index["shards"] if entry["name"] not in names]
-    if HEAD in names:
-        index.pop("head", None)
-    write_json(folder / INDEX, index)
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
+        tensors = {"weight": head.weight.detach().cpu()}
+        if head.bias is not None:
+            tensors["bias"] = head.bias.detach().cpu()
+        facts = {"scale": repr(head.scale), "cap": repr(head.cap)}
+        size = _save_tensors(tensors, self.folder / HEAD, facts)
+        check = checksum(bytes_of(tensors[name]) for name in sorted(tensors))
+        self.index.tree["head"] = {"name": HEAD, "bytes": size, "check": check}
+        self.index.save()
 
 
-def save_tensors(
+def _length(rows: dict[str, Tensor]) -> int:
+    """Tokens of a pair."""
+    return len(next(iter(rows.values())))
+
+
+def _save_tensors(
     tensors: dict[str, Tensor], path: Path, facts: dict[str, str] | None = None
 ) -> int:
     """A safetensors file, whole or not at all, and on disk; returns its size."""
     draft = path.with_name(f".{path.name}.draft")
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, draft, facts)
-    if (path.parent / INDEX).exists():  # safetensors keeps files to their owner
-        shutil.copymode(path.parent / INDEX, draft)
+    shutil.copymode(path.with_name(INDEX), draft)  # safetensors keeps files to their owner
     _sync(draft)
     draft.replace(path)
     _sync(path.parent)

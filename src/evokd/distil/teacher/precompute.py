@@ -16,15 +16,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from evokd.distil.teacher.cache_reader import (
-    PAIR_BYTES,
-    CacheReader,
-    CacheSpec,
-)
+from evokd.distil.teacher.cache_reader import PAIR_BYTES, CacheReader, CacheSpec
 from evokd.distil.teacher.cache_writer import CacheWriter
-from evokd.distil.teacher.signal import LiveTeacher, PairOfBatch, pairs_of_data
+from evokd.distil.teacher.signal import LazyLogits, LiveTeacher, PairOfBatch, pairs_of_data
 from evokd.errors import InputError
-from evokd.models.lm_head import Head, head_of
+from evokd.models.lm_head import head_of
 
 PUBLISHED = "DistillKit publishes 114–300 for its compressed top-k"
 CHUNK = 512
@@ -45,7 +41,8 @@ def cache_spec(
     """
     vocabulary, columns = head_of(teacher).weight.shape
     if kind == "hidden":
-        return CacheSpec(kind, vocabulary, columns, _name(next(teacher.parameters()).dtype))
+        dtype = next(teacher.parameters()).dtype
+        return CacheSpec(kind, vocabulary, columns, str(dtype).removeprefix("torch."))
     return CacheSpec(kind, vocabulary, min(top_k, vocabulary), values)
 
 
@@ -77,21 +74,17 @@ def write_cache(
     Raises:
         InputError: the folder holds a cache of something else, a damaged one, or the disk is full.
     """
-    folder, began = Path(folder), time.perf_counter()
-    writer = CacheWriter(folder, spec, identity or {})
+    began = time.perf_counter()
+    writer = CacheWriter(Path(folder), spec, identity or {})
     pairs = {pair.key(): pair for pair in chain.from_iterable(map(pairs_of_data, data))}
     missing = {key: pair for key, pair in pairs.items() if key not in writer.known}
-    _check_space(folder, spec, len(pairs), missing, log)
-    live = LiveTeacher(teacher)
-    head = head_of(teacher)
-    batch_tokens = batch_tokens or (2048 if head.weight.device.type == "cpu" else 16384)
+    _check_space(writer, missing, len(pairs), log)
     if spec.kind == "hidden":
-        named = {"weight": head.weight, "bias": head.bias}
-        kept = {name: t.detach().cpu() for name, t in named.items() if t is not None}
-        writer.keep_head(kept, head.scale, head.cap)
+        writer.keep_head(head_of(teacher))
     if missing:
-        _run(live, missing, head, spec, writer, batch_tokens)
-    return {**cache_facts(folder), "seconds": round(time.perf_counter() - began, 2)}
+        on_cpu = head_of(teacher).weight.device.type == "cpu"
+        _run(LiveTeacher(teacher), missing, writer, batch_tokens or (2048 if on_cpu else 16384))
+    return {**cache_facts(writer.folder), "seconds": round(time.perf_counter() - began, 2)}
 
 
 def cache_facts(folder: Path) -> dict[str, Any]:
@@ -134,18 +127,17 @@ def top_k_of(logits: Tensor, labels: Tensor, spec: CacheSpec) -> dict[str, Tenso
 
 
 def _check_space(
-    folder: Path,
-    spec: CacheSpec,
-    pairs: int,
+    writer: CacheWriter,
     missing: dict[bytes, PairOfBatch],
+    pairs: int,
     log: Callable[[str], None],
 ) -> None:
+    spec, folder = writer.spec, writer.folder
     tokens = sum(int(pair.predicts.sum()) for pair in missing.values())
     needed = tokens * spec.bytes_per_token() + len(missing) * PAIR_BYTES
     free = shutil.disk_usage(folder).free
-    there = (
-        f" ({pairs - len(missing)} of {pairs} are there already)" if len(missing) < pairs else ""
-    )
+    stored = pairs - len(missing)
+    there = f" ({stored} of {pairs} are there already)" if stored else ""
     log(
         f"cache: {len(missing)} pairs with {tokens} response tokens to write{there}, "
         f"{spec.words()}, {spec.bytes_per_token()} bytes a token ({PUBLISHED}): "
@@ -160,47 +152,38 @@ def _check_space(
 
 
 def _run(
-    live: LiveTeacher,
-    missing: dict[bytes, PairOfBatch],
-    head: Head,
-    spec: CacheSpec,
-    writer: CacheWriter,
-    batch_tokens: int,
+    live: LiveTeacher, missing: dict[bytes, PairOfBatch], writer: CacheWriter, batch_tokens: int
 ) -> None:
-    device = head.weight.device
+    device = head_of(live.model).weight.device
     total = sum(len(pair.ids) for pair in missing.values())
     with tqdm(
         total=total, desc=f"{'cache':<24}", unit="token", file=sys.stderr, dynamic_ncols=True
     ) as bar:
         for keys in _batches(missing, batch_tokens):
-            chosen = [missing[key] for key in keys]
-            inputs, predicts = _padded(chosen, device)
-            teacher_logits = live.forward(inputs, predicts)
+            pairs = [missing[key] for key in keys]
+            inputs, predicts = _padded(pairs, device)
             labels = inputs["input_ids"].roll(-1, dims=1)[predicts]
-            rows = _rows(teacher_logits.hidden, labels, head, spec)
+            rows = _rows(live.forward(inputs, predicts), labels, writer.spec)
             counts = predicts.sum(1).tolist()
-            split = {name: tensor.split(counts) for name, tensor in rows.items()}
-            for place, key in enumerate(keys):
-                writer.add(key, {name: parts[place] for name, parts in split.items()})
-            bar.update(sum(len(pair.ids) for pair in chosen))
+            columns = (tensor.split(counts) for tensor in rows.values())
+            for key, *parts in zip(keys, *columns, strict=True):
+                writer.add(key, dict(zip(rows, parts, strict=True)))
+            bar.update(sum(len(pair.ids) for pair in pairs))
         writer.flush()
 
 
 @torch.no_grad()
-def _rows(hidden: Tensor, labels: Tensor, head: Head, spec: CacheSpec) -> dict[str, Tensor]:
-    """Rows of some response tokens on the CPU, from hidden states (n, H)."""
+def _rows(teacher: LazyLogits, labels: Tensor, spec: CacheSpec) -> dict[str, Tensor]:
+    """Rows of some response tokens on the CPU."""
     if spec.kind == "hidden":
-        return {"hidden": hidden.to("cpu", getattr(torch, spec.dtype))}
-    size = head.weight.shape[0]
-    parts = [
+        return {"hidden": teacher.hidden.to("cpu", getattr(torch, spec.dtype))}
+    parts = []
+    for start in range(0, len(labels), CHUNK):
+        rows = slice(start, start + CHUNK)
+        ids = labels[rows]
         # Into float32, as the objective asks a live teacher.
-        top_k_of(
-            head.logits(some, size, some.new_empty((len(some), size), dtype=torch.float32)),
-            ids,
-            spec,
-        )
-        for some, ids in zip(hidden.split(CHUNK), labels.split(CHUNK), strict=True)
-    ]
+        out = teacher.hidden.new_empty((len(ids), spec.vocabulary), dtype=torch.float32)
+        parts.append(top_k_of(teacher.logits(rows, spec.vocabulary, out), ids, spec))
     return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
 
 
@@ -226,10 +209,6 @@ def _padded(pairs: Sequence[PairOfBatch], device: torch.device) -> tuple[dict[st
     ids = padded(pair.ids.astype(np.int64) for pair in pairs)
     mask = padded(np.ones(len(pair.ids), np.int64) for pair in pairs)
     return {"input_ids": ids, "attention_mask": mask}, padded(pair.predicts for pair in pairs)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _mib(amount: float) -> str:

@@ -9,6 +9,7 @@ The objective doesn't know whether the teacher was run a moment ago or read from
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evokd.distil.teacher.cache_reader import CacheReader, check_identity, pair_key, read_head
+from evokd.distil.teacher.cache_reader import KEY_BYTES, CacheReader
 from evokd.distil.token_batch import TeacherLogits
 from evokd.errors import InputError
 from evokd.models.encoding import IGNORED
@@ -181,11 +182,8 @@ class CachedTeacher:
         self.spec = self.reader.spec
         index = self.reader.index
         if identity is not None:
-            check_identity(index, self.spec, identity, Path(folder))
-        self.head: Head | None = None
-        if self.spec.kind == "hidden":
-            tensors, scale, cap = read_head(Path(folder), index)
-            self.head = Head(tensors["weight"], tensors.get("bias"), scale, cap)
+            index.check(self.spec, identity)
+        self.head = index.read_head() if self.spec.kind == "hidden" else None
 
     model = None
 
@@ -195,7 +193,11 @@ class CachedTeacher:
 
     def forward(self, inputs: dict[str, Tensor], predicts: Tensor) -> TeacherLogits:
         device = predicts.device
-        rows = self._rows([pair.key() for pair in pairs_of_batch(inputs, predicts)], device)
+        keys = [pair.key() for pair in pairs_of_batch(inputs, predicts)]
+        rows = self.reader.read(self._numbers(keys))
+        if "ids" in rows:  # 16 bits that a GPU knows
+            rows["ids"] = rows["ids"].view(torch.int16)
+        rows = {name: one.to(device) for name, one in rows.items()}
         if self.spec.kind == "hidden":
             return LazyLogits(rows["hidden"], self._head_on(device))
         ids = rows["ids"].long() & 0xFFFF
@@ -210,33 +212,21 @@ class CachedTeacher:
             self.spec.vocabulary,
         )
 
-    def missing(self, data: Any) -> int:
-        """How many of the pairs of a data set (input_ids, labels) aren't in this cache."""
-        keys = [pair.key() for pair in pairs_of_data(data)]
-        return int((self.reader.find(keys) < 0).sum()) if keys else 0
-
     def check_holds(self, data: Any) -> None:
-        missing = self.missing(data)
-        if missing:
-            raise self._not_here(missing, len(data))
+        self._numbers([pair.key() for pair in pairs_of_data(data)])
 
-    def _rows(self, keys: list[bytes], device: torch.device) -> dict[str, Tensor]:
+    def _numbers(self, keys: list[bytes]) -> np.ndarray:
+        """Of pairs in the cache."""
         numbers = self.reader.find(keys)
-        absent = int((numbers < 0).sum())
-        if absent:
-            raise self._not_here(absent, len(keys))
-        rows = self.reader.read(numbers)
-        if "ids" in rows:  # 16 bits that a GPU knows
-            rows["ids"] = rows["ids"].view(torch.int16)
-        return {name: one.to(device) for name, one in rows.items()}
-
-    def _not_here(self, missing: int, of: int) -> InputError:
-        return InputError(
-            f"{missing} of {of} pairs aren't in the teacher cache {self.reader.folder}, which "
-            f"holds {len(self.reader)} pairs. Probable reasons: another tokenizer, prompt or "
-            "training.max_length than it was written with, text added since, or it isn't finished; "
-            "type `evokd cache RECIPE -o DIR` to add what is missing"
-        )
+        missing = int((numbers < 0).sum())
+        if missing:
+            raise InputError(
+                f"{missing} of {len(keys)} pairs aren't in the teacher cache {self.reader.folder}, "
+                f"which holds {len(self.reader)} pairs. Probable reasons: another tokenizer, "
+                "prompt or training.max_length than it was written with, text added since, or it "
+                "isn't finished; type `evokd cache RECIPE -o DIR` to add what is missing"
+            )
+        return numbers
 
     def _head_on(self, device: torch.device) -> Head:
         assert self.head is not None
@@ -250,31 +240,35 @@ class PairOfBatch(NamedTuple):
     """One sequence without padding."""
 
     ids: np.ndarray
-    """(T,)"""
+    """(T,), of prompt and response."""
     predicts: np.ndarray
-    """(T,) bool"""
+    """(T,) bool, true where position t predicts a response token t + 1; so it holds the border
+    between prompt and response."""
 
     def key(self) -> bytes:
-        return pair_key(self.ids, self.predicts)
+        """128 bits of it."""
+        content = self.ids.astype("<i4", copy=False).tobytes() + self.predicts.tobytes()
+        return hashlib.blake2b(content, digest_size=KEY_BYTES).digest()
 
 
 def pairs_of_batch(inputs: dict[str, Tensor], predicts: Tensor) -> Iterator[PairOfBatch]:
     """The pairs of a padded or packed batch that have a response token, in row order."""
     ids, targets = inputs["input_ids"].cpu().numpy(), predicts.cpu().numpy()
-    mask, positions = inputs.get("attention_mask"), inputs.get("position_ids")
-    real = np.ones_like(targets) if mask is None else mask.cpu().numpy().astype(bool)
-    begins = np.zeros_like(targets) if positions is None else positions.cpu().numpy() == 0
+    begins = np.zeros_like(targets)
     begins[:, 0] = True
+    if "position_ids" in inputs:
+        begins |= inputs["position_ids"].cpu().numpy() == 0
     starts = np.flatnonzero(begins)
+    ends = np.append(starts[1:], targets.size)
     # Most sequences of a packed batch may be filler, a token each.
-    of_sequence = np.cumsum(begins.ravel()) - 1
-    spoken = np.flatnonzero(np.bincount(of_sequence[targets.ravel()], minlength=len(starts)))
-    before = np.concatenate([[0], np.cumsum(real.ravel())])  # real tokens in front of a position
-    bounds = before[np.append(starts, targets.size)]
-    ids, targets = ids[real].astype(np.int32), targets[real]
-    for number in spoken.tolist():
-        pair = slice(bounds[number], bounds[number + 1])
-        yield PairOfBatch(ids[pair], targets[pair])
+    answered = np.logical_or.reduceat(targets.ravel(), starts)
+    real = np.ones_like(targets)
+    if "attention_mask" in inputs:
+        real = inputs["attention_mask"].cpu().numpy().astype(bool)
+    ids, targets, real = ids.astype(np.int32).ravel(), targets.ravel(), real.ravel()
+    for start, end in zip(starts[answered].tolist(), ends[answered].tolist(), strict=True):
+        mask = real[start:end]
+        yield PairOfBatch(ids[start:end][mask], targets[start:end][mask])
 
 
 def pairs_of_data(data: Iterable[Any]) -> Iterator[PairOfBatch]:

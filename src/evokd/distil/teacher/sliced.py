@@ -32,7 +32,7 @@ class RemappedDataset:
 
 
 class SlicedTeacher:
-    """A `TeacherSignal` for a student with a smaller vocabulary (`models.sliced`).
+    """A `TeacherSignal` for a student with a smaller vocabulary (`models.vocabulary_pruning`).
 
     Batches come in the student's ids, are read by the teacher in its own, and logits are made of
     the kept entries only. An objective's softmax then gives the teacher's distribution given that
@@ -50,13 +50,9 @@ class SlicedTeacher:
     def __init__(self, signal: TeacherSignal, kept: Sequence[int]):
         self.signal = signal
         self.kept = torch.as_tensor(kept, dtype=torch.long)
-        if (
-            not len(self.kept)
-            or not 0 <= int(self.kept.min()) <= int(self.kept.max()) < signal.width
-        ):
+        if not len(self.kept) or not ((self.kept >= 0) & (self.kept < signal.width)).all():
             raise ValueError(f"ids of the teacher's {signal.width} tokens are accepted")
-        self._whole: Head | None = None
-        self._sliced: Head | None = None
+        self._heads: tuple[Head, Head] | None = None
 
     @property
     def width(self) -> int:
@@ -68,15 +64,14 @@ class SlicedTeacher:
 
     def forward(self, inputs: dict[str, Tensor], predicts: Tensor) -> LazyLogits:
         ids = inputs["input_ids"]
-        if self.kept.device != ids.device:
-            self.kept = self.kept.to(ids.device)
-        teacher_logits = self.signal.forward({**inputs, "input_ids": self.kept[ids]}, predicts)
-        if not isinstance(teacher_logits, LazyLogits):
+        self.kept = self.kept.to(ids.device)
+        whole = self.signal.forward({**inputs, "input_ids": self.kept[ids]}, predicts)
+        if not isinstance(whole, LazyLogits):
             raise InputError(
                 "teacher.signal=topk doesn't go with student.cut.vocabulary=corpus; "
                 "type teacher.signal=live or teacher.signal=hidden"
             )
-        return LazyLogits(teacher_logits.hidden, self._head(teacher_logits.head))
+        return LazyLogits(whole.hidden, self._sliced(whole.head))
 
     def check_holds(self, data: Any) -> None:
         """See that a cached teacher has every pair of a data set under the student's ids.
@@ -86,12 +81,10 @@ class SlicedTeacher:
         """
         self.signal.check_holds(RemappedDataset(data, self.kept.tolist()))
 
-    def _head(self, whole: Head) -> Head:
+    def _sliced(self, head: Head) -> Head:
         """The kept rows of a head, copied once as long as it stays the same."""
-        if self._whole is None or self._whole.weight is not whole.weight:
-            rows = self.kept.to(whole.weight.device)
-            bias = None if whole.bias is None else whole.bias.detach().index_select(0, rows)
-            weight = whole.weight.detach().index_select(0, rows)
-            self._whole, self._sliced = whole, replace(whole, weight=weight, bias=bias)
-        assert self._sliced is not None
-        return self._sliced
+        if self._heads is None or self._heads[0].weight is not head.weight:
+            rows = self.kept.to(head.weight.device)
+            bias = None if head.bias is None else head.bias.detach()[rows]
+            self._heads = head, replace(head, weight=head.weight.detach()[rows], bias=bias)
+        return self._heads[1]
