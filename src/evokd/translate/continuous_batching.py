@@ -28,7 +28,7 @@ SHARE_TO_LEAVE = 3
 """Rows leave together, once one in so many has ended: each time, the cache is copied."""
 Choose = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From logits (rows, V), places of the requests (rows,) and the tokens until each one's cap (rows,)
-to the tokens that come next (rows,). A row that has ended may be asked for, with none left."""
+to the tokens that come next (rows,). A row that has ended may be among them, with 0 left."""
 
 
 def supports_continuous_batching(model: Any) -> bool:

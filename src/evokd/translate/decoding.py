@@ -147,7 +147,7 @@ def translate(
         stopped_by[answer.stopped_by] += 1
         output_tokens += len(answer.ids)
         shortened += answer.job.shortened
-    _check_lines(translated, len(lines))
+    _check_lines(translated)
     return Translations(
         lines=translated,
         cut_off=cut_off,
@@ -203,7 +203,7 @@ def text_of(tokenizer: Any, ids: Sequence[int]) -> str:
 
 def write_lines(path: str | Path, lines: Sequence[str]) -> None:
     """Write lines, each of them exactly one line, all of the file or none."""
-    _check_lines(lines, len(lines))
+    _check_lines(lines)
     write_text(Path(path), "".join(line + "\n" for line in lines))
 
 
@@ -248,8 +248,7 @@ def _jobs_of(
     return [jobs[i] for i in longest_first([len(job.prompt_ids) for job in jobs])]
 
 
-def _check_lines(lines: Sequence[str], expected: int) -> None:
-    assert len(lines) == expected, f"{len(lines)} lines for {expected}"
+def _check_lines(lines: Sequence[str]) -> None:
     for number, line in enumerate(lines, start=1):
         assert len((line + "x").splitlines()) == 1, f"line {number} is more than one: {line!r}"
 

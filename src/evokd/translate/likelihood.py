@@ -162,10 +162,10 @@ def sequence_scores(
     score = partial(_token_scores, head=head_of(translator.model))
     rows = measure_tokens(translator, sequences, budget, score, progress)
     return [
-        SequenceScore(float(own[:, 0].sum()), len(own), bool(own[:, 1].all()))
-        if (own := rows.get(place)) is not None
+        SequenceScore(float(rows[i][:, 0].sum()), len(rows[i]), bool(rows[i][:, 1].all()))
+        if i in rows
         else NOT_SCORED
-        for place in range(len(sequences))
+        for i in range(len(sequences))
     ]
 
 

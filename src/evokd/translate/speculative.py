@@ -87,13 +87,14 @@ def translate_with_draft(
         return answer[1]
 
     with _as_draft(student.model, teacher.model, draft_tokens):
-        made = translate(
-            teacher, lines, source_code, target_code, settings, progress, generate=generate
+        translations = translate(
+            teacher, lines, source_code, target_code, settings, progress, generate
         )
-    made = replace(made, seconds=made.seconds - sum(own for own, _ in seconds))
+    timing = sum(single for single, _ in seconds)
+    translations = replace(translations, seconds=translations.seconds - timing)
     warm = seconds[1:] or seconds
-    speedup = sum(own for own, _ in warm) / sum(drafted for _, drafted in warm) if warm else None
-    return made, Drafting.total(parts, draft_tokens, speedup)
+    speedup = sum(s for s, _ in warm) / sum(s for _, s in warm) if warm else None
+    return translations, Drafting.total(parts, draft_tokens, speedup)
 
 
 class Passes(StoppingCriteria):
