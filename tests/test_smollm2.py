@@ -32,7 +32,7 @@ from evokd.models.vocabulary_pruning import slice_vocabulary, used_ids
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import CutModel, ModelSettings
 from evokd.translate.decoding import translate
-from test_sliced import ODD
+from test_vocabulary_pruning import ODD
 from tiny import tiny_llama
 
 CPU = torch.device("cpu")
