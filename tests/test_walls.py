@@ -43,7 +43,7 @@ TORCH = {"torch", "transformers", "accelerate", "tokenizers", "safetensors"}
 
 
 def name_of(path: Path) -> str:
-    """evokd/data/corpus.py → text.corpus; evokd/text/__init__.py → text"""
+    """evokd/data/corpus.py → data.corpus; evokd/data/__init__.py → data"""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
 

@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DATA = {
-    *("evokd/py.typed", "evokd/data/phrasebook.tsv.xz", "evokd/distil/row_loss/rows.c"),
+    *("evokd/py.typed", "evokd/data/phrasebook.tsv.xz", "evokd/data/languages.tsv"),
+    "evokd/distil/row_loss/rows.c",
     *("evokd/report/page.html.jinja", "evokd/report/page.css"),
 }
 
