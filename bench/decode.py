@@ -30,14 +30,13 @@ from transformers import GenerationConfig, StoppingCriteriaList
 from evokd.data.phrasebook import phrasebook
 from evokd.data.prompts import answer_line, load_prompt, prompt_tags
 from evokd.models.encoding import encode_prompts, pad_id_of
+from evokd.models.fresh import fresh_model, train_tokenizer
 from evokd.models.loading import (
     Translator,
     describe,
-    fresh_model,
     load_translator,
     pick_device,
     pick_dtype,
-    train_tokenizer,
 )
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import FreshModel

@@ -6,7 +6,8 @@ from evokd.data.pairs import Pair
 from evokd.data.prompts import answer_line, load_prompt, prompt_tags
 from evokd.errors import InputError
 from evokd.models.encoding import collate, encode_corpus, encode_prompt
-from evokd.models.loading import Translator, fresh_model, train_tokenizer
+from evokd.models.fresh import fresh_model, train_tokenizer
+from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import FreshModel
 from evokd.translate.decoding import translate, write_lines

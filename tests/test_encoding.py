@@ -22,7 +22,7 @@ from evokd.models.encoding import (
     end_token_id,
     pad_id_of,
 )
-from evokd.models.loading import train_tokenizer
+from evokd.models.fresh import train_tokenizer
 
 CHAT = (
     "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] | trim }}<|end|>\n"

@@ -7,7 +7,8 @@ from evokd.data.pairs import Pair
 from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.models import lm_head as heads
 from evokd.models.encoding import IGNORED, encode_pair, encode_prompt
-from evokd.models.loading import Translator, fresh_model, train_tokenizer
+from evokd.models.fresh import fresh_model, train_tokenizer
+from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import FreshModel
 from evokd.translate import likelihood

@@ -16,16 +16,15 @@ from transformers import (
 from evokd.data.prompts import load_prompt
 from evokd.errors import InputError
 from evokd.models import loading
+from evokd.models.fresh import fresh_model, train_tokenizer
 from evokd.models.loading import (
     describe,
-    fresh_model,
     load_model,
     load_tokenizer,
     load_translator,
     pick_device,
     pick_dtype,
     save_translator,
-    train_tokenizer,
 )
 from evokd.recipe.models import FreshModel, ModelSettings
 

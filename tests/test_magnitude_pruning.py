@@ -4,7 +4,8 @@ import torch
 from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.errors import InputError
 from evokd.models.encoding import collate
-from evokd.models.loading import describe, load_translator, save_translator, train_tokenizer
+from evokd.models.fresh import train_tokenizer
+from evokd.models.loading import describe, load_translator, save_translator
 from evokd.models.magnitude_pruning import masks_of, matrices, prune_model, pruned_facts
 from tiny import VOCABULARY, copy_task, tiny_llama
 

@@ -7,7 +7,8 @@ import torch
 
 from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.models.encoding import encode_prompt
-from evokd.models.loading import Translator, fresh_model, train_tokenizer
+from evokd.models.fresh import fresh_model, train_tokenizer
+from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import FreshModel
 from evokd.translate import nbest

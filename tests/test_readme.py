@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evokd import cli
 from evokd.data.prompts import prompt_tags
-from evokd.models.loading import train_tokenizer
+from evokd.models.fresh import train_tokenizer
 from evokd.recipe.file import check_recipe, load_recipe
 from small_study import evokd, sentences, without_figures, write_moses
 from tiny import copy_task, tiny_llama

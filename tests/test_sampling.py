@@ -9,7 +9,8 @@ from transformers import MambaConfig, MambaForCausalLM
 
 from evokd.data.prompts import load_prompt
 from evokd.models.encoding import end_token_id
-from evokd.models.loading import Translator, fresh_model, train_tokenizer
+from evokd.models.fresh import fresh_model, train_tokenizer
+from evokd.models.loading import Translator
 from evokd.recipe.models import FreshModel
 from evokd.translate import generation
 from evokd.translate.batching import Budget, Request

@@ -23,7 +23,8 @@ from transformers import (
 from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.errors import InputError
 from evokd.models.encoding import encode_prompt
-from evokd.models.loading import Translator, train_tokenizer
+from evokd.models.fresh import train_tokenizer
+from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
 from evokd.translate.acceptance import Drafting, acceptance, count_drafts, greedy_answers
 from evokd.translate.decoding import translate

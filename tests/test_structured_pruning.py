@@ -10,9 +10,10 @@ from transformers import AutoModelForCausalLM
 
 from evokd.data.prompts import load_prompt
 from evokd.errors import InputError
+from evokd.models.fresh import train_tokenizer
 from evokd.models.importance import scores_of
 from evokd.models.layouts import KNOWN, layers_of, layout_of
-from evokd.models.loading import load_translator, save_translator, train_tokenizer
+from evokd.models.loading import load_translator, save_translator
 from evokd.models.structured_pruning import calibration_batches, cut, describe_cut
 from evokd.recipe.models import CutModel
 from tiny import VOCABULARY, copy_task, tiny_llama

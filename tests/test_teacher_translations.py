@@ -12,7 +12,8 @@ from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.data.store import save_corpus
 from evokd.errors import InputError
 from evokd.evaluate.nearest import sentence_bleu
-from evokd.models.loading import Translator, fresh_model, train_tokenizer
+from evokd.models.fresh import fresh_model, train_tokenizer
+from evokd.models.loading import Translator
 from evokd.recipe.models import FreshModel
 from evokd.recipe.recipe import Recipe
 from evokd.rundir import read_json

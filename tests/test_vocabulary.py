@@ -4,7 +4,7 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from evokd.errors import InputError
-from evokd.models.loading import train_tokenizer
+from evokd.models.fresh import train_tokenizer
 from evokd.models.vocabulary import fingerprint, shared_vocabulary
 
 TEXTS = ["Zwei junge weiße Männer sind im Freien.", "Two young white men are outside."] * 20

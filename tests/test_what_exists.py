@@ -21,7 +21,7 @@ from evokd.distil.train.method_state import MethodPart
 from evokd.distil.train.run import parts_of
 from evokd.distil.train.schedules import GAMMA_PARTS, ScheduledGamma
 from evokd.models.encoding import encode_pair, encode_prompt
-from evokd.models.loading import train_tokenizer
+from evokd.models.fresh import train_tokenizer
 from evokd.recipe.file import check_recipe
 from evokd.recipe.formats import FORMATS, formats_table
 from evokd.recipe.methods import MethodSettings

@@ -1,7 +1,7 @@
 """Models and tokenizers from wherever they are, and back to disk.
 
-A model comes from the hub, a folder, a GGUF file, or fresh from numbers. What comes out is always a
-plain causal language model with all its weights, to be trained and saved like any other.
+A model comes from the hub, a folder or a GGUF file (a fresh one from `fresh.py`). What comes out is
+always a plain causal language model with all its weights, to be trained and saved like any other.
 """
 
 from __future__ import annotations
@@ -12,33 +12,27 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
-from tokenizers.models import BPE
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
     PreTrainedModel,
-    PreTrainedTokenizerFast,
 )
 from transformers.utils import logging as hub_logging
 
 from evokd.data.prompts import PROMPTS, Prompt
 from evokd.errors import InputError
 from evokd.models.encoding import end_token_id, pad_id_of
-from evokd.recipe.models import FreshModel, ModelSettings
+from evokd.recipe.models import ModelSettings
 
-PAD, BEGIN, END = "<pad>", "<s>", "</s>"
 FEWEST_TOKENS = 16
 ACCEPTED = "a hub id (org/name), a folder, a .gguf file, gguf:PACKAGE or fresh"
 
@@ -52,23 +46,23 @@ class Translator:
     prompt: Prompt
 
 
-def pick_device(wanted: str = "auto") -> tuple[torch.device, str]:
+def pick_device(name: str = "auto") -> tuple[torch.device, str]:
     """The device to work on, and why it is that one.
 
     Raises:
         InputError: not a device, or not one of this machine.
     """
-    if wanted == "auto":
+    if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda"), torch.cuda.get_device_name()
         if torch.backends.mps.is_available():
             return torch.device("mps"), "Apple GPU found"
         return torch.device("cpu"), f"no GPU found; {torch.get_num_threads()} threads"
     try:
-        device = torch.device(wanted)
+        device = torch.device(name)
     except RuntimeError:
         raise InputError(
-            f"device {wanted!r} is unknown; auto, cpu, cuda, cuda:1 and mps are accepted"
+            f"device {name!r} is unknown; auto, cpu, cuda, cuda:1 and mps are accepted"
         ) from None
     missing = {
         "cuda": (device.index or 0) >= torch.cuda.device_count(),
@@ -76,83 +70,22 @@ def pick_device(wanted: str = "auto") -> tuple[torch.device, str]:
     }
     if missing.get(device.type, False):
         raise InputError(
-            f"device {wanted} isn't there ({torch.cuda.device_count()} CUDA devices found); "
+            f"device {name} isn't there ({torch.cuda.device_count()} CUDA devices found); "
             "type device=auto or device=cpu"
         )
     return device, "as asked for"
 
 
-def pick_dtype(wanted: str, device: torch.device) -> tuple[torch.dtype, str]:
+def pick_dtype(name: str, device: torch.device) -> tuple[torch.dtype, str]:
     """The number format of a model that isn't trained, and why it is that one."""
-    if wanted == "auto":
+    if name == "auto":
         if device.type == "cpu":
             return torch.float32, "the exact one, on a CPU"
         return torch.bfloat16, "half the memory, on a GPU"
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if wanted not in dtypes:
-        raise InputError(f"dtype {wanted!r} is unknown; auto, {', '.join(dtypes)} are accepted")
-    return dtypes[wanted], "as asked for"
-
-
-def train_tokenizer(
-    texts: Iterable[str], vocab_size: int, tags: Sequence[str]
-) -> PreTrainedTokenizerFast:
-    """A byte-level BPE: every text comes back from its ids exactly as it went in.
-
-    Ids begin with padding, `<s>`, `</s>`, the tags and the 256 bytes. Tags (`<de>`) are special
-    tokens; a text gets `<s>` in front and nothing behind.
-    """
-    specials = [PAD, BEGIN, END, *dict.fromkeys(tags)]
-    backend = Tokenizer(BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=specials,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    backend.train_from_iterator(texts, trainer)
-    backend.post_processor = processors.TemplateProcessing(
-        single=f"{BEGIN} $A",
-        pair=f"{BEGIN} $A $B",
-        special_tokens=[(BEGIN, specials.index(BEGIN))],
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        pad_token=PAD,
-        bos_token=BEGIN,
-        eos_token=END,
-        clean_up_tokenization_spaces=False,
-    )
-
-
-def fresh_model(settings: FreshModel, tokenizer: Any, seed: int) -> LlamaForCausalLM:
-    """A Llama in float32 with random weights that depend on the seed alone."""
-    config = fresh_config(settings, tokenizer)
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
-    try:
-        return LlamaForCausalLM(config)
-    finally:
-        torch.set_rng_state(state)
-
-
-def fresh_config(settings: FreshModel, tokenizer: Any) -> LlamaConfig:
-    """The shape of a fresh model."""
-    return LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=settings.hidden_size,
-        intermediate_size=settings.intermediate_size or -(-settings.hidden_size * 8 // 96) * 32,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.heads,
-        num_key_value_heads=settings.kv_heads or settings.heads,
-        max_position_embeddings=settings.max_positions,
-        tie_word_embeddings=settings.tie_embeddings,
-        pad_token_id=pad_id_of(tokenizer),
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=end_token_id(tokenizer),
-    )
+    if name not in dtypes:
+        raise InputError(f"dtype {name!r} is unknown; auto, {', '.join(dtypes)} are accepted")
+    return dtypes[name], "as asked for"
 
 
 def load_config(settings: ModelSettings) -> Any:
@@ -267,9 +200,9 @@ def load_translator(
     settings = ModelSettings(model=str(folder_or_id))
     folder = Path(folder_or_id)
     if prompt is None and not (folder / "prompt.json").is_file():
-        found = "holds no prompt.json" if folder.is_dir() else "is no folder here"
+        reason = "holds no prompt.json" if folder.is_dir() else "is no folder here"
         raise InputError(
-            f"{folder_or_id} {found}: name a folder that evokd saved, such as "
+            f"{folder_or_id} {reason}: name a folder that evokd saved, such as "
             "RUN/students/NAME.seed1/model, or say how another model wants to be asked, by "
             f"--prompt {'|'.join(PROMPTS)} or a template file"
         )
@@ -310,8 +243,8 @@ def _locate(where: str, revision: str | None) -> tuple[str, dict[str, Any]]:
     if path.is_dir():
         return str(path), {}
     if path.is_file() or _is_path(where):
-        found = "is no folder and no .gguf file" if path.exists() else "not found"
-        raise InputError(f"model {where} {found}; accepted: {ACCEPTED}")
+        reason = "is no folder and no .gguf file" if path.exists() else "not found"
+        raise InputError(f"model {where} {reason}; accepted: {ACCEPTED}")
     return where, {} if revision is None else {"revision": revision}
 
 

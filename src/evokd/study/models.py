@@ -290,14 +290,14 @@ def _check_models(study: Study, tokenizer: Stage) -> None:
     Raises:
         InputError: they cut text into other tokens, or `student.cut` doesn't fit the teacher.
     """
-    from evokd.models import loading
+    from evokd.models import fresh, loading
     from evokd.models.structured_pruning import check_cut
     from evokd.models.vocabulary import shared_vocabulary
 
     teacher, student = study.recipe.teacher, study.recipe.student
     if student.model == "cut":
         if teacher.model == "fresh":
-            config: Any = loading.fresh_config(teacher.fresh, tokenizer_in(tokenizer.folder))
+            config: Any = fresh.fresh_config(teacher.fresh, tokenizer_in(tokenizer.folder))
         else:
             config = loading.load_config(teacher)
         check_cut(student.cut, config)
@@ -312,11 +312,11 @@ def _load_untrained(study: Study, settings: ModelSettings, tokenizer: Stage) -> 
     """A model as the recipe names it, or a fresh one."""
     import torch
 
-    from evokd.models import loading
+    from evokd.models import fresh, loading
 
     if settings.model == "fresh":
         own, seed = tokenizer_in(tokenizer.folder), study.recipe.seeds[0]
-        model = loading.fresh_model(settings.fresh, own, seed).to(study.device)
+        model = fresh.fresh_model(settings.fresh, own, seed).to(study.device)
     else:
         own = loading.load_tokenizer(settings)
         model = loading.load_model(settings, study.device, torch.float32)

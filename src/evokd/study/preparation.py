@@ -61,7 +61,8 @@ def make_tokenizer(study: Study) -> Stage:
     stage = Stage("tokenizer", study.paths.tokenizer, fingerprint(origin, recipe.languages()))
     if study.is_done(stage):
         return stage
-    from evokd.models.loading import load_tokenizer, train_tokenizer
+    from evokd.models.fresh import train_tokenizer
+    from evokd.models.loading import load_tokenizer
 
     began = time.perf_counter()
     stage.begin()

@@ -1,0 +1,77 @@
+"""Models and tokenizers made on the spot: a small Llama, a byte-level BPE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
+from tokenizers.models import BPE
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from evokd.models.encoding import end_token_id, pad_id_of
+from evokd.recipe.models import FreshModel
+
+PAD, BEGIN, END = "<pad>", "<s>", "</s>"
+
+
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, tags: Sequence[str]
+) -> PreTrainedTokenizerFast:
+    """A byte-level BPE: every text comes back from its ids exactly as it went in.
+
+    Ids begin with padding, `<s>`, `</s>`, the tags and the 256 bytes. Tags (`<de>`) are special
+    tokens; a text gets `<s>` in front and nothing behind.
+    """
+    specials = [PAD, BEGIN, END, *dict.fromkeys(tags)]
+    backend = Tokenizer(BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=specials,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{BEGIN} $A",
+        pair=f"{BEGIN} $A $B",
+        special_tokens=[(BEGIN, specials.index(BEGIN))],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token=PAD,
+        bos_token=BEGIN,
+        eos_token=END,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def fresh_model(settings: FreshModel, tokenizer: Any, seed: int) -> LlamaForCausalLM:
+    """A Llama in float32 with random weights that depend on the seed alone."""
+    config = fresh_config(settings, tokenizer)
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        return LlamaForCausalLM(config)
+    finally:
+        torch.set_rng_state(state)
+
+
+def fresh_config(settings: FreshModel, tokenizer: Any) -> LlamaConfig:
+    """The shape of a fresh model."""
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.hidden_size,
+        intermediate_size=settings.intermediate_size or -(-settings.hidden_size * 8 // 96) * 32,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.kv_heads or settings.heads,
+        max_position_embeddings=settings.max_positions,
+        tie_word_embeddings=settings.tie_embeddings,
+        pad_token_id=pad_id_of(tokenizer),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=end_token_id(tokenizer),
+    )
