@@ -1,4 +1,5 @@
-"""README's commands and code: run on small files, or parsed where they need hours or the network.
+"""README's commands and code: run on small files, or parsed where they need hours or the network;
+and that README and CONTRIBUTING name what is there.
 
 Every line of a ```sh block is a command of a kind that this file knows. The `evokd` ones are parsed
 by the real argument parser and run one after the other in one folder, small; those that can't be
@@ -26,6 +27,7 @@ from tiny import copy_task, tiny_llama
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 RESULTS = (ROOT / "docs/results.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
@@ -142,8 +144,8 @@ def test_the_readme_shows_every_verb():
 
 
 def test_every_line_is_a_command_of_a_known_kind():
-    for line in shell_lines():
-        target = re.fullmatch(r"make (?:[A-Z]+=\S+ )?(\w+)", line)
+    for line in shell_lines(README + CONTRIBUTING):
+        target = re.fullmatch(r"make (?:[A-Z]+=\S+ )?([\w-]+)", line)
         if target:
             assert re.search(rf"^{target[1]}:", MAKEFILE, flags=re.MULTILINE), line
         elif command_of(line) is None:
@@ -264,6 +266,40 @@ def test_the_tree_of_files_is_the_one_that_is_there():
         if path.name != "__pycache__"
     }
     assert there == {path for path in named if path.rstrip("/").rpartition("/")[0] == "src/evokd"}
+
+
+@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
+def test_links_lead_somewhere(text):
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_contributing_names_files_that_are_there():
+    paths = [
+        word
+        for quoted in re.findall(r"`([^`\n]+)`", CONTRIBUTING)
+        for word in quoted.split()
+        if re.fullmatch(r"[\w./-]*(/[\w./-]*|\.(md|py|toml|txt|yaml))", word)
+    ]
+    assert len(paths) > 20
+    for path in paths:
+        assert (ROOT / path).exists() or path == ".venv/bin/python", path
+
+
+def test_contributing_names_what_its_files_hold():
+    places = re.findall(r"`(\w+)`\s+in\s+`([^`]+\.py)`", CONTRIBUTING)
+    assert len(places) > 6
+    for name, path in places:
+        assert re.search(rf"\b{name}\b", (ROOT / path).read_text(encoding="utf-8")), (name, path)
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for key in ("version", "license"):
+        assert f'{key} = "{citation[key]}"' in project
+    assert "arXiv:2412.15303" in str(citation["references"])
+    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_the_recipes_are_valid():
