@@ -11,9 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import evokd
 from evokd.distil.buffers import Buffers
 from evokd.distil.chunked_loss import chunked_loss
-from evokd.distil.metrics import Statistics
 from evokd.distil.objectives import LOSSES, Tokens, objective_settings, token_loss
 from evokd.distil.row_loss import rows
+from evokd.distil.statistics import Statistics
 from evokd.distil.teacher.signal import LazyLogits
 from evokd.distil.token_batch import LossOptions, TokenBatch
 from evokd.distil.token_selection import TokenHistory

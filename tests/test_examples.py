@@ -61,7 +61,8 @@ def test_the_method_page_shows_the_example_and_names_what_is_there():
     (focal,) = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef))
     assert f"```python\n{ast.get_source_segment(source, focal)}\n```" in page
     rooms = {
-        **dict.fromkeys(("objectives", "chunked_loss"), "distil"),
+        **dict.fromkeys(("objectives", "tokens", "chunked_loss"), "distil"),
+        **dict.fromkeys(("schedules", "batches"), "distil.train"),
         **dict.fromkeys(("closed_forms", "rows"), "distil.row_loss"),
         **{"trainer": "distil.train", "lm_head": "models"},
     }

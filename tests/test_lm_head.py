@@ -12,8 +12,8 @@ from transformers import LlamaForCausalLM, TrainingArguments
 
 from evokd import DistillationTrainer, token_loss
 from evokd.distil.chunked_loss import chunked_loss
-from evokd.distil.metrics import Statistics
 from evokd.distil.objectives import LOSSES, objective_settings
+from evokd.distil.statistics import Statistics
 from evokd.distil.teacher.signal import LazyLogits, LiveTeacher
 from evokd.distil.token_batch import LossOptions, TokenBatch, target_mask
 from evokd.models.encoding import collate

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from evokd.distil.chunked_loss import chunked_loss
-from evokd.distil.metrics import TokenStats
 from evokd.distil.objectives import token_loss
+from evokd.distil.statistics import TokenStats
 from evokd.distil.teacher.signal import LazyLogits
 from evokd.distil.token_batch import LossOptions, TokenBatch
 from evokd.distil.tokens import Tokens

@@ -17,7 +17,7 @@ from evokd.errors import InputError
 from evokd.recipe.file import check_recipe, dump_recipe, load_recipe
 from evokd.recipe.formats import FORMATS
 from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
-from evokd.recipe.objectives import method_names, objectives_table
+from evokd.recipe.objectives import ObjectiveSettings, method_names, objectives_table
 from evokd.recipe.recipe import Recipe
 from evokd.rundir import versions
 
@@ -346,8 +346,8 @@ def _study(recipe: Recipe, folder: Path) -> int:
         print("\n" + analysis.as_text(results))
     print("\n" + " ".join(headline(results)))
     if "hard_share" in tree["start"]:
-        hard = tree["start"]["hard_share"]
-        print(f"Hard tokens (d > 0.4 nats) before distillation: {hard:.0%}.")
+        hard, gamma = tree["start"]["hard_share"], ObjectiveSettings().gamma
+        print(f"Hard tokens (d > {gamma:g} nats) before distillation: {hard:.0%}.")
     print("\n" + examples_text(results))
     print(f"report: {(folder / 'report.html').resolve()}")
     return 0

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from evokd.distil.buffers import rows_at_once, wide
 from evokd.distil.gradients import Gradients
-from evokd.distil.metrics import TokenStats, stats_of
 from evokd.distil.objectives import LOSSES
 from evokd.distil.row_loss.closed_forms import ClosedForm, closed_form
 from evokd.distil.row_loss.rows import has_row_pass, row_pass
+from evokd.distil.statistics import TokenStats, stats_of
 from evokd.distil.token_batch import LogitChunk, LossOptions, TeacherLogits, TokenBatch
 from evokd.distil.token_selection import Selection, scores, select
 from evokd.distil.tokens import Tokens, log_odds_against

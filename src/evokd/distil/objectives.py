@@ -7,6 +7,9 @@ stand for, are in `tokens.py`. Objectives of other papers name theirs.
 An objective is a function from `Tokens` to a loss per token (N,), in nats over the whole
 vocabulary, and a row of `evokd.recipe.objectives.OBJECTIVES` of the same name. Where it chooses
 among the tokens of a batch, the mean of what it returns is the batch's loss.
+
+Training takes most of them from their closed forms (`row_loss/closed_forms.py`), which are tested
+against these: whoever changes an equation here changes that, too.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from evokd.distil.buffers import Buffers
-from evokd.distil.metrics import TokenStats
+from evokd.distil.statistics import TokenStats
 from evokd.distil.token_selection import TokenHistory
 from evokd.distil.tokens import IGNORED
 from evokd.models.lm_head import Head

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 Word = Annotated[str, Field(pattern="^[a-z_]+$")]
 
+PAPERS_GAMMA: float = ObjectiveSettings.model_fields["gamma"].default
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_+]*$")
 RENAMED = {("gate", "swapped"): "inverted"}
 """Values of keys that have a better name by now; the old one goes on working."""
@@ -86,7 +87,7 @@ class OnPolicySettings(Section):
 class MethodSettings(ObjectiveSettings):
     """A method: its objective's settings, and what it is trained on.
 
-    None stands for the objective's own default (`evokd.recipe.objectives.OBJECTIVES`).
+    None in lam, beta and alpha stands for the objective's own default (`OBJECTIVES`).
     """
 
     name: str
@@ -94,7 +95,7 @@ class MethodSettings(ObjectiveSettings):
     lam: Share | None = None  # type: ignore[assignment]
     beta: Share | BetaSchedule | Word | None = None  # type: ignore[assignment]
     """A number, a schedule, difficulty, or a rule of `BETA_RULES`."""
-    gamma: float | GammaRule = 0.4  # type: ignore[assignment]
+    gamma: float | GammaRule = PAPERS_GAMMA  # type: ignore[assignment]
     alpha: Share | None = None  # type: ignore[assignment]
     text: Literal["reference", "teacher", "nearest"] = "reference"
     """What it is trained on: references; the teacher's best translations; of its n best the one
@@ -227,7 +228,7 @@ class MethodSettings(ObjectiveSettings):
         if not isinstance(self.gamma, GammaRule):
             return self.gamma
         first = GAMMA_RULES[self.gamma.rule].first
-        return getattr(self.gamma, first) if first else ObjectiveSettings().gamma
+        return getattr(self.gamma, first) if first else PAPERS_GAMMA
 
     def in_force(self) -> tuple[str, ObjectiveSettings]:
         """Objective and settings of the first step; what changes later starts from these."""

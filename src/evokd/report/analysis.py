@@ -25,7 +25,7 @@ MEASURES: list[Measure] = [
     ),
     (
         "acceptance",
-        "drafts taken",
+        "acceptance rate",
         "share of a student's proposed tokens that its teacher would have said (speculative "
         "decoding, greedy)",
         percent,

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-from evokd.distil.metrics import TokenStats
 from evokd.distil.row_loss.closed_forms import ClosedForm
 from evokd.distil.row_loss.compiling import load_c
+from evokd.distil.statistics import TokenStats
 from evokd.distil.token_batch import LogitChunk
 from evokd.models.lm_head import apply_softcap
 

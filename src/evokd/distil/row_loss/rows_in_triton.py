@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from evokd.distil.metrics import TokenStats
 from evokd.distil.row_loss.closed_forms import NLL, ClosedForm
+from evokd.distil.statistics import TokenStats
 from evokd.distil.token_batch import LogitChunk
 
 if TYPE_CHECKING:

@@ -28,11 +28,11 @@ def lengths_of(data: Any) -> list[int]:
 
 def padding_to(model: nn.Module) -> Collator:
     config: Any = model.config
-    # Any id will do as filler: attention mask and labels say where it stands.
-    filler = config.pad_token_id if config.pad_token_id is not None else 0
+    # Any id will do: attention mask and labels say where it stands.
+    pad_id = config.pad_token_id if config.pad_token_id is not None else 0
 
     def padded(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
-        return collate(examples, filler)
+        return collate(examples, pad_id)
 
     return padded
 

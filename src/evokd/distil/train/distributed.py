@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from torch import Tensor
 
-from evokd.distil.metrics import SUMS, Statistics
+from evokd.distil.statistics import SUMS, Statistics
 
 
 @dataclass(frozen=True)

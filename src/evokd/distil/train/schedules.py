@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evokd.distil.metrics import TokenStats
+from evokd.distil.statistics import TokenStats
 from evokd.distil.token_selection import TokenHistory
 from evokd.distil.train.method_state import Exchange, LossInputs, MethodPart
 from evokd.recipe.methods import GammaRule

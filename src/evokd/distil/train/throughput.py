@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from evokd.distil.metrics import Statistics
+from evokd.distil.statistics import Statistics
 from evokd.distil.train.distributed import Devices
 from evokd.models.packing import pairs_of
 

@@ -23,7 +23,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from evokd.distil.chunked_loss import Objective, chunked_loss
-from evokd.distil.metrics import Statistics
+from evokd.distil.statistics import Statistics
 from evokd.distil.teacher.signal import LiveTeacher, TeacherSignal, shared_width
 from evokd.distil.token_batch import LossOptions, TokenBatch, target_mask
 from evokd.distil.tokens import IGNORED
@@ -251,7 +251,8 @@ class DistillationTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The batch's share of the loss of its optimizer step."""
+        """A micro-batch's share of the loss of its optimizer step. Its gradients are computed with
+        it (`chunked_loss`); backward() hands them out."""
         if not self.student.training:
             raise RuntimeError("validation goes through evaluate(), which counts tokens")
         if num_items_in_batch is None:
@@ -297,7 +298,7 @@ class DistillationTrainer(Trainer):
             progress=self._progress(),
             learns=learns,
         )
-        for part in self.parts.values():
+        for part in self.parts.values():  # these may add β of each token, a history, observers
             step = part.prepare(step)
         # Accelerate wraps the student's forward in autocast; the head's product belongs there too.
         with self.accelerator.autocast():
