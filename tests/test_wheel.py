@@ -1,4 +1,4 @@
-"""What a wheel holds that is built from a clean clone. `make wheel-test` installs one and runs it."""
+"""What a wheel from a clean clone holds; `make wheel-test` installs one and runs it."""
 
 from __future__ import annotations
 
