@@ -1,10 +1,10 @@
-# make demo      a whole study on the embedded corpus, in minutes (installs what is missing first)
-# make test      the test suite
-# make install   .venv with all that evokd and its tests need; PYTHON=python3.12 picks another one
+# make demo        a whole study on the embedded corpus, in minutes (installs what is missing first)
+# make test        the test suite
+# make install     .venv with all that evokd and its tests need; PYTHON=python3.12 picks another one
 # make wheel-test  a wheel, installed in an empty environment, runs a short demo elsewhere
-# make lint      ruff and mypy
-# make bench     speed and memory beside floors and peers, about an hour; has a .venv of its own
-# make clean     takes away .venv and caches; runs/ stays
+# make lint        ruff and mypy
+# make bench       speed and memory beside floors and peers, about an hour; has a .venv of its own
+# make clean       takes away .venv and caches; runs/ stays
 
 PYTHON ?= python3
 VENV ?= .venv
