@@ -160,7 +160,7 @@ def test_systems_are_looked_at_beside_their_scores(finished):
             assert row["tokens_per_pass"] >= 1
     for text in (finished[2], (finished[0] / "table.md").read_text(encoding="utf-8")):
         assert "perplexity" in text
-        assert "drafts" in text
+        assert "acceptance" in text
     assert 'id="analysis"' in (finished[0] / "report.html").read_text(encoding="utf-8")
 
 
