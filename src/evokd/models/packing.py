@@ -28,7 +28,7 @@ def pack(batch: dict[str, Tensor], width_weight: float | None = 0.0) -> dict[str
     Returns:
         input_ids, position_ids, labels and pairs, each (rows, width) int64. `pairs` says which pair
         of the batch a token is of, −1 for padding. The first token of a pair has no label: the
-        position before it belongs to another pair. Padding is at position 0, so it sees only itself.
+        position before it belongs to another pair. Padding is at position 0: it sees only itself.
     """
     real = batch["attention_mask"].bool()
     lengths: list[int] = real.sum(1).tolist()
