@@ -57,7 +57,7 @@ def certain(tokenizer):
     examples = [encode_pair(tokenizer, translator.prompt, pair) for pair in PAIRS]
     for _ in range(80):
         for example in examples:
-            ids, labels = torch.tensor([example.input_ids]), torch.tensor([example.labels])
+            ids, labels = torch.tensor([example["input_ids"]]), torch.tensor([example["labels"]])
             (translator.model(input_ids=ids, labels=labels).loss / len(examples)).backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -86,11 +86,11 @@ def test_scores_are_sums_of_log_probabilities_the_end_token_among_them(tokenizer
     found = scores_of(translator, SOURCES, TARGETS)
     for pair, score in zip(PAIRS, found, strict=True):
         example = encode_pair(tokenizer, translator.prompt, pair)
-        start = sum(label == IGNORED for label in example.labels)
-        assert example.input_ids[-1] == tokenizer.eos_token_id
-        expected = by_hand(translator, example.input_ids, start)
+        start = sum(label == IGNORED for label in example["labels"])
+        assert example["input_ids"][-1] == tokenizer.eos_token_id
+        expected = by_hand(translator, example["input_ids"], start)
         assert score.log_probability == pytest.approx(expected, rel=1e-5)
-        assert score.tokens == len(example.input_ids) - start
+        assert score.tokens == len(example["input_ids"]) - start
     assert len({score.log_probability for score in found}) == len(PAIRS)
 
 
@@ -162,7 +162,7 @@ def test_blank_sources_are_not_scored_and_order_is_kept(untrained):
 
 def test_what_exceeds_the_positions_is_not_scored(tokenizer):
     short = make(tokenizer, positions=16)
-    lengths = [len(encode_pair(tokenizer, short.prompt, pair).input_ids) for pair in PAIRS]
+    lengths = [len(encode_pair(tokenizer, short.prompt, pair)["input_ids"]) for pair in PAIRS]
     found = scores_of(short, SOURCES, TARGETS)
     assert [score.tokens > 0 for score in found] == [length <= 16 for length in lengths]
     assert max(lengths) > 16 > min(lengths)

@@ -15,8 +15,8 @@ from evokd.distil.chunked_loss import chunked_loss
 from evokd.distil.objectives import LOSSES, objective_settings
 from evokd.distil.statistics import Statistics
 from evokd.distil.teacher.signal import LazyLogits, LiveTeacher
-from evokd.distil.token_batch import LossOptions, TokenBatch, target_mask
-from evokd.models.encoding import collate
+from evokd.distil.token_batch import LossOptions, TokenBatch
+from evokd.models.encoding import collate, target_mask
 from evokd.models.lm_head import Head, check_head, final_hidden, head_of
 from tiny import VOCABULARY, copy_task, tiny_llama
 

@@ -65,8 +65,8 @@ def test_a_chat_ends_with_its_end_token_once(translator):
     tokenizer, prompt = translator.tokenizer, translator.prompt
     example = encode_pair(tokenizer, prompt, Pair("Hi <|im_end|>", "Salut !", "en", "fr", "x:1"))
     before = encode_prompt(tokenizer, prompt, "Hi <|im_end|>", "en", "fr")
-    response = [i for i in example.labels if i != IGNORED]
-    assert example.input_ids == before + response
+    response = [i for i in example["labels"] if i != IGNORED]
+    assert example["input_ids"] == before + response
     assert tokenizer.decode(response, clean_up_tokenization_spaces=False) == "Salut !<|im_end|>"
     assert response[-1] == tokenizer.eos_token_id
     assert len(tokenizer) == 49152  # nothing was added for padding
@@ -122,7 +122,7 @@ def test_it_translates_and_comes_back_from_disk(translator, tmp_path):
 
 def test_one_step_lowers_the_loss(translator):
     pairs = [Pair("The cat is black.", "Le chat est noir.", "en", "fr", "x:1")]
-    examples = [encode_pair(translator.tokenizer, translator.prompt, p)._asdict() for p in pairs]
+    examples = [encode_pair(translator.tokenizer, translator.prompt, p) for p in pairs]
     batch = collate(examples, pad_id_of(translator.tokenizer))
     optimizer = torch.optim.SGD(translator.model.parameters(), lr=1e-3)
     losses = []

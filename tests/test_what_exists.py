@@ -213,7 +213,7 @@ def test_a_prompt_from_outside(tmp_path, monkeypatch, tables):
     ids = encode_prompt(tokenizer, prompt, "dog", "en", "de")
     assert tokenizer.decode(ids).endswith("en > de: dog =")
     pair = Pair("dog", "Hund", "en", "de", "made:1")
-    assert list(encode_pair(tokenizer, prompt, pair).input_ids[: len(ids)]) == ids
+    assert list(encode_pair(tokenizer, prompt, pair)["input_ids"][: len(ids)]) == ids
     prompt.save(tmp_path)
     del PROMPTS["arrow"]  # a saved model needs no plugin
     assert Prompt.load(tmp_path) == prompt

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from evokd.data.pairs import Pair
 from evokd.distil.teacher.signal import LiveTeacher, TeacherSignal
-from evokd.distil.token_batch import target_mask
-from evokd.distil.tokens import IGNORED, Tokens
-from evokd.models.encoding import collate, encode_pair, pad_id_of
+from evokd.distil.tokens import Tokens
+from evokd.models.encoding import IGNORED, collate, encode_pair, pad_id_of, target_mask
 from evokd.models.lm_head import final_hidden, head_of
 from evokd.models.loading import Translator
 from evokd.recipe.methods import MethodSettings
@@ -48,7 +47,7 @@ def diagnose(
     for start in range(0, len(pairs), batch_size):
         chosen = pairs[start : start + batch_size]
         examples = [encode_pair(student.tokenizer, student.prompt, pair) for pair in chosen]
-        batch = collate([{"input_ids": e.input_ids, "labels": e.labels} for e in examples], pad_id)
+        batch = collate(examples, pad_id)
         labels = batch["labels"].to(device)
         read = {k: batch[k].to(device) for k in ("input_ids", "attention_mask")}
         predicts = target_mask(labels)
@@ -67,7 +66,7 @@ def diagnose(
         columns.append(values)
         for row, own in enumerate(values.split(predicts.sum(1).tolist())):
             if start + row in spread:
-                ids = [i for i in examples[row].labels if i != IGNORED]
+                ids = [i for i in examples[row]["labels"] if i != IGNORED]
                 sentences.append(
                     _sentence(student.tokenizer, chosen[row], ids, own, settings.gamma)
                 )

@@ -12,7 +12,7 @@ from evokd.distil.buffers import wide
 from evokd.distil.chunked_loss import Objective, chunked_loss
 from evokd.distil.teacher.signal import LazyLogits
 from evokd.distil.token_batch import LossOptions, TokenBatch, constant_head
-from evokd.distil.tokens import IGNORED
+from evokd.models.encoding import IGNORED
 from evokd.models.lm_head import Head
 from evokd.recipe.objectives import objective_settings, spec_of
 

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from evokd.distil.token_selection import TokenHistory, scores, select, selection_of
-from evokd.distil.tokens import IGNORED, LEAST_LOG, Distribution, Tokens, kl, mixture
-from evokd.recipe.objectives import OBJECTIVES, ObjectiveSettings, objective_settings
+from evokd.distil.tokens import LEAST_LOG, Distribution, Tokens, kl, mixture
+from evokd.recipe.objectives import IGNORED, OBJECTIVES, ObjectiveSettings, objective_settings
 
 __all__ = [
     "IGNORED",

@@ -12,7 +12,6 @@ from torch import Tensor
 from evokd.distil.buffers import Buffers
 from evokd.distil.statistics import TokenStats
 from evokd.distil.token_selection import TokenHistory
-from evokd.distil.tokens import IGNORED
 from evokd.models.lm_head import Head
 from evokd.recipe.objectives import ObjectiveSettings
 
@@ -102,13 +101,6 @@ class LossOptions:
     """Called in the forward pass with what each chunk gave, in the tokens' order."""
     buffers: Buffers = field(default_factory=Buffers)
     """The memory that the logits stand in, kept from call to call."""
-
-
-def target_mask(labels: Tensor) -> Tensor:
-    """(B, T), where the next token is a target: the state at position t predicts that at t + 1."""
-    mask = torch.zeros_like(labels, dtype=torch.bool)
-    mask[:, :-1] = labels[:, 1:] != IGNORED
-    return mask
 
 
 def constant_head(head: Head) -> Head:

@@ -21,8 +21,6 @@ from torch import Tensor
 
 from evokd.recipe.objectives import ObjectiveSettings
 
-IGNORED = -100
-"""Label of a position that has no loss (prompt, padding)."""
 LEAST_LOG = -1e9
 """Stands for ln 0 where it is multiplied by 0."""
 

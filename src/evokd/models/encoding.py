@@ -14,7 +14,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, NamedTuple
+from math import inf
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +25,7 @@ from torch.utils.data import Dataset, Sampler
 from evokd.data.pairs import Pair
 from evokd.data.prompts import Prompt
 from evokd.errors import InputError
-
-IGNORED = -100
-"""Label of a position that has no loss (prompt, padding)."""
+from evokd.recipe.objectives import IGNORED
 
 # Private-use characters: no template and no tokenizer knows them, no template trims them.
 _SOURCE, _ANSWER = "\ue0f1source\ue0f1", "\ue0f1answer\ue0f1"
@@ -36,28 +35,19 @@ _CHUNK = 4096
 _MEGA_BATCH = 50
 
 
-class Example(NamedTuple):
-    """One training sequence; `labels` are IGNORED on the prompt, else the same as `input_ids`."""
-
-    input_ids: list[int]
-    labels: list[int]
-
-
 @dataclass(frozen=True)
 class RenderedPrompt:
     """A prompt with its languages filled in: the text around the source, and what follows.
 
-    `parts` are joined by the source; `response_prefix` goes before a response: a space where the prompt ends
-    in a word or a colon, so that the first word of a response is the token it is elsewhere.
+    `parts` are joined by the source; `response_prefix` goes before a response: a space where the
+    prompt ends in a word or a colon, so that the first word of a response is the token it is
+    elsewhere.
     """
 
     parts: tuple[str, ...]
     response_prefix: str
     first_ids: tuple[int, ...]
     end_id: int
-
-    def text(self, source: str) -> str:
-        return source.join(self.parts)
 
 
 def pad_id_of(tokenizer: Any) -> int:
@@ -82,9 +72,9 @@ def end_token_id(tokenizer: Any, prompt: Prompt | None = None) -> int:
     """
     if prompt is not None and prompt.chat:
         after = _chat_text(tokenizer, _SOURCE, answer=_ANSWER).partition(_ANSWER)[2]
-        found = _specials(tokenizer).search(after)
-        if found:
-            return int(tokenizer.convert_tokens_to_ids(found[0]))
+        special = _specials(tokenizer).search(after)
+        if special:
+            return int(tokenizer.convert_tokens_to_ids(special[0]))
     if tokenizer.eos_token_id is None:
         raise InputError(
             f"the tokenizer {_name(tokenizer)} has no end token (eos_token), so a model can't "
@@ -108,22 +98,24 @@ def encode_prompts(
     tokenizer: Any, prompt: Prompt, sources: Sequence[str], source_code: str, target_code: str
 ) -> list[list[int]]:
     """`encode_prompt` for many sentences of one direction at once."""
-    return _prompt_ids(tokenizer, _rendered_prompt(tokenizer, prompt, source_code, target_code), sources)
+    rendered = _rendered_prompt(tokenizer, prompt, source_code, target_code)
+    return _prompt_ids(tokenizer, rendered, sources)
 
 
-def encode_pair(tokenizer: Any, prompt: Prompt, pair: Pair) -> Example:
-    """One pair as a training sequence: prompt, response, end token."""
-    rendered = _rendered_prompt(tokenizer, prompt, pair.source_language, pair.target_language)
-    before = _prompt_ids(tokenizer, rendered, [pair.source])[0]
-    response = _response_ids(tokenizer, rendered, [pair.target])[0]
-    return Example(before + response, [IGNORED] * len(before) + response)
+def encode_pair(tokenizer: Any, prompt: Prompt, pair: Pair) -> dict[str, list[int]]:
+    """One pair as a training sequence: prompt, response, end token.
+
+    Returns:
+        input_ids, and labels: the same, but IGNORED on the prompt.
+    """
+    return encode_corpus([pair], tokenizer, prompt)[0][0]
 
 
 def encode_corpus(
     pairs: Sequence[Pair],
     tokenizer: Any,
     prompt: Prompt,
-    max_length: int,
+    max_length: float = inf,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[EncodedPairs, int]:
     """All pairs as training sequences, in order, and how many were too long and left out.
@@ -132,15 +124,13 @@ def encode_corpus(
         max_length: longest prompt + response + end token, in tokens.
         progress: called with the number of pairs done and of all.
     """
-    rendered_prompts = {
-        direction: _rendered_prompt(tokenizer, prompt, *direction)
-        for direction in dict.fromkeys((p.source_language, p.target_language) for p in pairs)
-    }
+    directions = dict.fromkeys((p.source_language, p.target_language) for p in pairs)
+    rendered = {pair: _rendered_prompt(tokenizer, prompt, *pair) for pair in directions}
     kept: list[list[int]] = []
     prompt_lengths: list[int] = []
     for start in range(0, len(pairs), _CHUNK):
         chunk = pairs[start : start + _CHUNK]
-        for before, response in _encode_chunk(tokenizer, rendered_prompts, chunk):
+        for before, response in _encode_chunk(tokenizer, rendered, chunk):
             if len(before) + len(response) <= max_length:
                 kept.append(before + response)
                 prompt_lengths.append(len(before))
@@ -200,6 +190,13 @@ def collate(
     }
 
 
+def target_mask(labels: Tensor) -> Tensor:
+    """(B, T), where the next token is a target: the state at position t predicts that at t + 1."""
+    mask = torch.zeros_like(labels, dtype=torch.bool)
+    mask[:, :-1] = labels[:, 1:] != IGNORED
+    return mask
+
+
 class LengthGroupedBatches(Sampler[int]):
     """Indices in an order where each run of `batch_size` holds sequences of like length.
 
@@ -247,13 +244,16 @@ def _encode_chunk(
             i for i, p in enumerate(pairs) if (p.source_language, p.target_language) == direction
         ]
         prompts = _prompt_ids(tokenizer, rendered, [pairs[i].source for i in places])
-        responses = _response_ids(tokenizer, rendered, [pairs[i].target for i in places])
+        texts = [rendered.response_prefix + pairs[i].target for i in places]
+        responses = _ids(tokenizer, texts, literal=True)
         for place, before, response in zip(places, prompts, responses, strict=True):
-            encoded[place] = (before, response)
+            encoded[place] = (before, [*response, rendered.end_id])
     return encoded
 
 
-def _rendered_prompt(tokenizer: Any, prompt: Prompt, source_code: str, target_code: str) -> RenderedPrompt:
+def _rendered_prompt(
+    tokenizer: Any, prompt: Prompt, source_code: str, target_code: str
+) -> RenderedPrompt:
     text = prompt.render(_SOURCE, source_code, target_code)
     if prompt.chat:
         text = _chat_text(tokenizer, text)
@@ -266,39 +266,39 @@ def _rendered_prompt(tokenizer: Any, prompt: Prompt, source_code: str, target_co
     first_ids = () if prompt.chat else _added_in_front(tokenizer)
     if tokenizer.bos_token and parts[0].startswith(tokenizer.bos_token):
         first_ids = ()  # the template writes it itself
-    return RenderedPrompt(parts, _response_prefix(tokenizer, parts[-1]), first_ids, end_token_id(tokenizer, prompt))
+    prefix = _response_prefix(tokenizer, parts[-1])
+    return RenderedPrompt(parts, prefix, first_ids, end_token_id(tokenizer, prompt))
 
 
-def _prompt_ids(tokenizer: Any, rendered: RenderedPrompt, sources: Sequence[str]) -> list[list[int]]:
+def _prompt_ids(
+    tokenizer: Any, rendered: RenderedPrompt, sources: Sequence[str]
+) -> list[list[int]]:
     specials = _specials(tokenizer)
     own_specials = sum(len(specials.findall(part)) for part in rendered.parts)
-    texts = [rendered.text(source) for source in sources]
+    texts = [source.join(rendered.parts) for source in sources]
     encoded = _ids(tokenizer, texts, literal=False)
     for i, (source, text) in enumerate(zip(sources, texts, strict=True)):
         if len(specials.findall(text)) != own_specials:
-            encoded[i] = _guarded_ids(tokenizer, rendered, source, specials)
+            encoded[i] = _guarded_ids(tokenizer, rendered.parts, source, specials)
     return [[*rendered.first_ids, *ids] for ids in encoded]
 
 
-def _guarded_ids(tokenizer: Any, rendered: RenderedPrompt, source: str, specials: re.Pattern[str]) -> list[int]:
+def _guarded_ids(
+    tokenizer: Any, parts: Sequence[str], source: str, specials: re.Pattern[str]
+) -> list[int]:
     """A prompt whose source looks like special tokens: only the template's own ones are parsed."""
+    pieces = [""]  # text and a special token of the template, in turn
+    for number, part in enumerate(parts):
+        first, *others = specials.split(part)
+        pieces[-1] += (source if number else "") + first
+        pieces += others
     ids: list[int] = []
-    pending = ""
-    for number, part in enumerate(rendered.parts):
-        pending += source if number else ""
-        end = 0
-        for special in specials.finditer(part):
-            pending += part[end : special.start()]
-            ids += _ids(tokenizer, [pending], literal=True)[0] if pending else []
-            ids.append(tokenizer.convert_tokens_to_ids(special[0]))
-            pending, end = "", special.end()
-        pending += part[end:]
-    return ids + (_ids(tokenizer, [pending], literal=True)[0] if pending else [])
-
-
-def _response_ids(tokenizer: Any, rendered: RenderedPrompt, targets: Sequence[str]) -> list[list[int]]:
-    texts = [rendered.response_prefix + target for target in targets]
-    return [[*ids, rendered.end_id] for ids in _ids(tokenizer, texts, literal=True)]
+    for number, piece in enumerate(pieces):
+        if number % 2:
+            ids.append(tokenizer.convert_tokens_to_ids(piece))
+        elif piece:
+            ids += _ids(tokenizer, [piece], literal=True)[0]
+    return ids
 
 
 def _ids(tokenizer: Any, texts: Sequence[str], literal: bool) -> list[list[int]]:
@@ -359,12 +359,12 @@ def _chat_text(tokenizer: Any, content: str, answer: str | None = None) -> str:
 
 
 def _specials(tokenizer: Any) -> re.Pattern[str]:
-    """Matches the special tokens that the tokenizer would find in a text."""
+    """Matches the special tokens that the tokenizer would find in a text; one group, for split."""
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
     contents = {token.content for token in added if token.special}
     contents.update(tokenizer.all_special_tokens)
     longest_first = sorted((c for c in contents if c), key=lambda c: (-len(c), c))
-    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+    return re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
 
 
 def _name(tokenizer: Any) -> str:

@@ -268,15 +268,15 @@ def _renamed(processor: Any, place: dict[int, int]) -> Any:
 
 def _tokenizer_kwargs(tokenizer: Any, known: dict[str, int]) -> dict[str, Any]:
     """What transformers adds to a tokenizer: names of special tokens, the chat template, sides."""
-    kwargs = {name: getattr(tokenizer, name) for name in _TOKENIZER_KWARGS if hasattr(tokenizer, name)}
+    kwargs = {
+        name: getattr(tokenizer, name) for name in _TOKENIZER_KWARGS if hasattr(tokenizer, name)
+    }
     for name in _NAMED:
         token = getattr(tokenizer, f"{name}_token", None)
         if token is not None and token in known:
             kwargs[f"{name}_token"] = token
     extra = getattr(tokenizer, "extra_special_tokens", None) or ()
-    return kwargs | {
-        "extra_special_tokens": [str(token) for token in extra if str(token) in known]
-    }
+    return kwargs | {"extra_special_tokens": [str(token) for token in extra if str(token) in known]}
 
 
 def _rename_special_ids(config: Any, place: dict[int, int]) -> None:

@@ -17,6 +17,8 @@ from pydantic import Field, ValidationError
 from evokd.recipe.section import Section
 from evokd.recipe.validation import explain
 
+IGNORED = -100
+"""Label of a position that has no loss (prompt, padding)."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -162,7 +162,7 @@ def _diagnosed_examples(study: Study, tokenizer: Any) -> list[dict[str, Any]]:
     from evokd.models.encoding import encode_pair
 
     pairs = diagnosed_pairs(study)
-    return [encode_pair(tokenizer, study.prompt, pair)._asdict() for pair in pairs]
+    return [encode_pair(tokenizer, study.prompt, pair) for pair in pairs]
 
 
 def _max_length(study: Study) -> int:

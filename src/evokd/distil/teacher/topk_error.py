@@ -28,8 +28,8 @@ import torch
 from torch import Tensor, nn
 
 from evokd.distil.teacher.signal import CachedTeacher, LiveTeacher, TopKLogits
-from evokd.distil.token_batch import target_mask
 from evokd.distil.tokens import Tokens, mixture
+from evokd.models.encoding import target_mask
 from evokd.models.lm_head import final_hidden, head_of
 from evokd.recipe.objectives import ObjectiveSettings
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from evokd.distil.token_batch import target_mask
-from evokd.models.encoding import collate
+from evokd.models.encoding import collate, target_mask
 from evokd.models.packing import pack, pairs_of
 
 Example = dict[str, Any]

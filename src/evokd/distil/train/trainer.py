@@ -25,8 +25,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from evokd.distil.chunked_loss import Objective, chunked_loss
 from evokd.distil.statistics import Statistics
 from evokd.distil.teacher.signal import LiveTeacher, TeacherSignal, shared_width
-from evokd.distil.token_batch import LossOptions, TokenBatch, target_mask
-from evokd.distil.tokens import IGNORED
+from evokd.distil.token_batch import LossOptions, TokenBatch
 from evokd.distil.train.batches import (
     lengths_of,
     num_items,
@@ -44,7 +43,7 @@ from evokd.distil.train.on_policy import (
     check_whole_student,
 )
 from evokd.distil.train.throughput import Throughput
-from evokd.models.encoding import LengthGroupedBatches
+from evokd.models.encoding import IGNORED, LengthGroupedBatches, target_mask
 from evokd.models.lm_head import check_head, evaluating, final_hidden, head_of
 from evokd.models.packing import pairs_of, takes_packed, width_weight
 from evokd.recipe.objectives import ObjectiveSettings, objective_settings, spec_of
