@@ -11,7 +11,8 @@ from evokd.distil.diagnosis import EDGES, SHOWN, diagnose
 from evokd.distil.objectives import difficulty, token_loss
 from evokd.distil.teacher.signal import LiveTeacher
 from evokd.models.encoding import encode_pair
-from evokd.models.loading import Translator, train_tokenizer
+from evokd.models.fresh import train_tokenizer
+from evokd.models.loading import Translator
 from evokd.recipe.methods import MethodSettings
 from small_study import sentences
 from tiny import tiny_llama
