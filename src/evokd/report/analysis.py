@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-
-from tabulate import tabulate
 
 from evokd.report.formatting import count, decimal, percent
 from evokd.report.results import Results, mean_of
-from evokd.report.tables import markdown_table
+from evokd.report.tables import Grid, markdown_table, plain_table
 
 Measure = tuple[str, str, str, Callable[[float | None], str]]
 """Key of the record, heading, what it means, and how a number of it is written."""
@@ -33,53 +30,37 @@ MEASURES: list[Measure] = [
 ]
 
 
-@dataclass(frozen=True)
-class AnalysisTable:
-    """One row a system, teacher first; means over directions and seeds. legend: what the columns
-    mean, a line each."""
-
-    headings: list[str]
-    rows: list[list[str]]
-    legend: list[str]
-
-
-def analysis_table(results: Results) -> AnalysisTable | None:
-    """The columns that anything was measured for; None where nothing was."""
+def analysis_table(results: Results) -> Grid:
+    """A row for each system, a column for all that was measured; means over directions and
+    seeds."""
     bleu = {
         f"BLEU beam {beam}": [decimal(_bleu(results, name, beam), 1) for name in results.systems]
         for beam in _beams(results)
     }
     columns = _measured(results, MEASURES[:1]) | bleu | _measured(results, MEASURES[1:])
-    if not columns:
-        return None
     test_set = next(iter(results.columns), "")
     legend = [f"BLEU on {test_set}, {results.overall(test_set)}"] if bleu else []
     legend += [f"{heading}: {meaning}" for _, heading, meaning, _ in MEASURES if heading in columns]
     rows = [list(row) for row in zip(results.systems, *columns.values(), strict=True)]
-    return AnalysisTable(["system", *columns], rows, legend)
+    return Grid(["system", *columns], {"": rows} if columns else {}, legend)
 
 
 def as_text(results: Results) -> str:
     """For the terminal; nothing where nothing was measured."""
     table = analysis_table(results)
-    if table is None:
+    if not table:
         return ""
-    grid = tabulate(
-        table.rows,
-        headers=[heading.replace(" ", "\n", 1) for heading in table.headings],
-        disable_numparse=True,
-        colalign=["left", *("right" for _ in table.headings[1:])],
-    )
-    return "\n".join([grid, "", *table.legend])
+    return "\n".join([plain_table(table.headings, table.groups[""]), "", *table.legend])
 
 
 def as_markdown(results: Results) -> str:
     """The same as a Markdown table."""
     table = analysis_table(results)
-    if table is None:
+    if not table:
         return ""
     legend = "".join(f"- {line}\n" for line in table.legend)
-    return f"### Beside the scores\n\n{markdown_table(table.headings, table.rows)}\n\n{legend}"
+    grid = markdown_table(table.headings, table.groups[""])
+    return f"### Beside the scores\n\n{grid}\n\n{legend}"
 
 
 def _measured(results: Results, measures: Sequence[Measure]) -> dict[str, list[str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -19,7 +18,7 @@ from evokd.report.headline import headline
 from evokd.report.latex import as_latex
 from evokd.report.results import Results
 from evokd.report.svg import KNOWN_COLOURS, make_palette
-from evokd.report.tables import as_markdown, format_gap
+from evokd.report.tables import as_markdown, closeness, format_gap, legend, signatures
 
 
 def build_report(run_dir: Path) -> Path:
@@ -53,43 +52,32 @@ def write_page(results: Results, out: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"arrow": arrow, "gap": format_gap, "spec": describe}
-    page = environment.get_template("page.html.jinja")
-    rundir.write_text(out, page.render(_contents(results)))
-
-
-def _contents(results: Results) -> dict[str, Any]:
-    """Everything that the template names."""
+    for function in (arrow, closeness, sections.differing_words, legend, signatures):
+        environment.filters[function.__name__] = function
+    environment.filters |= {"gap": format_gap, "spec": describe}
     tree = results.tree
-    versions = tree.get("versions") or {}
-    return {
-        "title": tree.get("title") or tree.get("name") or "evokd report",
-        "name": tree.get("name") or "",
-        "evokd": tree.get("evokd") or "",
-        "created": _date(tree.get("created") or ""),
-        "directions": [arrow(direction) for direction in results.directions],
-        "seeds": len(results.seeds),
-        "device": versions.get("device"),
-        "headline": [_unbroken(line) for line in headline(results)],
-        "notes": tree.get("notes") or [],
-        "palette": {"start": KNOWN_COLOURS["start"], **make_palette(results.systems)},
-        "tables": sections.score_tables(results),
-        "training_notes": sections.training_notes(results),
-        "figures": report_figures(results),
-        "translations": sections.translations(results),
-        "tokens": hard_tokens(results),
-        "behaviour": sections.behaviour(results),
-        "analysis": analysis.analysis_table(results),
-        "speed": sections.speed(results),
-        "training": sections.training(results),
-        "stages": sections.stages(results),
-        "cleaning": training_text.cleaning(results),
-        "teacher_texts": training_text.teacher_texts(results),
-        "recipe_yaml": results.recipe_yaml,
-        "versions": {
-            key.replace("_", " "): value for key, value in versions.items() if value is not None
-        },
-    }
+    page = environment.get_template("page.html.jinja").render(
+        results=results,
+        title=tree.get("title") or tree.get("name") or "evokd report",
+        name=tree.get("name") or "",
+        evokd=tree.get("evokd") or "",
+        created=_date(tree.get("created") or ""),
+        notes=tree.get("notes") or [],
+        versions=tree.get("versions") or {},
+        headline=[_unbroken(line) for line in headline(results)],
+        palette={"start": KNOWN_COLOURS["start"], **make_palette(results.systems)},
+        training_notes=sections.training_notes(results),
+        figures=report_figures(results),
+        tokens=hard_tokens(results),
+        behaviour=sections.behaviour(results),
+        analysis=analysis.analysis_table(results),
+        speed=sections.speed(results),
+        training=sections.training(results),
+        stages=sections.stages(results),
+        cleaning=training_text.cleaning(results),
+        teacher_texts=training_text.teacher_texts(results),
+    )
+    rundir.write_text(out, page)
 
 
 def _unbroken(line: str) -> str:

@@ -1,20 +1,18 @@
-"""What each section of the page shows, as plain values for the template; no HTML in here."""
+"""What sections of the page show, as plain values for the template; no HTML in here."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.objectives import GAMMA_RULES, OBJECTIVES, ObjectiveSettings
 from evokd.report.formatting import DASH, arrow, count, decimal, duration, percent, whole
-from evokd.report.results import Record, Results, Table, mean_of
-from evokd.report.tables import closeness, legend, signatures
+from evokd.report.results import Record, Results, mean_of
+from evokd.report.tables import Grid
 
-OPEN_EXAMPLES = 2
 MISBEHAVIOUR = {
     **{"empty": "empty", "copied": "copied", "over_long": "over-long"},
     **{"cut_off": "cut off", "repeated": "looping"},
@@ -22,26 +20,16 @@ MISBEHAVIOUR = {
 SYMBOLS = {
     name: field.title for name, field in ObjectiveSettings.model_fields.items() if field.title
 }
+EFFORT = {
+    "parameters": count,
+    "train_steps": whole,
+    "train_seconds": duration,
+    "tokens_per_s": whole,
+}
 KEYS = MethodSettings.model_fields.keys()
 """A method's own; others are of extras."""
 USUAL = {"gate": "hard", "difficulty": "kl", "text": "reference"}
 """What is told of a method only where it isn't this."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of the page: groups of rows, each with a title, whose first cell is a system."""
-
-    headings: list[str]
-    groups: list[tuple[str, list[list[str]]]]
-
-
-def score_tables(results: Results) -> list[tuple[Table, list[str], list[str]]]:
-    """The main table of each test set, with its legend and signatures."""
-    return [
-        (table, legend(results, table), signatures(results, table.test_set))
-        for table in results.tables
-    ]
 
 
 def training_notes(results: Results) -> dict[str, str]:
@@ -49,32 +37,6 @@ def training_notes(results: Results) -> dict[str, str]:
     objectives = {name: results.objective(name) for name in results.students}
     notes = {name: objective for name, objective in objectives.items() if objective != name}
     return notes | {name: "no teacher" for name in [results.plain_student] if name}
-
-
-def translations(results: Results) -> list[dict[str, Any]]:
-    """Sentences side by side; words that the reference hasn't in this order are marked."""
-    examples = []
-    for i, example in enumerate(results.examples):
-        reference, made = example["reference"], example.get("translations") or {}
-        place = (arrow(example["direction"]), example["test_set"], f"line {example['line']}")
-        examples.append(
-            {
-                "where": " · ".join(place),
-                "source": example["source"],
-                "reference": reference,
-                "open": i < OPEN_EXAMPLES,
-                "rows": [
-                    {
-                        "system": name,
-                        "words": differing_words(made[name], reference),
-                        "closeness": round(100 * closeness(made[name], reference)),
-                    }
-                    for name in dict.fromkeys([*results.systems, *made])
-                    if name in made
-                ],
-            }
-        )
-    return examples
 
 
 def differing_words(text: str, reference: str) -> list[tuple[str, bool]]:
@@ -99,31 +61,23 @@ def training(results: Results) -> Grid:
     """Size, settings, effort and where training ended; means over seeds."""
 
     def row(name: str, runs: list[Record]) -> list[str]:
-        def mean(key: str) -> float | None:
-            return mean_of(run.get(key) for run in runs)
-
-        start, end = mean("hard_share_start"), mean("hard_share_end")
+        effort = [write(mean_of(run.get(key) for run in runs)) for key, write in EFFORT.items()]
+        start = mean_of(run.get("hard_share_start") for run in runs)
+        end = mean_of(run.get("hard_share_end") for run in runs)
+        hard = percent(end) if start is None else f"{percent(start)} → {percent(end)}"
+        if end is None or not results.on_references(name):
+            hard = DASH
         # on validation where there is such text: training text isn't the same for all
         losses = [
             run.get("noevo_loss_end" if run.get("valid_difficulty") is None else "valid_difficulty")
             for run in runs
         ]
-        hard = percent(end) if start is None else f"{percent(start)} → {percent(end)}"
-        return [
-            name,
-            str(runs[0].get("objective") or DASH),
-            _settings(runs[0]),
-            count(mean("parameters")),
-            whole(mean("train_steps")),
-            duration(mean("train_seconds")),
-            whole(mean("tokens_per_s")),
-            DASH if end is None or not results.on_references(name) else hard,
-            decimal(mean_of(losses), 3),
-        ]
+        objective = str(runs[0].get("objective") or DASH)
+        return [name, objective, _settings(runs[0]), *effort, hard, decimal(mean_of(losses), 3)]
 
     headings = ["objective", "settings", "parameters", "steps", "time", "tokens/s", "hard tokens"]
     rows = [row(name, results.runs[name]) for name in results.systems if name in results.runs]
-    return Grid(["system", *headings, "common loss"], [("", rows)] if rows else [])
+    return Grid(["system", *headings, "common loss"], {"": rows})
 
 
 def behaviour(results: Results) -> Grid:
@@ -133,15 +87,14 @@ def behaviour(results: Results) -> Grid:
         known = [record[key] for record in records if record.get(key) is not None]
         return whole(sum(known)) if known else DASH
 
-    groups = []
+    groups: dict[str, list[list[str]]] = {}
     for test_set, direction in dict.fromkeys(place[:2] for place in results.behaviour):
-        rows = []
+        rows = groups[f"{test_set} · {arrow(direction)}"] = []
         for name in results.systems:
             if records := results.behaviour.get((test_set, direction, name)):
                 counts = [total(records, key) for key in (*MISBEHAVIOUR, "segments")]
                 length_ratio = mean_of(record.get("length_ratio") for record in records)
                 rows.append([name, *counts, decimal(length_ratio, 2)])
-        groups.append((f"{test_set} · {arrow(direction)}", rows))
     return Grid(["system", *MISBEHAVIOUR.values(), "of", "length"], groups)
 
 
@@ -161,24 +114,22 @@ def speed(results: Results) -> Grid:
             decoding = [values(records, key) for key in ("batch_size", "beam", "dtype", "device")]
             rows.append([name, whole(rate), factor, *decoding])
     headings = ["system", "words/s", "× teacher", "batch", "beam", "dtype", "device"]
-    return Grid(headings, [("", rows)] if rows else [])
+    return Grid(headings, {"": rows})
 
 
-def stages(results: Results) -> list[dict[str, Any]]:
+def stages(results: Results) -> dict[str, dict[str, str]]:
     """What the teacher's training and the students' common start noted down: simple values."""
-    stages = []
+    stages = {}
     for stage, title in (("teacher", "Teacher"), ("start", "The students’ common start")):
         manifest = results.manifest(stage)
         noted = {**(manifest.get("facts") or {})}
         if stage == "start":
             noted |= results.tree.get("start") or {}
-        facts = [(key.replace("_", " "), _value(value)) for key, value in noted.items()]
+        texts = {key: _value(value) for key, value in noted.items()}
         if manifest.get("wall_s"):
-            facts.append(("time", duration(manifest["wall_s"])))
-        facts = [(key, value) for key, value in facts if value]
-        if facts:
-            stages.append({"title": title, "facts": facts})
-    return stages
+            texts["time"] = duration(manifest["wall_s"])
+        stages[title] = {key: text for key, text in texts.items() if text}
+    return {title: texts for title, texts in stages.items() if texts}
 
 
 def _settings(run: Record) -> str:

@@ -7,7 +7,8 @@ A cell without a number is a dash. Rows come teacher first, then the student tha
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tabulate import tabulate
 
@@ -18,6 +19,21 @@ from evokd.report.results import BETTER, WORSE, Column, Results, Table, TableCel
 GAP = ("gap", "")
 TERMINAL_WIDTH = 100
 MARKS = {BETTER: "better", WORSE: "worse"}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of texts: rows in groups that may have titles; the first cell says what a row is of.
+
+    legend: what the columns mean, a line each.
+    """
+
+    headings: Sequence[str]
+    groups: Mapping[str, Sequence[Sequence[str]]]
+    legend: Sequence[str] = ()
+
+    def __bool__(self) -> bool:
+        return any(self.groups.values())
 
 
 def signatures(results: Results, test_set: str) -> list[str]:
@@ -72,6 +88,17 @@ def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> st
     return "\n".join([lines[0], "|:--|" + "--:|" * (len(headings) - 1), *lines[1:]])
 
 
+def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same for the terminal, with headings on two lines."""
+    return tabulate(
+        rows,
+        headers=[heading.replace(" ", "\n", 1) for heading in headings],
+        disable_numparse=True,
+        colalign=["left", *("right" for _ in headings[1:])],
+        preserve_whitespace=True,
+    )
+
+
 def as_text(results: Results) -> str:
     """All test sets for the terminal, split by metric or direction where 100 columns don't do."""
     blocks = []
@@ -86,7 +113,7 @@ def as_markdown(results: Results) -> str:
     """All test sets as Markdown tables; the best student of each column is bold."""
     blocks = []
     for table in results.tables:
-        headings = ["system", *(_heading(column) for column in [*table.columns, GAP])]
+        headings = ["system", *map(_heading, [*table.columns, GAP])]
         rows = []
         for row in table.rows:
             cells = [
@@ -175,15 +202,9 @@ def _parts(table: Table) -> list[list[Column]]:
 
 
 def _plain_grid(rows: Sequence[TableRow], columns: Sequence[Column]) -> str:
-    """One table; marks have a place of their own so that decimal points stay in line."""
-    return tabulate(
-        [[row.system, *(_aligned(row, column) for column in columns)] for row in rows],
-        headers=["system", *(_heading(column).replace(" ", "\n", 1) for column in columns)],
-        tablefmt="simple",
-        disable_numparse=True,
-        colalign=["left", *("right" for _ in columns)],
-        preserve_whitespace=True,
-    )
+    """Marks have a place of their own so that decimal points stay in line."""
+    cells = [[row.system, *(_aligned(row, column) for column in columns)] for row in rows]
+    return plain_table(["system", *map(_heading, columns)], cells)
 
 
 def _aligned(row: TableRow, column: Column) -> str:

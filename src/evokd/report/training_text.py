@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from markupsafe import Markup
+
 from evokd.report.formatting import DASH, decimal, percent, whole
 from evokd.report.results import Record, Results
+from evokd.report.tables import Grid
 
 TITLES = {
     "teacher": "The teacher’s translations",
     "nearest": "The teacher’s translations nearest to the references",
 }
+EXAMPLE = Markup(
+    '<span dir="auto">{}</span> ⟷ <span dir="auto">{}</span> <span class="note">{}</span>'
+)
 
 
 def cleaning(results: Results) -> dict[str, Any] | None:
@@ -22,22 +28,18 @@ def teacher_texts(results: Results) -> list[dict[str, Any]]:
     """What the teacher wrote, what of it was left out and why; one for each kind."""
     texts = []
     for kind, record in (results.tree.get("teacher_text") or {}).items():
-        sifted = _sifted(record.get("sifted") or {})
-        if sifted is None:
-            continue
-        facts = [
-            ("beam", whole(record.get("beam"))),
-            ("translations of each source", whole(record.get("candidates"))),
-            ("sources", whole(record.get("sentences"))),
-            ("tokens written", whole(record.get("tokens"))),
-            ("mean probability of the first", percent(record["mass_of_best"] / 100)),
-        ]
+        facts = {
+            "beam": whole(record.get("beam")),
+            "translations of each source": whole(record.get("candidates")),
+            "sources": whole(record.get("sentences")),
+            "tokens written": whole(record.get("tokens")),
+            "mean probability of the first": percent(record["mass_of_best"] / 100),
+        }
         if "bleu_of_nearest" in record:
-            facts += [
-                ("sentence BLEU of the first", decimal(record["bleu_of_best"], 1)),
-                ("sentence BLEU of the nearest", decimal(record["bleu_of_nearest"], 1)),
-            ]
-        texts.append({"title": TITLES.get(kind, kind), "facts": facts, **sifted})
+            facts["sentence BLEU of the first"] = decimal(record["bleu_of_best"], 1)
+            facts["sentence BLEU of the nearest"] = decimal(record["bleu_of_nearest"], 1)
+        if sifted := _sifted(record.get("sifted") or {}):
+            texts.append({"title": TITLES.get(kind, kind), "facts": facts, **sifted})
     return texts
 
 
@@ -46,25 +48,24 @@ def _sifted(report: Record) -> dict[str, Any] | None:
     read, kept = report.get("read"), report.get("kept")
     if not read:
         return None
-    groups = (("dropped", report.get("reasons")), ("kept, but odd", report.get("warnings")))
+    groups = {"dropped": report.get("reasons"), "kept, but odd": report.get("warnings")}
+    drops = {
+        title: [_drop_row(reason, dropped, read) for reason, dropped in reasons.items()]
+        for title, reasons in groups.items()
+        if reasons
+    }
     return {
         "read": whole(read),
         "kept": whole(kept),
-        "kept_share": DASH if kept is None else percent(kept / read),
+        "share": DASH if kept is None else percent(kept / read),
         "repaired": whole(report.get("repaired")),
-        "groups": [
-            (title, [_drop_row(reason, dropped, read) for reason, dropped in reasons.items()])
-            for title, reasons in groups
-            if reasons
-        ],
+        "drops": Grid(["why", "pairs", "share", "first example"], drops),
     }
 
 
-def _drop_row(reason: str, dropped: Record, read: int) -> dict[str, str]:
+def _drop_row(reason: str, dropped: Record, read: int) -> list[str]:
     first: Record = next(iter(dropped.get("examples") or []), {})
-    return {
-        "reason": reason.replace("_", " "),
-        "count": whole(dropped["count"]),
-        "share": percent(dropped["count"] / read),
-        **{key: first.get(key, "") for key in ("source", "target", "origin")},
-    }
+    source, target, origin = (first.get(key, "") for key in ("source", "target", "origin"))
+    example = EXAMPLE.format(source, target, origin) if source or target else ""
+    share = percent(dropped["count"] / read)
+    return [reason.replace("_", " "), whole(dropped["count"]), share, example]
