@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evokd.errors import InputError
 from evokd.evaluate.degeneration import loops, measure_behaviour, words
 
 
@@ -127,11 +126,13 @@ def test_length_ratio_takes_the_mean_of_references():
 
 
 def test_what_is_not_known_is_none():
-    behaviour = measure_behaviour(["a b c"], ["x y z"])
+    behaviour = measure_behaviour(["a b c"], [["x y z"]])
     assert behaviour.copied is None
     assert behaviour.cut_off is None
 
 
 def test_unequal_counts_are_refused():
-    with pytest.raises(InputError, match="has 1 lines and the source has 2"):
-        measure_behaviour(["a"], ["b"], ["c", "d"])
+    with pytest.raises(ValueError, match="shorter"):
+        measure_behaviour(["a", "b"], [["b"]])
+    with pytest.raises(ValueError, match="longer"):
+        measure_behaviour(["a"], [["b"]], ["c", "d"])

@@ -3,7 +3,6 @@
 Nothing here imports torch, so `evokd score` works where it isn't installed.
 
 scores        what computes BLEU, chrF and TER: sacreBLEU's, with their signatures
-segments      reading of line files; that outputs and references have as many lines
 degeneration  what a score hides: empty, copied, over-long, cut and looping outputs
 significance  paired bootstrap and approximate randomisation, by sacreBLEU
 comparison    all translations of a study → rows of scores, differences, gap closed

@@ -7,16 +7,15 @@ the seeds of the others are.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from evokd.data.languages import split_direction
 from evokd.errors import InputError
 from evokd.evaluate.degeneration import measure_behaviour
 from evokd.evaluate.scores import metric_scorers
-from evokd.evaluate.segments import check_counts
-from evokd.evaluate.significance import DEFAULT_SEED, SIGNIFICANT_BELOW, paired_bootstrap
+from evokd.evaluate.significance import paired_bootstrap
 from evokd.recipe.metrics import AVERAGE, BLEU_VS_TEACHER, DEFAULT_METRICS, describe
 
 MINIMUM_GAP = 0.5
@@ -24,9 +23,8 @@ MINIMUM_GAP = 0.5
 
 Row = dict[str, Any]
 Cell = tuple[str, str]
-Key = tuple[str, str, str, str]
 KEY = ("system", "test_set", "direction", "metric")
-T = TypeVar("T")
+BySeed = dict[int | None, float]
 
 
 @dataclass(frozen=True)
@@ -91,9 +89,9 @@ def score_all(
         }
         for output in own:
             own_scorers = dict(scorers)
-            teacher_scorer = _of_seed(teacher_scorers, output.seed)
-            if output.system != teacher and teacher_scorer is not None:
-                own_scorers[BLEU_VS_TEACHER] = teacher_scorer
+            likeness = teacher_scorers.get(output.seed, teacher_scorers.get(None))
+            if output.system != teacher and likeness is not None:
+                own_scorers[BLEU_VS_TEACHER] = likeness
             for name, scorer in own_scorers.items():
                 score = float(scorer.corpus_score(output.hypotheses, None).score)
                 row = {"metric": name, "score": score, "signature": str(scorer.get_signature())}
@@ -106,57 +104,28 @@ def compare_all(
     test_sets: Sequence[TestSet],
     baseline: str,
     metrics: Sequence[str] = DEFAULT_METRICS,
-    n_samples: int | None = None,
-    *,
-    test: str = "bootstrap",
-    seed: int = DEFAULT_SEED,
-    tokenizer: str | None = None,
+    **options: Any,
 ) -> list[Row]:
     """Test every system against the baseline of the same seed, cell by cell.
 
-    Rows: {system, baseline, seed, test_set, direction, metric, score, baseline_score, delta,
-    p_value, significant, signature}; delta = score − baseline_score, significant = p < 0.05.
-    A system without a seed (the teacher) is compared with the baseline of every seed; a baseline
-    without a seed serves systems of all seeds. `seed` is that of the resampling.
+    Rows: {system, baseline, seed, test_set, direction} and what `paired_bootstrap` gives, which
+    also takes the `options`. A system without a seed (the teacher) is compared with the baseline of
+    every seed; a baseline without a seed serves systems of all seeds.
 
     Raises:
         InputError: as `score_all`, or a system has no baseline to be compared with.
     """
     rows = []
     for test_set, own in _by_cell(outputs, test_sets):
+        target = split_direction(test_set.direction)[1]
         for anchor, others in _matches(own, baseline, test_set):
-            if not others:
-                continue
-            results = paired_bootstrap(
-                [(output.system, output.hypotheses) for output in (anchor, *others)],
-                test_set.references,
-                split_direction(test_set.direction)[1],
-                metrics,
-                tokenizer=tokenizer,
-                test=test,
-                n_samples=n_samples,
-                seed=seed,
-            )
-            n = len(metrics)
-            by_system = [results[i : i + n] for i in range(0, len(results), n)]
-            for output, own_results in zip(others, by_system[1:], strict=True):
-                for result, baseline_result in zip(own_results, by_system[0], strict=True):
-                    assert result.p_value is not None
-                    rows.append(
-                        _labels(output)
-                        | {
-                            "baseline": baseline,
-                            "seed": output.seed if output.seed is not None else anchor.seed,
-                            "metric": result.metric,
-                            "score": result.score,
-                            "baseline_score": baseline_result.score,
-                            "delta": result.delta,
-                            "p_value": result.p_value,
-                            "significant": result.p_value < SIGNIFICANT_BELOW,
-                            "interval": result.interval,
-                            "signature": result.signature,
-                        }
-                    )
+            lines = [output.hypotheses for output in (anchor, *others)]
+            results = paired_bootstrap(lines, test_set.references, target, metrics, **options)
+            for output, own_results in zip(others, results, strict=True):
+                labels = _labels(output) | {"baseline": baseline}
+                if output.seed is None:
+                    labels["seed"] = anchor.seed
+                rows += [labels | result for result in own_results]
     return rows
 
 
@@ -205,20 +174,14 @@ def gap_closed(scores: Sequence[Row], student: str = "sft", teacher: str = "teac
     table = _seeds_by_key(row for row in scores if row["metric"] != BLEU_VS_TEACHER)
     rows = []
     for key, by_seed in table.items():
-        system, test_set, direction, metric = key
+        system, *place, metric = key
         if system in (student, teacher):
             continue
-        students = table.get((student, test_set, direction, metric), {})
-        teachers = table.get((teacher, test_set, direction, metric), {})
-        trios: list[tuple[int | None, float, float | None, float | None]] = [
-            (seed, score, students.get(seed, students.get(None)), _of_seed(teachers, seed))
-            for seed, score in by_seed.items()
-            if seed is not None
-        ]
-        trios.append((None, statistics.fmean(by_seed.values()), _mean(students), _mean(teachers)))
-        for seed, score, low, high in trios:
+        trio = [table.get((one, *place, metric), {}) for one in (student, system, teacher)]
+        for seed in [*(seed for seed in by_seed if seed is not None), None]:
+            low, score, high = (_of_seed(scores, seed) for scores in trio)
             row: Row = {"seed": seed, "value": None, "reason": None}
-            if low is None or high is None:
+            if low is None or score is None or high is None:
                 row["reason"] = f"no score of {student if low is None else teacher}"
             else:
                 lead = low - high if describe(metric).lower_is_better else high - low
@@ -229,6 +192,30 @@ def gap_closed(scores: Sequence[Row], student: str = "sft", teacher: str = "teac
                     row["reason"] = f"{teacher} leads {student} by {lead:.2f} points; {needed}"
             rows.append(dict(zip(KEY, key, strict=True)) | row)
     return rows
+
+
+def check_counts(
+    lines: Sequence[str],
+    references: Sequence[Sequence[str]],
+    name: str,
+    reference_names: Sequence[str] = (),
+) -> None:
+    """Lines and each reference must be as many, at least one.
+
+    Raises:
+        InputError: naming both sides and both counts.
+    """
+    if not lines:
+        raise InputError(f"{name} holds no lines; one translation per line is accepted")
+    if not references:
+        raise InputError("no reference given; at least one is needed")
+    for number, document in enumerate(references):
+        if len(document) != len(lines):
+            reference = reference_names[number] if reference_names else f"reference {number + 1}"
+            raise InputError(
+                f"{name} has {len(lines)} lines and {reference} has {len(document)}; "
+                "line n of both must belong to the same segment"
+            )
 
 
 def _by_cell(
@@ -252,68 +239,58 @@ def _by_cell(
 
 def _matches(
     outputs: Sequence[SystemOutput], baseline: str, test_set: TestSet
-) -> list[tuple[SystemOutput, list[SystemOutput]]]:
-    """Each output of the baseline, with the outputs that are to be compared with it."""
-    anchors = {output.seed: output for output in outputs if output.system == baseline}
+) -> Iterator[tuple[SystemOutput, list[SystemOutput]]]:
+    """Each output of the baseline, with the outputs that are to be compared with it, if any."""
+    anchors = [output for output in outputs if output.system == baseline]
+    seeds = [anchor.seed for anchor in anchors]
     if not anchors:
         systems = ", ".join(dict.fromkeys(output.system for output in outputs))
         raise InputError(
             f"baseline {baseline!r} has no output for {test_set.name} {test_set.direction}; "
             f"systems found: {systems}"
         )
-    matches: dict[int | None, list[SystemOutput]] = {seed: [] for seed in anchors}
     for output in outputs:
-        if output.system == baseline:
-            continue
-        if output.seed in anchors:
-            matches[output.seed].append(output)
-        elif None in anchors:
-            matches[None].append(output)
-        elif output.seed is None:
-            for others in matches.values():
-                others.append(output)
-        else:
+        if output.seed not in seeds and None not in (output.seed, *seeds):
             raise InputError(
                 f"{_name(output)} has no baseline: {baseline!r} was trained with seeds "
-                f"{', '.join(map(str, anchors))}"
+                f"{', '.join(map(str, seeds))}"
             )
-    return [(anchors[seed], others) for seed, others in matches.items()]
+    for anchor in anchors:
+        others = [
+            output
+            for output in outputs
+            if output.system != baseline
+            and (output.seed == anchor.seed or None in (output.seed, anchor.seed))
+        ]
+        if others:
+            yield anchor, others
 
 
-def _seeds_by_key(scores: Iterable[Row]) -> dict[Key, dict[int | None, float]]:
-    """(system, test set, direction, metric) → seed → score, with the directions' average."""
-    table: dict[Key, dict[int | None, float]] = {}
+def _seeds_by_key(scores: Iterable[Row]) -> dict[tuple[str, ...], BySeed]:
+    """(System, test set, direction, metric) → seed → score, with the directions' average."""
+    table: dict[tuple[str, ...], BySeed] = {}
     directions: dict[str, dict[str, None]] = {}
     for row in scores:
-        key = (row["system"], row["test_set"], row["direction"], row["metric"])
-        table.setdefault(key, {})[row["seed"]] = row["score"]
+        table.setdefault(tuple(row[name] for name in KEY), {})[row["seed"]] = row["score"]
         directions.setdefault(row["test_set"], {})[row["direction"]] = None
-    averages: dict[Key, dict[int | None, float]] = {}
+    averages: dict[tuple[str, ...], BySeed] = {}
     for system, test_set, _, metric in table:
-        if len(directions[test_set]) < 2:
-            continue
         parts = [table.get((system, test_set, d, metric), {}) for d in directions[test_set]]
         average = {
             seed: statistics.fmean(part[seed] for part in parts)
             for seed in parts[0]
             if all(seed in part for part in parts)
         }
-        if average:
+        if average and len(parts) > 1:
             averages[system, test_set, AVERAGE, metric] = average
     return table | averages
 
 
-def _of_seed(by_seed: dict[int | None, T], seed: int | None) -> T | None:
-    """The teacher's entry for a seed; a teacher that exists once serves students of all seeds."""
-    if seed in by_seed:
-        return by_seed[seed]
-    if None in by_seed:
-        return by_seed[None]
-    return next(iter(by_seed.values())) if len(by_seed) == 1 else None
-
-
-def _mean(by_seed: dict[int | None, float]) -> float | None:
-    return statistics.fmean(by_seed.values()) if by_seed else None
+def _of_seed(by_seed: BySeed, seed: int | None) -> float | None:
+    """A system's score of one seed, or its only one; of no seed, its mean."""
+    if seed is None:
+        return statistics.fmean(by_seed.values()) if by_seed else None
+    return by_seed.get(seed, by_seed.get(None))
 
 
 def _labels(output: SystemOutput) -> Row:

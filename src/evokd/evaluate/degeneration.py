@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from evokd.data.hypotheses import CHARACTER_LOOP_TIMES, LOOP_TIMES, bare_words, words
-from evokd.evaluate.segments import References, check_counts, reference_documents
 
 COPY_MIN_WORDS = 3
 """Shorter sources are often names and numbers, which are rightly left as they are."""
@@ -22,10 +21,11 @@ OVER_LONG_EXTRA_WORDS = 5
 LOOP_LONGEST = 4
 EXAMPLES = 5
 
+_WORD_LOOP = re.compile(rf"(?<!\S)((?:\S+ ){{1,{LOOP_LONGEST}}}?)\1{{{LOOP_TIMES - 1}}}")
 _CHARACTER_LOOP = re.compile(rf"(.{{1,{LOOP_LONGEST}}}?)\1{{{CHARACTER_LOOP_TIMES - 1}}}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Behaviour:
     """How many of a system's outputs misbehave, and where.
 
@@ -42,32 +42,23 @@ class Behaviour:
 
     segments: int
     empty: int
-    copied: int | None
+    copied: int | None = None
     over_long: int
-    cut_off: int | None
+    cut_off: int | None = None
     repeated: int
     length_ratio: float | None
-    examples: dict[str, list[int]] = field(default_factory=dict)
+    examples: dict[str, list[int]]
 
 
 def measure_behaviour(
     hypotheses: Sequence[str],
-    references: References,
+    references: Sequence[Sequence[str]],
     sources: Sequence[str] | None = None,
     cut_off: Sequence[bool] | None = None,
 ) -> Behaviour:
-    """Count the misbehaviour of one system's outputs, one line per segment.
-
-    Raises:
-        InputError: no segments, or unequal numbers of segments.
-    """
-    documents = reference_documents(references)
-    check_counts(hypotheses, documents)
-    if sources is not None:
-        check_counts(hypotheses, [sources], reference_names=["the source"])
-    if cut_off is not None:
-        assert len(cut_off) == len(hypotheses), "one cut_off flag per output"
-    segments = list(zip(hypotheses, zip(*documents, strict=True), strict=True))
+    """Count the misbehaviour of one system's outputs: a line, a source, a flag per segment, and
+    of each reference a line."""
+    segments = list(zip(hypotheses, zip(*references, strict=True), strict=True))
     lines = {
         "empty": _numbers(not line.strip() for line in hypotheses),
         "over_long": _numbers(_is_over_long(line, refs) for line, refs in segments),
@@ -80,18 +71,13 @@ def measure_behaviour(
         )
     if cut_off is not None:
         lines["cut_off"] = _numbers(cut_off)
-    counts = {kind: len(numbers) for kind, numbers in lines.items()}
-    reference_words = sum(len(words(line)) for document in documents for line in document)
+    reference_words = sum(len(words(line)) for document in references for line in document)
     output_words = sum(len(words(line)) for line in hypotheses)
     return Behaviour(
         segments=len(hypotheses),
-        empty=counts["empty"],
-        copied=counts.get("copied"),
-        over_long=counts["over_long"],
-        cut_off=counts.get("cut_off"),
-        repeated=counts["repeated"],
-        length_ratio=output_words * len(documents) / reference_words if reference_words else None,
+        length_ratio=output_words * len(references) / reference_words if reference_words else None,
         examples={kind: numbers[:EXAMPLES] for kind, numbers in lines.items() if numbers},
+        **{kind: len(numbers) for kind, numbers in lines.items()},
     )
 
 
@@ -103,17 +89,12 @@ def loops(line: str) -> bool:
     aside, come 10 times or more in direct succession ("!!!!!!!!!!", "lalalalalala…").
     """
     spoken = bare_words(line)
-    for length in range(1, LOOP_LONGEST + 1):
-        run = 0
-        for word, later in zip(spoken, spoken[length:], strict=False):
-            run = run + 1 if word == later else 0
-            if run == length * (LOOP_TIMES - 1):
-                return True
-    tail = spoken[-LOOP_LONGEST:]
-    starts = range(len(spoken) - LOOP_LONGEST + 1)
-    if sum(spoken[start : start + LOOP_LONGEST] == tail for start in starts) >= LOOP_TIMES:
-        return True
-    return _CHARACTER_LOOP.search("".join(line.split())) is not None
+    phrases = list(zip(*(spoken[start:] for start in range(LOOP_LONGEST)), strict=False))
+    return bool(
+        _WORD_LOOP.search("".join(f"{word} " for word in spoken))
+        or (phrases and phrases.count(phrases[-1]) >= LOOP_TIMES)
+        or _CHARACTER_LOOP.search("".join(line.split()))
+    )
 
 
 def _is_copied(line: str, source: str, references: Sequence[str]) -> bool:

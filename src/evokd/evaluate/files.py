@@ -9,10 +9,17 @@ from typing import Any
 from tabulate import tabulate
 
 from evokd.data.languages import split_direction
+from evokd.data.textfiles import read_text
 from evokd.errors import InputError
-from evokd.evaluate.comparison import SystemOutput, TestSet, behaviour_all, compare_all, score_all
+from evokd.evaluate.comparison import (
+    SystemOutput,
+    TestSet,
+    behaviour_all,
+    check_counts,
+    compare_all,
+    score_all,
+)
 from evokd.evaluate.scores import metric_scorers
-from evokd.evaluate.segments import check_counts, read_segments
 from evokd.evaluate.significance import DEFAULT_SAMPLES, DEFAULT_SEED, SIGNIFICANT_BELOW
 from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
 from evokd.rundir import hash_file, versions
@@ -20,9 +27,9 @@ from evokd.rundir import hash_file, versions
 
 def score_files(
     direction: str,
-    source_path: str | Path | None,
-    reference_paths: Sequence[str | Path],
-    hypothesis_paths: Sequence[str | Path],
+    source_path: str | None,
+    reference_paths: Sequence[str],
+    hypothesis_paths: Sequence[str],
     metrics: Sequence[str] = DEFAULT_METRICS,
     baseline: str | None = None,
     *,
@@ -50,19 +57,26 @@ def score_files(
         raise InputError("no translations given; name at least one file of them")
     metric_scorers(metrics, split_direction(direction)[1], tokenizer=tokenizer)  # can they be made?
     names = system_names(hypothesis_paths)
-    base = _find_baseline(baseline, names, hypothesis_paths)
-    references = [read_segments(path) for path in reference_paths]
-    reference_names = [str(path) for path in reference_paths]
-    sources = None if source_path is None else read_segments(source_path)
-    if sources is not None:
-        check_counts(sources, references, str(source_path), reference_names)
-    systems = [read_segments(path) for path in hypothesis_paths]
-    for path, lines in zip(hypothesis_paths, systems, strict=True):
-        check_counts(lines, references, str(path), reference_names)
+    spellings = dict(zip([*names, *hypothesis_paths], names * 2, strict=True))
+    base = spellings.get(names[0] if baseline is None else baseline)
+    if base is None:
+        raise InputError(
+            f"baseline {baseline!r} isn't one of the systems; accepted: {', '.join(names)}"
+        )
+    files = [
+        *([("source", source_path)] if source_path is not None else []),
+        *(("reference", path) for path in reference_paths),
+        *zip(names, hypothesis_paths, strict=True),
+    ]
+    texts = {path: read_segments(path) for _, path in files}
+    references = [texts[path] for path in reference_paths]
+    for path, lines in texts.items():
+        check_counts(lines, references, path, reference_paths)
+    sources = None if source_path is None else texts[source_path]
     test_set = TestSet(Path(reference_paths[0]).name, direction, sources, references)
     outputs = [
-        SystemOutput(name, None, test_set.name, direction, lines)
-        for name, lines in zip(names, systems, strict=True)
+        SystemOutput(name, None, test_set.name, direction, texts[path])
+        for name, path in zip(names, hypothesis_paths, strict=True)
     ]
     result: dict[str, Any] = {
         "scores": score_all(outputs, [test_set], metrics, teacher=None, tokenizer=tokenizer),
@@ -71,20 +85,12 @@ def score_files(
         "significance": None,
     }
     if len(outputs) > 1:
-        n_samples = n_samples or DEFAULT_SAMPLES.get(test)
-        how: dict[str, Any] = {"test": test, "n_samples": n_samples, "seed": seed}
-        result["comparisons"] = compare_all(
-            outputs, [test_set], base, metrics, tokenizer=tokenizer, **how
-        )
+        how = {"test": test, "n_samples": n_samples or DEFAULT_SAMPLES.get(test), "seed": seed}
+        options = how | {"tokenizer": tokenizer}
+        result["comparisons"] = compare_all(outputs, [test_set], base, metrics, **options)
         result["significance"] = how | {"baseline": base}
-    files = [
-        *([("source", source_path)] if source_path is not None else []),
-        *(("reference", path) for path in reference_paths),
-        *zip(names, hypothesis_paths, strict=True),
-    ]
     result["files"] = [
-        {"role": role, "path": str(path), "lines": len(references[0])}
-        | {"sha256": hash_file(Path(path))}
+        {"role": role, "path": path, "lines": len(texts[path]), "sha256": hash_file(Path(path))}
         for role, path in files
     ]
     return result | {"versions": versions()}
@@ -101,14 +107,11 @@ def as_table(result: dict[str, Any]) -> str:
     for metric in metrics:
         header.append(labels[metric] + (" ↓" if METRICS[metric].lower_is_better else ""))
         header += ["Δ", "p"] if compared else []
-    body = []
-    for system in systems:
-        line = [system]
-        for metric in metrics:
-            line.append(f"{scores[system, metric]['score']:.2f}")
-            if compared:
-                line += _difference(compared.get((system, metric)))
-        body.append(line)
+    cells = {
+        place: [f"{row['score']:.2f}", *(_difference(compared.get(place)) if compared else ())]
+        for place, row in scores.items()
+    }
+    body = [[name, *(text for one in metrics for text in cells[name, one])] for name in systems]
     parts = [_tabulate(body, header)]
     if compared:
         how = result["significance"]
@@ -121,7 +124,27 @@ def as_table(result: dict[str, Any]) -> str:
     return "\n\n".join([*parts, _behaviour_table(result["behaviour"])])
 
 
-def system_names(paths: Sequence[str | Path]) -> list[str]:
+def read_segments(path: str | Path) -> list[str]:
+    """The lines of a UTF-8 file, as translation tools count them.
+
+    Lines end at "\\n" only: other separators that Python's `splitlines` knows occur inside real
+    sentences. A newline at the end of the file opens no further line, a byte order mark is
+    dropped, and "\\r" before the newline is dropped if every line has it. A name that ends in .gz,
+    .xz or .zst is unpacked.
+
+    Raises:
+        InputError: the file is missing, empty or not UTF-8 (naming the line).
+    """
+    text = read_text(Path(path))
+    if not text:
+        raise InputError(f"{path} is empty; one segment per line is accepted")
+    lines = text.removesuffix("\n").split("\n")
+    if all(line.endswith("\r") for line in lines):
+        lines = [line[:-1] for line in lines]
+    return lines
+
+
+def system_names(paths: Sequence[str]) -> list[str]:
     """Short names of files: `a.en-de.txt`, `b.en-de.txt` → `a`, `b`.
 
     Files of the same name are called after their folders (`a/en-de.txt`, `b/en-de.txt` → `a`,
@@ -130,42 +153,19 @@ def system_names(paths: Sequence[str | Path]) -> list[str]:
     Raises:
         InputError: the same path twice.
     """
-    texts = [str(path) for path in paths]
-    for position, text in enumerate(texts):
-        if text in texts[:position]:
-            raise InputError(f"{text} is given twice; name each file once")
+    for path in paths:
+        if paths.count(path) > 1:
+            raise InputError(f"{path} is given twice; name each file once")
     files = [Path(path).name for path in paths]
-    shared = _shared_suffix(files)
+    dots = [place for place, sign in enumerate(files[0]) if sign == "."]
+    endings = [files[0][dot:] for dot in (dots if len(files) > 1 else dots[-1:])]
+    shared = next((one for one in endings if all(name.endswith(one) for name in files)), "")
     stems = [name.removesuffix(shared) for name in files]
-    folders = [Path(path).parent.name for path in paths]
-    for names in (stems, folders if len(set(files)) == 1 else texts):
-        if len(set(names)) == len(names) and all(names):
+    folders = [Path(path).parent.name for path in paths] if len(set(files)) == 1 else []
+    for names in (stems, folders):
+        if len(set(names)) == len(paths) and all(names):
             return names
-    return texts
-
-
-def _shared_suffix(names: Sequence[str]) -> str:
-    """The longest ending, from a dot on, that all file names have; a single file's extension."""
-    if len(names) == 1:
-        return Path(names[0]).suffix
-    pieces = [name.split(".")[1:] for name in names]
-    shared = ""
-    for endings in zip(*(reversed(piece) for piece in pieces), strict=False):
-        if len(set(endings)) > 1:
-            break
-        shared = f".{endings[0]}{shared}"
-    return shared
-
-
-def _find_baseline(baseline: str | None, names: Sequence[str], paths: Sequence[str | Path]) -> str:
-    if baseline is None:
-        return names[0]
-    for name, path in zip(names, paths, strict=True):
-        if baseline in (name, str(path)):
-            return name
-    raise InputError(
-        f"baseline {baseline!r} isn't one of the systems; accepted: {', '.join(names)}"
-    )
+    return list(paths)
 
 
 def _difference(row: dict[str, Any] | None) -> list[str]:
@@ -178,23 +178,15 @@ def _difference(row: dict[str, Any] | None) -> list[str]:
 def _behaviour_table(rows: Sequence[dict[str, Any]]) -> str:
     counts = ["segments", "empty", "copied", "over_long", "cut_off", "repeated"]
     known = [kind for kind in counts if any(row[kind] is not None for row in rows)]
-    body = [
-        [
-            row["system"],
-            *(str(row[kind]) for kind in known),
-            "" if row["length_ratio"] is None else f"{row['length_ratio']:.3f}",
-        ]
-        for row in rows
-    ]
+    body, where = [], []
+    for row in rows:
+        ratio = "" if row["length_ratio"] is None else f"{row['length_ratio']:.3f}"
+        body.append([row["system"], *(str(row[kind]) for kind in known), ratio])
+        for kind, numbers in row["examples"].items():
+            lines = ", ".join(map(str, numbers)) + (" …" if row[kind] > len(numbers) else "")
+            where.append(f"{row['system']}, {kind.replace('_', '-')}: line {lines}")
     table = _tabulate(body, ["system", *(kind.replace("_", "-") for kind in known), "length ratio"])
-    where = [
-        f"{row['system']}, {kind.replace('_', '-')}: line "
-        + ", ".join(map(str, numbers))
-        + (" …" if row[kind] > len(numbers) else "")
-        for row in rows
-        for kind, numbers in row["examples"].items()
-    ]
-    return "\n\n".join([table, "\n".join(where)]) if where else table
+    return "\n\n".join([table, "\n".join(where)] if where else [table])
 
 
 def _tabulate(body: list[list[str]], header: list[str]) -> str:
