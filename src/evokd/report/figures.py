@@ -28,52 +28,54 @@ SMOOTHING = 0.05
 
 def report_figures(results: Results) -> list[dict[str, str]]:
     """Those figures that there are data for: title, svg and caption."""
-    figures = []
-
-    def add(svg: str | None, title: str, caption: str) -> None:
-        if svg is not None:
-            figures.append({"svg": Markup(svg), "title": title, "caption": caption})
-
-    several = len(results.seeds) > 1
-    spread = "Bars: ± one standard deviation over seeds." if several else ""
+    spread = "Bars: ± one standard deviation over seeds." if len(results.seeds) > 1 else ""
     guides = [name for name in ("teacher", results.plain_student) if name in results.systems]
     lines = f"Dotted lines: {' and '.join(guides)}." if guides else ""
+    figures: list[tuple[str | None, str, str]] = []
     for test_set in results.columns:
         where = f", {test_set}" if len(results.columns) > 1 else ""
         bleu, likeness = (score_dots(results, test_set, one) for one in ("bleu", BLEU_VS_TEACHER))
-        add(bleu, f"{describe('bleu').label} by direction{where}", f"{lines} {spread}")
         caption = f"BLEU with the teacher’s output as the reference. {spread}"
-        add(likeness, f"Likeness to the teacher{where}", caption)
-
+        figures += [
+            (bleu, f"{describe('bleu').label} by direction{where}", f"{lines} {spread}"),
+            (likeness, f"Likeness to the teacher{where}", caption),
+        ]
     shown, palette = results.with_curves, make_palette(results.systems)
     few = "" if len(shown) == len(results.students) else f" Shown: {', '.join(shown)}."
     curves = {name: runs for name, runs in results.curves.items() if name in shown}
     diagnostics = {
         name: records for name, records in results.diagnostics.items() if name in ("start", *shown)
     }
-    add(
-        loss_curves(curves, palette),
-        "The common loss",
-        "Divergence of the student from the mix of teacher and reference, the same quantity for "
-        f"all methods; running mean over 5 % of the training.{few}",
-    )
-    add(
-        difficulty_histogram(diagnostics, palette),
-        "Difficulty of validation tokens",
-        f"Grey: the students’ common start. Beyond Γ a token is hard.{few}",
-    )
-    add(
-        hard_share_curves(curves, palette),
-        "Share of hard tokens",
-        f"Tokens of a batch with a difficulty above Γ; running mean over 5 % of the training.{few}",
-    )
-    if results.focus:
-        add(
-            hard_weight_curves(results.focus, results.curves.get(results.focus, [])),
-            f"What hard tokens weigh in {results.focus}",
+    focus = results.focus or ""
+    figures += [
+        (
+            loss_curves(curves, palette),
+            "The common loss",
+            "Divergence of the student from the mix of teacher and reference, the same quantity "
+            f"for all methods; running mean over 5 % of the training.{few}",
+        ),
+        (
+            difficulty_histogram(diagnostics, palette),
+            "Difficulty of validation tokens",
+            f"Grey: the students’ common start. Beyond Γ a token is hard.{few}",
+        ),
+        (
+            hard_share_curves(curves, palette),
+            "Share of hard tokens",
+            "Tokens of a batch with a difficulty above Γ; running mean over 5 % of the training."
+            f"{few}",
+        ),
+        (
+            hard_weight_curves(focus, results.curves.get(focus, [])),
+            f"What hard tokens weigh in {focus}",
             "Their share of the tokens, of the loss and of the gradient.",
-        )
-    return figures
+        ),
+    ]
+    return [
+        {"svg": Markup(svg), "title": title, "caption": caption}
+        for svg, title, caption in figures
+        if svg is not None
+    ]
 
 
 def loss_curves(curves: Curves, palette: Palette) -> str | None:
@@ -147,22 +149,19 @@ def score_dots(results: Results, test_set: str, metric: str = "bleu") -> str | N
 
     With one seed the bars are the 95 % bootstrap interval, if the comparisons tell it.
     """
-    columns = dict.fromkeys(direction for _, direction in results.columns.get(test_set, []))
-    cells = {
-        (name, direction): results.cell(name, test_set, (metric, direction))
-        for name in results.systems
-        for direction in columns
-        if direction != AVERAGE
-    }
-    points = {
-        place: (cell.mean, cell.std if cell.std is not None else cell.interval)
-        for place, cell in cells.items()
-        if cell.mean is not None
-    }
-    names = [name for name in results.systems if any(name == system for system, _ in points)]
-    directions = [one for one in columns if any(one == direction for _, direction in points)]
+    columns = [one for _, one in results.columns.get(test_set, []) if one != AVERAGE]
+    points: dict[tuple[str, str], tuple[float, float | None]] = {}
+    for name in results.systems:
+        for direction in columns:
+            cell = results.cell(name, test_set, (metric, direction))
+            if cell.mean is not None:
+                spread = cell.interval if cell.std is None else cell.std
+                points[name, direction] = (cell.mean, spread)
     if not points:
         return None
+    names = list(dict.fromkeys(name for name, _ in points))
+    scored = {direction for _, direction in points}
+    directions = [one for one in dict.fromkeys(columns) if one in scored]
     palette = make_palette(results.systems)
 
     def draw(figure: Figure) -> None:

@@ -28,27 +28,24 @@ def headline(results: Results) -> list[str]:
 
 
 def _without_distillation(results: Results) -> str:
-    low = results.bleu(results.plain_student) if results.plain_student else None
-    high = results.bleu("teacher")
-    if low is not None and high is not None:
-        return (
-            f"The student trained without a teacher reaches {low:.1f} BLEU, the teacher "
-            f"{high:.1f}; no distilled student has been scored."
-        )
-    if low is None and high is None:
+    reached = {
+        "the student trained without a teacher": results.bleu(results.plain_student),
+        "the teacher": results.bleu("teacher"),
+    }
+    known = [f"{who} reaches {bleu:.1f}" for who, bleu in reached.items() if bleu is not None]
+    if not known:
         return "No BLEU score is there."
-    who = "The teacher" if low is None else "The student trained without a teacher"
-    return f"{who} reaches {high if low is None else low:.1f} BLEU; nothing else has been scored."
+    return f"In BLEU {' and '.join(known)}; no distilled student has been scored."
 
 
 def _gap(results: Results, focus: str, test_set: str) -> str:
     own, high = results.bleu(focus), results.bleu("teacher")
-    low = results.bleu(results.plain_student) if results.plain_student else None
+    low = results.bleu(results.plain_student)
     share, _ = results.gap_closed(focus, test_set)
     if share is None or low is None or high is None:
-        others = [f"the teacher {high:.1f}"] if high is not None else []
-        others += [f"the SFT student {low:.1f}"] if low is not None else []
-        return ", ".join([f"{focus} reaches {own:.1f} BLEU", *others])
+        others = {"the teacher": high, "the SFT student": low}
+        known = [f"{who} {bleu:.1f}" for who, bleu in others.items() if bleu is not None]
+        return ", ".join([f"{focus} reaches {own:.1f} BLEU", *known])
     if share < 0:
         return (
             f"{focus} ({own:.1f} BLEU) falls behind the SFT student ({low:.1f}): it closes none "
@@ -153,7 +150,5 @@ def _decoding(results: Results, system: str) -> str:
 
 def _delta(results: Results, focus: str) -> float | None:
     """Points of BLEU between a system and the baseline."""
-    if not results.baseline or results.baseline == focus:
-        return None
     own, other = results.bleu(focus), results.bleu(results.baseline)
-    return None if own is None or other is None else own - other
+    return None if own is None or other is None or results.baseline == focus else own - other

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evokd.recipe.metrics import describe
+from evokd.report.formatting import arrow
 from evokd.report.results import BETTER, WORSE, Results, Table, TableCell
 from evokd.report.tables import legend, signatures
 
@@ -40,7 +41,7 @@ def _latex_table(results: Results, table: Table) -> str:
     groups = [rf"\multicolumn{{{width}}}{{c}}{{{label}}}" for label in labels]
     starts = range(2, 2 + len(table.columns), width)
     rules = [rf"\cmidrule(lr){{{start}-{start + width - 1}}}" for start in starts]
-    directions = [_latex_direction(direction) for _, direction in table.columns]
+    directions = [latex_escape(arrow(direction)) for _, direction in table.columns]
     body = []
     for row in table.rows:
         cells = [_latex_cell(cell) for cell in row.cells.values()]
@@ -58,7 +59,7 @@ def _latex_table(results: Results, table: Table) -> str:
             r"\toprule",
             " & ".join(["", *groups, ""]) + r" \\",
             " ".join(rules),
-            " & ".join(["System", *directions, "Gap closed"]) + r" \\",
+            " & ".join(["system", *directions, "gap closed"]) + r" \\",
             r"\midrule",
             *body,
             r"\bottomrule",
@@ -77,10 +78,3 @@ def _latex_cell(cell: TableCell) -> str:
         return "--"
     text = rf"\textbf{{{cell.printed}}}" if cell.best else cell.printed
     return f"{text} {latex_escape(cell.spread)}".rstrip() + SUPERSCRIPTS[cell.mark]
-
-
-def _latex_direction(direction: str) -> str:
-    source, dash, target = direction.partition("-")
-    if not dash:
-        return latex_escape(direction).capitalize()
-    return rf"{latex_escape(source)}$\rightarrow${latex_escape(target)}"

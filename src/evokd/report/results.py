@@ -236,17 +236,18 @@ class Results:
                 for name in self.systems
             }
             for column in columns:
-                best = _best(column[0], [cells[name][column].mean for name in self.students])
+                choose = min if describe(column[0]).lower_is_better else max
+                means = [cells[name][column].mean for name in self.students]
+                best = choose((mean for mean in means if mean is not None), default=None)
                 for name in self.students:
-                    mean = cells[name][column].mean
                     # the second decimal is all that a reader sees
-                    is_best = mean is not None and decimal(mean, 2) == decimal(best, 2)
-                    cells[name][column] = replace(cells[name][column], best=is_best)
+                    if best is not None and cells[name][column].printed == decimal(best, 2):
+                        cells[name][column] = replace(cells[name][column], best=True)
             rows = [TableRow(name, cells[name], *self.gap_closed(name, test_set)) for name in cells]
             tables.append(Table(test_set, columns, rows))
         return tables
 
-    def cell(self, system: str, test_set: str, column: Column) -> TableCell:
+    def cell(self, system: str | None, test_set: str, column: Column) -> TableCell:
         """One score over seeds, and what the comparisons with the baseline say about it."""
         place = (system, test_set, *column)
         tests = self.comparisons.get(place, [])
@@ -263,7 +264,7 @@ class Results:
         columns = self.columns[test_set]
         return columns[-1][1] if columns else AVERAGE
 
-    def bleu(self, system: str, direction: str | None = None) -> float | None:
+    def bleu(self, system: str | None, direction: str | None = None) -> float | None:
         """Mean BLEU over seeds on the first test set; of all directions unless one is named."""
         for test_set in self.columns:
             return self.cell(system, test_set, ("bleu", direction or self.overall(test_set))).mean
@@ -336,12 +337,6 @@ def _mark(metric: str, tests: Sequence[Record]) -> str:
     if all(sign * test["delta"] > 0 for test in tests):
         return BETTER
     return WORSE if all(sign * test["delta"] < 0 for test in tests) else ""
-
-
-def _best(metric: str, means: Iterable[float | None]) -> float | None:
-    known = [mean for mean in means if mean is not None]
-    choose = min if describe(metric).lower_is_better else max
-    return choose(known) if known else None
 
 
 def _read_json_mapping(path: Path) -> Record:

@@ -49,19 +49,16 @@ DASHES = {
 
 def make_palette(systems: Iterable[str]) -> dict[str, str]:
     """System → colour: known methods have theirs, others take spare ones in order."""
-    spare = map(_spare_colour, itertools.count())
+    spare = itertools.chain(SPARE_COLOURS, map(_further_colour, itertools.count()))
     return {name: KNOWN_COLOURS.get(name) or next(spare) for name in systems}
 
 
-def _spare_colour(number: int) -> str:
-    """After those chosen by hand, hues a golden angle apart in three depths, without end."""
-    if number < len(SPARE_COLOURS):
-        return SPARE_COLOURS[number]
-    number -= len(SPARE_COLOURS)
-    red, green, blue = colorsys.hls_to_rgb(
-        (0.07 + 0.618034 * number) % 1, (0.38, 0.5, 0.28)[number % 3], 0.6
+def _further_colour(number: int) -> str:
+    """Hues a golden angle apart in three depths, without end."""
+    hue, depth = (0.07 + 0.618034 * number) % 1, (0.38, 0.5, 0.28)[number % 3]
+    return "#" + "".join(
+        f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue, depth, 0.6)
     )
-    return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
 
 
 def draw_svg(name: str, label: str, draw: Callable[[Figure], None], height: float = 3.3) -> str:

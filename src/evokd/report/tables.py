@@ -16,7 +16,7 @@ from evokd.recipe.metrics import BLEU_VS_TEACHER, describe
 from evokd.report.formatting import DASH
 from evokd.report.results import BETTER, WORSE, Column, Results, Table, TableCell, TableRow
 
-GAP = ("gap", "")
+GAP = ("bleu", "gap closed")
 TERMINAL_WIDTH = 100
 MARKS = {BETTER: "better", WORSE: "worse"}
 
@@ -192,7 +192,7 @@ def _parts(table: Table) -> list[list[Column]]:
     for metric in table.metrics:
         part: list[Column] = []
         for column in every:
-            if column[0] == metric or (column == GAP and metric == "bleu"):
+            if column[0] == metric:
                 if part and not fits([*part, column]):
                     parts.append(part)
                     part = []
