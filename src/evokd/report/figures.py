@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -93,13 +91,17 @@ def hard_share_curves(curves: Curves, palette: Palette) -> str | None:
 
 def hard_weight_curves(system: str, runs: Sequence[Run]) -> str | None:
     """What share of one system's tokens, loss and gradient is that of hard tokens."""
-    weights = [
-        _Line("loss", runs, "loss_share_hard", "#0072B2", (0, (4, 2)), 2.0),
-        _Line("gradient", runs, "grad_share_hard", "#D55E00", (0, (1, 1.2)), 2.0),
+    styles = {
+        "hard_share": ("tokens", FAINT, "solid"),
+        "loss_share_hard": ("loss", "#0072B2", (0, (4, 2))),
+        "grad_share_hard": ("gradient", "#D55E00", (0, (1, 1.2))),
+    }
+    lines = [
+        _Line(name, _series(runs, key), {"color": colour, "linestyle": dashes, "linewidth": 2})
+        for key, (name, colour, dashes) in styles.items()
     ]
-    if not any(line.series for line in weights):
+    if not any(line.series for line in lines[1:]):
         return None
-    lines = [_Line("tokens", runs, "hard_share", FAINT, "solid", 2.0), *weights]
     label, ylabel = f"{system}: weight of hard tokens", "share of hard tokens, %"
     return _curve_figure("hard-weight", label, lines, ylabel, percent_up_to=103)
 
@@ -211,37 +213,27 @@ def _draw_dot(axes: Axes, y: int, value: float, spread: float | None, colour: st
     )
 
 
-@dataclass(frozen=True)
-class _Line:
-    """One quantity of metrics.jsonl over the steps of one system's runs."""
-
+class _Line(NamedTuple):
     label: str
-    runs: Sequence[Run]
-    key: str
-    colour: str
-    dashes: Any
-    width: float
-
-    @cached_property
-    def series(self) -> list[tuple[list[float], list[float]]]:
-        """Steps and values of each run that has any; lines without it (validations) are passed
-        over."""
-        series = []
-        for run in self.runs:
-            known = [one for one in run if None not in (one.get(self.key), one.get("step"))]
-            if known:
-                series.append(([one["step"] for one in known], [one[self.key] for one in known]))
-        return series
+    series: list[tuple[tuple[float, ...], ...]]
+    """Steps and values of each run."""
+    style: dict[str, Any]
 
 
 def _lines_of_systems(curves: Curves, palette: Palette, key: str) -> list[_Line]:
-    return [
-        _Line(
-            *(name, runs, key, palette[name], DASHES.get(name, "solid")),
-            width=2.2 if name == "self_evolution" else 1.6,
-        )
-        for name, runs in curves.items()
-    ]
+    lines = []
+    for name, runs in curves.items():
+        style = {"color": palette[name], "linestyle": DASHES.get(name, "solid")}
+        width = 2.2 if name == "self_evolution" else 1.6
+        lines.append(_Line(name, _series(runs, key), style | {"linewidth": width}))
+    return lines
+
+
+def _series(runs: Sequence[Run], key: str) -> list[tuple[tuple[float, ...], ...]]:
+    """Steps and values of each run that has any; validations haven't."""
+    points = [[(one.get("step"), one.get(key)) for one in run] for run in runs]
+    known = [[point for point in run if None not in point] for run in points]
+    return [tuple(zip(*run, strict=True)) for run in known if run]
 
 
 def _curve_figure(
@@ -267,15 +259,13 @@ def _draw_line(axes: Axes, line: _Line, scale: float) -> None:
     """The smoothed mean over seeds as a line, and the seeds' range as a band."""
     import numpy as np
 
-    series = line.series
     # seeds may have been logged at different steps: compare them where all of them are known
-    grid = np.array(min((steps for steps, _ in series), key=lambda steps: steps[-1]))
-    seeds = [scale * np.interp(grid, steps, _smoothed(values)) for steps, values in series]
+    grid = np.array(min((steps for steps, _ in line.series), key=lambda steps: steps[-1]))
+    seeds = [scale * np.interp(grid, steps, _smoothed(values)) for steps, values in line.series]
     if len(seeds) > 1:
         low, high = np.min(seeds, axis=0), np.max(seeds, axis=0)
-        axes.fill_between(grid, low, high, color=line.colour, alpha=0.14, linewidth=0)
-    style = {"color": line.colour, "linestyle": line.dashes, "linewidth": line.width}
-    axes.plot(grid, np.mean(seeds, axis=0), label=line.label, **style)
+        axes.fill_between(grid, low, high, color=line.style["color"], alpha=0.14, linewidth=0)
+    axes.plot(grid, np.mean(seeds, axis=0), label=line.label, **line.style)
 
 
 def _smoothed(values: Sequence[float]) -> Any:

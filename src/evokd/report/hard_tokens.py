@@ -20,26 +20,24 @@ def hard_tokens(results: Results) -> dict[str, Any] | None:
     students = [name for name in (results.focus, *diagnostics) if name in diagnostics]
     after = next((name for name in students if name != "start"), None)
     names = [name for name in ("start", after) if name in diagnostics]
-    if not names:
-        return None
     by_name = {name: _sentences(diagnostics[name][0]) for name in names}
-    last = diagnostics[names[-1]][0]
     shown: dict[str, list[dict[str, Any]]] = {}
-    for key in by_name[names[-1]]:
-        of_direction = shown.setdefault(key[0], [])
+    for key in by_name[names[-1]] if names else ():
+        direction, source, _ = key
+        of_direction = shown.setdefault(direction, [])
         if len(of_direction) < SENTENCES_PER_DIRECTION:
             versions = [
                 _version(name, own[key]["tokens"]) for name, own in by_name.items() if key in own
             ]
-            sentence = {"direction": arrow(key[0]), "source": key[1], "versions": versions}
-            of_direction.append(sentence)
-    sentences = [sentence for of_direction in shown.values() for sentence in of_direction]
-    if not sentences:
+            of_direction.append(
+                {"direction": arrow(direction), "source": source, "versions": versions}
+            )
+    if not shown:
         return None
-    gamma = last.get("gamma")
+    gamma = diagnostics[names[-1]][0].get("gamma")
     return {
         "gamma": gamma,
-        "sentences": sentences,
+        "sentences": [sentence for of_direction in shown.values() for sentence in of_direction],
         "scale": [
             {
                 "shade": shade(d),
@@ -57,11 +55,9 @@ def shade(difficulty: float) -> str:
 
 
 def _sentences(diagnostics: Record) -> dict[tuple[str, str, str], Record]:
-    """(Direction, source, reference) → sentence; the first of several."""
-    sentences: dict[tuple[str, str, str], Record] = {}
-    for one in diagnostics.get("sentences") or []:
-        sentences.setdefault((one["direction"], one["source"], one["reference"]), one)
-    return sentences
+    """(Direction, source, reference) → sentence."""
+    sentences = diagnostics.get("sentences") or []
+    return {(one["direction"], one["source"], one["reference"]): one for one in sentences}
 
 
 def _version(name: str, tokens: Sequence[Record]) -> dict[str, Any]:

@@ -141,24 +141,23 @@ def examples_text(results: Results, n: int = 3) -> str:
         return ""
     gains = []
     for example in results.examples:
-        translations = example.get("translations") or {}
-        if student in translations and distilled in translations:
-            near = {
-                name: closeness(text, example["reference"]) for name, text in translations.items()
-            }
+        texts = example.get("translations") or {}
+        if student in texts and distilled in texts:
+            near = {name: closeness(text, example["reference"]) for name, text in texts.items()}
             gain = near[distilled] - near[student]
             gains.append((near.get("teacher", 1.0) >= near[student], gain, example))
     if not gains:
         return ""
-    shown = ("teacher", student, distilled)
-    width = max(len(name) for name in ("reference", *shown))
+    width = max(len(name) for name in ("reference", student, distilled))
     lines = []
     for _, _, example in sorted(gains, key=lambda item: item[:2], reverse=True)[:n]:
-        translations = example["translations"]
-        texts = {"source": example["source"], "reference": example["reference"]}
-        texts |= {name: translations[name] for name in shown if name in translations}
         lines.append(f"{example['test_set']} {example['direction']}, line {example['line']}")
-        lines += [f"  {name:<{width}}  {text}" for name, text in texts.items()] + [""]
+        texts = {"source": example["source"], "reference": example["reference"]}
+        texts |= example["translations"]
+        for name in ("source", "reference", "teacher", student, distilled):
+            if name in texts:
+                lines.append(f"  {name:<{width}}  {texts[name]}")
+        lines.append("")
     closer = sum(gain > 0 for _, gain, _ in gains)
     further = sum(gain < 0 for _, gain, _ in gains)
     lines.append(
