@@ -5,7 +5,7 @@ import math
 import pytest
 
 from evokd.errors import InputError
-from evokd.evaluate.nearest import nearest, sentence_bleu
+from evokd.evaluate.scores import nearest, sentence_bleu
 
 REFERENCE = "the cat sat on the mat"
 

@@ -11,7 +11,7 @@ from evokd.data.pairs import Pair
 from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.data.store import save_corpus
 from evokd.errors import InputError
-from evokd.evaluate.nearest import sentence_bleu
+from evokd.evaluate.scores import sentence_bleu
 from evokd.models.fresh import fresh_model, train_tokenizer
 from evokd.models.loading import Translator
 from evokd.recipe.models import FreshModel

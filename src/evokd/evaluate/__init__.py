@@ -2,10 +2,9 @@
 
 Nothing here imports torch, so `evokd score` works where it isn't installed.
 
-scores        what computes BLEU, chrF and TER: sacreBLEU's, with their signatures
+scores        what computes BLEU, chrF and TER: sacreBLEU's; the nearest of several translations
 degeneration  what a score hides: empty, copied, over-long, cut and looping outputs
 significance  paired bootstrap and approximate randomisation, by sacreBLEU
 comparison    all translations of a study → rows of scores, differences, gap closed
-nearest       of several translations of a sentence the one nearest to its reference
 files         scores of plain files for plain files, as JSON or as a table
 """

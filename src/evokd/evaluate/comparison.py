@@ -294,12 +294,7 @@ def _of_seed(by_seed: BySeed, seed: int | None) -> float | None:
 
 
 def _labels(output: SystemOutput) -> Row:
-    return {
-        "system": output.system,
-        "seed": output.seed,
-        "test_set": output.test_set,
-        "direction": output.direction,
-    }
+    return {key: getattr(output, key) for key in ("system", "seed", "test_set", "direction")}
 
 
 def _name(output: SystemOutput) -> str:

@@ -1,14 +1,14 @@
 """What computes each metric of `recipe.metrics`: sacreBLEU's classes, set up for a test set.
 
-Each function takes the target language, the references (documents of one line per segment, whose
-n-grams are counted once, here; None only to see that the metric can be computed) and a tokenizer
-for BLEU, and returns a `sacrebleu.metrics.base.Metric`. A metric of one's own is a subclass of it:
-what it counts in each segment serves the corpus score and the significance test.
+A metric's function takes the target language, the references (documents of one line per segment,
+whose n-grams are counted once, here; None only to see that the metric can be computed) and a
+tokenizer for BLEU, and returns a `sacrebleu.metrics.base.Metric`. A metric of one's own is a
+subclass of it: what it counts in each segment serves the corpus score and the significance test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sacrebleu.metrics import BLEU, CHRF, TER
@@ -19,6 +19,8 @@ from evokd.errors import InputError
 from evokd.recipe.metrics import METRICS
 
 Documents = Sequence[Sequence[str]]
+Similarity = Callable[[str, str], float]
+"""Of a translation and a reference; larger is nearer."""
 
 
 def metric_scorers(
@@ -89,3 +91,35 @@ def chrf_plus_plus(
 def ter(_language: str, references: Documents | None = None, _tokenizer: str | None = None) -> TER:
     """Translation edit rate: edits and shifts over words of the reference, in per cent."""
     return TER(references=references)
+
+
+def sentence_bleu(target_language: str, tokenizer: str | None = None) -> Similarity:
+    """sacreBLEU's sentence BLEU, 0 to 100, of (translation, reference).
+
+    Orders without a match are smoothed as NIST does: the first counts as 1/2 match, the next as
+    1/4, and so on ("exp", method 3 of Chen and Cherry 2014), which is what Kim and Rush's decoder
+    does. Unlike theirs, orders that a translation is too short for are left out, and a translation
+    without any common word has 0.
+
+    Raises:
+        InputError: an unknown language or tokenizer, or one that isn't installed.
+    """
+    scorer = bleu(target_language, None, tokenizer, smooth_method="exp", effective_order=True)
+
+    def similarity(hypothesis: str, reference: str) -> float:
+        return float(scorer.sentence_score(hypothesis, [reference]).score)
+
+    return similarity
+
+
+def nearest(hypotheses: Sequence[str], reference: str, similarity: Similarity) -> tuple[int, float]:
+    """The place of the translation that is nearest to the reference and how near it is.
+
+    Kim and Rush (2016) train on it under the name of sequence-level interpolation: it is as good as
+    the teacher's best to the teacher, nearly, and nearer to what people wrote. Of equals the first
+    is taken: give them with the teacher's favourite first.
+    """
+    assert hypotheses, "nearest of nothing"
+    similarities = [similarity(hypothesis, reference) for hypothesis in hypotheses]
+    best = max(similarities)
+    return similarities.index(best), best

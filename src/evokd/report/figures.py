@@ -129,14 +129,8 @@ def difficulty_histogram(
             axes.stairs(values, edges, label=name, **style)
         for gamma in sorted(gammas):
             axes.axvline(gamma, color=INK, linewidth=1, linestyle=(0, (2, 2)))
-            axes.annotate(
-                f"Γ = {gamma:g}",
-                (gamma, 0.98),
-                (4, 0),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                va="top",
-            )
+            place = axes.get_xaxis_transform()
+            axes.text(gamma, 0.98, f"\u00a0Γ = {gamma:g}", transform=place, va="top")
         _label_overflow(axes, next(iter(filled.values()))[0])
         axes.locator_params(axis="y", nbins=6, integer=True)
         axes.set_xlabel("difficulty d, nats")

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from evokd import rundir
 from evokd.recipe.metrics import describe
-from evokd.report import analysis, sections, training_text
+from evokd.report import analysis, sections
 from evokd.report.figures import report_figures
 from evokd.report.formatting import arrow
 from evokd.report.hard_tokens import hard_tokens
@@ -74,8 +74,8 @@ def write_page(results: Results, out: Path) -> None:
         speed=sections.speed(results),
         training=sections.training(results),
         stages=sections.stages(results),
-        cleaning=training_text.cleaning(results),
-        teacher_texts=training_text.teacher_texts(results),
+        cleaning=sections.cleaning(results),
+        teacher_texts=sections.teacher_texts(results),
     )
     rundir.write_text(out, page)
 

@@ -219,7 +219,7 @@ class Results:
         for test_set, own in scored.items():
             unordered = {direction for _, direction in own}
             directions = [name for name in self.directions if name in unordered]
-            directions += sorted(unordered - set(directions))
+            directions += sorted(unordered.difference(directions))
             if len(directions) > 1:
                 directions.append(AVERAGE)
             metrics = dict.fromkeys(metric for metric, _ in own)

@@ -123,7 +123,6 @@ def tidy(axes: Axes, legend_entries: int) -> None:
 def _inlined(svg: str, name: str, label: str) -> str:
     """Fit for an HTML page: no XML head, identifiers of its own, as wide as its place."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", svg)
     head, rest = svg.split(">", 1)

@@ -42,9 +42,9 @@ def signatures(results: Results, test_set: str) -> list[str]:
     for groups, suffix in ((results.scores, ""), (results.comparisons, " p values")):
         for (_, scored_on, metric, direction), records in groups.items():
             if scored_on == test_set and metric != BLEU_VS_TEACHER:
-                for signature in {record.get("signature"): None for record in records}:
-                    if signature:
-                        key = (describe(metric).label + suffix, signature)
+                for record in records:
+                    if record.get("signature"):
+                        key = (describe(metric).label + suffix, record["signature"])
                         directions.setdefault(key, {})[direction] = None
     labels = [label for label, _ in directions]
     return [

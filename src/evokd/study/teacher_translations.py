@@ -32,7 +32,7 @@ from evokd.data.pairs import Pair, write_pairs
 from evokd.data.store import UNPAIRED
 from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
-from evokd.evaluate.nearest import Similarity, nearest, sentence_bleu
+from evokd.evaluate.scores import Similarity, nearest, sentence_bleu
 from evokd.recipe.judging import DecodingSettings
 from evokd.rundir import (
     MANIFEST,
