@@ -14,19 +14,8 @@ Measure = tuple[str, str, str, Callable[[float | None], str]]
 MEASURES: list[Measure] = [
     ("nonzero_parameters", "weights", "those that aren't 0", count),
     ("perplexity", "perplexity", "of the references, per token", partial(decimal, places=2)),
-    (
-        "mode_mass",
-        "mode mass",
-        "probability that a system gives its own best known translation",
-        percent,
-    ),
-    (
-        "acceptance",
-        "acceptance rate",
-        "share of a student's proposed tokens that its teacher would have said (speculative "
-        "decoding, greedy)",
-        percent,
-    ),
+    ("mode_mass", "mode mass", "probability of a system's own best known translation", percent),
+    ("acceptance", "acceptance rate", "share of a draft that the teacher accepts, greedy", percent),
 ]
 
 
@@ -34,8 +23,8 @@ def analysis_table(results: Results) -> Grid:
     """A row for each system, a column for all that was measured; means over directions and
     seeds."""
     bleu = {
-        f"BLEU beam {beam}": [decimal(_bleu(results, name, beam), 1) for name in results.systems]
-        for beam in _beams(results)
+        f"BLEU beam {beam}": [decimal(scores.get(name), 1) for name in results.systems]
+        for beam, scores in _bleu_by_beam(results).items()
     }
     columns = _measured(results, MEASURES[:1]) | bleu | _measured(results, MEASURES[1:])
     test_set = next(iter(results.columns), "")
@@ -76,24 +65,20 @@ def _measured(results: Results, measures: Sequence[Measure]) -> dict[str, list[s
     return columns
 
 
-def _beams(results: Results) -> list[int]:
-    """All beam sizes, that of the scores among them where others were tried."""
-    records = [record for own in results.analysis.values() for record in own]
-    further = {cell["beam"] for record in records for cell in record.get("beams") or []}
-    scored = {record["beam"] for own in results.speed.values() for record in own} if further else ()
-    return sorted(further.union(scored))
-
-
-def _bleu(results: Results, system: str, beam: int) -> float | None:
-    """On the first test set."""
+def _bleu_by_beam(results: Results) -> dict[int, dict[str, float | None]]:
+    """Beam size → system → BLEU on the first test set; the beam of the scores among them where
+    others were tried."""
     test_set = next(iter(results.columns), "")
-    scores = [
-        cell.get("bleu")
-        for record in results.analysis.get(system, [])
-        for cell in record.get("beams") or []
-        if (cell["beam"], cell["test_set"]) == (beam, test_set)
-    ]
-    if scores:
-        return mean_of(scores)
-    scored = {record["beam"] for record in results.speed.get(system, [])}
-    return results.bleu(system) if scored == {beam} else None
+    scores: dict[int, dict[str, list[float | None]]] = {}
+    for system, records in results.analysis.items():
+        for cell in (cell for record in records for cell in record.get("beams") or []):
+            own = scores.setdefault(cell["beam"], {}).setdefault(system, [])
+            if cell["test_set"] == test_set:
+                own.append(cell.get("bleu"))
+    for system, records in results.speed.items() if scores else ():
+        for beam in {record["beam"] for record in records}:
+            scores.setdefault(beam, {}).setdefault(system, [results.bleu(system)])
+    return {
+        beam: {system: mean_of(own) for system, own in scores[beam].items()}
+        for beam in sorted(scores)
+    }

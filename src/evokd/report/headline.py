@@ -70,9 +70,8 @@ def _lead(results: Results, focus: str, test_set: str) -> str:
     lead = f"{signed(delta)} BLEU {'over' if delta >= 0 else 'against'} {results.baseline}"
     tests = [
         test
-        for place, records in results.comparisons.items()
-        if place[:3] == (focus, test_set, "bleu")
-        for test in records
+        for direction in results.directions
+        for test in results.comparisons.get((focus, test_set, "bleu", direction), [])
     ]
     if not tests:
         return f", {lead} (not tested for significance)"
@@ -142,10 +141,9 @@ def _speed(results: Results) -> list[str]:
 
 def _decoding(results: Results, system: str) -> str:
     """What the speed of a system depends on, each value once: beam 1, float32, cpu."""
-    records = results.speed[system]
-    beams = [f"beam {record['beam']}" for record in records if record.get("beam")]
-    others = [r[key] for key in ("dtype", "device") for r in records if r.get(key)]
-    return ", ".join(dict.fromkeys(beams + others))
+    beams = [f"beam {beam}" for beam in results.decoding(system, "beam")]
+    others = [results.decoding(system, key) for key in ("dtype", "device")]
+    return ", ".join(sum(others, beams))
 
 
 def _delta(results: Results, focus: str) -> float | None:

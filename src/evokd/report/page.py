@@ -17,7 +17,7 @@ from evokd.report.hard_tokens import hard_tokens
 from evokd.report.headline import headline
 from evokd.report.latex import as_latex
 from evokd.report.results import Results
-from evokd.report.svg import KNOWN_COLOURS, make_palette
+from evokd.report.svg import make_palette
 from evokd.report.tables import as_markdown, closeness, format_gap, legend, signatures
 
 
@@ -30,14 +30,12 @@ def build_report(run_dir: Path) -> Path:
     Raises:
         InputError: there is no results.json, or it can't be read.
     """
-    run_dir = Path(run_dir)
     results = Results.read(run_dir)
     tables = [as_markdown(results), analysis.as_markdown(results)]
     rundir.write_text(run_dir / "table.md", "\n".join(table for table in tables if table))
     rundir.write_text(run_dir / "table.tex", as_latex(results))
-    out = run_dir / "report.html"
-    write_page(results, out)
-    return out
+    write_page(results, run_dir / "report.html")
+    return run_dir / "report.html"
 
 
 def write_page(results: Results, out: Path) -> None:
@@ -55,17 +53,17 @@ def write_page(results: Results, out: Path) -> None:
     for function in (arrow, closeness, sections.differing_words, legend, signatures):
         environment.filters[function.__name__] = function
     environment.filters |= {"gap": format_gap, "spec": describe}
-    tree = results.tree
+    tree, created = results.tree, results.tree.get("created")
     page = environment.get_template("page.html.jinja").render(
         results=results,
         title=tree.get("title") or tree.get("name") or "evokd report",
         name=tree.get("name") or "",
         evokd=tree.get("evokd") or "",
-        created=_date(tree.get("created") or ""),
+        created=f"{datetime.fromisoformat(created):%-d %B %Y}" if created else "",
         notes=tree.get("notes") or [],
         versions=tree.get("versions") or {},
         headline=[_unbroken(line) for line in headline(results)],
-        palette={"start": KNOWN_COLOURS["start"], **make_palette(results.systems)},
+        palette=make_palette(["start", *results.systems]),
         training_notes=sections.training_notes(results),
         figures=report_figures(results),
         tokens=hard_tokens(results),
@@ -84,11 +82,3 @@ def _unbroken(line: str) -> str:
     """Numbers stay on one line with their units and signs."""
     line = re.sub(r"\bp ([<=]) (?=\d)", "p\u00a0\\1\u00a0", line)
     return re.sub(r"(?<=\d) (?=%|BLEU|seeds)", "\u00a0", line)
-
-
-def _date(created: str) -> str:
-    try:
-        moment = datetime.fromisoformat(created)
-    except ValueError:
-        return created
-    return f"{moment.day} {moment:%B %Y}"

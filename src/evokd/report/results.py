@@ -205,6 +205,11 @@ class Results:
             rates[system] = sum(words) / sum(seconds) if sum(seconds) else None
         return rates
 
+    def decoding(self, system: str, key: str) -> list[str]:
+        """What its translations were made with (beam, dtype, device, …), each value once."""
+        values = [record.get(key) for record in self.speed[system]]
+        return list(dict.fromkeys(str(value) for value in values if value is not None))
+
     # scores
 
     @cached_property
@@ -331,12 +336,9 @@ def mean_of(values: Iterable[float | None]) -> float | None:
 
 
 def _mark(metric: str, tests: Sequence[Record]) -> str:
-    if not tests or not all(is_significant(test) for test in tests):
-        return ""
-    sign = -1 if describe(metric).lower_is_better else 1
-    if all(sign * test["delta"] > 0 for test in tests):
-        return BETTER
-    return WORSE if all(sign * test["delta"] < 0 for test in tests) else ""
+    rising = not describe(metric).lower_is_better
+    effects = {(test["delta"] > 0) == rising if is_significant(test) else None for test in tests}
+    return {(True,): BETTER, (False,): WORSE}.get(tuple(effects), "")
 
 
 def _read_json_mapping(path: Path) -> Record:

@@ -109,18 +109,14 @@ def behaviour(results: Results) -> Grid:
 
 def speed(results: Results) -> Grid:
     """Source words per second over everything that a system translated."""
-
-    def values(records: list[Record], key: str) -> str:
-        known = dict.fromkeys(str(r[key]) for r in records if r.get(key) is not None)
-        return ", ".join(known) or DASH
-
     slow = results.words_per_s.get("teacher")
     rows = []
     for name in results.systems:
-        if records := results.speed.get(name):
+        if name in results.speed:
             rate = results.words_per_s[name]
             factor = f"{rate / slow:.1f}×" if rate and slow else DASH
-            decoding = [values(records, key) for key in ("batch_size", "beam", "dtype", "device")]
+            keys = ("batch_size", "beam", "dtype", "device")
+            decoding = [", ".join(results.decoding(name, key)) or DASH for key in keys]
             rows.append([name, whole(rate), factor, *decoding])
     headings = ["system", "words/s", "× teacher", "batch", "beam", "dtype", "device"]
     return Grid(headings, {"": rows})

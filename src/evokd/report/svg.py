@@ -125,6 +125,5 @@ def _inlined(svg: str, name: str, label: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", svg)
-    head, rest = svg.split(">", 1)
-    head = re.sub(r'\s(width|height)="[^"]*pt"', "", head)
-    return f'{head} role="img" aria-label="{escape(label)}">{rest}'
+    svg = re.sub(r'\s(width|height)="[^"]*pt"', "", svg, count=2)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
