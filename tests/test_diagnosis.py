@@ -44,10 +44,10 @@ def per_token(student, teacher, size):
     rows, lost = [], torch.zeros(2)
     for pair in PAIRS:
         example = encode_pair(student.tokenizer, student.prompt, pair)
-        labels = torch.tensor(example.labels)
+        labels = torch.tensor(example["labels"])
         places = (labels >= 0).nonzero()[:, 0]
         both = [
-            model(torch.tensor([example.input_ids])).logits[0, places - 1].detach()
+            model(torch.tensor([example["input_ids"]])).logits[0, places - 1].detach()
             for model in (teacher, student.model)
         ]
         lost += torch.stack([one.softmax(-1)[:, size:].sum() for one in both])
