@@ -11,13 +11,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import evokd
 from evokd.distil.buffers import Buffers
 from evokd.distil.chunked_loss import chunked_loss
-from evokd.distil.objectives import LOSSES, Tokens, objective_settings, token_loss
+from evokd.distil.objectives import LOSSES, Tokens, token_loss
 from evokd.distil.row_loss import rows
 from evokd.distil.statistics import Statistics
 from evokd.distil.teacher.signal import LazyLogits
 from evokd.distil.token_batch import LossOptions, TokenBatch
 from evokd.distil.token_selection import TokenHistory
 from evokd.models.lm_head import Head
+from evokd.recipe.objectives import objective_settings
 
 N, V, HS, HT = 37, 50, 12, 20
 NAMES = sorted(LOSSES)
@@ -152,7 +153,7 @@ def test_no_tokens_give_0():
 
 def test_statistics_are_what_the_equations_say():
     case = Case()
-    statistics = Statistics.empty()
+    statistics = Statistics()
     case.chunked("self_evolution", observers=(statistics.count,))
     student = (case.hidden @ case.weight.t()).detach().requires_grad_()
     teacher = case.teacher.hidden @ case.teacher.head.weight.t()

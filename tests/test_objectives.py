@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import evokd
-from evokd.distil.objectives import LOSSES, objective_settings, token_loss
+from evokd.distil.objectives import LOSSES, token_loss
+from evokd.recipe.objectives import objective_settings
 
 NAMES = sorted(LOSSES)
 PAPER = sorted(

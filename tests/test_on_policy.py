@@ -10,7 +10,6 @@ from accelerate.utils import DistributedType
 from transformers import TrainingArguments
 
 from evokd import DistillationTrainer
-from evokd.distil.objectives import ObjectiveSettings, objective_settings
 from evokd.distil.teacher.signal import CachedTeacher
 from evokd.distil.teacher.sliced import SlicedTeacher
 from evokd.distil.train.distributed import Devices
@@ -19,6 +18,7 @@ from evokd.errors import InputError
 from evokd.models.encoding import IGNORED, collate
 from evokd.models.packing import pack
 from evokd.recipe.methods import OnPolicySettings
+from evokd.recipe.objectives import ObjectiveSettings, objective_settings
 from evokd.translate.sampling import TokenSampler
 from tiny import copy_task, tiny_llama
 

@@ -10,10 +10,10 @@ from torch import nn
 from transformers import LlamaForCausalLM, TrainingArguments
 
 from evokd import DistillationTrainer
-from evokd.distil.objectives import IGNORED
 from evokd.models.encoding import collate
 from evokd.models.lm_head import final_hidden
 from evokd.models.packing import lay_out, pack, pairs_of, takes_packed, width_weight
+from evokd.recipe.objectives import IGNORED
 from tiny import VOCABULARY, copy_task, tiny_llama
 
 SIZES = {

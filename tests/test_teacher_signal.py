@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
-from evokd.distil.objectives import IGNORED, LOSSES, ObjectiveSettings, difficulty, token_loss
+from evokd.distil.objectives import LOSSES, difficulty, token_loss
 from evokd.distil.teacher.cache_reader import CacheSpec
 from evokd.distil.teacher.precompute import cache_spec, top_k_of, write_cache
 from evokd.distil.teacher.signal import CachedTeacher, LiveTeacher, TopKLogits, pairs_of_batch
@@ -17,6 +17,7 @@ from evokd.distil.train.trainer import DistillationTrainer
 from evokd.errors import InputError
 from evokd.models.encoding import collate
 from evokd.models.packing import pack
+from evokd.recipe.objectives import IGNORED, ObjectiveSettings
 from tiny import VOCABULARY, copy_task, tiny_llama
 
 DATA = copy_task(24)

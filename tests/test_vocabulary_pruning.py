@@ -23,7 +23,6 @@ from transformers import (
 
 from evokd.data.pairs import Pair
 from evokd.data.prompts import load_prompt
-from evokd.distil.objectives import IGNORED
 from evokd.distil.teacher.precompute import cache_spec, write_cache
 from evokd.distil.teacher.signal import CachedTeacher, LiveTeacher, TopKLogits
 from evokd.distil.teacher.sliced import SlicedTeacher
@@ -36,6 +35,7 @@ from evokd.models.structured_pruning import cut
 from evokd.models.vocabulary import fingerprint, shared_vocabulary
 from evokd.models.vocabulary_pruning import load_kept_ids, save_kept_ids, slice_vocabulary, used_ids
 from evokd.recipe.models import CutModel
+from evokd.recipe.objectives import IGNORED
 from tiny import tiny_llama
 
 LARGE = [line for n in range(60) for line in (f"Zug {n} fährt um {n % 24} Uhr nach Köln ab.",

@@ -7,9 +7,9 @@ head can be applied where there is a response token only, a chunk at a time.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -41,6 +41,11 @@ class Head:
     def dtype(self) -> torch.dtype:
         """The same of finished logits."""
         return self.raw_dtype if self.scale == 1.0 and self.cap is None else torch.float32
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Head:
+        """The same with weight and bias changed alike."""
+        bias = None if self.bias is None else change(self.bias)
+        return replace(self, weight=change(self.weight), bias=bias)
 
     def raw(self, hidden: Tensor, size: int, out: Tensor | None = None) -> Tensor:
         """(N, H) → (N, size), before scale and cap; written into `out` where that is given.

@@ -169,7 +169,7 @@ class DistillationTrainer(Trainer):
         self.data_collator = weighing_after(self.data_collator)
         self._lookahead = None if self.on_policy is None else Lookahead(self.on_policy)
         self._micro_batches_left = 0
-        self.statistics = Statistics.empty()
+        self.statistics = Statistics()
         self._throughput = Throughput(self.args.device)
 
     def train(
@@ -350,7 +350,7 @@ class DistillationTrainer(Trainer):
     def statistics_on(self, dataset: Any = None) -> Statistics:
         """Sums over the response tokens of a data set, all devices together."""
         loader = self.get_eval_dataloader(dataset)
-        statistics = Statistics.empty()
+        statistics = Statistics()
         with evaluating(self.student):
             for inputs in loader:
                 inputs = self._without_repeats(loader, self._prepare_inputs(inputs))
@@ -379,5 +379,5 @@ class DistillationTrainer(Trainer):
             all_reduce = self.devices.all_reduce if self.devices.is_distributed else None
             for part in self.parts.values():
                 logs |= part.metrics(self.settings_now(), all_reduce)
-            self.statistics = Statistics.empty()
+            self.statistics = Statistics()
         super().log(logs, start_time)
