@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import Trainer, TrainerControl
 
+import evokd_extras  # noqa: F401 (rows of the tables: beta: network)
 from evokd.distil.train import run as training
 from evokd.distil.train.callbacks import HardWarning, MetricsFile
 from evokd.distil.train.checkpoints import CheckpointMark, last_checkpoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,7 @@ def summary(path: Path) -> dict[str, float]:
     }
 
 
-def _own_share(logged: list[dict[str, Any]]) -> dict[str, float]:
+def _own_share(logged: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Of the logged steps that weren't on given text; a line speaks of the steps since the last."""
     lines = [line for line in logged if "own_share" in line]
     if not lines:
