@@ -252,7 +252,9 @@ class OnPolicy(MethodPart):
                 self.counts["empty"] += 1
             elif len(response) >= cap and response[-1] != end:
                 self.counts["capped"] += 1
-            yield answered(example, prompt, response) if response else example
+            labels = [IGNORED] * len(prompt) + list(response)
+            own = {**example, "input_ids": [*prompt, *response], "labels": labels}
+            yield own if response else example
 
     def _cap(self, example: Example, before: int) -> int:
         cap = response_cap(len(example["input_ids"]) - before)
@@ -323,15 +325,6 @@ def prompt_length(example: Example) -> int:
     """Tokens in front of the response."""
     labels = example["labels"]
     return next((i for i, label in enumerate(labels) if label != IGNORED), len(labels))
-
-
-def answered(example: Example, prompt: Sequence[int], response: Sequence[int]) -> Example:
-    """The example with another response."""
-    ids = {
-        "input_ids": [*prompt, *response],
-        "labels": [IGNORED] * len(prompt) + list(response),
-    }
-    return {**example, **ids}
 
 
 def response_cap(reference_tokens: int) -> int:
