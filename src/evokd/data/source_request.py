@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,7 +48,7 @@ class SourceRequest:
     def path(self) -> Path:
         return self.root / Path(self.name).expanduser()
 
-    @property
+    @cached_property
     def languages(self) -> tuple[str, ...]:
         """All languages of the directions, in order of appearance."""
         return tuple(dict.fromkeys(code for d in self.directions for code in d))

@@ -73,29 +73,23 @@ def _directed(unit: Unit, request: SourceRequest) -> list[Pair]:
     ]
 
 
-def input_files(source: CorpusSource, directions: Sequence[str], root: Path) -> list[Path]:
+def input_files(
+    source: CorpusSource | UnpairedSource, directions: Sequence[str], root: Path
+) -> list[Path]:
     """The files that a source reads; none where its path is an address.
 
     Raises:
-        InputError: a missing file.
+        InputError: a file that is missing or can't be read.
     """
-    path_is = FORMATS[source_format(source, root)].path_is
-    if path_is == "address":
-        return []
-    if path_is == "prefix":
-        return list(moses_files(request_for(source, directions, root)).values())
-    return [source_file(source, root)]
-
-
-def source_file(source: CorpusSource | UnpairedSource, root: Path) -> Path:
-    """The file that a source's path names.
-
-    Raises:
-        InputError: it's missing or can't be read.
-    """
+    if isinstance(source, CorpusSource):
+        path_is = FORMATS[source_format(source, root)].path_is
+        if path_is == "address":
+            return []
+        if path_is == "prefix":
+            return list(moses_files(request_for(source, directions, root)).values())
     path = root / Path(source.path).expanduser()
     with open_bytes(path):
-        return path
+        return [path]
 
 
 def read_unpaired(source: UnpairedSource, root: Path) -> list[Pair]:
@@ -105,7 +99,7 @@ def read_unpaired(source: UnpairedSource, root: Path) -> list[Pair]:
         InputError: missing, empty, not UTF-8 or broken compression.
     """
     language, target_language = source.direction.split("-")
-    lines = read_lines(source_file(source, root))[: source.limit]
+    lines = read_lines(root / Path(source.path).expanduser())[: source.limit]
     return [
         Pair(line, "", language, target_language, f"{source.path}:{number}")
         for number, line in enumerate(lines, start=1)
