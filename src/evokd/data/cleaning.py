@@ -173,9 +173,6 @@ def letter_share(text: str) -> float:
     return (letters + marks) / solid if solid else 0.0
 
 
-_DIGIT = re.compile(r"\d")
-
-
 def _digits(text: str) -> list[int]:
     """All digits of a text, sorted: 1,000.5 and 1.000,5 and ١٠٠٠٫٥ agree."""
-    return sorted(map(int, _DIGIT.findall(text)))
+    return sorted(map(int, re.findall(r"\d", text)))

@@ -72,8 +72,6 @@ class OnPolicy(MethodPart):
     micro-batches and holds its part of the buffer; the decisions are the same.
 
     Args:
-        settings: share, temperature, how many steps at once, buffer and schedule.
-        sampler: what draws translations.
         seed: decides steps and draws, together with the step.
         max_length: longest prompt + translation in tokens.
         processes: devices that train together.
@@ -121,9 +119,7 @@ class OnPolicy(MethodPart):
         Args:
             iterator: the micro-batches of the epoch.
             size: micro-batches of a step; at the end of an epoch there may be fewer.
-            student: the model as it is now.
-            step: optimizer steps done.
-            steps: optimizer steps of the whole training.
+            step: optimizer steps done, of all `steps`.
         """
         if iterator is not self._iterator:
             self._iterator, self._window = iterator, {}
@@ -154,7 +150,6 @@ class OnPolicy(MethodPart):
         """Decide on some steps to come, and make the translations for them.
 
         Args:
-            student: the model as it is now.
             coming: the micro-batches of each step, in order. What was decided and made before a
                 training was interrupted is kept.
             steps: optimizer steps of the whole training.
@@ -185,10 +180,7 @@ class OnPolicy(MethodPart):
         return [list(islice(remaining, size)) for size in sizes]
 
     def validated(self, loss: float) -> None:
-        """Take note of a validation, on which the adaptive schedule depends.
-
-        The first one is what later ones are compared with, until one is 0.1 above it.
-        """
+        """The first one is what later ones are compared with, until one is 0.1 above it."""
         if not self.options.adaptive:
             return
         if self.reference_loss is None:
@@ -346,7 +338,6 @@ class PairsToWeigh:
     student: nn.Module
     """As it starts; it is left as it was."""
     sampler: Sampler
-    """Draws the student's translations."""
     data: Any
     """A data set of input_ids and labels (−100 on the prompt)."""
     decode: Callable[[Sequence[int]], str]

@@ -160,9 +160,14 @@ class DistillationTrainer(Trainer):
         self.vocabulary_size = options.vocabulary_size or shared_width(model, teacher)
         self._loss_options = LossOptions(self.settings, chunk_tokens=options.chunk_tokens)
         check_head(model)
-        self.packing = options.packing and self._packs()
-        packed_for = self._models() if self.packing else ()
-        self.data_collator = collating(self.data_collator, packed_for)
+        live = None if self.teacher is None else self.teacher.model
+        readers = [model] if live is None else [model, live]
+        mixing = [one for one in readers if options.packing and not takes_packed(one)]
+        if mixing:
+            mixes = type(mixing[0]).__name__
+            log.warning("%s can't tell pairs of one row apart: padded instead", mixes)
+        self.packing = options.packing and not mixing
+        self.data_collator = collating(self.data_collator, readers if self.packing else ())
         self._micro_batches_left = 0
         self.statistics = Statistics.empty()
         self._throughput = Throughput(self.args.device)
@@ -178,28 +183,14 @@ class DistillationTrainer(Trainer):
             self._keeper.load(Path(str(checkpoint)), self.args)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
-    def _models(self) -> list[nn.Module]:
-        """All that read a batch."""
-        live = None if self.teacher is None else self.teacher.model
-        return [self.student] if live is None else [self.student, live]
-
-    def _packs(self) -> bool:
-        mixing = [type(one).__name__ for one in self._models() if not takes_packed(one)]
-        if mixing:
-            log.warning("%s can't tell pairs of one row apart: padded instead", mixing[0])
-        return not mixing
-
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         data = self.train_dataset if train_dataset is None else train_dataset
         if not self.group_by_length:
             return super()._get_train_sampler(train_dataset)
         # A group is what one optimizer step sees, however it is cut into micro-batches.
-        group = (
-            self.args.train_batch_size
-            * self.args.gradient_accumulation_steps
-            * self.args.world_size
-        )
-        return LengthGroupedBatches(lengths_of(data), group, self.args.seed)
+        args = self.args
+        group = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        return LengthGroupedBatches(lengths_of(data), group, args.seed)
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> Any:
         if not self.group_by_length:
@@ -240,9 +231,10 @@ class DistillationTrainer(Trainer):
             raise RuntimeError("validation goes through evaluate(), which counts tokens")
         if num_items_in_batch is None:
             num_items_in_batch = num_items(inputs, self.reduction).clamp(min=1)
-        with_teacher = not self.without_teacher or self._is_logged_step()
+        step = self.state.global_step + 1
+        is_logged = step == 1 or step % max(1, self.state.logging_steps) == 0
+        teacher = self.teacher if is_logged or not self.without_teacher else None
         self._micro_batches_left -= 1
-        teacher = self.teacher if with_teacher else None
         loss = self._summed_loss(model, inputs, teacher, self.statistics, learns=True)
         self._throughput.count(inputs)
         # Devices average their gradients; the loss was divided by what all of them hold together.
@@ -293,10 +285,6 @@ class DistillationTrainer(Trainer):
             settings = part.settings(settings, self._progress())
         return settings
 
-    def _is_logged_step(self) -> bool:
-        step = self.state.global_step + 1
-        return step == 1 or step % max(1, int(self.state.logging_steps or 1)) == 0
-
     def evaluate(
         self,
         eval_dataset: Any = None,
@@ -312,7 +300,7 @@ class DistillationTrainer(Trainer):
             if name in means:
                 metrics[f"{metric_key_prefix}_{name}"] = means[name]
         for part in self.parts.values() if self.is_in_train else ():
-            part.validated(metrics[f"{metric_key_prefix}_loss"])
+            part.validated(means["student_nll"])
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
