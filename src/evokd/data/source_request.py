@@ -94,8 +94,7 @@ def request_for(source: CorpusSource, directions: Sequence[str], root: Path) -> 
 
 
 def _same_pair(a: Direction, b: Direction) -> bool:
-    straight = same_language(a[0], b[0]) and same_language(a[1], b[1])
-    return straight or (same_language(a[0], b[1]) and same_language(a[1], b[0]))
+    return all(any(same_language(one, other) for other in b) for one in a)
 
 
 @lru_cache(maxsize=4096)

@@ -75,10 +75,16 @@ def read_tsv(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
     header = lines[0].split("\t")
     has_header = is_header(header, request)
     if not has_header:
-        numbers = _column_numbers(request.columns or ("1", "2"), header, path)
+        columns = request.columns or ("1", "2")
+        if not all(re.fullmatch("[1-9][0-9]*", column) for column in columns):
+            missing = next(column for column in columns if column not in header)
+            raise InputError(
+                f"{path}:1 has no column {missing!r}; found: {', '.join(header)}; two names from "
+                "the first line or two numbers counted from 1 are accepted"
+            )
         request.column_languages("no header that names languages")
-        request = replace(request, columns=(str(numbers[0]), str(numbers[1])))
-        header = [str(number) for number in range(1, max(numbers) + 1)]
+        request = replace(request, columns=columns)
+        header = [str(number) for number in range(1, max(map(int, columns)) + 1)]
     for number, line in enumerate(lines, start=1):
         if number == 1 and has_header:
             continue
@@ -94,16 +100,6 @@ def read_tsv(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
                     f"{where} has {len(cells)} column(s); {len(header)} are needed{names}"
                 ) from None
             raise
-
-
-def _column_numbers(columns: tuple[str, str], first_line: list[str], path: Path) -> list[int]:
-    if all(column.isdecimal() and int(column) >= 1 for column in columns):
-        return [int(column) for column in columns]
-    missing = [column for column in columns if column not in first_line]
-    raise InputError(
-        f"{path}:1 has no column {missing[0]!r}; found: {', '.join(first_line)}; two names from "
-        "the first line or two numbers counted from 1 are accepted"
-    )
 
 
 def read_json(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
