@@ -1,4 +1,5 @@
-"""All text of a study: read, cleaned, checked for leaks, and weighed."""
+"""All text of a study: read, cleaned, checked for leaks, weighed, and kept in its run folder, where
+the later stages read it instead of the user's files."""
 
 from __future__ import annotations
 
@@ -13,10 +14,11 @@ from typing import Any
 
 from evokd.data.cleaning import CleaningReport, clean
 from evokd.data.contamination import HeldOut, held_out_sentences, leaks_of, sentences_of
-from evokd.data.pairs import Pair, by_sentence
+from evokd.data.pairs import Pair, by_sentence, read_pairs, write_pairs
 from evokd.data.sources import input_files, read_source, read_unpaired, source_format
 from evokd.errors import InputError
 from evokd.recipe.corpus import CorpusSettings, CorpusSource, TestSource, UnpairedSource
+from evokd.rundir import read_json, write_json, write_lines
 
 VALID_SHARE = 0.02
 VALID_MOST = 500  # sentence pairs
@@ -24,6 +26,7 @@ VALID_MOST = 500  # sentence pairs
 _LEAST_CORRELATION = 0.2
 _CORRELATION_NEEDS = 100  # sentence pairs
 
+UNPAIRED = "unpaired.jsonl"
 Tests = dict[tuple[str, str], list[Pair]]
 """{(test set, direction): pairs}"""
 
@@ -39,6 +42,37 @@ class Corpus:
     report: dict[str, Any]
     unpaired: list[Pair] = field(default_factory=list)
     """Sentences to be translated, cleaned and weighed: pairs whose target is empty."""
+
+
+def save_corpus(corpus: Corpus, folder: Path) -> None:
+    """train.jsonl, valid.jsonl, test/*.jsonl with plain .src and .ref beside, cleaning.json; and
+    unpaired.jsonl, if there is such text."""
+    write_pairs(folder / "train.jsonl", corpus.train)
+    write_pairs(folder / "valid.jsonl", corpus.valid)
+    if corpus.unpaired:
+        write_pairs(folder / UNPAIRED, corpus.unpaired)
+    for (name, direction), pairs in corpus.tests.items():
+        stem = f"test/{name}.{direction}"
+        write_pairs(folder / f"{stem}.jsonl", pairs)
+        write_lines(folder / f"{stem}.src", (pair.source for pair in pairs))
+        write_lines(folder / f"{stem}.ref", (pair.target for pair in pairs))
+    write_json(folder / "tests.json", [list(key) for key in corpus.tests])
+    write_json(folder / "cleaning.json", corpus.report)
+
+
+def load_corpus(folder: Path) -> Corpus:
+    """What `save_corpus` wrote."""
+    tests = {
+        (name, direction): read_pairs(folder / "test" / f"{name}.{direction}.jsonl")
+        for name, direction in read_json(folder / "tests.json")
+    }
+    return Corpus(
+        train=read_pairs(folder / "train.jsonl"),
+        valid=read_pairs(folder / "valid.jsonl"),
+        tests=tests,
+        report=read_json(folder / "cleaning.json"),
+        unpaired=read_pairs(folder / UNPAIRED) if (folder / UNPAIRED).exists() else [],
+    )
 
 
 def corpus_files(settings: CorpusSettings, directions: Sequence[str]) -> list[Path]:
