@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -59,7 +59,7 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def read_json_lines(path: Path) -> list[Mapping[str, Any]]:
+def read_json_lines(path: Path) -> list[Any]:
     """The objects of a file of JSON lines; none where it is missing. What a run that was killed, or
     is still going on, wrote of the last line is left out."""
     lines = []

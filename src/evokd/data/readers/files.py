@@ -142,14 +142,11 @@ def read_po(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
             f"{path} says that it translates into {declared}, not {second}; languages: is "
             "[language of the msgid, language of the msgstr]"
         )
-    skipped = 0
-    for entry in catalogue:
-        if entry.obsolete or entry.fuzzy or entry.msgid_plural or not entry.msgstr:
-            skipped += 1
-            continue
+    entries = [entry for entry in catalogue.translated_entries() if not entry.msgid_plural]
+    for entry in entries:
         texts = {first: one_line(entry.msgid), second: one_line(entry.msgstr)}
         yield Unit(texts, f"{request.name}:{entry.linenum}")
-    if skipped:
+    if skipped := len(catalogue) - len(entries):
         notes.append(
             f"{request.name}: {skipped} fuzzy, obsolete, plural or untranslated messages skipped"
         )

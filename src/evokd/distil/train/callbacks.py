@@ -100,7 +100,6 @@ class Masks(TrainerCallback):
     """Keeps pruned weights at 0: after each optimizer step they are multiplied by their masks.
 
     Args:
-        model: what is trained.
         masks: by the name of a parameter, 0 and 1 in its shape.
 
     Raises:
