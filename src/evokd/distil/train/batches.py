@@ -60,17 +60,13 @@ class WeightedPairs(Dataset):
             raise ValueError(f"{len(weights)} weights for {len(data)} pairs")
         self.data = data
         self.weights = list(weights)
+        self.lengths = lengths_of(data)
 
     def __len__(self) -> int:
         return len(self.weights)
 
     def __getitem__(self, index: int) -> Example:
         return {**self.data[index], "weight": self.weights[index]}
-
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of each sequence."""
-        return lengths_of(self.data)
 
 
 def num_items(batch: Batch, reduction: Reduction) -> Tensor:
