@@ -242,15 +242,8 @@ def _read_unpaired(
     """Text without translations, less what is held out or is translated for train anyway."""
     texts = [read_unpaired(source, root) for source in settings.unpaired]
     drops = settings.cleaning
-    pairs, report = clean(chain.from_iterable(texts), drops, one_sided=True)
-    pairs, leaks = _without_leaks(pairs, held_out, report, drops.drop_test_leaks)
-    known = {(pair.direction, pair.source) for pair in train}
-    kept = []
-    for pair in pairs:
-        if drops.drop_duplicates and (pair.direction, pair.source) in known:
-            report.drop("duplicate", pair)
-        else:
-            kept.append(pair)
+    pairs, report = clean(chain.from_iterable(texts), drops, translated=train)
+    kept, leaks = _without_leaks(pairs, held_out, report, drops.drop_test_leaks)
     facts["unpaired"] = {
         **report.as_dict(),
         "sources": [
