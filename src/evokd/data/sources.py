@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evokd.data.pairs import Pair
 from evokd.data.readers.files import moses_files
-from evokd.data.source_request import SourceRequest, Unit, request_for
+from evokd.data.source_request import request_for
 from evokd.data.textfiles import COMPRESSIONS, open_bytes, read_lines
 from evokd.errors import InputError
 from evokd.recipe.corpus import CorpusSource, UnpairedSource
@@ -39,7 +39,11 @@ def read_source(
     taken: Counter[object] = Counter()  # units by direction, where they serve one alone
     unmatched, first_unmatched = 0, None
     for unit in read(request, notes):
-        own = _directed(unit, request)
+        own = [
+            Pair(unit.texts[code], unit.texts[target_code], code, target_code, unit.origin)
+            for code, target_code in ([unit.direction] if unit.direction else request.directions)
+            if code in unit.texts and target_code in unit.texts
+        ]
         if not own:
             unmatched += 1
             first_unmatched = first_unmatched or unit
@@ -62,15 +66,6 @@ def read_source(
             "directions: of this source" + "".join(f"\n  {note}" for note in notes)
         )
     return pairs, notes
-
-
-def _directed(unit: Unit, request: SourceRequest) -> list[Pair]:
-    directions = (unit.direction,) if unit.direction else request.directions
-    return [
-        Pair(unit.texts[source], unit.texts[target], source, target, unit.origin)
-        for source, target in directions
-        if source in unit.texts and target in unit.texts
-    ]
 
 
 def input_files(

@@ -41,9 +41,7 @@ def hub_address(path: str) -> HubAddress:
     Raises:
         InputError: it isn't one.
     """
-    text, at, revision = path.removeprefix("hub:").rpartition("@")
-    if not at:
-        text, revision = revision, ""
+    text, at, revision = path.removeprefix("hub:").partition("@")
     parts = re.split(r":(?![^\[]*\])", text)  # not inside train[:100]
     if len(parts) not in (2, 4) or not all(parts) or (at and not revision):
         raise InputError(
