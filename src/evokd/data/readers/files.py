@@ -95,10 +95,10 @@ def read_tsv(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
             yield record_unit(record, request, where, f"{request.name}:{number}")
         except InputError:
             if len(cells) < len(header):
-                names = f": {', '.join(header)}" if has_header else ", parted by tabs"
-                raise InputError(
-                    f"{where} has {len(cells)} column(s); {len(header)} are needed{names}"
-                ) from None
+                needed = f"{len(header)} are needed, parted by tabs"
+                if has_header:
+                    needed = f"the header has {len(header)}: {', '.join(header)}"
+                raise InputError(f"{where} has {len(cells)} column(s); {needed}") from None
             raise
 
 
