@@ -59,6 +59,16 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def read_json_lines(path: Path) -> list[Any]:
+    """The objects of a file of JSON lines; none where it is missing. What a run that was killed, or
+    is still going on, wrote of the last line is left out."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").split("\n") if path.is_file() else ():
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(text))
+    return [line for line in lines if isinstance(line, dict)]
+
+
 def read_made_of(path: Path, key: str) -> dict[str, Any] | None:
     """A JSON file under a fingerprint; None where it isn't there, damaged, or under another."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

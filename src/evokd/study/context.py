@@ -8,10 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from evokd.data.corpus import Corpus
+from evokd.data.corpus import Corpus, load_corpus
 from evokd.data.pairs import Pair, read_pairs
 from evokd.data.prompts import Prompt
-from evokd.data.store import load_corpus
 from evokd.errors import InputError
 from evokd.recipe.models import ModelSettings
 from evokd.recipe.recipe import Recipe

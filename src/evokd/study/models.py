@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from evokd.data.store import UNPAIRED
+from evokd.data.corpus import UNPAIRED
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.models import ModelSettings
 from evokd.recipe.objectives import PAIR_WEIGHTS

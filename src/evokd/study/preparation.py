@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 
-from evokd.data.corpus import build_corpus, corpus_files
+from evokd.data.corpus import build_corpus, corpus_files, save_corpus
 from evokd.data.prompts import prompt_tags
-from evokd.data.store import save_corpus
 from evokd.rundir import Stage, fingerprint, hash_file
 from evokd.study.context import Study
 from evokd.study.models import model_identity

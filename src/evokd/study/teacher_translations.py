@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from evokd.data.cleaning import CleaningReport
+from evokd.data.corpus import UNPAIRED
 from evokd.data.hypotheses import Candidate, reason_to_leave_out
 from evokd.data.pairs import Pair, write_pairs
-from evokd.data.store import UNPAIRED
 from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
 from evokd.evaluate.nearest import Similarity, nearest, sentence_bleu
