@@ -97,18 +97,17 @@ def _model_measures(
 def _likelihood(study: Study, system: System, translator: Any) -> Row:
     from evokd.translate.likelihood import likelihood_facts
 
-    beams = (None, *study.recipe.analysis.beams)
-    pairs: dict[str, list[Any]] = {}
-    outputs: dict[str, list[list[str]]] = {}
-    for (test_set, direction), of_test in study.corpus.tests.items():
-        pairs.setdefault(direction, []).extend(of_test)
-        of_beams = outputs.setdefault(direction, [[] for _ in beams])
-        for lines, beam in zip(of_beams, beams, strict=True):
-            lines += read_translations(translation_path(study, test_set, direction, system, beam))
+    pairs = [pair for of_test in study.corpus.tests.values() for pair in of_test]
+    outputs = [
+        [
+            line
+            for cell in study.corpus.tests
+            for line in read_translations(translation_path(study, *cell, system, beam))
+        ]
+        for beam in (None, *study.recipe.analysis.beams)
+    ]
     show = progress_bar(f"likelihood {system.label}")
-    facts = likelihood_facts(translator, pairs, outputs, progress=show)
-    mass = facts["mode_mass"]
-    return {"perplexity": facts["perplexity"], "mode_mass": None if mass is None else mass / 100}
+    return likelihood_facts(translator, pairs, outputs, progress=show)
 
 
 def _acceptance(

@@ -139,13 +139,13 @@ def acceptance(
     check_draft(teacher, student)
     agrees = _agreements(teacher, student, answers, settings or DecodingSettings())
     parts = [
-        count_drafts(agrees[place], answer.job.cap, draft_tokens)
-        if place in agrees
+        count_drafts(own, answer.job.cap, draft_tokens)
+        if own
         else Drafting.without_draft(draft_tokens, len(answer.ids))
-        for place, answer in enumerate(answers)
+        for answer, own in zip(answers, agrees, strict=True)
     ]
-    tokens = sum(map(len, agrees.values()))
-    agreement = sum(map(sum, agrees.values())) / tokens if tokens else None
+    tokens = sum(map(len, agrees))
+    agreement = sum(map(sum, agrees)) / tokens if tokens else None
     return {"agreement": agreement, **Drafting.total(parts, draft_tokens).facts()}
 
 
@@ -233,9 +233,9 @@ def _can_go_back(model: Any) -> bool:
 
 def _agreements(
     teacher: Translator, student: Translator, answers: Sequence[Answer], settings: DecodingSettings
-) -> dict[int, list[bool]]:
-    """For each token of each answer, by the answer's place: whether the student's argmax, given all
-    before it, is that token. Those that the student has no room for are left out."""
+) -> list[list[bool]]:
+    """For each token of each answer: whether the student's argmax, given all before it, is that
+    token. Empty for those that the student has no room for."""
     head, width = head_of(student.model), width_of(student.model)
     size, limit = min(width, width_of(teacher.model)), max_positions(student.model)
 
@@ -250,5 +250,4 @@ def _agreements(
         ids = [min(token, width - 1) for token in sequence["input_ids"]]
         sequences.append(sequence | {"input_ids": ids})
     budget = Budget(settings.batch_size, settings.batch_tokens)
-    rows = measure_tokens(student, sequences, budget, agree)
-    return {place: own.tolist() for place, own in rows.items()}
+    return [row.tolist() for row in measure_tokens(student, sequences, budget, agree)]
