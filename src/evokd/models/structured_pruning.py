@@ -20,7 +20,7 @@ from evokd.models.encoding import collate
 from evokd.models.importance import scores_of
 from evokd.models.layouts import KNOWN, Layout, layers_of, layout_of
 from evokd.models.lm_head import decoder_of
-from evokd.models.loading import describe
+from evokd.models.loading import describe, rebuilt
 from evokd.recipe.models import CutModel
 
 _MAY_DIFFER = {
@@ -114,40 +114,6 @@ def check_cut(settings: CutModel, config: Any) -> None:
     )
     _heads_to_keep(settings.heads, layout, text)
     _width_to_keep(settings.intermediate_size, layout)
-
-
-def rebuilt(
-    model: PreTrainedModel,
-    config: Any,
-    weights: dict[str, Tensor],
-    origin: Callable[[str], str] = lambda name: name,
-) -> PreTrainedModel:
-    """A model of the same class with another config and these weights; nothing is drawn at random.
-
-    Args:
-        weights: its whole state dict; taken as it is, not copied.
-        origin: the name of a module of the new model → that of the old one, from which tensors come
-            that aren't in a state dict (rotary frequencies).
-
-    Raises:
-        InputError: these weights aren't those of such a model.
-    """
-    with torch.device("meta"):
-        made = type(model)(config)
-    for name, module in made.named_modules():
-        for key in list(module._non_persistent_buffers_set):
-            buffer = getattr(model.get_submodule(origin(name)), key)
-            module.register_buffer(key, buffer.clone(), persistent=False)
-    try:
-        made.load_state_dict(weights, assign=True)
-    except RuntimeError as error:
-        raise InputError(
-            f"{type(model).__name__} can't be cut: its weights don't fit the smaller config "
-            f"({' '.join(str(error).split())[:300]}); take model: fresh or another teacher"
-        ) from None
-    made.tie_weights()
-    made.generation_config = copy.deepcopy(model.generation_config)
-    return made.eval()
 
 
 def describe_cut(before: PreTrainedModel, after: PreTrainedModel) -> str:

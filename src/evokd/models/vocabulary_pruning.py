@@ -30,7 +30,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from evokd.errors import InputError
 from evokd.models import vocabulary
-from evokd.models.structured_pruning import rebuilt
+from evokd.models.loading import rebuilt
 from evokd.rundir import read_json, write_json
 
 KEPT_IDS = "kept_ids.json"

@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from evokd.models.lm_head import evaluating
+from evokd.models.loading import generating_by
 from evokd.recipe.judging import DecodingSettings
 from evokd.translate.batching import Budget, Request, left_padded
 from evokd.translate.continuous_batching import (
@@ -103,12 +104,8 @@ def _generated(
 def plain_settings(model: Any) -> Iterator[None]:
     """Evaluation mode, and the model's own generation settings (sampling, penalties) set aside,
     which generate() would lay under ours."""
-    own, model.generation_config = model.generation_config, GenerationConfig()
-    try:
-        with evaluating(model):
-            yield
-    finally:
-        model.generation_config = own
+    with evaluating(model), generating_by(model, GenerationConfig()):
+        yield
 
 
 class _Chosen(LogitsProcessor):
