@@ -6,10 +6,14 @@ from evokd.errors import InputError
 from evokd.models.encoding import collate
 from evokd.models.fresh import train_tokenizer
 from evokd.models.loading import describe, load_translator, save_translator
-from evokd.models.magnitude_pruning import masks_of, matrices, prune_model, pruned_facts
+from evokd.models.magnitude_pruning import matrices, prune_model, pruned_facts
 from tiny import VOCABULARY, copy_task, tiny_llama
 
 CPU = torch.device("cpu")
+
+
+def masks_of(model):
+    return {name: weight != 0 for name, weight in matrices(model).items()}
 
 
 def zeros(model):

@@ -51,13 +51,9 @@ def train_tokenizer(
 
 def fresh_model(settings: FreshModel, tokenizer: Any, seed: int) -> LlamaForCausalLM:
     """A Llama in float32 with random weights that depend on the seed alone."""
-    config = fresh_config(settings, tokenizer)
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
-    try:
-        return LlamaForCausalLM(config)
-    finally:
-        torch.set_rng_state(state)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return LlamaForCausalLM(fresh_config(settings, tokenizer))
 
 
 def fresh_config(settings: FreshModel, tokenizer: Any) -> LlamaConfig:
