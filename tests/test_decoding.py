@@ -10,7 +10,9 @@ from evokd.models.fresh import fresh_model, train_tokenizer
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import FreshModel
-from evokd.translate.decoding import translate, write_lines
+from evokd.study.context import progress_bar
+from evokd.translate import decoding
+from evokd.translate.decoding import translate
 from evokd.translate.stopping import Ends
 
 WORDS = ["rot", "blau", "grün", "gelb", "Haus", "Baum", "Hund", "Katze", "läuft", "steht"]
@@ -313,15 +315,12 @@ def test_progress_and_facts(copier, capsys):
     assert (facts["dtype"], facts["device"]) == ("float32", "cpu")
     assert facts["cut_off"] == []
     assert capsys.readouterr().err == ""
-    translate(copier, LINES, "en", "de", settings, progress=True)
-    assert "0/10" in capsys.readouterr().err
+    translate(copier, LINES, "en", "de", settings, progress_bar("lines"))
+    assert "10/10" in capsys.readouterr().err
 
 
-def test_written_lines_are_one_line_each(tmp_path):
-    path = tmp_path / "out.txt"
-    write_lines(path, ["a", "", "b c"])
-    assert path.read_bytes() == b"a\n\nb c\n"
-    for broken in ("a\nb", "a\r", "a\u2028b", "\n", "a\x0bb"):
-        with pytest.raises(AssertionError, match="line 2"):
-            write_lines(path, ["a", broken])
-    assert path.read_bytes() == b"a\n\nb c\n"
+@pytest.mark.parametrize("broken", ["a\nb", "a\r", "a\u2028b", "\n", "a\x0bb"])
+def test_a_translation_is_one_line(copier, broken, monkeypatch):
+    monkeypatch.setattr(decoding, "answer_line", lambda text: broken)
+    with pytest.raises(AssertionError, match="more than one line"):
+        translate(copier, ["rot"], "en", "de")

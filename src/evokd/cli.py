@@ -178,6 +178,7 @@ def translate(args: argparse.Namespace) -> int:
     _quiet()
     from evokd.models.loading import load_translator, pick_device, pick_dtype
     from evokd.recipe.judging import DecodingSettings
+    from evokd.study.context import progress_bar
     from evokd.translate.decoding import translate as translate_lines
     from evokd.translate.speculative import translate_with_draft
 
@@ -185,7 +186,8 @@ def translate(args: argparse.Namespace) -> int:
     dtype, _ = pick_dtype(args.dtype, device)
     translator = load_translator(args.model, device, dtype, prompt)
     settings = DecodingSettings(beam=args.beam, batch_size=args.batch_size)
-    request = (lines, *direction, settings, sys.stderr.isatty())
+    show = progress_bar("translate", leave=False) if sys.stderr.isatty() else None
+    request = (lines, *direction, settings, show)
     if args.draft:
         student = load_translator(args.draft, device, dtype, prompt)
         translations, drafting = translate_with_draft(

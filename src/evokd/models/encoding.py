@@ -245,7 +245,7 @@ def _encode_chunk(
         ]
         prompts = _prompt_ids(tokenizer, rendered, [pairs[i].source for i in places])
         texts = [rendered.response_prefix + pairs[i].target for i in places]
-        responses = _ids(tokenizer, texts, literal=True)
+        responses = token_ids(tokenizer, texts, literal=True)
         for place, before, response in zip(places, prompts, responses, strict=True):
             encoded[place] = (before, [*response, rendered.end_id])
     return encoded
@@ -276,7 +276,7 @@ def _prompt_ids(
     specials = _specials(tokenizer)
     own_specials = sum(len(specials.findall(part)) for part in rendered.parts)
     texts = [source.join(rendered.parts) for source in sources]
-    encoded = _ids(tokenizer, texts, literal=False)
+    encoded = token_ids(tokenizer, texts, literal=False)
     for i, (source, text) in enumerate(zip(sources, texts, strict=True)):
         if len(specials.findall(text)) != own_specials:
             encoded[i] = _guarded_ids(tokenizer, rendered.parts, source, specials)
@@ -297,11 +297,11 @@ def _guarded_ids(
         if number % 2:
             ids.append(tokenizer.convert_tokens_to_ids(piece))
         elif piece:
-            ids += _ids(tokenizer, [piece], literal=True)[0]
+            ids += token_ids(tokenizer, [piece], literal=True)[0]
     return ids
 
 
-def _ids(tokenizer: Any, texts: Sequence[str], literal: bool) -> list[list[int]]:
+def token_ids(tokenizer: Any, texts: Sequence[str], literal: bool) -> list[list[int]]:
     """Ids of texts, nothing added in front or behind; `literal` reads no special token in them."""
     if not texts:
         return []
@@ -332,7 +332,7 @@ def _response_prefix(tokenizer: Any, last_part: str) -> str:
         return ""
     specials = _specials(tokenizer).finditer(last_part)
     ends_in_special = any(special.end() == len(last_part) for special in specials)
-    first = tokenizer.convert_ids_to_tokens(_ids(tokenizer, ["a"], literal=True)[0])[0]
+    first = tokenizer.convert_ids_to_tokens(token_ids(tokenizer, ["a"], literal=True)[0])[0]
     return "" if ends_in_special or first.startswith("▁") else " "
 
 

@@ -30,6 +30,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from evokd.errors import InputError
 from evokd.models import vocabulary
+from evokd.models.encoding import token_ids
 from evokd.models.loading import rebuilt
 from evokd.rundir import read_json, write_json
 
@@ -68,10 +69,7 @@ def used_ids(
     remaining = iter(texts)
     while chunk := list(islice(remaining, _CHUNK)):
         both = [*chunk, *(f" {text}" for text in chunk)]
-        for ids in tokenizer(both, add_special_tokens=False, split_special_tokens=True)[
-            "input_ids"
-        ]:
-            used.update(ids)
+        used.update(chain.from_iterable(token_ids(tokenizer, both, literal=True)))
     used |= {token["id"] for token in tree["added_tokens"]}
     kept = _closed(tree, used)
     return sorted(i for i in kept if width is None or i < width)

@@ -262,13 +262,13 @@ def training_key(training: TrainingSettings) -> dict[str, Any]:
     return training.model_dump(exclude=NEUTRAL)
 
 
-def progress_bar(label: str) -> Callable[[int, int], None]:
+def progress_bar(label: str, leave: bool = True) -> Callable[[int, int], None]:
     """A progress bar with the time left, for a job that says how far it is."""
     import sys
 
     from tqdm import tqdm
 
-    bar = tqdm(desc=f"{label:<32}", unit="line", file=sys.stderr, dynamic_ncols=True)
+    bar = tqdm(desc=f"{label:<32}", unit="line", file=sys.stderr, dynamic_ncols=True, leave=leave)
 
     def show(done: int, total: int) -> None:
         bar.total = total

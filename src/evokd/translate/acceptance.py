@@ -23,7 +23,7 @@ from evokd.models.loading import Translator
 from evokd.models.vocabulary import shared_vocabulary
 from evokd.recipe.judging import DecodingSettings
 from evokd.translate.batching import Budget, max_positions
-from evokd.translate.decoding import Answer, answer_lines
+from evokd.translate.decoding import DEFAULTS, Answer, answer_lines
 from evokd.translate.likelihood import NO_TOKENS, measure_tokens
 
 DRAFT_TOKENS = 5
@@ -115,7 +115,7 @@ def acceptance(
     teacher: Translator,
     student: Translator,
     answers: Sequence[Answer],
-    settings: DecodingSettings | None = None,
+    settings: DecodingSettings = DEFAULTS,
     draft_tokens: int = DRAFT_TOKENS,
 ) -> dict[str, Any]:
     """How good a draft of its teacher's greedy translations a student is, without drafting.
@@ -137,7 +137,7 @@ def acceptance(
         InputError: different tokens or prompts, a model whose memory can't be taken back.
     """
     check_draft(teacher, student)
-    agrees = _agreements(teacher, student, answers, settings or DecodingSettings())
+    agrees = _agreements(teacher, student, answers, settings)
     parts = [
         count_drafts(own, answer.job.cap, draft_tokens)
         if own
@@ -154,10 +154,10 @@ def greedy_answers(
     sources: Sequence[str],
     source_code: str,
     target_code: str,
-    settings: DecodingSettings | None = None,
+    settings: DecodingSettings = DEFAULTS,
 ) -> list[Answer]:
     """What a model answers to each line that isn't blank, in their order."""
-    settings = (settings or DecodingSettings()).model_copy(update={"beam": 1})
+    settings = settings.model_copy(update={"beam": 1})
     answers = answer_lines(translator, sources, source_code, target_code, settings)
     return sorted(answers, key=lambda answer: answer.job.line)
 

@@ -27,7 +27,7 @@ from evokd.translate.acceptance import (
     width_of,
 )
 from evokd.translate.batching import Request, max_positions
-from evokd.translate.decoding import Progress, Translations, translate
+from evokd.translate.decoding import DEFAULTS, Progress, Translations, translate
 from evokd.translate.generation import Groups, plain_settings, search
 from evokd.translate.stopping import Ends
 
@@ -38,8 +38,8 @@ def translate_with_draft(
     lines: Sequence[str],
     source_code: str,
     target_code: str,
-    settings: DecodingSettings | None = None,
-    progress: Progress = False,
+    settings: DecodingSettings = DEFAULTS,
+    progress: Progress | None = None,
     draft_tokens: int = DRAFT_TOKENS,
     timed_lines: int = 0,
 ) -> tuple[Translations, Drafting]:
@@ -58,7 +58,7 @@ def translate_with_draft(
         InputError: a beam, different tokens or prompts, a model whose memory can't be taken back;
             and what `translate` raises.
     """
-    settings = (settings or DecodingSettings()).model_copy(update={"batch_size": 1})
+    settings = settings.model_copy(update={"batch_size": 1})
     check_draft(teacher, student, settings.beam)
     parts: list[Drafting] = []
     seconds: list[tuple[float, float]] = []  # of the teacher alone, with the draft
