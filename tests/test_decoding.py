@@ -241,7 +241,7 @@ def test_a_token_with_text_before_its_newline_ends_an_answer():
     )
     rows = torch.tensor([[4, 0], [4, 1], [4, 2], [3, 1], [3, 2], [1, 2], [2, 4], [3, 4]])
     expected = [True, False, False, True, True, True, False, False]
-    assert ends.after_newline(rows).tolist() == expected
+    assert ends.newlines(rows)[:, -1].tolist() == expected
 
 
 def test_the_models_own_generation_settings_are_set_aside(copier):

@@ -10,7 +10,7 @@ drafting; `speculative.py` drafts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from evokd.models.loading import Translator
 from evokd.models.vocabulary import shared_vocabulary
 from evokd.recipe.judging import DecodingSettings
 from evokd.translate.batching import Budget, max_positions
-from evokd.translate.decoding import DEFAULTS, Answer, answer_lines
+from evokd.translate.decoding import DEFAULTS, Answer, Progress, answer_lines
 from evokd.translate.likelihood import NO_TOKENS, measure_tokens
 
 DRAFT_TOKENS = 5
@@ -70,15 +70,9 @@ class Drafting:
     ) -> Drafting:
         """All of them together; the speed-up is measured of the whole."""
         sums: dict[str, Any] = {
-            name: sum(getattr(part, name) for part in parts)
-            for name in (
-                "tokens",
-                "teacher_passes",
-                "drafted",
-                "accepted",
-                "lines",
-                "lines_without_draft",
-            )
+            field.name: sum(getattr(part, field.name) for part in parts)
+            for field in fields(cls)
+            if field.name not in ("draft_tokens", "speedup")
         }
         return cls(draft_tokens, speedup=speedup, **sums)
 
@@ -117,6 +111,7 @@ def acceptance(
     answers: Sequence[Answer],
     settings: DecodingSettings = DEFAULTS,
     draft_tokens: int = DRAFT_TOKENS,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """How good a draft of its teacher's greedy translations a student is, without drafting.
 
@@ -126,7 +121,8 @@ def acceptance(
     `translate_with_draft`.
 
     Args:
-        answers: the teacher's, see `greedy_answers`.
+        answers: the teacher's, of any directions, see `greedy_answers`.
+        progress: called with answers compared and in all.
 
     Returns:
         `Drafting.facts()`, and "agreement": the share of all tokens, ends included, for which the
@@ -137,7 +133,7 @@ def acceptance(
         InputError: different tokens or prompts, a model whose memory can't be taken back.
     """
     check_draft(teacher, student)
-    agrees = _agreements(teacher, student, answers, settings)
+    agrees = _agreements(teacher, student, answers, settings, progress)
     parts = [
         count_drafts(own, answer.job.cap, draft_tokens)
         if own
@@ -232,7 +228,11 @@ def _can_go_back(model: Any) -> bool:
 
 
 def _agreements(
-    teacher: Translator, student: Translator, answers: Sequence[Answer], settings: DecodingSettings
+    teacher: Translator,
+    student: Translator,
+    answers: Sequence[Answer],
+    settings: DecodingSettings,
+    progress: Progress | None,
 ) -> list[list[bool]]:
     """For each token of each answer: whether the student's argmax, given all before it, is that
     token. Empty for those that the student has no room for."""
@@ -250,4 +250,5 @@ def _agreements(
         ids = [min(token, width - 1) for token in sequence["input_ids"]]
         sequences.append(sequence | {"input_ids": ids})
     budget = Budget(settings.batch_size, settings.batch_tokens)
-    return [row.tolist() for row in measure_tokens(student, sequences, budget, agree)]
+    rows = measure_tokens(student, sequences, budget, agree, progress)
+    return [row.tolist() for row in rows]

@@ -18,6 +18,7 @@ from torch import Tensor
 from evokd.models.encoding import pad_id_of
 from evokd.models.loading import Translator
 from evokd.translate.batching import Budget, Request, longest_first, max_positions
+from evokd.translate.continuous_batching import Choose
 from evokd.translate.generation import decode, plain_settings
 from evokd.translate.stopping import Ends
 
@@ -72,20 +73,20 @@ class TokenSampler:
         ]
         # Longest first, so that what stands together is of like length.
         order = [i for i in longest_first([r.size for r in requests]) if requests[i].cap > 0]
+        ordered = [requests[i] for i in order]
         answers: list[list[int]] = [[] for _ in prompts]
         if not order:
             return answers
         size = model.config.get_text_config(decoder=True).vocab_size
         nothing = torch.zeros(size, dtype=torch.bool, device=model.device)
         ends = Ends(self.end_ids, newline=nothing, text=nothing, text_first=nothing)
-        draw = _Draw(
+        draw = _drawing(
             [seeds[i] for i in order],
-            [requests[i].cap for i in order],
+            [request.cap for request in ordered],
             temperature,
             self.vocabulary_size,
             model.device,
         )
-        ordered = [requests[i] for i in order]
         with plain_settings(model):
             for group in decode(model, ordered, ends, self.pad_id, self.budget, draw):
                 for place, ids in group:
@@ -93,30 +94,26 @@ class TokenSampler:
         return answers
 
 
-class _Draw:
-    """From logits to tokens, as `continuous_batching.Choose` has it."""
+def _drawing(
+    seeds: Sequence[int],
+    caps: Sequence[int],
+    temperature: float,
+    size: int | None,
+    device: torch.device,
+) -> Choose:
+    """From the first `size` logits to tokens; seeds and caps by the places of the requests."""
+    numbers = torch.zeros(len(seeds), max(caps), dtype=torch.float64)
+    for row, seed, cap in zip(numbers, seeds, caps, strict=True):
+        row[:cap] = torch.from_numpy(np.random.default_rng(seed).random(cap))
+    numbers, all_caps = numbers.to(device), torch.tensor(caps, device=device)
 
-    def __init__(
-        self,
-        seeds: Sequence[int],
-        caps: Sequence[int],
-        temperature: float,
-        size: int | None,
-        device: torch.device,
-    ):
-        numbers = np.zeros((len(seeds), max(caps)), dtype=np.float64)
-        for row, (seed, cap) in enumerate(zip(seeds, caps, strict=True)):
-            numbers[row, :cap] = np.random.default_rng(seed).random(cap)
-        self.numbers = torch.from_numpy(numbers).to(device)
-        self.caps = torch.tensor(caps, device=device)
-        self.temperature = temperature
-        self.size = size
-
-    def __call__(self, logits: Tensor, places: Tensor, remaining: Tensor) -> Tensor:
-        drawn = (self.caps[places] - remaining).clamp(max=self.numbers.shape[1] - 1)
-        shares = torch.softmax(logits[:, : self.size].float() / self.temperature, dim=-1)
+    def draw(logits: Tensor, places: Tensor, remaining: Tensor) -> Tensor:
+        drawn = (all_caps[places] - remaining).clamp(max=numbers.shape[1] - 1)
+        shares = torch.softmax(logits[:, :size].float() / temperature, dim=-1)
         # In float64: a sum over a large vocabulary in float32 would move its rarest tokens.
         below = shares.cumsum(dim=-1, dtype=torch.float64)
-        targets = self.numbers[places, drawn] * below[:, -1]
+        targets = numbers[places, drawn] * below[:, -1]
         # The first entry above: one that has a probability of 0 is never it.
         return torch.searchsorted(below, targets[:, None], right=True)[:, 0]
+
+    return draw

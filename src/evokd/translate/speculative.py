@@ -115,9 +115,7 @@ class Passes(StoppingCriteria):
     def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
         answer = input_ids[0, self.prompt_width :]
         self.lengths.append(len(answer))
-        text = self.ends.text[answer].long()
-        had_text = text.cumsum(dim=0) > text
-        return self.ends.newline_at(answer, had_text).any()[None]
+        return self.ends.newlines(answer).any()[None]
 
     def count(self, answer: Sequence[int], cap: int, draft_tokens: int) -> Drafting:
         drafted = accepted = done = 0

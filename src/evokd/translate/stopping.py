@@ -66,9 +66,10 @@ class Ends:
         """
         return self.newline[last] & (had_text | self.text_first[last])
 
-    def after_newline(self, generated: Tensor) -> Tensor:
-        """The same from all tokens so far: (rows, tokens) → (rows,) bool."""
-        return self.newline_at(generated[:, -1], self.text[generated[:, :-1]].any(dim=1))
+    def newlines(self, generated: Tensor) -> Tensor:
+        """The same at each of the tokens (…, tokens) → (…, tokens) bool."""
+        text = self.text[generated].long()
+        return self.newline_at(generated, text.cumsum(dim=-1) > text)
 
     def end_of(self, ids: Sequence[int], cap: int) -> tuple[str, int]:
         """What ends an answer, "eos", "newline" or "cap", and how many of these tokens it has, its
@@ -95,4 +96,4 @@ class EndOfAnswer(StoppingCriteria):
         generated = input_ids[:, self.prompt_width :]
         # Beam search asks about several candidates of each row at once.
         caps = self.caps.repeat_interleave(len(input_ids) // len(self.caps))
-        return self.ends.after_newline(generated) | (generated.shape[1] >= caps)
+        return self.ends.newlines(generated)[:, -1] | (generated.shape[1] >= caps)
