@@ -326,7 +326,7 @@ def test_calibration_pairs_are_spread_over_the_data():
     data = [{"input_ids": [i, i], "labels": [i, i]} for i in range(10)]
     batches = calibration_batches(data, 0, 4, batch_size=3)
     assert [batch["input_ids"][:, 0].tolist() for batch in batches] == [[0, 2, 5], [7]]
-    assert set(batches[0]) == {"input_ids", "attention_mask"}
+    assert {"input_ids", "attention_mask"} <= set(batches[0])
     assert sum(len(b["input_ids"]) for b in calibration_batches(data, 0, 99)) == 10
 
 

@@ -7,6 +7,7 @@ saved like any other. What is kept of a layer are its best heads and neurons (`i
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from transformers import PreTrainedModel
 from evokd.errors import InputError
 from evokd.models.encoding import collate
 from evokd.models.importance import scores_of
-from evokd.models.layouts import KNOWN, Layout, layers_of, layout_of
+from evokd.models.layouts import KNOWN, LINEARS, Layout, layers_of, layout_of
 from evokd.models.lm_head import decoder_of
 from evokd.models.loading import describe, rebuilt
 from evokd.recipe.models import CutModel
@@ -51,8 +52,7 @@ def calibration_batches(
     """
     count = min(pairs, len(data))
     chosen = [data[i * len(data) // count] for i in range(count)]
-    batches = [collate(chosen[i : i + batch_size], pad_id) for i in range(0, count, batch_size)]
-    return [{k: v for k, v in batch.items() if k != "labels"} for batch in batches]
+    return [collate(chosen[i : i + batch_size], pad_id) for i in range(0, count, batch_size)]
 
 
 def cut(
@@ -123,39 +123,31 @@ def describe_cut(before: PreTrainedModel, after: PreTrainedModel) -> str:
     token is predicted. Attention over earlier tokens, norms and memory aren't counted, so the
     ratios are estimates, of decoding as of training the student (the teacher's pass is apart).
     """
-    facts, work = (describe(before), describe(after)), (_products(before), _products(after))
-
-    def line(what: str, old: int, new: int, ratio: str) -> str:
-        return f"{what}: {_short(old)} → {_short(new)} ({ratio})"
-
-    def share(name: str) -> str:
-        return f"{facts[1][name] / max(1, facts[0][name]):.0%} kept"
-
+    old, new = _sizes(before), _sizes(after)
     lines = [
-        f"layers {facts[0]['layers']} → {facts[1]['layers']}, "
-        f"vocabulary {facts[0]['vocabulary']} → {facts[1]['vocabulary']}"
+        f"layers {old['layers']} → {new['layers']}, "
+        f"vocabulary {old['vocabulary']} → {new['vocabulary']}"
     ]
     for name, words in (
         ("parameters", "parameters with embeddings"),
         ("parameters_without_embeddings", "parameters without embeddings"),
+        ("predicting", "multiply-adds per token predicted"),
+        ("reading", "multiply-adds per token only read"),
     ):
-        lines.append(line(words, facts[0][name], facts[1][name], share(name)))
-    for place, words in enumerate(("predicted", "token only read")):
-        old, new = work[0][place], work[1][place]
-        what = f"multiply-adds per token {words}" if place == 0 else f"multiply-adds per {words}"
-        lines.append(line(what, old, new, f"estimate: {old / max(1, new):.1f}× as fast"))
+        if name.startswith("parameters"):
+            ratio = f"{new[name] / max(1, old[name]):.0%} kept"
+        else:
+            ratio = f"estimate: {old[name] / max(1, new[name]):.1f}× as fast"
+        lines.append(f"{words}: {_short(old[name])} → {_short(new[name])} ({ratio})")
     return "\n".join(lines)
 
 
-def _products(model: PreTrainedModel) -> tuple[int, int]:
-    """Multiply-adds per token whose successor is predicted, and per token that is only read."""
-    head = model.get_output_embeddings()
-    body = sum(
-        module.weight.numel()
-        for module in decoder_of(model).modules()
-        if isinstance(module, nn.Linear)
-    )
-    return body + head.weight.numel(), body
+def _sizes(model: PreTrainedModel) -> dict[str, Any]:
+    """`describe`, and multiply-adds per token whose successor is predicted or that is only read."""
+    linears = [m for m in decoder_of(model).modules() if isinstance(m, nn.Linear)]
+    reading = sum(linear.weight.numel() for linear in linears)
+    head = model.get_output_embeddings().weight.numel()
+    return describe(model) | {"predicting": reading + head, "reading": reading}
 
 
 def _short(count: int) -> str:
@@ -266,43 +258,27 @@ def _weights(
     """Copies of the weights that are kept under their new names, and new name → old name."""
     stack = layers_of(model)
     prefix = next(name for name, module in model.named_modules() if module is stack) + "."
-    place = {old: new for new, old in enumerate(kept)}
-    made = {}
-    for name, weight in model.state_dict().items():
-        if not name.startswith(prefix):
-            made[name] = weight.clone()
-            continue
-        number, _, rest = name.removeprefix(prefix).partition(".")
-        if int(number) in place:
-            new = f"{prefix}{place[int(number)]}.{rest}"
-            made[new] = _part(weight, rest, stack[int(number)], kept[int(number)])
+    weights = {n: w.clone() for n, w in model.state_dict().items() if not n.startswith(prefix)}
+    for new, (old, part) in enumerate(kept.items()):
+        for name, weight in stack[old].state_dict().items():
+            weights[f"{prefix}{new}.{name}"] = _part(weight, name, stack[old], part)
     numbers = list(kept)
 
     def origin(name: str) -> str:
-        if not name.startswith(prefix):
-            return name
-        number, dot, rest = name.removeprefix(prefix).partition(".")
-        return f"{prefix}{numbers[int(number)]}{dot}{rest}"
+        pattern = rf"^{re.escape(prefix)}(\d+)"
+        return re.sub(pattern, lambda match: f"{prefix}{numbers[int(match[1])]}", name)
 
-    return made, origin
+    return weights, origin
 
 
 def _part(weight: Tensor, name: str, layer: Any, kept: Kept) -> Tensor:
     """What is kept of a layer's weight."""
     linear, _, kind = name.rpartition(".")
-    wanted = {
-        "self_attn.q_proj": (kept.heads, 0),
-        "self_attn.k_proj": (kept.groups, 0),
-        "self_attn.v_proj": (kept.groups, 0),
-        "self_attn.o_proj": (kept.heads, 1),
-        "mlp.gate_proj": (kept.neurons, 0),
-        "mlp.up_proj": (kept.neurons, 0),
-        "mlp.down_proj": (kept.neurons, 1),
-    }
-    places, dim = wanted.get(linear, (None, 0))
+    parts, dim = LINEARS.get(linear, (None, 0))
+    places: Tensor | None = None if parts is None else getattr(kept, parts)
     if places is None or (kind == "bias" and dim == 1):
         return weight.clone()
-    if linear.startswith("self_attn."):
+    if parts != "neurons":
         size = layer.self_attn.head_dim
         places = (places[:, None] * size + torch.arange(size)).flatten()
     return weight.index_select(dim, places.to(weight.device))

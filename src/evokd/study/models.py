@@ -336,8 +336,7 @@ def _cut_from_teacher(
     teacher = load_for_training(study, origin)
     data = study.encoded("reference", teacher.tokenizer, max_length)
     batches = calibration_batches(data, pad_id_of(teacher.tokenizer), settings.calibration_pairs)
-    on_device = [{k: v.to(study.device) for k, v in batch.items()} for batch in batches]
-    model, tokenizer, kept_ids = cut(teacher.model, settings, on_device), teacher.tokenizer, None
+    model, tokenizer, kept_ids = cut(teacher.model, settings, batches), teacher.tokenizer, None
     if settings.vocabulary == "corpus":
         # Not the test sets: what a student is judged on has no say in what it is.
         pairs = [*study.corpus.train, *study.corpus.valid]
