@@ -74,14 +74,13 @@ def lay_out(
     order = sorted(range(len(lengths)), key=lambda pair: -lengths[pair])
     if width_weight is None:
         return [order], sum(lengths)
-    best: tuple[float, list[list[int]], int] | None = None
-    for count in _numbers_of_rows(lengths):
-        rows, width = _spread(lengths, order, count)
-        cost = count * width * (1.0 + width_weight * width)
-        if best is None or cost < best[0]:
-            best = cost, rows, width
-    assert best is not None, "a batch has pairs"
-    return best[1:]
+
+    def cost(packed: tuple[list[list[int]], int]) -> float:
+        rows, width = packed
+        return len(rows) * width * (1.0 + width_weight * width)
+
+    counts = _numbers_of_rows(lengths)
+    return min((_spread(lengths, order, count) for count in counts), key=cost)
 
 
 def _numbers_of_rows(lengths: Sequence[int]) -> list[int]:

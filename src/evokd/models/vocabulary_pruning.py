@@ -36,7 +36,6 @@ from evokd.rundir import read_json, write_json
 
 KEPT_IDS = "kept_ids.json"
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-_NAMED = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 _TOKENIZER_KWARGS = (
     *("chat_template", "model_max_length", "padding_side", "truncation_side"),
     *("clean_up_tokenization_spaces", "split_special_tokens", "model_input_names"),
@@ -149,8 +148,7 @@ def _tree_of(tokenizer: Any) -> dict[str, Any]:
     Raises:
         InputError: it is of a kind that can't be sliced.
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    tree: dict[str, Any] = json.loads(backend.to_str()) if backend is not None else {}
+    tree = vocabulary.tokenizer_tree(tokenizer)
     model = tree.get("model", {})
     kind = model.get("type", type(tokenizer).__name__)
     affixes = [model.get(n) for n in ("continuing_subword_prefix", "end_of_word_suffix")]
@@ -160,8 +158,6 @@ def _tree_of(tokenizer: Any) -> dict[str, Any]:
             f"the vocabulary of a {kind} tokenizer{marked} can't be cut; plain BPE and Unigram are "
             "accepted: take student.cut.vocabulary=all"
         )
-    if kind == "BPE":
-        model["merges"] = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
     return tree
 
 
@@ -269,10 +265,7 @@ def _tokenizer_kwargs(tokenizer: Any, known: dict[str, int]) -> dict[str, Any]:
     kwargs = {
         name: getattr(tokenizer, name) for name in _TOKENIZER_KWARGS if hasattr(tokenizer, name)
     }
-    for name in _NAMED:
-        token = getattr(tokenizer, f"{name}_token", None)
-        if token is not None and token in known:
-            kwargs[f"{name}_token"] = token
+    kwargs |= {n: token for n, token in tokenizer.special_tokens_map.items() if token in known}
     extra = getattr(tokenizer, "extra_special_tokens", None) or ()
     return kwargs | {"extra_special_tokens": [str(token) for token in extra if str(token) in known]}
 
