@@ -5,7 +5,7 @@ from transformers import GenerationConfig, LlamaForCausalLM
 from evokd.data.pairs import Pair
 from evokd.data.prompts import answer_line, load_prompt, prompt_tags
 from evokd.errors import InputError
-from evokd.models.encoding import collate, encode_corpus, encode_prompt
+from evokd.models.encoding import collate, encode_corpus
 from evokd.models.fresh import fresh_model, train_tokenizer
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
@@ -14,6 +14,7 @@ from evokd.study.context import progress_bar
 from evokd.translate import decoding
 from evokd.translate.decoding import translate
 from evokd.translate.stopping import Ends
+from tiny import encode_prompt
 
 WORDS = ["rot", "blau", "grün", "gelb", "Haus", "Baum", "Hund", "Katze", "läuft", "steht"]
 LINES = [

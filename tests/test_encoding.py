@@ -17,12 +17,11 @@ from evokd.models.encoding import (
     LengthGroupedBatches,
     collate,
     encode_corpus,
-    encode_pair,
-    encode_prompt,
     end_token_id,
     pad_id_of,
 )
 from evokd.models.fresh import train_tokenizer
+from tiny import encode_pair, encode_prompt
 
 CHAT = (
     "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] | trim }}<|end|>\n"

@@ -6,7 +6,7 @@ import torch
 from evokd.data.pairs import Pair
 from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.models import lm_head as heads
-from evokd.models.encoding import IGNORED, encode_pair, encode_prompt
+from evokd.models.encoding import IGNORED
 from evokd.models.fresh import fresh_model, train_tokenizer
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
@@ -19,6 +19,7 @@ from evokd.translate.likelihood import (
     log_probabilities,
     perplexity,
 )
+from tiny import encode_pair, encode_prompt
 
 PAIRS = [
     Pair("red", "rot", "en", "de", "x:1"),

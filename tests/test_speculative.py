@@ -22,7 +22,6 @@ from transformers import (
 
 from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.errors import InputError
-from evokd.models.encoding import encode_prompt
 from evokd.models.fresh import train_tokenizer
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
@@ -30,6 +29,7 @@ from evokd.translate.acceptance import Drafting, acceptance, count_drafts, greed
 from evokd.translate.decoding import translate
 from evokd.translate.speculative import Passes, translate_with_draft
 from evokd.translate.stopping import Ends
+from tiny import encode_prompt
 
 WORDS = ["rot", "blau", "grün", "gelb", "Haus", "Baum", "Hund", "Katze", "läuft", "steht"]
 LINES = [

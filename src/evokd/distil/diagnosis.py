@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from evokd.data.pairs import Pair
 from evokd.distil.teacher.signal import LiveTeacher, TeacherSignal
 from evokd.distil.tokens import Tokens
-from evokd.models.encoding import IGNORED, collate, encode_pair, pad_id_of, target_mask
+from evokd.models.encoding import IGNORED, collate, encode_corpus, pad_id_of, target_mask
 from evokd.models.lm_head import final_hidden, head_of
 from evokd.models.loading import Translator
 from evokd.recipe.methods import MethodSettings
@@ -46,7 +46,8 @@ def diagnose(
     spread = {round(i * (len(pairs) - 1) / max(1, SHOWN - 1)) for i in range(SHOWN)}
     for start in range(0, len(pairs), batch_size):
         chosen = pairs[start : start + batch_size]
-        examples = [encode_pair(student.tokenizer, student.prompt, pair) for pair in chosen]
+        data, _ = encode_corpus(chosen, student.tokenizer, student.prompt)
+        examples = [data[i] for i in range(len(data))]
         batch = collate(examples, pad_id)
         labels = batch["labels"].to(device)
         read = {k: batch[k].to(device) for k in ("input_ids", "attention_mask")}

@@ -55,10 +55,8 @@ def pad_id_of(tokenizer: Any) -> int:
 
     No padding token is ever added: that would widen a pretrained vocabulary.
     """
-    for token_id in (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id):
-        if token_id is not None:
-            return int(token_id)
-    return 0
+    ids = tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id
+    return next((int(token_id) for token_id in ids if token_id is not None), 0)
 
 
 def end_token_id(tokenizer: Any, prompt: Prompt | None = None) -> int:
@@ -83,32 +81,16 @@ def end_token_id(tokenizer: Any, prompt: Prompt | None = None) -> int:
     return int(tokenizer.eos_token_id)
 
 
-def encode_prompt(
-    tokenizer: Any, prompt: Prompt, source: str, source_code: str, target_code: str
-) -> list[int]:
-    """Ids of everything that stands before a response.
+def encode_prompts(
+    tokenizer: Any, prompt: Prompt, sources: Sequence[str], source_code: str, target_code: str
+) -> list[list[int]]:
+    """Ids of everything that stands before a response, for sentences of one direction.
 
     Raises:
         InputError: a chat prompt and a tokenizer without a chat template, an unknown language.
     """
-    return encode_prompts(tokenizer, prompt, [source], source_code, target_code)[0]
-
-
-def encode_prompts(
-    tokenizer: Any, prompt: Prompt, sources: Sequence[str], source_code: str, target_code: str
-) -> list[list[int]]:
-    """`encode_prompt` for many sentences of one direction at once."""
     rendered = _rendered_prompt(tokenizer, prompt, source_code, target_code)
     return _prompt_ids(tokenizer, rendered, sources)
-
-
-def encode_pair(tokenizer: Any, prompt: Prompt, pair: Pair) -> dict[str, list[int]]:
-    """One pair as a training sequence: prompt, response, end token.
-
-    Returns:
-        input_ids, and labels: the same, but IGNORED on the prompt.
-    """
-    return encode_corpus([pair], tokenizer, prompt)[0][0]
 
 
 def encode_corpus(
@@ -118,7 +100,8 @@ def encode_corpus(
     max_length: float = inf,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[EncodedPairs, int]:
-    """All pairs as training sequences, in order, and how many were too long and left out.
+    """All pairs as training sequences: prompt, response, end token. In order, and how many were too
+    long and left out.
 
     Args:
         max_length: longest prompt + response + end token, in tokens.

@@ -159,10 +159,10 @@ def _data_sets(study: Study) -> list[Any]:
 
 def _diagnosed_examples(study: Study, tokenizer: Any) -> list[dict[str, Any]]:
     """The pairs that are diagnosed, however long they are."""
-    from evokd.models.encoding import encode_pair
+    from evokd.models.encoding import encode_corpus
 
-    pairs = diagnosed_pairs(study)
-    return [encode_pair(tokenizer, study.prompt, pair) for pair in pairs]
+    data, _ = encode_corpus(diagnosed_pairs(study), tokenizer, study.prompt)
+    return [data[i] for i in range(len(data))]
 
 
 def _max_length(study: Study) -> int:
