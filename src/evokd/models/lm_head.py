@@ -59,14 +59,11 @@ class Head:
             out.copy_(hidden.to(self.weight.dtype) @ self.weight[:size].t())
         return out if self.bias is None else out.add_(self.bias[:size])
 
-    def finish(self, raw: Tensor, in_place: bool = False) -> Tensor:
-        """Scale and cap; differentiable and in float32 or wider, unless in place."""
-        return (apply_softcap if in_place else softcapped)(raw, self.scale, self.cap)
-
     def logits(self, hidden: Tensor, size: int | None = None, out: Tensor | None = None) -> Tensor:
         """(N, H) → (N, size): the logits of the first `size` tokens of the vocabulary."""
         size = self.weight.shape[0] if size is None else size
-        return self.finish(self.raw(hidden, size, out), in_place=out is not None)
+        finish = softcapped if out is None else apply_softcap
+        return finish(self.raw(hidden, size, out), self.scale, self.cap)
 
 
 def apply_softcap(logits: Tensor, scale: float, cap: float | None) -> Tensor:
@@ -87,8 +84,7 @@ def softcapped(raw: Tensor, scale: float, cap: float | None) -> Tensor:
 def head_of(model: nn.Module) -> Head:
     """The head of a transformers causal language model."""
     layer = model.get_output_embeddings()  # type: ignore[operator]
-    config: Any = model.config
-    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    config = model.config.get_text_config()  # type: ignore[union-attr, operator]
     scale = getattr(config, "logit_scale", None) or 1.0
     scale = scale / (getattr(config, "logits_scaling", None) or 1.0)
     return Head(

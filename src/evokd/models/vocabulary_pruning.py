@@ -123,23 +123,25 @@ def load_kept_ids(folder: str | Path, tokenizer: Any) -> list[int]:
     Raises:
         InputError: there is no such file, it is damaged, or of another tokenizer than this one.
     """
-    path = Path(folder) / KEPT_IDS
+    path, mark = Path(folder) / KEPT_IDS, vocabulary.fingerprint(tokenizer)
     try:
-        found = read_json(path)
-        mark, ids = found["of_tokenizer"], [int(i) for i in found["ids"]]
+        saved = read_json(path)
+        ids = [int(i) for i in saved["ids"]]
+        if saved["of_tokenizer"] != mark:
+            differing = (
+                f"it speaks of the tokenizer {saved['of_tokenizer']}, the teacher has {mark}"
+            )
+            raise ValueError(differing)
+        return ids
     except FileNotFoundError:
         raise InputError(
             f"{path} not found, so nothing says which tokens of the teacher this student has; "
             "make it anew with student.cut.vocabulary=corpus"
         ) from None
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}); delete its folder and run again") from None
-    if mark != vocabulary.fingerprint(tokenizer):
         raise InputError(
-            f"{path} speaks of the tokenizer {mark}, the teacher has "
-            f"{vocabulary.fingerprint(tokenizer)}; delete its folder and run again"
-        )
-    return ids
+            f"{path} is damaged or of another study ({error}); delete its folder and run again"
+        ) from None
 
 
 def _tree_of(tokenizer: Any) -> dict[str, Any]:
@@ -169,7 +171,9 @@ def _closed(tree: dict[str, Any], used: set[int]) -> set[int]:
     number = {piece: i for i, piece in enumerate(pieces)} if unigram else model["vocab"]
     text = {i: piece for piece, i in number.items() if i not in added}
     spelled = [text[i] for i in used if i in text]
-    needed = _spare_parts(tree["model"], text.values())
+    # The pieces that every text can be spelled with, if the tokenizer can spell every text.
+    is_spare = _BYTE.fullmatch if model.get("byte_fallback") else lambda piece: len(piece) == 1
+    needed = {piece for piece in text.values() if is_spare(piece)}
     if unigram:
         needed.update(chain.from_iterable(spelled))
         scores = [score for _, score in model["vocab"]]
@@ -182,13 +186,6 @@ def _closed(tree: dict[str, Any], used: set[int]) -> set[int]:
             needed.update(_steps(token, ranks))
         needed.add(model["unk_token"])
     return used | {number[piece] for piece in needed if piece in number}
-
-
-def _spare_parts(model: dict[str, Any], pieces: Iterable[str]) -> set[str]:
-    """The pieces that every text can be spelled with, if the tokenizer can spell every text."""
-    if model.get("byte_fallback"):
-        return {piece for piece in pieces if _BYTE.fullmatch(piece)}
-    return {piece for piece in pieces if len(piece) == 1}
 
 
 def _steps(token: str, ranks: dict[tuple[str, str], int]) -> Iterator[str]:

@@ -60,11 +60,6 @@ class Drafting:
     speedup: float | None = None
 
     @classmethod
-    def without_draft(cls, draft_tokens: int, tokens: int) -> Drafting:
-        """An answer that was left to the teacher."""
-        return cls(draft_tokens, tokens, teacher_passes=tokens, lines_without_draft=1)
-
-    @classmethod
     def total(
         cls, parts: Sequence[Drafting], draft_tokens: int, speedup: float | None = None
     ) -> Drafting:
@@ -133,11 +128,26 @@ def acceptance(
         InputError: different tokens or prompts, a model whose memory can't be taken back.
     """
     check_draft(teacher, student)
-    agrees = _agreements(teacher, student, answers, settings, progress)
+    head, width = head_of(student.model), width_of(student.model)
+    size, limit = min(width, width_of(teacher.model)), max_positions(student.model)
+
+    def agree(hidden: Tensor, labels: Tensor) -> Tensor:
+        best = [head.logits(rows, size).argmax(dim=-1) for rows in hidden.split(HEAD_ROWS)]
+        return torch.cat(best) == labels
+
+    sequences = []
+    for answer in answers:
+        sequence = answer.sequence if answer.job.size <= limit else NO_TOKENS
+        # What the teacher's vocabulary has beyond the student's reads as some other token.
+        ids = [min(token, width - 1) for token in sequence["input_ids"]]
+        sequences.append(sequence | {"input_ids": ids})
+    budget = Budget(settings.batch_size, settings.batch_tokens)
+    rows = measure_tokens(student, sequences, budget, agree, progress)
+    agrees = [row.tolist() for row in rows]
     parts = [
         count_drafts(own, answer.job.cap, draft_tokens)
         if own
-        else Drafting.without_draft(draft_tokens, len(answer.ids))
+        else Drafting(draft_tokens, len(answer.ids), len(answer.ids), lines_without_draft=1)
         for answer, own in zip(answers, agrees, strict=True)
     ]
     tokens = sum(map(len, agrees))
@@ -179,20 +189,16 @@ def useful_tokens(done: int, length: int, cap: int, draft_tokens: int) -> int:
     return min(draft_tokens, cap - done - 1, length - done)
 
 
-def check_draft(teacher: Translator, student: Translator, beam: int = 1) -> None:
+def check_draft(teacher: Translator, student: Translator) -> None:
     """See that a student can be a teacher's draft.
 
     Raises:
-        InputError: a beam, different tokens or prompts, a model whose memory can't be taken back.
+        InputError: different tokens or prompts, a model whose memory can't be taken back.
     """
     assert teacher.model is not student.model, "a draft is another model than its teacher"
-    if beam != 1:
-        raise InputError(
-            f"a draft together with beam {beam}; drafts are of greedy translations only: "
-            "type --beam 1, or leave --draft out"
-        )
     for who, model in (("teacher", teacher.model), ("draft", student.model)):
-        if not _can_go_back(model):
+        # Not every model with recurrent layers says that it is stateful, but the layers do.
+        if model._is_stateful or not DynamicCache(config=model.config).is_croppable:
             raise InputError(
                 f"the {who} is a {type(model).__name__}, whose memory can't be taken back when a "
                 "drafted token is refused; accepted: models that attend to keys and values of "
@@ -219,36 +225,3 @@ def check_draft(teacher: Translator, student: Translator, beam: int = 1) -> None
 def width_of(model: Any) -> int:
     """Entries of a model's vocabulary."""
     return int(model.config.get_text_config().vocab_size)
-
-
-def _can_go_back(model: Any) -> bool:
-    """Whether a model's memory can be put back to what it was some tokens ago."""
-    # Not every model with recurrent layers says that it is stateful, but the layers do.
-    return not model._is_stateful and DynamicCache(config=model.config).is_croppable
-
-
-def _agreements(
-    teacher: Translator,
-    student: Translator,
-    answers: Sequence[Answer],
-    settings: DecodingSettings,
-    progress: Progress | None,
-) -> list[list[bool]]:
-    """For each token of each answer: whether the student's argmax, given all before it, is that
-    token. Empty for those that the student has no room for."""
-    head, width = head_of(student.model), width_of(student.model)
-    size, limit = min(width, width_of(teacher.model)), max_positions(student.model)
-
-    def agree(hidden: Tensor, labels: Tensor) -> Tensor:
-        best = [head.logits(rows, size).argmax(dim=-1) for rows in hidden.split(HEAD_ROWS)]
-        return torch.cat(best) == labels
-
-    sequences = []
-    for answer in answers:
-        sequence = answer.sequence if answer.job.size <= limit else NO_TOKENS
-        # What the teacher's vocabulary has beyond the student's reads as some other token.
-        ids = [min(token, width - 1) for token in sequence["input_ids"]]
-        sequences.append(sequence | {"input_ids": ids})
-    budget = Budget(settings.batch_size, settings.batch_tokens)
-    rows = measure_tokens(student, sequences, budget, agree, progress)
-    return [row.tolist() for row in rows]

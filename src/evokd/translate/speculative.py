@@ -55,11 +55,12 @@ def translate_with_draft(
             spread over all lengths; the time is not in the translations' seconds.
 
     Raises:
-        InputError: a beam, different tokens or prompts, a model whose memory can't be taken back;
-            and what `translate` raises.
+        InputError: different tokens or prompts, a model whose memory can't be taken back; and what
+            `translate` raises.
     """
     settings = settings.model_copy(update={"batch_size": 1})
-    check_draft(teacher, student, settings.beam)
+    assert settings.beam == 1, "drafts are of greedy translations only"
+    check_draft(teacher, student)
     parts: list[Drafting] = []
     seconds: list[tuple[float, float]] = []  # of the teacher alone, with the draft
 
@@ -74,7 +75,7 @@ def translate_with_draft(
             else:
                 ids = alone(request, ends, pad_id)
                 tokens = ends.end_of(ids, request.cap)[1]
-                drafting = Drafting.without_draft(draft_tokens, tokens)
+                drafting = Drafting(draft_tokens, tokens, tokens, lines_without_draft=1)
             parts.append(drafting)
             done = time.perf_counter()
             if place in timed:
