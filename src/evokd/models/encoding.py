@@ -11,7 +11,7 @@ Three promises hold for every tokenizer:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import inf
@@ -48,6 +48,8 @@ class RenderedPrompt:
     response_prefix: str
     first_ids: tuple[int, ...]
     end_id: int
+    special_tokens: int
+    """How many there are in the parts."""
 
 
 def pad_id_of(tokenizer: Any) -> int:
@@ -90,7 +92,7 @@ def encode_prompts(
         InputError: a chat prompt and a tokenizer without a chat template, an unknown language.
     """
     rendered = _rendered_prompt(tokenizer, prompt, source_code, target_code)
-    return _prompt_ids(tokenizer, rendered, sources)
+    return _prompt_ids(tokenizer, [rendered] * len(sources), sources)
 
 
 def encode_corpus(
@@ -98,14 +100,12 @@ def encode_corpus(
     tokenizer: Any,
     prompt: Prompt,
     max_length: float = inf,
-    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[EncodedPairs, int]:
     """All pairs as training sequences: prompt, response, end token. In order, and how many were too
     long and left out.
 
     Args:
         max_length: longest prompt + response + end token, in tokens.
-        progress: called with the number of pairs done and of all.
     """
     directions = dict.fromkeys((p.source_language, p.target_language) for p in pairs)
     rendered = {pair: _rendered_prompt(tokenizer, prompt, *pair) for pair in directions}
@@ -113,12 +113,14 @@ def encode_corpus(
     prompt_lengths: list[int] = []
     for start in range(0, len(pairs), _CHUNK):
         chunk = pairs[start : start + _CHUNK]
-        for before, response in _encode_chunk(tokenizer, rendered, chunk):
-            if len(before) + len(response) <= max_length:
-                kept.append(before + response)
+        prompts = [rendered[pair.source_language, pair.target_language] for pair in chunk]
+        texts = [p.response_prefix + pair.target for p, pair in zip(prompts, chunk, strict=True)]
+        responses = token_ids(tokenizer, texts, literal=True)
+        befores = _prompt_ids(tokenizer, prompts, [pair.source for pair in chunk])
+        for rendered_prompt, before, response in zip(prompts, befores, responses, strict=True):
+            if len(before) + len(response) < max_length:
+                kept.append([*before, *response, rendered_prompt.end_id])
                 prompt_lengths.append(len(before))
-        if progress is not None:
-            progress(start + len(chunk), len(pairs))
     return EncodedPairs(kept, prompt_lengths), len(pairs) - len(kept)
 
 
@@ -217,23 +219,6 @@ class LengthGroupedBatches(Sampler[int]):
         yield from shuffled[full:].tolist()
 
 
-def _encode_chunk(
-    tokenizer: Any, rendered_prompts: dict[tuple[str, str], RenderedPrompt], pairs: Sequence[Pair]
-) -> list[tuple[list[int], list[int]]]:
-    """(prompt ids, response ids) of each pair, in order; one call per direction."""
-    encoded: list[tuple[list[int], list[int]]] = [([], [])] * len(pairs)
-    for direction, rendered in rendered_prompts.items():
-        places = [
-            i for i, p in enumerate(pairs) if (p.source_language, p.target_language) == direction
-        ]
-        prompts = _prompt_ids(tokenizer, rendered, [pairs[i].source for i in places])
-        texts = [rendered.response_prefix + pairs[i].target for i in places]
-        responses = token_ids(tokenizer, texts, literal=True)
-        for place, before, response in zip(places, prompts, responses, strict=True):
-            encoded[place] = (before, [*response, rendered.end_id])
-    return encoded
-
-
 def _rendered_prompt(
     tokenizer: Any, prompt: Prompt, source_code: str, target_code: str
 ) -> RenderedPrompt:
@@ -250,20 +235,21 @@ def _rendered_prompt(
     if tokenizer.bos_token and parts[0].startswith(tokenizer.bos_token):
         first_ids = ()  # the template writes it itself
     prefix = _response_prefix(tokenizer, parts[-1])
-    return RenderedPrompt(parts, prefix, first_ids, end_token_id(tokenizer, prompt))
+    specials = _specials(tokenizer)
+    count = sum(len(specials.findall(part)) for part in parts)
+    return RenderedPrompt(parts, prefix, first_ids, end_token_id(tokenizer, prompt), count)
 
 
 def _prompt_ids(
-    tokenizer: Any, rendered: RenderedPrompt, sources: Sequence[str]
+    tokenizer: Any, prompts: Sequence[RenderedPrompt], sources: Sequence[str]
 ) -> list[list[int]]:
     specials = _specials(tokenizer)
-    own_specials = sum(len(specials.findall(part)) for part in rendered.parts)
-    texts = [source.join(rendered.parts) for source in sources]
+    texts = [source.join(p.parts) for p, source in zip(prompts, sources, strict=True)]
     encoded = token_ids(tokenizer, texts, literal=False)
-    for i, (source, text) in enumerate(zip(sources, texts, strict=True)):
-        if len(specials.findall(text)) != own_specials:
-            encoded[i] = _guarded_ids(tokenizer, rendered.parts, source, specials)
-    return [[*rendered.first_ids, *ids] for ids in encoded]
+    for i, (prompt, source) in enumerate(zip(prompts, sources, strict=True)):
+        if len(specials.findall(texts[i])) != prompt.special_tokens:
+            encoded[i] = _guarded_ids(tokenizer, prompt.parts, source, specials)
+    return [[*p.first_ids, *ids] for p, ids in zip(prompts, encoded, strict=True)]
 
 
 def _guarded_ids(
