@@ -96,10 +96,7 @@ def encode_prompts(
 
 
 def encode_corpus(
-    pairs: Sequence[Pair],
-    tokenizer: Any,
-    prompt: Prompt,
-    max_length: float = inf,
+    pairs: Sequence[Pair], tokenizer: Any, prompt: Prompt, max_length: float = inf
 ) -> tuple[EncodedPairs, int]:
     """All pairs as training sequences: prompt, response, end token. In order, and how many were too
     long and left out.

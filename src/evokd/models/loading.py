@@ -95,7 +95,7 @@ def load_config(settings: ModelSettings) -> Any:
     Raises:
         InputError: it isn't there or can't be read.
     """
-    return _from_pretrained(AutoConfig, "model", settings.model, settings)
+    return _from_pretrained(AutoConfig, settings.model, settings)
 
 
 def load_tokenizer(settings: ModelSettings) -> Any:
@@ -107,7 +107,7 @@ def load_tokenizer(settings: ModelSettings) -> Any:
     where = settings.tokenizer or settings.model
     if where == "fresh":
         raise InputError("a fresh model has no tokenizer of its own; train one (train_tokenizer)")
-    return _from_pretrained(AutoTokenizer, "tokenizer", where, settings)
+    return _from_pretrained(AutoTokenizer, where, settings)
 
 
 def load_model(
@@ -123,15 +123,14 @@ def load_model(
     how: dict[str, Any] = {"dtype": dtype, "output_loading_info": True}
     if settings.attention is not None:
         how["attn_implementation"] = settings.attention
-    model, report = _from_pretrained(AutoModelForCausalLM, "model", settings.model, settings, **how)
+    model, report = _from_pretrained(AutoModelForCausalLM, settings.model, settings, **how)
     _check_causal(model, settings.model, report)
     if settings.model.startswith("gguf:") or settings.model.lower().endswith(".gguf"):
         # transformers takes it for quantized, dense or not, and refuses to save or to train it.
         config = copy.deepcopy(model.config)
         vars(config).pop("quantization_config", None)
         model = rebuilt(model, config, model.state_dict())
-    model.to(device)
-    return model.eval()
+    return model.to(device).eval()
 
 
 def rebuilt(
@@ -238,7 +237,7 @@ def load_translator(
 def describe(model: PreTrainedModel) -> dict[str, Any]:
     """Size and shape of a model; shared weights count once."""
     config = model.config.get_text_config()
-    parameters = {id(p): p for p in model.parameters()}.values()
+    parameters = list(model.parameters())
     heads = [model.get_input_embeddings(), model.get_output_embeddings()]
     embeddings = {id(h.weight): h.weight.numel() for h in heads if h is not None}
     total = sum(p.numel() for p in parameters)
@@ -254,10 +253,9 @@ def describe(model: PreTrainedModel) -> dict[str, Any]:
     }
 
 
-def _from_pretrained(
-    loader: Any, what: str, where: str, settings: ModelSettings, **more: Any
-) -> Any:
+def _from_pretrained(loader: Any, where: str, settings: ModelSettings, **more: Any) -> Any:
     """What one of transformers' loaders makes of a place, or an InputError."""
+    what = "tokenizer" if loader is AutoTokenizer else "model"
     revision = settings.revision if where == settings.model else None
     name, place = _locate(where, revision)
     if "gguf_file" in place and loader is AutoModelForCausalLM:
@@ -269,7 +267,7 @@ def _from_pretrained(
         made = loader.from_pretrained(
             name, trust_remote_code=settings.trust_remote_code, **place, **more
         )
-        if loader is AutoTokenizer and len(made) < FEWEST_TOKENS:
+        if what == "tokenizer" and len(made) < FEWEST_TOKENS:
             # Some versions make an empty one up if files are absent.
             raise ValueError(f"it has {len(made)} tokens; its files aren't there")
     except Exception as error:  # transformers raises many kinds; all mean: not here, or not this
@@ -290,15 +288,12 @@ def _locate(where: str, revision: str | None) -> tuple[str, dict[str, Any]]:
         return str(path.parent), {"gguf_file": path.name}
     if path.is_dir():
         return str(path), {}
-    if path.is_file() or _is_path(where):
+    # A hub id is NAME or ORG/NAME.
+    is_path = where.startswith((".", "/", "~")) or where.count("/") > 1 or where.endswith("/")
+    if path.is_file() or is_path:
         reason = "is no folder and no .gguf file" if path.exists() else "not found"
         raise InputError(f"model {where} {reason}; accepted: {ACCEPTED}")
     return where, {} if revision is None else {"revision": revision}
-
-
-def _is_path(where: str) -> bool:
-    """Whether a name can't be a hub id, which is NAME or ORG/NAME."""
-    return where.startswith((".", "/", "~")) or where.count("/") > 1 or where.endswith("/")
 
 
 def _file_in_package(package: str) -> Path:

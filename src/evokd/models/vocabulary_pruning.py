@@ -127,11 +127,8 @@ def load_kept_ids(folder: str | Path, tokenizer: Any) -> list[int]:
     try:
         saved = read_json(path)
         ids = [int(i) for i in saved["ids"]]
-        if saved["of_tokenizer"] != mark:
-            differing = (
-                f"it speaks of the tokenizer {saved['of_tokenizer']}, the teacher has {mark}"
-            )
-            raise ValueError(differing)
+        if (own := saved["of_tokenizer"]) != mark:
+            raise ValueError(f"it speaks of the tokenizer {own}, the teacher has {mark}")
         return ids
     except FileNotFoundError:
         raise InputError(
