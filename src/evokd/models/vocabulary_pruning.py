@@ -36,7 +36,7 @@ from evokd.rundir import read_json, write_json
 
 KEPT_IDS = "kept_ids.json"
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-_TOKENIZER_KWARGS = (
+_SETTINGS = (
     *("chat_template", "model_max_length", "padding_side", "truncation_side"),
     *("clean_up_tokenization_spaces", "split_special_tokens", "model_input_names"),
 )
@@ -164,8 +164,7 @@ def _closed(tree: dict[str, Any], used: set[int]) -> set[int]:
     """Ids in use, and all others that a tokenizer needs to come to the same result."""
     model, added = tree["model"], {token["id"] for token in tree["added_tokens"]}
     unigram = model["type"] == "Unigram"
-    pieces = [piece for piece, _ in model["vocab"]] if unigram else model["vocab"]
-    number = {piece: i for i, piece in enumerate(pieces)} if unigram else model["vocab"]
+    number = {p: i for i, (p, _) in enumerate(model["vocab"])} if unigram else model["vocab"]
     text = {i: piece for piece, i in number.items() if i not in added}
     spelled = [text[i] for i in used if i in text]
     # The pieces that every text can be spelled with, if the tokenizer can spell every text.
@@ -173,10 +172,9 @@ def _closed(tree: dict[str, Any], used: set[int]) -> set[int]:
     needed = {piece for piece in text.values() if is_spare(piece)}
     if unigram:
         needed.update(chain.from_iterable(spelled))
-        scores = [score for _, score in model["vocab"]]
-        needed.add(pieces[scores.index(min(scores))])
+        needed.add(min(model["vocab"], key=lambda entry: entry[1])[0])
         if model["unk_id"] is not None:
-            needed.add(pieces[model["unk_id"]])
+            needed.add(model["vocab"][model["unk_id"]][0])
     else:
         ranks = {(left, right): i for i, (left, right) in enumerate(model["merges"])}
         for token in spelled:
@@ -224,9 +222,13 @@ def _sliced_tokenizer(tokenizer: Any, ids: Sequence[int]) -> PreTrainedTokenizer
     tree["post_processor"] = _renamed(tree["post_processor"], place)
     tree["padding"] = tree["truncation"] = None
     expected = {token_of[old]: new for old, new in place.items()}
+    named = {n: token for n, token in tokenizer.special_tokens_map.items() if token in expected}
+    extra = [str(token) for token in getattr(tokenizer, "extra_special_tokens", None) or ()]
     made = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(tree)),
-        **_tokenizer_kwargs(tokenizer, expected),
+        extra_special_tokens=[token for token in extra if token in expected],
+        **{name: getattr(tokenizer, name) for name in _SETTINGS if hasattr(tokenizer, name)},
+        **named,
     )
     if made.get_vocab() != expected:
         raise InputError(
@@ -252,16 +254,6 @@ def _renamed(processor: Any, place: dict[int, int]) -> Any:
     if kind in ("BertProcessing", "RobertaProcessing"):
         return processor | {n: [processor[n][0], place[processor[n][1]]] for n in ("sep", "cls")}
     return processor
-
-
-def _tokenizer_kwargs(tokenizer: Any, known: dict[str, int]) -> dict[str, Any]:
-    """What transformers adds to a tokenizer: names of special tokens, the chat template, sides."""
-    kwargs = {
-        name: getattr(tokenizer, name) for name in _TOKENIZER_KWARGS if hasattr(tokenizer, name)
-    }
-    kwargs |= {n: token for n, token in tokenizer.special_tokens_map.items() if token in known}
-    extra = getattr(tokenizer, "extra_special_tokens", None) or ()
-    return kwargs | {"extra_special_tokens": [str(token) for token in extra if str(token) in known]}
 
 
 def _rename_special_ids(config: Any, place: dict[int, int]) -> None:

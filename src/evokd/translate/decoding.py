@@ -81,10 +81,11 @@ class Translations:
 
 @dataclass(frozen=True)
 class Job(Request):
-    """A line for the model; `shortened` if it is translated in part."""
+    """A line for the model."""
 
     line: int
     shortened: bool
+    """Whether it is translated in part."""
 
 
 @dataclass(frozen=True)
