@@ -36,9 +36,7 @@ def train_tokenizer(
     )
     backend.train_from_iterator(texts, trainer)
     backend.post_processor = processors.TemplateProcessing(
-        single=f"{BEGIN} $A",
-        pair=f"{BEGIN} $A $B",
-        special_tokens=[(BEGIN, specials.index(BEGIN))],
+        single=f"{BEGIN} $A", pair=f"{BEGIN} $A $B", special_tokens=[(BEGIN, specials.index(BEGIN))]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,

@@ -14,6 +14,7 @@ left out of the scores by weight.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -26,10 +27,7 @@ from evokd.models.lm_head import decoder_of, evaluating
 
 
 def scores_of(
-    model: PreTrainedModel,
-    layout: Layout,
-    by: str,
-    calibration: Sequence[dict[str, Tensor]] | None,
+    model: PreTrainedModel, layout: Layout, by: str, calibration: Sequence[dict[str, Tensor]] | None
 ) -> list[tuple[Tensor, Tensor]]:
     """(heads,) and (neurons,) of each layer, larger is better.
 
@@ -85,23 +83,15 @@ def _activation_scores(
 
         return keep
 
-    hooks = [
-        linear.register_forward_pre_hook(watch(place, count))
-        for place, (linear, count) in enumerate(watched)
-    ]
     tokens = 0
-    try:
-        with evaluating(model):
-            for batch in calibration:
-                inputs = {
-                    name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")
-                }
-                real = inputs["attention_mask"].bool()
-                tokens += int(real.sum())
-                decoder_of(model)(**inputs, use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, evaluating(model):
+        for place, (linear, count) in enumerate(watched):
+            hooks.enter_context(linear.register_forward_pre_hook(watch(place, count)))
+        for batch in calibration:
+            ids, mask = (batch[k].to(model.device) for k in ("input_ids", "attention_mask"))
+            real = mask.bool()
+            tokens += int(real.sum())
+            decoder_of(model)(input_ids=ids, attention_mask=mask, use_cache=False)
     scores = []
     for (linear, count), moment in zip(watched, moments, strict=True):
         out = linear.weight.double().cpu().unflatten(1, (count, -1))

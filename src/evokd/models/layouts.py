@@ -42,9 +42,6 @@ class Layout:
         """Heads that leave together. Where one key serves all, they leave one by one."""
         return 1 if self.groups == 1 else self.heads // self.groups
 
-    def groups_for(self, heads: int) -> int:
-        return 1 if self.groups == 1 else heads // self.unit
-
 
 def layers_of(model: Any) -> nn.ModuleList:
     """The stack of layers of a causal language model.

@@ -211,10 +211,7 @@ def end_ids(model: PreTrainedModel, tokenizer: Any, prompt: Prompt) -> list[int]
 
 
 def load_translator(
-    folder_or_id: str | Path,
-    device: torch.device,
-    dtype: torch.dtype,
-    prompt: Prompt | None = None,
+    folder_or_id: str | Path, device: torch.device, dtype: torch.dtype, prompt: Prompt | None = None
 ) -> Translator:
     """What `save_translator` wrote, or any model together with a prompt.
 

@@ -87,7 +87,10 @@ def cut(
             scores = scores_of(model, layout, settings.by, calibration)
             kept = {number: _best(layout, heads, width, *scores[number]) for number in numbers}
             _narrow(text, layout, heads, width)
-    _shorten(text, numbers, len(layers))
+    for name, value in list(vars(text).items()):  # lists of an entry per layer
+        if "layer" in name and isinstance(value, (list, tuple)) and len(value) == len(layers):
+            setattr(text, name, [value[number] for number in numbers])
+    text.num_hidden_layers = len(numbers)
     weights, origins = _weights(model, kept)
     student = rebuilt(model, config, weights, origins)
     for old, new in zip(numbers, layers_of(student), strict=True):
@@ -223,16 +226,8 @@ def _narrow(text: Any, layout: Layout, heads: int, width: int) -> None:
     if heads != layout.heads:
         text.head_dim = layout.head_dim  # else it would be derived from the number of heads
         text.num_attention_heads = heads
-        text.num_key_value_heads = layout.groups_for(heads)
+        text.num_key_value_heads = heads // layout.unit if layout.groups > 1 else 1
     text.intermediate_size = width
-
-
-def _shorten(text: Any, numbers: Sequence[int], count: int) -> None:
-    """Write fewer layers into a config, and cut its lists of an entry per layer along."""
-    for name, value in list(vars(text).items()):
-        if "layer" in name and isinstance(value, (list, tuple)) and len(value) == count:
-            setattr(text, name, [value[number] for number in numbers])
-    text.num_hidden_layers = len(numbers)
 
 
 def _best(

@@ -19,13 +19,7 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
-from evokd.translate.acceptance import (
-    DRAFT_TOKENS,
-    Drafting,
-    check_draft,
-    useful_tokens,
-    width_of,
-)
+from evokd.translate.acceptance import DRAFT_TOKENS, Drafting, check_draft, useful_tokens, width_of
 from evokd.translate.batching import Request, max_positions
 from evokd.translate.decoding import DEFAULTS, Progress, Translations, translate
 from evokd.translate.generation import Groups, plain_settings, search
@@ -134,8 +128,7 @@ def _answer_with_draft(
     """An answer's tokens, which may go on behind its end."""
     prompt = torch.tensor([list(request.prompt_ids)], device=model.device)
     passes = Passes(ends, prompt.shape[1])
-    hook = model.register_forward_pre_hook(passes.see, with_kwargs=True)
-    try:
+    with model.register_forward_pre_hook(passes.see, with_kwargs=True):
         output = model.generate(
             prompt,
             attention_mask=torch.ones_like(prompt),
@@ -148,8 +141,6 @@ def _answer_with_draft(
             ),
             stopping_criteria=StoppingCriteriaList([passes]),
         )
-    finally:
-        hook.remove()
     ids = output[0, prompt.shape[1] :].tolist()
     length = ends.end_of(ids, request.cap)[1]
     return ids, passes.count(ids[:length], request.cap, draft_tokens)
@@ -164,16 +155,12 @@ def _as_draft(draft: Any, teacher: Any, draft_tokens: int) -> Iterator[None]:
     that the teacher lacks, and reads those that it lacks itself as some other token.
     """
     config, own, width = draft.config.get_text_config(), width_of(draft), width_of(teacher)
-    hooks = []
-    if own > width:
-        head = draft.get_output_embeddings()
-        hooks = [head.register_forward_hook(lambda _layer, _ids, logits: logits[..., :width])]
-    if own < width:
-        embeddings = draft.get_input_embeddings()
-        hooks = [
-            embeddings.register_forward_pre_hook(lambda _layer, ids: (ids[0].clamp(max=own - 1),))
-        ]
-    with plain_settings(draft):
+    head, embeddings = draft.get_output_embeddings(), draft.get_input_embeddings()
+    with (
+        plain_settings(draft),
+        head.register_forward_hook(lambda _layer, _ids, logits: logits[..., :width]),
+        embeddings.register_forward_pre_hook(lambda _layer, ids: (ids[0].clamp(max=own - 1),)),
+    ):
         draft.generation_config.num_assistant_tokens = draft_tokens
         draft.generation_config.num_assistant_tokens_schedule = "constant"
         draft.generation_config.assistant_confidence_threshold = 0.0
@@ -182,8 +169,6 @@ def _as_draft(draft: Any, teacher: Any, draft_tokens: int) -> Iterator[None]:
             yield
         finally:
             config.vocab_size = own
-            for hook in hooks:
-                hook.remove()
 
 
 def _spread(count: int, timed: int) -> set[int]:
