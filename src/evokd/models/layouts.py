@@ -59,6 +59,17 @@ def layers_of(model: Any) -> nn.ModuleList:
     return layers
 
 
+def layout_in(text: Any) -> Layout:
+    """Sizes as the text config of a model of a known kind has them."""
+    heads = text.num_attention_heads
+    return Layout(
+        heads=heads,
+        groups=getattr(text, "num_key_value_heads", None) or heads,
+        head_dim=getattr(text, "head_dim", None) or text.hidden_size // heads,
+        neurons=text.intermediate_size,
+    )
+
+
 def layout_of(model: Any) -> Layout:
     """Sizes of a model, if it is of a known kind.
 
@@ -72,13 +83,7 @@ def layout_of(model: Any) -> Layout:
             f"and student.cut.intermediate_size accept {', '.join(KNOWN)}. "
             "student.cut.layers works for this one, too"
         )
-    attention: Any = layers_of(model)[0].self_attn
-    layout = Layout(
-        heads=text.num_attention_heads,
-        groups=text.num_key_value_heads or text.num_attention_heads,
-        head_dim=attention.head_dim,
-        neurons=text.intermediate_size,
-    )
+    layout = layout_in(text)
     for number, layer in enumerate(layers_of(model)):
         if not _is_like(layer, layout):
             raise InputError(

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from evokd.errors import InputError
 from evokd.models.encoding import collate
 from evokd.models.importance import scores_of
-from evokd.models.layouts import KNOWN, LINEARS, Layout, layers_of, layout_of
+from evokd.models.layouts import KNOWN, LINEARS, Layout, layers_of, layout_in, layout_of
 from evokd.models.lm_head import decoder_of
 from evokd.models.loading import describe, rebuilt
 from evokd.recipe.models import CutModel
@@ -108,13 +108,7 @@ def check_cut(settings: CutModel, config: Any) -> None:
     _layers_to_keep(settings.layers, text.num_hidden_layers)
     if text.model_type not in KNOWN:
         return  # `cut` looks at the model itself
-    heads = text.num_attention_heads
-    layout = Layout(
-        heads,
-        getattr(text, "num_key_value_heads", None) or heads,
-        getattr(text, "head_dim", None) or text.hidden_size // heads,
-        text.intermediate_size,
-    )
+    layout = layout_in(text)
     _heads_to_keep(settings.heads, layout, text)
     _width_to_keep(settings.intermediate_size, layout)
 

@@ -36,11 +36,9 @@ PROBE = (
 
 @dataclass(frozen=True)
 class SharedVocabulary:
-    """The entries that both models have, from 0 to `size`, and what to tell the user."""
+    """The entries that both models have, from 0 to `size`, and what is left out, if anything is."""
 
     size: int
-    teacher_size: int
-    student_size: int
     note: str
 
 
@@ -117,15 +115,13 @@ def shared_vocabulary(
             f"the teacher ends a text with {teacher_tokenizer.eos_token!r} ({ends[0]}), "
             f"the student with {student_tokenizer.eos_token!r} ({ends[1]})"
         )
-    note = f"teacher and student share one vocabulary of {size} entries"
-    if {teacher_vocab_size, student_vocab_size} != {size}:
-        sides = ("teacher", teacher_vocab_size, teacher), ("student", student_vocab_size, student)
-        left_out = [_left_out(*side, size) for side in sides if side[1] > size]
-        note = (
-            f"both vocabularies are cut to the {size} entries they share; left out: "
-            + ", ".join(left_out)
-        )
-    return SharedVocabulary(size, teacher_vocab_size, student_vocab_size, note)
+    note = ""
+    sides = ("teacher", teacher_vocab_size, teacher), ("student", student_vocab_size, student)
+    left_out = [_left_out(*side, size) for side in sides if side[1] > size]
+    if left_out:
+        note = f"both vocabularies are cut to the {size} entries they share; left out: "
+        note += ", ".join(left_out)
+    return SharedVocabulary(size, note)
 
 
 def _tokens(tokenizer: Any, width: int) -> dict[int, str]:

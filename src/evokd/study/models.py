@@ -122,7 +122,7 @@ def train_student(
     if source is not None:
         shared = source.shared_vocabulary(student)
         size = shared.size
-        if shared.teacher_size != shared.student_size:
+        if shared.note:
             study.log(f"{stage.name}: {shared.note}")
         study.log(f"{stage.name}: its teacher is {source.description}")
     tokenizer, longest = student.tokenizer, training.max_length
