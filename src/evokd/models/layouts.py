@@ -85,20 +85,15 @@ def layout_of(model: Any) -> Layout:
         )
     layout = layout_in(text)
     for number, layer in enumerate(layers_of(model)):
-        if not _is_like(layer, layout):
+        modules = dict(layer.named_modules())
+        for name, (parts, dim) in LINEARS.items():
+            size = getattr(layout, parts) * (1 if parts == "neurons" else layout.head_dim)
+            linear = modules.get(name)
+            if type(linear) is nn.Linear and linear.weight.shape[dim] == size:
+                continue
             raise InputError(
                 f"layer {number} of this {text.model_type} model isn't built of "
                 f"{', '.join(LINEARS)} in the sizes of its config (a fused, quantized or adapted "
                 "layer?); take student.cut.layers only, or the plain model"
             )
     return layout
-
-
-def _is_like(layer: nn.Module, layout: Layout) -> bool:
-    modules = dict(layer.named_modules())
-    for name, (parts, dim) in LINEARS.items():
-        size = getattr(layout, parts) * (1 if parts == "neurons" else layout.head_dim)
-        linear = modules.get(name)
-        if type(linear) is not nn.Linear or linear.weight.shape[dim] != size:
-            return False
-    return True

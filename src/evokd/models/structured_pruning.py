@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,14 +30,9 @@ _MAY_DIFFER = {
 """Attributes of a layer's modules in which a cut layer differs from the one it was."""
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What is kept of one layer, in ascending order; None: all."""
-
-    heads: Tensor | None = None
-    groups: Tensor | None = None
-    """Heads of keys and values."""
-    neurons: Tensor | None = None
+Kept = dict[str, Tensor]
+"""Places of a layer's heads, groups (heads of keys and values) and neurons that are kept, in
+ascending order; what isn't in it stays whole."""
 
 
 def calibration_batches(
@@ -78,7 +72,7 @@ def cut(
     numbers = _layers_to_keep(settings.layers, len(layers))
     config = copy.deepcopy(model.config)
     text = config.get_text_config()
-    kept = {number: Kept() for number in numbers}
+    kept: dict[int, Kept] = {number: {} for number in numbers}
     if settings.heads is not None or settings.intermediate_size is not None:
         layout = layout_of(model)
         heads = _heads_to_keep(settings.heads, layout, text)
@@ -228,12 +222,15 @@ def _best(
     layout: Layout, heads: int, width: int, head_scores: Tensor, neuron_scores: Tensor
 ) -> Kept:
     """The best of one layer; heads that share their keys stay or go together."""
-    neurons = _largest(neuron_scores, width) if width != layout.neurons else None
-    if heads == layout.heads:
-        return Kept(neurons=neurons)
-    units = _largest(head_scores.unflatten(0, (-1, layout.unit)).sum(1), heads // layout.unit)
-    chosen = (units[:, None] * layout.unit + torch.arange(layout.unit)).flatten()
-    return Kept(chosen, None if layout.groups == 1 else units, neurons)
+    kept = {}
+    if width != layout.neurons:
+        kept["neurons"] = _largest(neuron_scores, width)
+    if heads != layout.heads:
+        units = _largest(head_scores.unflatten(0, (-1, layout.unit)).sum(1), heads // layout.unit)
+        kept["heads"] = (units[:, None] * layout.unit + torch.arange(layout.unit)).flatten()
+        if layout.groups > 1:
+            kept["groups"] = units
+    return kept
 
 
 def _largest(scores: Tensor, count: int) -> Tensor:
@@ -263,8 +260,8 @@ def _weights(
 def _part(weight: Tensor, name: str, layer: Any, kept: Kept) -> Tensor:
     """What is kept of a layer's weight."""
     linear, _, kind = name.rpartition(".")
-    parts, dim = LINEARS.get(linear, (None, 0))
-    places: Tensor | None = None if parts is None else getattr(kept, parts)
+    parts, dim = LINEARS.get(linear, ("", 0))
+    places = kept.get(parts)
     if places is None or (kind == "bias" and dim == 1):
         return weight.clone()
     if parts != "neurons":

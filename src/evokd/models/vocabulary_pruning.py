@@ -100,7 +100,13 @@ def slice_vocabulary(
         _rename_special_ids(part, place)
     config.get_text_config().vocab_size = len(ids)
     rows = torch.as_tensor(ids)
-    sliced = _vocabulary_weights(model)
+    per_token = (embeddings, model.get_output_embeddings())
+    sliced = {
+        f"{name}.{kind}"
+        for name, module in model.named_modules()
+        if any(module is layer for layer in per_token)
+        for kind in ("weight", "bias")
+    }
     weights = {
         name: weight.index_select(0, rows.to(weight.device)) if name in sliced else weight.clone()
         for name, weight in model.state_dict().items()
@@ -265,14 +271,3 @@ def _rename_special_ids(config: Any, place: dict[int, int]) -> None:
             setattr(config, name, place.get(value))
         elif isinstance(value, (list, tuple)):
             setattr(config, name, [place[i] for i in value if i in place] or None)
-
-
-def _vocabulary_weights(model: PreTrainedModel) -> set[str]:
-    """Names of the weights that have a row per token."""
-    layers = (model.get_input_embeddings(), model.get_output_embeddings())
-    return {
-        f"{name}.{kind}"
-        for name, module in model.named_modules()
-        if any(module is layer for layer in layers)
-        for kind in ("weight", "bias")
-    }

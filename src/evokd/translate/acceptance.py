@@ -22,8 +22,8 @@ from evokd.models.lm_head import head_of
 from evokd.models.loading import Translator
 from evokd.models.vocabulary import shared_vocabulary
 from evokd.recipe.judging import DecodingSettings
-from evokd.translate.batching import Budget, max_positions
-from evokd.translate.decoding import DEFAULTS, Answer, Progress, answer_lines
+from evokd.translate.batching import Budget, Progress, max_positions
+from evokd.translate.decoding import DEFAULTS, Answer, answer_lines
 from evokd.translate.likelihood import NO_TOKENS, measure_tokens
 
 DRAFT_TOKENS = 5
@@ -117,7 +117,6 @@ def acceptance(
 
     Args:
         answers: the teacher's, of any directions, see `greedy_answers`.
-        progress: called with answers compared and in all.
 
     Returns:
         `Drafting.facts()`, and "agreement": the share of all tokens, ends included, for which the

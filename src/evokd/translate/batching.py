@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+Progress = Callable[[int, int], None]
+"""Called with what is done and what there is in all: lines, sequences, …"""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -158,7 +158,6 @@ class _Rows:
     places: list[int]
     place_ids: Tensor
     answers: list[list[int]]
-    chosen: list[Tensor]
     last: Tensor
     cache: Cache
     padding: list[int]
@@ -167,6 +166,7 @@ class _Rows:
     remaining: Tensor
     had_text: Tensor
     ended: Tensor
+    chosen: list[Tensor] = field(default_factory=list)
 
     def append(self, tokens: Tensor, ends: Ends) -> None:
         """Add a token to each answer: (rows,)."""
@@ -204,7 +204,6 @@ def _prefilled(
         places=list(places),
         place_ids=torch.tensor(list(places), device=device),
         answers=[[] for _ in prompts],
-        chosen=[],
         last=input_ids[:, -1],
         cache=cache,
         padding=[input_ids.shape[1] - len(ids) for ids in prompts],
@@ -276,7 +275,6 @@ def _joined(model: Any, parts: Sequence[tuple[_Rows, list[int]]]) -> _Rows:
     return _Rows(
         places=[rows.places[i] for rows, staying in parts for i in staying],
         answers=[rows.answers[i] for rows, staying in parts for i in staying],
-        chosen=[],
         cache=cache,
         padding=padding,
         mask=_mask(model, padding, width + SPARE_COLUMNS),

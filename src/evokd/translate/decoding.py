@@ -23,12 +23,10 @@ from evokd.errors import InputError
 from evokd.models.encoding import IGNORED, encode_prompts, pad_id_of, token_ids
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
-from evokd.translate.batching import Request, longest_first, max_positions
+from evokd.translate.batching import Progress, Request, longest_first, max_positions
 from evokd.translate.generation import Groups, plain_settings, search
 from evokd.translate.stopping import Ends
 
-Progress = Callable[[int, int], None]
-"""Called with lines done and lines in all."""
 DEFAULTS = DecodingSettings()
 Generate = Callable[[Any, Sequence[Request], Ends, int], Groups]
 """What answers requests: of a model, its requests, where an answer ends and the token that padding

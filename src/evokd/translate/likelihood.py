@@ -22,7 +22,7 @@ from evokd.data.pairs import Pair
 from evokd.models.encoding import IGNORED, collate, encode_corpus, pad_id_of, target_mask
 from evokd.models.lm_head import Head, evaluating, final_hidden, head_of
 from evokd.models.loading import Translator
-from evokd.translate.batching import Budget, longest_first, max_positions
+from evokd.translate.batching import Budget, Progress, longest_first, max_positions
 
 BATCH_TOKENS = 8192
 LOGIT_BYTES = {"cpu": 60 * 2**20, "cuda": 2**30}
@@ -49,7 +49,7 @@ def log_probabilities(
     translator: Translator,
     pairs: Sequence[Pair],
     batch_tokens: int = BATCH_TOKENS,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[SequenceScore]:
     """Score translations, each with its source, in their order.
 
@@ -59,7 +59,6 @@ def log_probabilities(
 
     Args:
         batch_tokens: most tokens at once, padding included; one sequence may exceed it.
-        progress: called with translations done and in all.
 
     Raises:
         InputError: unknown language, a chat prompt without a chat template.
@@ -83,7 +82,7 @@ def likelihood_facts(
     translator: Translator,
     pairs: Sequence[Pair],
     outputs: Sequence[Sequence[str]] = (),
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, float | None]:
     """Perplexity of references, and the share of a model's probability on its own mode.
 
@@ -97,7 +96,6 @@ def likelihood_facts(
         pairs: sources and references, of any directions.
         outputs: the model's own translations of these sources, one list of lines for each way of
             decoding (greedy, beam 5, …).
-        progress: called with translations scored and in all.
 
     Returns:
         perplexity: of the references, see `perplexity`; None without tokens.
@@ -129,7 +127,7 @@ def sequence_scores(
     translator: Translator,
     sequences: Sequence[dict[str, list[int]]],
     budget: Budget,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[SequenceScore]:
     """Score the labelled tokens of sequences; arguments as those of `measure_tokens`."""
     score = partial(_log_probabilities, head=head_of(translator.model))
@@ -143,7 +141,7 @@ def measure_tokens(
     sequences: Sequence[dict[str, list[int]]],
     budget: Budget,
     measure: Callable[[Tensor, Tensor], Tensor],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Tensor]:
     """Measure the labelled tokens of sequences, longest first, as many at once as fit.
 
@@ -151,7 +149,6 @@ def measure_tokens(
         sequences: {"input_ids", "labels"} of each; those without a token are passed over.
         measure: of N tokens, from the states that predict them, (N, H), and their ids, (N,), to
             (N, …).
-        progress: called with sequences done and in all.
 
     Returns:
         The measures of each sequence, (its tokens, …) on the CPU.
