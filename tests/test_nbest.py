@@ -147,7 +147,7 @@ def test_the_same_text_in_other_tokens_is_merged(translator, monkeypatch):
     end = tokenizer.eos_token_id
     answers = [[*spelled, end], [*whole, end], [*whole, *whole, end]]
 
-    def search(model, requests, ends, pad_id, settings, best):
+    def search(model, requests, ends, settings, best):
         yield [(0, ids) for ids in answers]
 
     monkeypatch.setattr(nbest, "search", search)

@@ -94,7 +94,7 @@ def own(sampler=None, seed=0, **settings):
 
 
 def real_sampler():
-    return TokenSampler(end_ids=(END,), pad_id=0)
+    return TokenSampler(end_ids=(END,))
 
 
 def weights(student):

@@ -66,13 +66,14 @@ def max_positions(model: Any) -> int:
     return getattr(config, "max_position_embeddings", None) or sys.maxsize
 
 
-def left_padded(
-    prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Token ids that end at the same column, and 1 where there is one: (rows, columns) int64."""
+def left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids that end at the same column, and 1 where there is one: (rows, columns) int64.
+
+    Padding is token 0; what that means doesn't matter, it is masked by its position.
+    """
     width = max(len(ids) for ids in prompts)
     padding = [width - len(ids) for ids in prompts]
-    rows = [[pad_id] * pad + list(ids) for pad, ids in zip(padding, prompts, strict=True)]
+    rows = [[0] * pad + list(ids) for pad, ids in zip(padding, prompts, strict=True)]
     return torch.tensor(rows, device=device), behind_padding(padding, width, device).long()
 
 

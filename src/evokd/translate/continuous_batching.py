@@ -62,7 +62,6 @@ def decode_continuously(
     model: Any,
     requests: Sequence[Request],
     ends: Ends,
-    pad_id: int,
     budget: Budget,
     choose: Choose | None = None,
     sync_every: int | None = None,
@@ -71,7 +70,6 @@ def decode_continuously(
 
     Args:
         model: in evaluation mode, one for which `supports_continuous_batching`.
-        pad_id: the token that padding is made of.
         choose: what comes next; default: the most likely token.
         sync_every: steps from one look at which rows have ended to the next; default: 1 on a CPU,
             4 on a GPU, which runs ahead of Python until it is asked for a number.
@@ -89,7 +87,7 @@ def decode_continuously(
         present = [sizes[rows.places[i]] for rows, staying in parts for i in staying]
         coming = budget.more(sizes[start : start + budget.rows], present)
         if coming:
-            rows, logits = _prefilled(model, requests, range(start, start + coming), pad_id)
+            rows, logits = _prefilled(model, requests, range(start, start + coming))
             rows.append(choose(logits, rows.place_ids, rows.remaining), ends)
             rows.flush()
             parts.append((rows, list(range(coming))))
@@ -190,12 +188,12 @@ class _Rows:
 
 
 def _prefilled(
-    model: Any, requests: Sequence[Request], places: Sequence[int], pad_id: int
+    model: Any, requests: Sequence[Request], places: Sequence[int]
 ) -> tuple[_Rows, Tensor]:
     """Rows that have read their prompts, and the logits of each answer's first token, (rows, V)."""
     device = model.device
     prompts = [requests[place].prompt_ids for place in places]
-    input_ids, mask = left_padded(prompts, pad_id, device)
+    input_ids, mask = left_padded(prompts, device)
     cache = Cache(layer_class_to_replicate=PreallocatedLayer)
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
     logits = _last_logits(model, input_ids, mask, positions, cache)

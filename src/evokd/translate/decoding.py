@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from evokd.data.prompts import answer_line
 from evokd.errors import InputError
-from evokd.models.encoding import IGNORED, encode_prompts, pad_id_of, token_ids
+from evokd.models.encoding import IGNORED, encode_prompts, token_ids
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
 from evokd.translate.batching import Progress, Request, longest_first, max_positions
@@ -28,9 +28,8 @@ from evokd.translate.generation import Groups, plain_settings, search
 from evokd.translate.stopping import Ends
 
 DEFAULTS = DecodingSettings()
-Generate = Callable[[Any, Sequence[Request], Ends, int], Groups]
-"""What answers requests: of a model, its requests, where an answer ends and the token that padding
-is made of."""
+Generate = Callable[[Any, Sequence[Request], Ends], Groups]
+"""What answers requests: of a model, its requests and where an answer ends."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ def answer_lines(
     report = progress or (lambda done, total: None)
     report(done, len(lines))
     with plain_settings(model):
-        for group in generate(model, jobs, ends, pad_id_of(tokenizer)):
+        for group in generate(model, jobs, ends):
             for place, ids in group:
                 job = jobs[place]
                 stopped_by, tokens = ends.end_of(ids, job.cap)

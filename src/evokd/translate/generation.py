@@ -36,7 +36,6 @@ def search(
     model: Any,
     requests: Sequence[Request],
     ends: Ends,
-    pad_id: int,
     settings: DecodingSettings,
     best: int = 1,
 ) -> Groups:
@@ -48,30 +47,28 @@ def search(
     assert best <= settings.beam, f"{best} answers of a beam of {settings.beam}"
     budget = Budget(settings.batch_size, settings.batch_tokens // settings.beam)
     if settings.beam == 1:
-        return decode(model, requests, ends, pad_id, budget)
+        return decode(model, requests, ends, budget)
     beams: dict[str, Any] = {"num_beams": settings.beam, "length_penalty": settings.length_penalty}
-    return _generated(model, requests, ends, pad_id, budget, num_return_sequences=best, **beams)
+    return _generated(model, requests, ends, budget, num_return_sequences=best, **beams)
 
 
 def decode(
     model: Any,
     requests: Sequence[Request],
     ends: Ends,
-    pad_id: int,
     budget: Budget,
     choose: Choose | None = None,
 ) -> Groups:
     """One token after the other, by default the most likely one; the model within
     `plain_settings`."""
     loop = decode_continuously if supports_continuous_batching(model) else _generated
-    return loop(model, requests, ends, pad_id, budget, choose)
+    return loop(model, requests, ends, budget, choose)
 
 
 def _generated(
     model: Any,
     requests: Sequence[Request],
     ends: Ends,
-    pad_id: int,
     budget: Budget,
     choose: Choose | None = None,
     **beams: Any,
@@ -79,7 +76,7 @@ def _generated(
     """The same, and beam search, by transformers' generate."""
     for places in budget.batches([request.size for request in requests]):
         batch = [requests[place] for place in places]
-        input_ids, mask = left_padded([each.prompt_ids for each in batch], pad_id, model.device)
+        input_ids, mask = left_padded([each.prompt_ids for each in batch], model.device)
         width = input_ids.shape[1]
         caps = torch.tensor([request.cap for request in batch], device=model.device)
         processors = [] if choose is None else [_Chosen(choose, places, caps, width)]
@@ -90,7 +87,7 @@ def _generated(
                 do_sample=False,
                 max_new_tokens=max(request.cap for request in batch),
                 eos_token_id=list(ends.ids),
-                pad_token_id=pad_id,
+                pad_token_id=0,
                 **beams,
             ),
             logits_processor=LogitsProcessorList(processors),

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evokd.models.encoding import pad_id_of
 from evokd.models.loading import Translator
 from evokd.translate.batching import Budget, Request, longest_first, max_positions
 from evokd.translate.continuous_batching import Choose
@@ -31,20 +30,18 @@ class TokenSampler:
 
     Attributes:
         end_ids: tokens that end an answer.
-        pad_id: the token that padding is made of.
         vocabulary_size: only the first so many tokens are drawn; default: all.
         budget: what is decoded at once.
     """
 
     end_ids: tuple[int, ...]
-    pad_id: int
     vocabulary_size: int | None = None
     budget: Budget = DEFAULT_BUDGET
 
     @classmethod
     def of(cls, translator: Translator, vocabulary_size: int | None = None) -> TokenSampler:
         """What ends an answer of this translator; a newline doesn't."""
-        return cls(Ends.of(translator).ids, pad_id_of(translator.tokenizer), vocabulary_size)
+        return cls(Ends.of(translator).ids, vocabulary_size)
 
     @torch.no_grad()
     def __call__(
@@ -88,7 +85,7 @@ class TokenSampler:
             model.device,
         )
         with plain_settings(model):
-            for group in decode(model, ordered, ends, self.pad_id, self.budget, draw):
+            for group in decode(model, ordered, ends, self.budget, draw):
                 for place, ids in group:
                     answers[order[place]] = ids[: ends.end_of(ids, ordered[place].cap)[1]]
         return answers

@@ -58,27 +58,27 @@ def translate_with_draft(
     parts: list[Drafting] = []
     seconds: list[tuple[float, float]] = []  # of the teacher alone, with the draft
 
-    def generate(model: Any, requests: Sequence[Request], ends: Ends, pad_id: int) -> Groups:
+    def generate(model: Any, requests: Sequence[Request], ends: Ends) -> Groups:
         timed = _spread(len(requests), timed_lines)
         for place, request in enumerate(requests):
             start = time.perf_counter()
             if request.size <= max_positions(student.model):
                 ids, drafting = _answer_with_draft(
-                    model, student.model, request, ends, pad_id, draft_tokens
+                    model, student.model, request, ends, draft_tokens
                 )
             else:
-                ids = alone(request, ends, pad_id)
+                ids = alone(request, ends)
                 tokens = ends.end_of(ids, request.cap)[1]
                 drafting = Drafting(draft_tokens, tokens, tokens, lines_without_draft=1)
             parts.append(drafting)
             done = time.perf_counter()
             if place in timed:
-                alone(request, ends, pad_id)
+                alone(request, ends)
                 seconds.append((time.perf_counter() - done, done - start))
             yield [(place, ids)]
 
-    def alone(request: Request, ends: Ends, pad_id: int) -> list[int]:
-        ((answer,),) = search(teacher.model, [request], ends, pad_id, settings)
+    def alone(request: Request, ends: Ends) -> list[int]:
+        ((answer,),) = search(teacher.model, [request], ends, settings)
         return answer[1]
 
     with _as_draft(student.model, teacher.model, draft_tokens):
@@ -123,7 +123,7 @@ class Passes(StoppingCriteria):
 
 
 def _answer_with_draft(
-    model: Any, draft: Any, request: Request, ends: Ends, pad_id: int, draft_tokens: int
+    model: Any, draft: Any, request: Request, ends: Ends, draft_tokens: int
 ) -> tuple[list[int], Drafting]:
     """An answer's tokens, which may go on behind its end."""
     prompt = torch.tensor([list(request.prompt_ids)], device=model.device)
@@ -137,7 +137,7 @@ def _answer_with_draft(
                 do_sample=False,
                 max_new_tokens=request.cap,
                 eos_token_id=list(ends.ids),
-                pad_token_id=pad_id,
+                pad_token_id=0,
             ),
             stopping_criteria=StoppingCriteriaList([passes]),
         )
