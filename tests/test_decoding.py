@@ -54,7 +54,7 @@ def copier(tokenizer):
     )
     pairs = [Pair(line, line, "en", "de", "x:1") for line in LINES]
     data, _ = encode_corpus(pairs, tokenizer, translator.prompt, 100)
-    batch = collate([data[i] for i in range(len(data))], tokenizer.pad_token_id)
+    batch = collate([data[i] for i in range(len(data))])
     optimizer = torch.optim.AdamW(translator.model.parameters(), lr=5e-3)
     for _ in range(150):
         loss = translator.model(**batch).loss

@@ -82,7 +82,7 @@ def test_levels_beyond_0_and_1_are_refused(level):
 def test_pruned_weights_stay_0_in_training_that_masks_them_and_only_then():
     model = tiny_llama(5)
     masks = prune_model(model, 0.6)
-    batch = collate(copy_task(16), 0)
+    batch = collate(copy_task(16))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
     for _ in range(5):

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from evokd.data.pairs import Pair
 from evokd.data.phrasebook import phrasebook
 from evokd.data.prompts import load_prompt
-from evokd.models.encoding import IGNORED, collate, encode_corpus, pad_id_of
+from evokd.models.encoding import IGNORED, collate, encode_corpus
 from evokd.models.loading import (
     Translator,
     describe,
@@ -116,7 +116,7 @@ def test_it_translates_and_comes_back_from_disk(translator, tmp_path):
 def test_one_step_lowers_the_loss(translator):
     pairs = [Pair("The cat is black.", "Le chat est noir.", "en", "fr", "x:1")]
     examples = [encode_pair(translator.tokenizer, translator.prompt, p) for p in pairs]
-    batch = collate(examples, pad_id_of(translator.tokenizer))
+    batch = collate(examples)
     optimizer = torch.optim.SGD(translator.model.parameters(), lr=1e-3)
     losses = []
     for _ in range(2):

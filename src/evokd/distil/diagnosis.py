@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from evokd.data.pairs import Pair
 from evokd.distil.teacher.signal import LiveTeacher, TeacherSignal
 from evokd.distil.tokens import Tokens
-from evokd.models.encoding import IGNORED, collate, encode_corpus, pad_id_of, target_mask
+from evokd.models.encoding import IGNORED, collate, encode_corpus, target_mask
 from evokd.models.lm_head import final_hidden, head_of
 from evokd.models.loading import Translator
 from evokd.recipe.methods import MethodSettings
@@ -37,7 +37,6 @@ def diagnose(
     """
     signal = LiveTeacher(teacher) if isinstance(teacher, nn.Module) else teacher
     _, settings = method.in_force()
-    pad_id = pad_id_of(student.tokenizer)
     device = next(student.model.parameters()).device
     student.model.eval()
     columns: list[Tensor] = []
@@ -48,7 +47,7 @@ def diagnose(
         chosen = pairs[start : start + batch_size]
         data, _ = encode_corpus(chosen, student.tokenizer, student.prompt)
         examples = [data[i] for i in range(len(data))]
-        batch = collate(examples, pad_id)
+        batch = collate(examples)
         labels = batch["labels"].to(device)
         read = {k: batch[k].to(device) for k in ("input_ids", "attention_mask")}
         predicts = target_mask(labels)

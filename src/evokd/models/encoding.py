@@ -53,7 +53,7 @@ class RenderedPrompt:
 
 
 def pad_id_of(tokenizer: Any) -> int:
-    """An id to fill up batches with; what it means doesn't matter, it is masked by position.
+    """What a model's config names as padding; batches are filled up with any id.
 
     No padding token is ever added: that would widen a pretrained vocabulary.
     """
@@ -147,18 +147,15 @@ class EncodedPairs(Dataset):
         return {"input_ids": ids, "labels": [IGNORED] * before + ids[before:]}
 
 
-def collate(
-    examples: Sequence[dict[str, list[int]]], pad_id: int, pad_to_multiple: int = 1
-) -> dict[str, Tensor]:
+def collate(examples: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
     """Sequences padded on the right to one batch.
 
     Returns:
-        input_ids, attention_mask and labels, each (examples, longest) int64; padding is masked in
-        the latter two by its position, so `pad_id` may be any id, the end token's too.
+        input_ids, attention_mask and labels, each (examples, longest) int64. Padding is token 0;
+        what that means doesn't matter, it is masked in the latter two by its position.
     """
     lengths = np.array([len(example["input_ids"]) for example in examples])
-    width = -(-int(lengths.max()) // pad_to_multiple) * pad_to_multiple
-    real = np.arange(width) < lengths[:, None]
+    real = np.arange(lengths.max()) < lengths[:, None]
 
     def padded(name: str, value: int) -> Tensor:
         values = np.full(real.shape, value, dtype=np.int64)
@@ -166,7 +163,7 @@ def collate(
         return torch.from_numpy(values)
 
     return {
-        "input_ids": padded("input_ids", pad_id),
+        "input_ids": padded("input_ids", 0),
         "attention_mask": torch.from_numpy(real.astype(np.int64)),
         "labels": padded("labels", IGNORED),
     }

@@ -35,18 +35,15 @@ Kept = dict[str, Tensor]
 ascending order; what isn't in it stays whole."""
 
 
-def calibration_batches(
-    data: Any, pad_id: int, pairs: int, batch_size: int = 16
-) -> list[dict[str, Tensor]]:
+def calibration_batches(data: Any, pairs: int, batch_size: int = 16) -> list[dict[str, Tensor]]:
     """Some pairs of a data set, spread evenly over it, as batches for `cut`.
 
     Args:
         data: input_ids and labels of each pair (`EncodedPairs`).
-        pad_id: an id to fill up batches with.
     """
     count = min(pairs, len(data))
     chosen = [data[i * len(data) // count] for i in range(count)]
-    return [collate(chosen[i : i + batch_size], pad_id) for i in range(0, count, batch_size)]
+    return [collate(chosen[i : i + batch_size]) for i in range(0, count, batch_size)]
 
 
 def cut(

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from evokd.data.pairs import Pair
-from evokd.models.encoding import IGNORED, collate, encode_corpus, pad_id_of, target_mask
+from evokd.models.encoding import IGNORED, collate, encode_corpus, target_mask
 from evokd.models.lm_head import Head, evaluating, final_hidden, head_of
 from evokd.models.loading import Translator
 from evokd.translate.batching import Budget, Progress, longest_first, max_positions
@@ -153,7 +153,7 @@ def measure_tokens(
     Returns:
         The measures of each sequence, (its tokens, …) on the CPU.
     """
-    model, pad_id = translator.model, pad_id_of(translator.tokenizer)
+    model = translator.model
     sizes = [len(sequence["input_ids"]) for sequence in sequences]
     order = [place for place in longest_first(sizes) if sizes[place]]
     done = len(sequences) - len(order)
@@ -163,7 +163,7 @@ def measure_tokens(
     with evaluating(model):
         for batch in budget.batches([sizes[place] for place in order]):
             places = [order[i] for i in batch]
-            collated = collate([sequences[place] for place in places], pad_id)
+            collated = collate([sequences[place] for place in places])
             inputs = {name: part.to(model.device) for name, part in collated.items()}
             labels = inputs.pop("labels")
             predicts = target_mask(labels)

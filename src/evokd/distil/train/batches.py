@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from evokd.models.encoding import collate, target_mask
+from evokd.models.encoding import target_mask
 from evokd.models.packing import pack, pairs_of
 
 Example = dict[str, Any]
@@ -23,17 +23,6 @@ def lengths_of(data: Any) -> list[int]:
     if hasattr(data, "lengths"):
         return list(data.lengths)
     return [len(data[i]["input_ids"]) for i in range(len(data))]
-
-
-def padding_to(model: nn.Module) -> Collator:
-    config: Any = model.config
-    # Any id will do: attention mask and labels say where it stands.
-    pad_id = config.pad_token_id if config.pad_token_id is not None else 0
-
-    def padded(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
-        return collate(examples, pad_id)
-
-    return padded
 
 
 def packing_after(padded: Collator, weight: float | None) -> Collator:

@@ -30,7 +30,6 @@ from evokd.distil.train.batches import (
     lengths_of,
     num_items,
     packing_after,
-    padding_to,
     token_weights,
     weighing_after,
 )
@@ -43,7 +42,7 @@ from evokd.distil.train.on_policy import (
     check_whole_student,
 )
 from evokd.distil.train.throughput import Throughput
-from evokd.models.encoding import IGNORED, LengthGroupedBatches, target_mask
+from evokd.models.encoding import IGNORED, LengthGroupedBatches, collate, target_mask
 from evokd.models.lm_head import check_head, evaluating, final_hidden, head_of
 from evokd.models.packing import pairs_of, takes_packed, width_weight
 from evokd.recipe.objectives import ObjectiveSettings, objective_settings, spec_of
@@ -143,7 +142,7 @@ class DistillationTrainer(Trainer):
             model=model,
             args=args,
             train_dataset=train_dataset,
-            data_collator=kwargs.pop("data_collator", None) or padding_to(model),
+            data_collator=kwargs.pop("data_collator", None) or collate,
             callbacks=[keeper, *(kwargs.pop("callbacks", None) or [])],
             **kwargs,
         )
