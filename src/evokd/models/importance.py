@@ -32,7 +32,6 @@ def scores_of(
     """(heads,) and (neurons,) of each layer, larger is better.
 
     Args:
-        by: activation or weight.
         calibration: batches of input_ids and attention_mask, (B, T) each, for scores by activation.
 
     Raises:

@@ -105,7 +105,9 @@ def final_hidden(model: nn.Module, wrapped: nn.Module, inputs: dict[str, Tensor]
             inside.
         inputs: input_ids, and attention_mask of a padded or position_ids of a packed batch, (B, T).
     """
-    tap = _tap_of(decoder_of(model))
+    decoder = decoder_of(model)
+    taps = (hook for hook in decoder._forward_hooks.values() if isinstance(hook, _Tap))
+    tap = next(taps, None) or _Tap(decoder)
     tap.open = True
     try:
         wrapped(**inputs, use_cache=False, **_one_logit(model, inputs["input_ids"]))
@@ -134,21 +136,14 @@ class _Tap:
     it compiles, and never looks at them again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, decoder: nn.Module) -> None:
+        decoder.register_forward_hook(self)
         self.open = False
         self.hidden: Tensor | None = None
 
     def __call__(self, _module: nn.Module, _args: Any, output: Any) -> None:
         if self.open:
             self.hidden = output[0] if isinstance(output, tuple) else output.last_hidden_state
-
-
-def _tap_of(decoder: nn.Module) -> _Tap:
-    found = next((hook for hook in decoder._forward_hooks.values() if isinstance(hook, _Tap)), None)
-    if found is None:
-        found = _Tap()
-        decoder.register_forward_hook(found)
-    return found
 
 
 def decoder_of(model: Any) -> nn.Module:

@@ -344,7 +344,6 @@ def _not_loaded(what: str, where: str, revision: str | None, error: Exception) -
         hint = (
             f"there is no folder or file {where} here, so it was taken for a hub id: check the "
             "name, the network and HF_HUB_OFFLINE; a model from the cache or a folder works "
-            "offline. "
-            f"Accepted: {ACCEPTED}"
+            f"offline. Accepted: {ACCEPTED}"
         )
     return InputError(f"{what} {where}{at} can't be loaded: {reason[:400]}\n{hint}")

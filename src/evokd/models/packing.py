@@ -79,15 +79,11 @@ def lay_out(
         rows, width = packed
         return len(rows) * width * (1.0 + width_weight * width)
 
-    counts = _numbers_of_rows(lengths)
-    return min((_spread(lengths, order, count) for count in counts), key=cost)
-
-
-def _numbers_of_rows(lengths: Sequence[int]) -> list[int]:
-    """One to eight pairs a row, and the fewest rows that are no wider than the longest pair."""
+    # One to eight pairs a row, and the fewest rows that are no wider than the longest pair.
     few = -(-sum(lengths) // max(1, *lengths))
     counts = {-(-len(lengths) // pairs) for pairs in range(1, 9)} | {few, few + 1, few + few // 16}
-    return sorted((c for c in counts if 0 < c <= len(lengths)), reverse=True)
+    fitting = sorted((c for c in counts if 0 < c <= len(lengths)), reverse=True)
+    return min((_spread(lengths, order, count) for count in fitting), key=cost)
 
 
 def _spread(lengths: Sequence[int], order: list[int], count: int) -> tuple[list[list[int]], int]:

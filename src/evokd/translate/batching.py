@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+Groups = Iterable[list[tuple[int, list[int]]]]
+"""Groups of (place of the request, its tokens), as they are done. Tokens may go on behind the end
+of an answer and behind its cap."""
 Progress = Callable[[int, int], None]
 """Called with what is done and what there is in all: lines, sequences, …"""
 

@@ -10,7 +10,7 @@ it would be alone, to rounding.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import DynamicCache, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
-from evokd.translate.batching import Budget, Request, behind_padding, left_padded
+from evokd.translate.batching import Budget, Groups, Request, behind_padding, left_padded
 from evokd.translate.stopping import Ends
 
 SPARE_COLUMNS = 16
@@ -65,7 +65,7 @@ def decode_continuously(
     budget: Budget,
     choose: Choose | None = None,
     sync_every: int | None = None,
-) -> Iterator[list[tuple[int, list[int]]]]:
+) -> Groups:
     """Answer requests, best ordered from long to short.
 
     Args:
@@ -73,10 +73,6 @@ def decode_continuously(
         choose: what comes next; default: the most likely token.
         sync_every: steps from one look at which rows have ended to the next; default: 1 on a CPU,
             4 on a GPU, which runs ahead of Python until it is asked for a number.
-
-    Yields:
-        Groups of (place of the request, its tokens), as they end. Tokens may go on behind the end
-        of an answer and behind its cap.
     """
     choose = choose or _most_likely
     sync_every = sync_every or (1 if model.device.type == "cpu" else 4)
@@ -262,13 +258,12 @@ def _joined(model: Any, parts: Sequence[tuple[_Rows, list[int]]]) -> _Rows:
     }
     cache = Cache(layer_class_to_replicate=PreallocatedLayer)
     for number in range(len(parts[0][0].cache.layers)):
-        olds: list[tuple[Any, Tensor]] = [(rows.cache.layers[number], i) for rows, i in selected]
-        layer = PreallocatedLayer()
-        layer.hold(
-            _preallocated([old.keys[:, :, -width:][index] for old, index in olds], width),
-            _preallocated([old.values[:, :, -width:][index] for old, index in olds], width),
-            width,
+        layer, olds = PreallocatedLayer(), [(rows.cache.layers[number], i) for rows, i in selected]
+        keys, values = (
+            _preallocated([getattr(old, kind)[:, :, -width:][i] for old, i in olds], width)
+            for kind in ("keys", "values")
         )
+        layer.hold(keys, values, width)
         cache.layers.append(layer)
     return _Rows(
         places=[rows.places[i] for rows, staying in parts for i in staying],

@@ -23,8 +23,8 @@ from evokd.errors import InputError
 from evokd.models.encoding import IGNORED, encode_prompts, token_ids
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
-from evokd.translate.batching import Progress, Request, longest_first, max_positions
-from evokd.translate.generation import Groups, plain_settings, search
+from evokd.translate.batching import Groups, Progress, Request, longest_first, max_positions
+from evokd.translate.generation import plain_settings, search
 from evokd.translate.stopping import Ends
 
 DEFAULTS = DecodingSettings()
@@ -104,10 +104,8 @@ class Answer:
     def sequence(self) -> dict[str, list[int]]:
         """Prompt and answer as {"input_ids", "labels"}."""
         prompt_ids = list(self.job.prompt_ids)
-        return {
-            "input_ids": prompt_ids + self.ids,
-            "labels": [IGNORED] * len(prompt_ids) + self.ids,
-        }
+        labels = [IGNORED] * len(prompt_ids) + self.ids
+        return {"input_ids": prompt_ids + self.ids, "labels": labels}
 
 
 def translate(
@@ -192,8 +190,7 @@ def text_of(tokenizer: Any, ids: Sequence[int]) -> str:
 
     Many tokenizers come with a clean-up for English that turns "Salut !" into "Salut!".
     """
-    text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return str(text)
+    return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 def _jobs_of(

@@ -3,7 +3,7 @@ else by transformers' generate."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,17 +19,13 @@ from transformers import (
 from evokd.models.lm_head import evaluating
 from evokd.models.loading import generating_by
 from evokd.recipe.judging import DecodingSettings
-from evokd.translate.batching import Budget, Request, left_padded
+from evokd.translate.batching import Budget, Groups, Request, left_padded
 from evokd.translate.continuous_batching import (
     Choose,
     decode_continuously,
     supports_continuous_batching,
 )
 from evokd.translate.stopping import EndOfAnswer, Ends
-
-Groups = Iterable[list[tuple[int, list[int]]]]
-"""Groups of (place of the request, its tokens), as they are done. Tokens may go on behind the end
-of an answer and behind its cap."""
 
 
 def search(

@@ -63,8 +63,21 @@ def log_probabilities(
     Raises:
         InputError: unknown language, a chat prompt without a chat template.
     """
+    limit = max_positions(translator.model)
+    pairs = [replace(p, source=p.source.strip(), target=p.target.strip()) for p in pairs]
+    data, _ = encode_corpus(pairs, translator.tokenizer, translator.prompt)
+    sequences = []
+    for place, pair in enumerate(pairs):
+        sequence = data[place]
+        if not pair.target:
+            # Not even the space that a response may begin with: it isn't needed to say nothing.
+            start = sequence["labels"].count(IGNORED)
+            sequence = {name: [*ids[:start], ids[-1]] for name, ids in sequence.items()}
+        if not pair.source or len(sequence["input_ids"]) > limit:
+            sequence = NO_TOKENS
+        sequences.append(sequence)
     budget = Budget(rows=batch_tokens, tokens=batch_tokens)
-    return sequence_scores(translator, _encoded(translator, pairs), budget, progress)
+    return sequence_scores(translator, sequences, budget, progress)
 
 
 def perplexity(scores: Sequence[SequenceScore]) -> float | None:
@@ -175,24 +188,6 @@ def measure_tokens(
             done += len(places)
             report(done, len(sequences))
     return measured
-
-
-def _encoded(translator: Translator, pairs: Sequence[Pair]) -> list[dict[str, list[int]]]:
-    """Prompt, translation and end token as in training; nothing for what can't be scored."""
-    limit = max_positions(translator.model)
-    pairs = [replace(p, source=p.source.strip(), target=p.target.strip()) for p in pairs]
-    data, _ = encode_corpus(pairs, translator.tokenizer, translator.prompt)
-    sequences = []
-    for place, pair in enumerate(pairs):
-        sequence = data[place]
-        if not pair.target:
-            # Not even the space that a response may begin with: it isn't needed to say nothing.
-            start = sequence["labels"].count(IGNORED)
-            sequence = {name: [*ids[:start], ids[-1]] for name, ids in sequence.items()}
-        if not pair.source or len(sequence["input_ids"]) > limit:
-            sequence = NO_TOKENS
-        sequences.append(sequence)
-    return sequences
 
 
 def _log_probabilities(hidden: Tensor, labels: Tensor, head: Head) -> Tensor:
