@@ -186,8 +186,7 @@ def translate(args: argparse.Namespace) -> int:
     dtype, _ = pick_dtype(args.dtype, device)
     translator = load_translator(args.model, device, dtype, prompt)
     settings = DecodingSettings(beam=args.beam, batch_size=args.batch_size)
-    show = progress_bar("translate", leave=False) if sys.stderr.isatty() else None
-    request = (lines, *direction, settings, show)
+    request = (lines, *direction, settings, progress_bar("translate", passing=True))
     if args.draft:
         student = load_translator(args.draft, device, dtype, prompt)
         translations, drafting = translate_with_draft(
@@ -200,10 +199,9 @@ def translate(args: argparse.Namespace) -> int:
     sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
     sys.stdout.writelines(line + "\n" for line in translations.lines)
     sys.stdout.flush()
-    print(
+    _log(
         f"{len(lines)} lines, {translations.words_per_s:.0f} source words/s "
-        f"({translations.dtype} on {translations.device}, beam {args.beam}, {how})",
-        file=sys.stderr,
+        f"({translations.dtype} on {translations.device}, beam {args.beam}, {how})"
     )
     return 0
 
