@@ -68,8 +68,7 @@ def _activation_scores(
     watched: list[tuple[nn.Linear, int]] = []  # what puts heads, or neurons, together; their number
     for layer in layers_of(model):
         parts: Any = layer
-        watched.append((parts.self_attn.o_proj, layout.heads))
-        watched.append((parts.mlp.down_proj, layout.neurons))
+        watched += [(parts.self_attn.o_proj, layout.heads), (parts.mlp.down_proj, layout.neurons)]
     moments: list[Any] = [0.0] * len(watched)  # (parts, d, d) of each, sums of x xᵀ
     real = torch.empty(0)
 

@@ -194,8 +194,9 @@ def _steps(token: str, ranks: dict[tuple[str, str], int]) -> Iterator[str]:
     parts = list(token)
     seen = list(parts)
     while len(parts) > 1:
-        found = ((ranks.get(pair, len(ranks)), i) for i, pair in enumerate(pairwise(parts)))
-        rank, place = min(found)
+        rank, place = min(
+            (ranks.get(pair, len(ranks)), i) for i, pair in enumerate(pairwise(parts))
+        )
         if rank == len(ranks):
             return  # a word that is taken whole (ignore_merges), never merged
         parts[place : place + 2] = [parts[place] + parts[place + 1]]
@@ -246,9 +247,7 @@ def _sliced_tokenizer(tokenizer: Any, ids: Sequence[int]) -> PreTrainedTokenizer
 
 def _renamed(processor: Any, place: dict[int, int]) -> Any:
     """What a tokenizer puts around a text, with new ids."""
-    if processor is None:
-        return None
-    kind = processor["type"]
+    kind = processor and processor["type"]
     if kind == "Sequence":
         return {**processor, "processors": [_renamed(p, place) for p in processor["processors"]]}
     if kind == "TemplateProcessing":

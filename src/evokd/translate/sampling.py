@@ -72,8 +72,6 @@ class TokenSampler:
         order = [i for i in longest_first([r.size for r in requests]) if requests[i].cap > 0]
         ordered = [requests[i] for i in order]
         answers: list[list[int]] = [[] for _ in prompts]
-        if not order:
-            return answers
         size = model.config.get_text_config(decoder=True).vocab_size
         nothing = torch.zeros(size, dtype=torch.bool, device=model.device)
         ends = Ends(self.end_ids, newline=nothing, text=nothing, text_first=nothing)
@@ -99,7 +97,7 @@ def _drawing(
     device: torch.device,
 ) -> Choose:
     """From the first `size` logits to tokens; seeds and caps by the places of the requests."""
-    numbers = torch.zeros(len(seeds), max(caps), dtype=torch.float64)
+    numbers = torch.zeros(len(seeds), max(caps, default=0), dtype=torch.float64)
     for row, seed, cap in zip(numbers, seeds, caps, strict=True):
         row[:cap] = torch.from_numpy(np.random.default_rng(seed).random(cap))
     numbers, all_caps = numbers.to(device), torch.tensor(caps, device=device)
