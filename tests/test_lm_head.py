@@ -64,7 +64,7 @@ def small(name):
 @pytest.fixture(scope="module")
 def batch():
     """Responses of several lengths, so that there is padding."""
-    return collate(copy_task(5, seed=2), 0)
+    return collate(copy_task(5, seed=2))
 
 
 def full_loss(student, teacher, batch, objective):

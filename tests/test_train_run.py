@@ -340,7 +340,7 @@ def job_of(folder, method, **settings):
 
 
 def sampler():
-    return TokenSampler(end_ids=(1,), pad_id=0)
+    return TokenSampler(end_ids=(1,))
 
 
 GAMMA = {"rule": "running_quantile", "memory": 50}

@@ -369,7 +369,7 @@ def batch_of(count, seed=0):
         ids = torch.randint(0, count, (length,), generator=generator).tolist()
         half = length // 2
         examples.append({"input_ids": ids, "labels": [IGNORED] * half + ids[half:]})
-    batch = collate(examples, 0)
+    batch = collate(examples)
     predicts = torch.zeros_like(batch["labels"], dtype=torch.bool)
     predicts[:, :-1] = batch["labels"][:, 1:] != IGNORED
     return examples, {n: batch[n] for n in ("input_ids", "attention_mask")}, predicts

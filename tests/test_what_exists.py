@@ -20,7 +20,6 @@ from evokd.distil.objectives import LOSSES
 from evokd.distil.train.method_state import MethodPart
 from evokd.distil.train.run import parts_of
 from evokd.distil.train.schedules import GAMMA_PARTS, ScheduledGamma
-from evokd.models.encoding import encode_pair, encode_prompt
 from evokd.models.fresh import train_tokenizer
 from evokd.recipe.file import check_recipe
 from evokd.recipe.formats import FORMATS, formats_table
@@ -40,6 +39,7 @@ from evokd.recipe.section import Section
 from small_study import evokd as command
 from small_study import recipe, write_recipe
 from test_recipe import refusal
+from tiny import encode_pair, encode_prompt
 
 DOCS = Path(__file__).parents[1] / "docs"
 PLUGIN = """

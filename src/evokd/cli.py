@@ -178,6 +178,7 @@ def translate(args: argparse.Namespace) -> int:
     _quiet()
     from evokd.models.loading import load_translator, pick_device, pick_dtype
     from evokd.recipe.judging import DecodingSettings
+    from evokd.study.context import progress_bar
     from evokd.translate.decoding import translate as translate_lines
     from evokd.translate.speculative import translate_with_draft
 
@@ -185,7 +186,7 @@ def translate(args: argparse.Namespace) -> int:
     dtype, _ = pick_dtype(args.dtype, device)
     translator = load_translator(args.model, device, dtype, prompt)
     settings = DecodingSettings(beam=args.beam, batch_size=args.batch_size)
-    request = (lines, *direction, settings, sys.stderr.isatty())
+    request = (lines, *direction, settings, progress_bar("translate", passing=True))
     if args.draft:
         student = load_translator(args.draft, device, dtype, prompt)
         translations, drafting = translate_with_draft(
@@ -198,10 +199,9 @@ def translate(args: argparse.Namespace) -> int:
     sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
     sys.stdout.writelines(line + "\n" for line in translations.lines)
     sys.stdout.flush()
-    print(
+    _log(
         f"{len(lines)} lines, {translations.words_per_s:.0f} source words/s "
-        f"({translations.dtype} on {translations.device}, beam {args.beam}, {how})",
-        file=sys.stderr,
+        f"({translations.dtype} on {translations.device}, beam {args.beam}, {how})"
     )
     return 0
 

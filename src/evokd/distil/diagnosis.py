@@ -12,7 +12,7 @@ from evokd.data.pairs import Pair
 from evokd.distil.teacher.signal import LiveTeacher, TeacherSignal
 from evokd.distil.token_batch import TeacherLogits
 from evokd.distil.tokens import Tokens
-from evokd.models.encoding import IGNORED, collate, encode_pair, pad_id_of, target_mask
+from evokd.models.encoding import IGNORED, collate, encode_corpus, target_mask
 from evokd.models.lm_head import final_hidden, head_of
 from evokd.models.loading import Translator
 from evokd.recipe.methods import MethodSettings
@@ -41,12 +41,13 @@ def diagnose(
     signal = LiveTeacher(teacher) if isinstance(teacher, nn.Module) else teacher
     _, settings = method.in_force()
     model = student.model.eval()
-    device, pad_id = next(model.parameters()).device, pad_id_of(student.tokenizer)
-    examples = [encode_pair(student.tokenizer, student.prompt, pair) for pair in pairs]
+    device = next(model.parameters()).device
+    data, _ = encode_corpus(pairs, student.tokenizer, student.prompt)
+    examples = [data[i] for i in range(len(data))]
     columns: list[Tensor] = []
     lost = torch.zeros(2, dtype=torch.float64)
     for start in range(0, len(pairs), batch_size):
-        batch = collate(examples[start : start + batch_size], pad_id)
+        batch = collate(examples[start : start + batch_size])
         batch = {name: one.to(device) for name, one in batch.items()}
         for rows, labels, ours, (teacher_logits,) in response_chunks(model, [signal], batch):
             theirs = teacher_logits.logits(rows, signal.width)

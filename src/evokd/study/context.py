@@ -261,13 +261,18 @@ def training_key(training: TrainingSettings) -> dict[str, Any]:
     return training.model_dump(exclude=NEUTRAL)
 
 
-def progress_bar(label: str) -> Callable[[int, int], None]:
-    """A progress bar with the time left, for a job that says how far it is."""
+def progress_bar(label: str, passing: bool = False) -> Callable[[int, int], None]:
+    """A progress bar with the time left, for a job that says how far it is.
+
+    Args:
+        passing: shown on a terminal only, and gone in the end.
+    """
     import sys
 
     from tqdm import tqdm
 
-    bar = tqdm(desc=f"{label:<32}", unit="line", file=sys.stderr, dynamic_ncols=True)
+    how: dict[str, Any] = {"leave": False, "disable": None} if passing else {}
+    bar = tqdm(desc=f"{label:<32}", unit="line", file=sys.stderr, dynamic_ncols=True, **how)
 
     def show(done: int, total: int) -> None:
         bar.total = total

@@ -122,7 +122,7 @@ def train_student(
     if source is not None:
         shared = source.shared_vocabulary(student)
         size = shared.size
-        if shared.teacher_size != shared.student_size:
+        if shared.note:
             study.log(f"{stage.name}: {shared.note}")
         study.log(f"{stage.name}: its teacher is {source.description}")
     tokenizer, longest = student.tokenizer, training.max_length
@@ -327,7 +327,6 @@ def _cut_from_teacher(
     study: Study, origin: System, max_length: int
 ) -> tuple[Any, list[int] | None]:
     """A part of the teacher, and which of the teacher's tokens it knows (None: all)."""
-    from evokd.models.encoding import pad_id_of
     from evokd.models.loading import Translator
     from evokd.models.structured_pruning import calibration_batches, cut, describe_cut
     from evokd.models.vocabulary_pruning import slice_vocabulary, used_ids
@@ -335,9 +334,8 @@ def _cut_from_teacher(
     settings = study.recipe.student.cut
     teacher = load_for_training(study, origin)
     data = study.encoded("reference", teacher.tokenizer, max_length)
-    batches = calibration_batches(data, pad_id_of(teacher.tokenizer), settings.calibration_pairs)
-    on_device = [{k: v.to(study.device) for k, v in batch.items()} for batch in batches]
-    model, tokenizer, kept_ids = cut(teacher.model, settings, on_device), teacher.tokenizer, None
+    batches = calibration_batches(data, settings.calibration_pairs)
+    model, tokenizer, kept_ids = cut(teacher.model, settings, batches), teacher.tokenizer, None
     if settings.vocabulary == "corpus":
         # Not the test sets: what a student is judged on has no say in what it is.
         pairs = [*study.corpus.train, *study.corpus.valid]

@@ -78,14 +78,13 @@ def check_cache(study: Study, cache: Stage, init: System) -> None:
     if study.is_done(stage):
         return
     from evokd.distil.teacher.topk_error import measure_error
-    from evokd.models.encoding import collate, pad_id_of
+    from evokd.models.encoding import collate
 
     began = time.perf_counter()
     stage.begin()
     student, source = load_for_training(study, init), study.teacher_source
     examples = _diagnosed_examples(study, study.student_tokenizer)
-    pad_id = pad_id_of(student.tokenizer)
-    padded = (collate(examples[i : i + 32], pad_id) for i in range(0, len(examples), 32))
+    padded = (collate(examples[i : i + 32]) for i in range(0, len(examples), 32))
     gated = (m for m in study.recipe.methods if m.objective == "self_evolution")
     method = next(gated, MethodSettings(name="noevo", objective="noevo"))
     facts = measure_error(
@@ -159,10 +158,10 @@ def _data_sets(study: Study) -> list[Any]:
 
 def _diagnosed_examples(study: Study, tokenizer: Any) -> list[dict[str, Any]]:
     """The pairs that are diagnosed, however long they are."""
-    from evokd.models.encoding import encode_pair
+    from evokd.models.encoding import encode_corpus
 
-    pairs = diagnosed_pairs(study)
-    return [encode_pair(tokenizer, study.prompt, pair) for pair in pairs]
+    data, _ = encode_corpus(diagnosed_pairs(study), tokenizer, study.prompt)
+    return [data[i] for i in range(len(data))]
 
 
 def _max_length(study: Study) -> int:

@@ -207,7 +207,7 @@ def _candidates(
     sentences: Sequence[Sentence],
     decoding: DecodingSettings,
     count: int,
-    progress: Callable[[int, int], None] | bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Hypotheses:
     """Of sentences of one direction."""
     from evokd.translate.nbest import candidates

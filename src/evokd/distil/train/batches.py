@@ -4,14 +4,13 @@ batch's loss is divided by."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from evokd.models.encoding import collate, target_mask
+from evokd.models.encoding import target_mask
 from evokd.models.packing import pack, pairs_of, width_weight
 
 Example = dict[str, Any]
@@ -25,11 +24,6 @@ def lengths_of(data: Any) -> list[int]:
     if hasattr(data, "lengths"):
         return list(data.lengths)
     return [len(data[i]["input_ids"]) for i in range(len(data))]
-
-
-def padding_to(model: Any) -> Collator:
-    # Any id will do: attention mask and labels say where it stands.
-    return partial(collate, pad_id=model.config.pad_token_id or 0)
 
 
 def collating(padded: Collator, packed_for: Sequence[nn.Module] = ()) -> Collator:

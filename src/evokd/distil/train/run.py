@@ -51,7 +51,6 @@ class TrainingJob:
     device: torch.device
     vocabulary_size: int | None = None
     """Entries that both vocabularies share."""
-    pad_id: int = 0
     sampler: Sampler | None = None
     """Draws translations, for a method that trains on the student's own text."""
     pair_weights: Sequence[float] | None = None
@@ -105,7 +104,7 @@ def train(
         args=arguments(job, len(train_set), keeps_best, validates=valid_set is not None),
         train_dataset=train_set if weights is None else WeightedPairs(train_set, weights),
         eval_dataset=valid_set,
-        data_collator=lambda examples: collate(examples, job.pad_id),
+        data_collator=collate,
         options=DistillationOptions(
             settings=settings,
             parts=parts_of(job.method, job.seed),

@@ -32,14 +32,13 @@ from evokd.distil.train.batches import (
     collating,
     lengths_of,
     num_items,
-    padding_to,
     response_tokens,
 )
 from evokd.distil.train.distributed import Devices
 from evokd.distil.train.method_state import LossInputs, MethodPart, PartsCallback
 from evokd.distil.train.on_policy import OnPolicy, check_on_policy
 from evokd.distil.train.throughput import Throughput
-from evokd.models.encoding import IGNORED, LengthGroupedBatches
+from evokd.models.encoding import IGNORED, LengthGroupedBatches, collate
 from evokd.models.lm_head import check_head, evaluating, final_hidden, head_of
 from evokd.models.packing import pairs_of, takes_packed
 from evokd.recipe.objectives import ObjectiveSettings, objective_settings, spec_of
@@ -137,7 +136,7 @@ class DistillationTrainer(Trainer):
             model=model,
             args=args,
             train_dataset=train_dataset,
-            data_collator=kwargs.pop("data_collator", None) or padding_to(model),
+            data_collator=kwargs.pop("data_collator", None) or collate,
             callbacks=[self._keeper, *(kwargs.pop("callbacks", None) or [])],
             **kwargs,
         )
