@@ -51,7 +51,7 @@ def make_init(study: Study, tokenizer: Stage, teacher: System) -> System:
     """
     settings = study.recipe.student
     training = study.recipe.training_of(
-        settings.training, settings.warm_start_training, {"select": "last"}
+        settings.training, settings.warm_start_training, TrainingSettings(select="last")
     )
     steps = settings.warm_start_steps
     gated = any(m.objective.startswith("self_evolution") for m in study.recipe.methods)
