@@ -63,12 +63,16 @@ def test_files_are_hashed_whole(tmp_path):
     assert hash_file(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_stage_is_done_when_its_manifest_says_so(tmp_path):
+def test_a_stage_is_done_when_its_manifest_says_so(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(rundir.time, "perf_counter", lambda: now[0])
     stage = Stage("teacher", tmp_path / "teacher", "abc")
+    now[0] = 200.0
     assert not stage.is_done()
     assert stage.begin() is False
     assert not stage.is_done()
-    stage.finish(1.234, {"steps": 3}, seed=1)
+    now[0] = 201.234
+    stage.finish({"steps": 3}, seed=1)
     assert stage.is_done()
     assert stage.facts() == {"steps": 3}
     manifest = json.loads((stage.folder / "manifest.json").read_text())
@@ -107,7 +111,7 @@ def test_a_kill_while_a_folder_is_wiped_leaves_no_manifest(tmp_path, monkeypatch
     old = Stage("teacher", tmp_path / "teacher", "old")
     old.begin()
     (old.folder / "model").mkdir()
-    old.finish(1.0, {})
+    old.finish({})
 
     def killed(path, **more):
         raise KeyboardInterrupt

@@ -37,6 +37,10 @@ log = logging.getLogger(__name__)
 
 PAPERS_GAMMA: float = ObjectiveSettings.model_fields["gamma"].default
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_+]*$")
+TeacherText = Literal["teacher", "nearest"]
+"""Training text whose translations are the teacher's: its best ones; of its n best the one nearest
+to the reference."""
+TrainingText = Literal["reference", "teacher", "nearest"]
 RENAMED = {("gate", "swapped"): "inverted"}
 """Values of keys that have a better name by now; the old one goes on working."""
 
@@ -107,9 +111,7 @@ class MethodSettings(ObjectiveSettings):
     """A number, a schedule, difficulty, or a rule of `BETA_RULES`."""
     gamma: Gamma = PAPERS_GAMMA  # type: ignore[assignment]
     alpha: Share | None = None  # type: ignore[assignment]
-    text: Literal["reference", "teacher", "nearest"] = "reference"
-    """What it is trained on: references; the teacher's best translations; of its n best the one
-    nearest to the reference."""
+    text: TrainingText = "reference"
     start: str | None = None
     """The method whose student of the same seed it goes on from; default: the common start."""
     on_policy: OnPolicySettings | None = None

@@ -85,6 +85,11 @@ class StudentSettings(ModelSettings):
     warm_start_training: TrainingOverrides = TrainingSettings()
     """Of those steps."""
 
+    @property
+    def prunes_vocabulary(self) -> bool:
+        """Whether it knows some of its teacher's tokens only."""
+        return self.model == "cut" and self.cut.vocabulary != "all"
+
 
 class TokenizerSettings(Section):
     """The byte-level BPE that fresh models share."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, Field, NonNegativeInt, field_validator, model_validator
 
 from evokd.recipe.corpus import CorpusSettings
 from evokd.recipe.judging import AnalysisSettings, DecodingSettings, ReportSettings, ScoringSettings
-from evokd.recipe.methods import MethodSettings
+from evokd.recipe.methods import MethodSettings, TeacherText
 from evokd.recipe.models import CutModel, StudentSettings, TeacherSettings, TokenizerSettings
 from evokd.recipe.section import Section, as_list
 from evokd.recipe.training import (
@@ -104,13 +104,12 @@ class Recipe(Section):
                 f"student.cut is of model: cut; student.model is {self.student.model!r}. Type "
                 "student.model=cut, or leave student.cut out"
             )
-        sliced = self.student.model == "cut" and self.student.cut.vocabulary == "corpus"
-        if sliced and self.teacher.signal == "topk":
+        if self.student.prunes_vocabulary and self.teacher.signal == "topk":
             raise ValueError(
                 "teacher.signal: topk holds probabilities over the teacher's whole vocabulary, and "
                 "student.cut.vocabulary: corpus is a part of it; take signal: hidden or live"
             )
-        if sliced and self.analysis.acceptance:
+        if self.student.prunes_vocabulary and self.analysis.acceptance:
             raise ValueError(
                 "analysis.acceptance: a draft speaks in its teacher's tokens, and students with "
                 "student.cut.vocabulary: corpus have numbers of their own; take vocabulary: all"
@@ -165,11 +164,10 @@ class Recipe(Section):
         """The settings of one method."""
         return next(m for m in self.methods if m.name == name)
 
-    def texts(self) -> list[Literal["teacher", "nearest"]]:
+    def texts(self) -> list[TeacherText]:
         """Kinds of teacher text that methods are trained on."""
         used = {method.text for method in self.methods}
-        kinds: tuple[Literal["teacher", "nearest"], ...] = ("teacher", "nearest")
-        return [kind for kind in kinds if kind in used]
+        return [kind for kind in get_args(TeacherText) if kind in used]
 
     def students(self) -> dict[str, MethodSettings]:
         """Every kind of student by its system's name, pruned ones last, with its method."""

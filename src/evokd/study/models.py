@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,6 @@ from evokd.study.context import (
     training_key,
 )
 
-DIAGNOSED_PAIRS = 400
-"""Validation pairs on which difficulty is looked at, token by token."""
 NOT_IDENTITY = {
     *("training", "warm_start_steps", "warm_start_training", "sft"),
     *("signal", "top_k"),
@@ -78,12 +75,10 @@ def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
         return {}
     if study.is_done(stage):
         return stage.facts()
-    began = time.perf_counter()
     stage.begin()
     method = MethodSettings(name="noevo", objective="noevo")
     student = load_for_training(study, init)
-    diagnostics = diagnose_student(study, student, method, study.live_teacher_source())
-    write_json(stage.folder / "diagnostics.json", diagnostics)
+    diagnostics = diagnose_student(study, stage, student, method, study.live_teacher_source())
     facts = {k: diagnostics[k] for k in ("student_nll", "teacher_nll", "hard_share", "lost_mass")}
     study.log(
         f"validation, nats per reference token: teacher {facts['teacher_nll']:.3f}, "
@@ -95,7 +90,7 @@ def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
             "warning: the teacher is no better than the student on validation, so there is little "
             "to distil. Is it fine-tuned for this task (teacher.sft), with this prompt?"
         )
-    stage.finish(time.perf_counter() - began, facts)
+    stage.finish(facts)
     return facts
 
 
@@ -167,7 +162,6 @@ def finish_stage(
     study: Study,
     stage: System,
     student: Any,
-    began: float,
     facts: dict[str, Any],
     kept_ids: list[int] | None = None,
 ) -> None:
@@ -185,7 +179,6 @@ def finish_stage(
     if kept_ids is not None:
         save_kept_ids(folder, kept_ids, study.teacher_tokenizer)
     stage.finish(
-        time.perf_counter() - began,
         facts | describe(student.model),
         seed=study.seed_of(stage),
         device=str(study.device),
@@ -194,38 +187,31 @@ def finish_stage(
     finish(stage.folder)
 
 
-def load_for_training(study: Study, system: System) -> Any:
-    """A stage's model in float32."""
-    import torch
-
-    from evokd.models.loading import load_translator
-
-    return load_translator(system.folder / "model", study.device, torch.float32, study.prompt)
-
-
 def load_for_decoding(study: Study, system: System) -> Any:
     """A system as it is used to translate."""
-    from evokd.models.loading import load_translator, pick_dtype
-
     if system.system == "teacher":
         return study.teacher
-    dtype, _ = pick_dtype(study.recipe.student.dtype, study.device)
-    return load_translator(system.folder / "model", study.device, dtype, study.prompt)
+    return load_for_training(study, system, study.recipe.student.dtype)
 
 
-def diagnosed_pairs(study: Study) -> Any:
-    """The validation pairs that are looked at token by token."""
-    pairs = study.corpus.valid
-    return pairs[:: max(1, len(pairs) // DIAGNOSED_PAIRS)]
+def load_for_training(study: Study, system: System, dtype: str = "float32") -> Any:
+    """A stage's model."""
+    from evokd.models.loading import load_translator, pick_dtype
+
+    number_format, _ = pick_dtype(dtype, study.device)
+    return load_translator(system.folder / "model", study.device, number_format, study.prompt)
 
 
 def diagnose_student(
-    study: Study, student: Any, method: MethodSettings, source: TeacherSource
+    study: Study, stage: Stage, student: Any, method: MethodSettings, source: TeacherSource
 ) -> dict[str, Any]:
+    """How hard a student's tokens are, which is kept in its stage's folder, too."""
     from evokd.distil.diagnosis import diagnose
 
     size = source.shared_vocabulary(student).size
-    return diagnose(student, source.signal, diagnosed_pairs(study), method, size)
+    diagnostics = diagnose(student, source.signal, study.diagnosed_pairs, method, size)
+    write_json(stage.folder / "diagnostics.json", diagnostics)
+    return diagnostics
 
 
 def model_identity(settings: ModelSettings) -> dict[str, Any]:
@@ -256,7 +242,7 @@ def _make_model(
     origin = teacher if settings.model == "cut" else None
     if origin is not None:
         parts.append(origin.fingerprint)
-        if study.prunes_vocabulary():
+        if study.recipe.student.prunes_vocabulary:
             unpaired = study.paths.corpus / UNPAIRED  # its tokens are kept, too
             parts.append([hash_file(unpaired)] if unpaired.exists() else [])
     if steps != 0 or origin is not None:
@@ -267,7 +253,6 @@ def _make_model(
     _check_models(study, tokenizer)
     from evokd.models import loading
 
-    began = time.perf_counter()
     stage.begin()
     kept_ids = None
     if origin is not None:
@@ -280,7 +265,7 @@ def _make_model(
     if steps != 0:
         method = MethodSettings(name="sft", objective="sft")
         facts |= train_student(study, stage, student, training, method)
-    finish_stage(study, stage, student, began, facts, kept_ids)
+    finish_stage(study, stage, student, facts, kept_ids)
     return stage
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from evokd.recipe.methods import RENAMED, MethodSettings
 from evokd.recipe.objectives import BETA_RULES, PRESETS
 from evokd.recipe.recipe import Recipe
 from evokd.recipe.training import TrainingSettings, pruned_name
-from evokd.rundir import Stage, fingerprint, write_json
+from evokd.rundir import Stage, fingerprint
 from evokd.study.context import Study, System, TeacherSource, training_key
 from evokd.study.models import (
     diagnose_student,
@@ -88,7 +87,6 @@ def make_student(study: Study, spec: StudentSpec) -> System:
         return stage
     from evokd.models.magnitude_pruning import prune_model, pruned_facts
 
-    began = time.perf_counter()
     stage.begin()
     student, masks = load_for_training(study, spec.origin), None
     if spec.level is not None:
@@ -101,10 +99,9 @@ def make_student(study: Study, spec: StudentSpec) -> System:
     if masks is not None:
         facts |= pruned_facts(student.model, masks)
     if study.corpus.valid:
-        diagnostics = diagnose_student(study, student, method, study.teacher_source)
-        write_json(stage.folder / "diagnostics.json", diagnostics)
+        diagnostics = diagnose_student(study, stage, student, method, study.teacher_source)
         facts["valid_difficulty"] = diagnostics["mean_difficulty"]
-    finish_stage(study, stage, student, began, facts)
+    finish_stage(study, stage, student, facts)
     return stage
 
 

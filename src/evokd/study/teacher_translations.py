@@ -34,6 +34,7 @@ from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
 from evokd.evaluate.nearest import Similarity, nearest, sentence_bleu
 from evokd.recipe.judging import DecodingSettings
+from evokd.recipe.methods import TeacherText
 from evokd.rundir import (
     MANIFEST,
     Stage,
@@ -44,7 +45,7 @@ from evokd.rundir import (
     write_json,
     write_text,
 )
-from evokd.study.context import PAIRS, Study, System, TeacherText, progress_bar
+from evokd.study.context import PAIRS, Study, System, progress_bar
 
 LEFT_OUT = "left_out.json"
 SHARD_SENTENCES = 512
@@ -79,7 +80,6 @@ def make_teacher_text(study: Study, teacher: System, kind: TeacherText) -> Stage
     )
     if study.is_done(stage):
         return stage
-    began = time.perf_counter()
     pairs = [*study.corpus.train, *(study.corpus.unpaired if kind == "teacher" else [])]
     if not pairs:
         raise InputError(
@@ -112,7 +112,7 @@ def make_teacher_text(study: Study, teacher: System, kind: TeacherText) -> Stage
         "mib": round(sum(f.stat().st_size for f in folder.rglob("*.*")) / 2**20, 2),
     }
     outputs = {PAIRS: hash_file(folder / PAIRS)}
-    stage.finish(time.perf_counter() - began, facts, outputs=outputs)
+    stage.finish(facts, outputs=outputs)
     _log_outcome(study, stage, left_out, facts)
     return stage
 
