@@ -107,8 +107,8 @@ class Stage:
         """What the finished stage noted down."""
         return dict(read_json(self.folder / MANIFEST)["facts"])
 
-    def begin(self) -> bool:
-        """Make the folder ready; true if an unfinished attempt under the same settings is there."""
+    def begin(self) -> None:
+        """Make the folder ready; an unfinished attempt under the same settings stays in it."""
         resumable = bool(read_made_of(self.folder / STARTED, self.fingerprint))
         self.folder.mkdir(parents=True, exist_ok=True)
         # First of all, or a kill in the middle leaves a manifest over half a folder.
@@ -119,7 +119,6 @@ class Stage:
             (self.folder / STARTED).unlink(missing_ok=True)
             _remove(self.folder.iterdir())
             write_json(self.folder / STARTED, {"stage": self.name, "fingerprint": self.fingerprint})
-        return resumable
 
     def finish(self, facts: dict[str, Any], **more: Any) -> None:
         """Write the manifest: from now on the stage is done."""

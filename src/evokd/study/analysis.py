@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from evokd.evaluate.comparison import SystemOutput, score_all
 from evokd.rundir import fingerprint, hash_file, read_json, read_made_of, write_json
 from evokd.study.context import Study, System, progress_bar
-from evokd.study.evaluation import (
-    read_translations,
-    test_sets,
-    translate_tests,
-    translation_path,
-)
+from evokd.study.evaluation import read_translations, test_sets, translate_tests, translation_path
 from evokd.study.models import load_for_decoding
 
 Row = dict[str, Any]
+COUNTED = ("accepted", "drafted", "tokens", "teacher_passes")
 
 
 def analyse(study: Study, systems: Sequence[System]) -> list[Row]:
@@ -31,8 +28,6 @@ def analyse(study: Study, systems: Sequence[System]) -> list[Row]:
     has_pruned = any("nonzero_parameters" in system.facts() for system in systems)
     for system in systems:
         row: Row = {"system": system.system, "seed": system.seed}
-        for beam in settings.beams:
-            translate_tests(study, system, beam)
         if settings.beams:
             row["beams"] = _beam_rows(study, system)
         if settings.likelihood or (settings.acceptance and system is not teacher):
@@ -48,9 +43,9 @@ def analyse(study: Study, systems: Sequence[System]) -> list[Row]:
 def _beam_rows(study: Study, system: System) -> list[Row]:
     """Scores and speed at each further beam size."""
     metrics, rows = list(study.recipe.scoring.metrics), []
-    tests = test_sets(study.corpus)
     for beam in study.recipe.analysis.beams:
-        for test in tests:
+        translate_tests(study, system, beam)
+        for test in test_sets(study.corpus):
             path = translation_path(study, *test.cell, system, beam)
             output = SystemOutput(system.system, system.seed, *test.cell, read_translations(path))
             scores = score_all([output], [test], metrics, teacher=None)
@@ -62,10 +57,7 @@ def _beam_rows(study: Study, system: System) -> list[Row]:
 
 
 def _model_measures(
-    study: Study,
-    teacher: System,
-    system: System,
-    teacher_answers: dict[tuple[str, str], Any],
+    study: Study, teacher: System, system: System, teacher_answers: dict[tuple[str, str], Any]
 ) -> Row:
     """What takes the model itself; kept in a file, as it takes time."""
     settings, tests = study.recipe.analysis, study.corpus.tests
@@ -118,16 +110,15 @@ def _acceptance(
     from evokd.translate.acceptance import acceptance, greedy_answers
 
     decoding = study.recipe.decoding
-    totals = {"accepted": 0, "drafted": 0, "tokens": 0, "teacher_passes": 0}
+    totals: Counter[str] = Counter()
     show = progress_bar(f"draft {system.label}")
     for number, (cell, pairs) in enumerate(study.corpus.tests.items(), start=1):
         source, target = cell[1].split("-")
         lines = [pair.source for pair in pairs]
         if cell not in teacher_answers:
             teacher_answers[cell] = greedy_answers(study.teacher, lines, source, target, decoding)
-        answers = teacher_answers[cell]
-        counts = acceptance(study.teacher, translator, answers, decoding)
-        totals = {name: count + counts[name] for name, count in totals.items()}
+        counts = acceptance(study.teacher, translator, teacher_answers[cell], decoding)
+        totals += Counter({name: counts[name] for name in COUNTED})
         show(number, len(study.corpus.tests))
     return {
         "acceptance": totals["accepted"] / totals["drafted"] if totals["drafted"] else None,
