@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
 from pydantic import AfterValidator, Field, NonNegativeInt, field_validator, model_validator
 
@@ -12,12 +12,7 @@ from evokd.recipe.judging import AnalysisSettings, DecodingSettings, ReportSetti
 from evokd.recipe.methods import MethodSettings, TeacherText
 from evokd.recipe.models import CutModel, StudentSettings, TeacherSettings, TokenizerSettings
 from evokd.recipe.section import Section, as_list
-from evokd.recipe.training import (
-    PruningSettings,
-    TeacherTextSettings,
-    TrainingSettings,
-    pruned_name,
-)
+from evokd.recipe.training import PruningSettings, TeacherTextSettings, TrainingSettings
 from evokd.recipe.validation import check_known
 
 DIRECTION = re.compile(r"^[A-Za-z]{2,3}([_@.][A-Za-z0-9]+)?-[A-Za-z]{2,3}([_@.][A-Za-z0-9]+)?$")
@@ -28,6 +23,15 @@ def _checked_direction(direction: str) -> str:
     if not DIRECTION.match(direction) or source == target:
         raise ValueError(f"{direction!r} is no direction; SOURCE-TARGET such as en-de is accepted")
     return direction
+
+
+class StudentKind(NamedTuple):
+    """What students of one name have in common, whatever their seed."""
+
+    method: MethodSettings
+    training: TrainingSettings
+    level: float | None = None
+    """Share of the finished student's weights that are pruned before this training."""
 
 
 class Recipe(Section):
@@ -169,14 +173,16 @@ class Recipe(Section):
         used = {method.text for method in self.methods}
         return [kind for kind in get_args(TeacherText) if kind in used]
 
-    def students(self) -> dict[str, MethodSettings]:
-        """Every kind of student by its system's name, pruned ones last, with its method."""
-        pruned = {
-            pruned_name(name, level): self.method(name)
-            for name in self.pruning.methods
-            for level in self.pruning.levels
-        }
-        return {m.name: m for m in self.methods} | pruned
+    def students(self) -> dict[str, StudentKind]:
+        """Every kind of student by its system's name, pruned ones last."""
+        common = self.student.training
+        kinds = {m.name: StudentKind(m, self.training_of(common, m.training)) for m in self.methods}
+        for method in map(self.method, self.pruning.methods):
+            training = self.training_of(common, method.training, self.pruning.training)
+            for level in self.pruning.levels:
+                name = f"{method.name}_pruned{f'{100 * level:g}'.replace('.', '_')}"
+                kinds[name] = StudentKind(method, training, level)
+        return kinds
 
     def baseline(self) -> str:
         """The system that the others are compared with."""

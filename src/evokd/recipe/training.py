@@ -73,8 +73,3 @@ class PruningSettings(Section):
     """Shares of the weights that are set to 0."""
     training: TrainingOverrides = TrainingSettings()
     """Of the retraining."""
-
-
-def pruned_name(method: str, level: float) -> str:
-    """Of a student of which a share of the weights, 0 to 1, is 0."""
-    return f"{method}_pruned{f'{100 * level:g}'.replace('.', '_')}"

@@ -21,10 +21,7 @@ from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file, read_json, wri
 PAIRS = "pairs.jsonl"
 DIAGNOSED_PAIRS = 400
 """Validation pairs on which difficulty is looked at, token by token."""
-NEUTRAL = {
-    *("log_every", "save_every", "micro_batch_size", "chunk_tokens"),
-    *("compile", "packing"),
-}
+NEUTRAL = {"log_every", "save_every", "micro_batch_size", "chunk_tokens", "compile", "packing"}
 """Training settings that don't change what is learned."""
 
 

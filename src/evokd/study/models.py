@@ -22,10 +22,7 @@ from evokd.study.context import (
     training_key,
 )
 
-NOT_IDENTITY = {
-    *("training", "warm_start_steps", "warm_start_training", "sft"),
-    *("signal", "top_k"),
-}
+NOT_IDENTITY = {"training", "warm_start_steps", "warm_start_training", "sft", "signal", "top_k"}
 """Settings of a model that are of its training, or of how students get its signal."""
 
 

@@ -125,12 +125,12 @@ def _systems(recipe: Recipe, facts: Mapping[str, dict[str, Any]]) -> list[dict[s
         _system("teacher", None, "sft" if recipe.teacher.sft else "given", {}, facts["teacher"])
     ]
     for seed in recipe.seeds:
-        for name, method in recipe.students().items():
+        for name, (method, _, level) in recipe.students().items():
             settings = method.model_dump(mode="json", exclude={"name", "objective", "training"})
             for key in ("lam", "beta", "alpha"):
                 if settings[key] is None:
                     settings[key] = getattr(method.in_force()[1], key)
-            kind = method.kind() if name == method.name else "pruned"
+            kind = method.kind() if level is None else "pruned"
             rows.append(_system(name, seed, kind, settings, facts[f"{name}.seed{seed}"]))
     return rows
 

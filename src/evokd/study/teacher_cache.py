@@ -12,7 +12,6 @@ from evokd.recipe.recipe import Recipe
 from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file
 from evokd.study.context import Study, System
 from evokd.study.models import load_for_training
-from evokd.study.students import student_training
 
 LARGE_ERROR = 0.05
 """Mean error of d, as a share of the mean d, above which a top-k cache isn't called a good one."""
@@ -163,8 +162,7 @@ def _diagnosed_examples(study: Study, tokenizer: Any) -> list[dict[str, Any]]:
 
 def _max_length(study: Study) -> int:
     """Of all trainings of students."""
-    names = study.recipe.students()
-    return max(student_training(study.recipe, name).max_length for name in names)
+    return max(kind.training.max_length for kind in study.recipe.students().values())
 
 
 def _drop_damaged(study: Study, folder: Path, thorough: bool) -> bool:
