@@ -160,14 +160,15 @@ class Study:
     @cached_property
     def student_tokenizer(self) -> Any:
         """What students read with, before there is a student."""
+        student = self.recipe.student
+        return self.teacher_tokenizer if student.model == "cut" else self.tokenizer_of(student)
+
+    def tokenizer_of(self, settings: ModelSettings) -> Any:
+        """What a model reads with that isn't cut from another."""
         from evokd.models.loading import load_tokenizer
 
-        student = self.recipe.student
-        if student.model == "cut":
-            return self.teacher_tokenizer
-        if student.model == "fresh":
-            return tokenizer_in(self.paths.tokenizer)
-        return load_tokenizer(student)
+        fresh = settings.model == "fresh"
+        return tokenizer_in(self.paths.tokenizer) if fresh else load_tokenizer(settings)
 
     @property
     def diagnosed_pairs(self) -> Sequence[Pair]:

@@ -18,7 +18,6 @@ from evokd.study.context import (
     TeacherSource,
     file_stamps,
     progress_bar,
-    tokenizer_in,
     training_key,
 )
 
@@ -27,22 +26,14 @@ NOT_IDENTITY = {"training", "warm_start_steps", "warm_start_training", "sft", "s
 
 
 def make_teacher(study: Study, tokenizer: Stage) -> System:
-    """The teacher: fine-tuned on the corpus, or taken as it is.
-
-    Raises:
-        InputError: a model of the recipe can't be loaded, or the two don't fit each other.
-    """
+    """The teacher: fine-tuned on the corpus, or taken as it is."""
     settings = study.recipe.teacher
     training = study.recipe.training_of(settings.training)
     return _make_model(study, tokenizer, "teacher", settings, training, None if settings.sft else 0)
 
 
 def make_init(study: Study, tokenizer: Stage, teacher: System) -> System:
-    """What every student starts from: the model of the recipe, after some steps of SFT.
-
-    Raises:
-        InputError: a model of the recipe can't be loaded, or the two don't fit each other.
-    """
+    """What every student starts from: the model of the recipe, after some steps of SFT."""
     settings = study.recipe.student
     training = study.recipe.training_of(
         settings.training, settings.warm_start_training, TrainingSettings(select="last")
@@ -123,11 +114,8 @@ def train_student(
     for data in (train_set, valid_set):
         if source is not None and data is not None:
             source.signal.check_holds(data)
-    sampler, weights = None, None
-    if method.on_policy is not None or method.pair_weights:
-        sampler = TokenSampler.of(student, size)
+    sampler, weights = TokenSampler.of(student, size), None
     for key, settings in method.pair_weights.items():
-        assert sampler is not None
         pairs = PairsToWeigh(
             student.model,
             sampler,
@@ -231,11 +219,15 @@ def _make_model(
     teacher: System | None = None,
 ) -> System:
     """A model as given, fresh or cut from the teacher, fine-tuned for `steps` (None: as long as
-    `training` says)."""
+    `training` says).
+
+    Raises:
+        InputError: a model of the recipe can't be loaded, or the two don't fit each other.
+    """
     if steps:
         training = training.model_copy(update={"max_steps": steps})
-    identity, seed = model_identity(settings), study.recipe.seeds[0]
-    parts: list[Any] = [identity, tokenizer.fingerprint, vars(study.prompt), steps, seed]
+    parts: list[Any] = [model_identity(settings), tokenizer.fingerprint, vars(study.prompt)]
+    parts += [steps, study.recipe.seeds[0]]
     origin = teacher if settings.model == "cut" else None
     if origin is not None:
         parts.append(origin.fingerprint)
@@ -247,16 +239,15 @@ def _make_model(
     stage = System(name, study.folder / name, fingerprint(name, *parts), name)
     if study.is_done(stage):
         return stage
-    _check_models(study, tokenizer)
-    from evokd.models import loading
+    _check_models(study)
+    from evokd.models.loading import describe
 
     stage.begin()
-    kept_ids = None
     if origin is not None:
         student, kept_ids = _cut_from_teacher(study, origin, training.max_length)
     else:
-        student = _load_untrained(study, settings, tokenizer)
-    millions = loading.describe(student.model)["parameters"] / 1e6
+        student, kept_ids = _load_untrained(study, settings), None
+    millions = describe(student.model)["parameters"] / 1e6
     study.log(f"{name}: {millions:.2f}M parameters, {settings.model}")
     facts: dict[str, Any] = {"warm_start_steps": steps} if steps else {}
     if steps != 0:
@@ -266,43 +257,43 @@ def _make_model(
     return stage
 
 
-def _check_models(study: Study, tokenizer: Stage) -> None:
+def _check_models(study: Study) -> None:
     """Before anything is trained: can one of the recipe's models teach the other?
 
     Raises:
         InputError: they cut text into other tokens, or `student.cut` doesn't fit the teacher.
     """
-    from evokd.models import fresh, loading
+    from evokd.models.fresh import fresh_config
+    from evokd.models.loading import load_config, load_tokenizer
     from evokd.models.structured_pruning import check_cut
     from evokd.models.vocabulary import shared_vocabulary
 
     teacher, student = study.recipe.teacher, study.recipe.student
     if student.model == "cut":
         if teacher.model == "fresh":
-            config: Any = fresh.fresh_config(teacher.fresh, tokenizer_in(tokenizer.folder))
+            check_cut(student.cut, fresh_config(teacher.fresh, study.tokenizer_of(teacher)))
         else:
-            config = loading.load_config(teacher)
-        check_cut(student.cut, config)
+            check_cut(student.cut, load_config(teacher))
         return
     origins = [(m.model, m.revision, m.tokenizer) for m in (teacher, student)]
     if "fresh" not in (teacher.model, student.model) and origins[0] != origins[1]:
-        one, other = (loading.load_tokenizer(settings) for settings in (teacher, student))
+        one, other = (load_tokenizer(settings) for settings in (teacher, student))
         shared_vocabulary(one, len(one), other, len(other))
 
 
-def _load_untrained(study: Study, settings: ModelSettings, tokenizer: Stage) -> Any:
+def _load_untrained(study: Study, settings: ModelSettings) -> Any:
     """A model as the recipe names it, or a fresh one."""
     import torch
 
-    from evokd.models import fresh, loading
+    from evokd.models.fresh import fresh_model
+    from evokd.models.loading import Translator, load_model
 
+    tokenizer = study.tokenizer_of(settings)
     if settings.model == "fresh":
-        own, seed = tokenizer_in(tokenizer.folder), study.recipe.seeds[0]
-        model = fresh.fresh_model(settings.fresh, own, seed).to(study.device)
+        model: Any = fresh_model(settings.fresh, tokenizer, study.recipe.seeds[0]).to(study.device)
     else:
-        own = loading.load_tokenizer(settings)
-        model = loading.load_model(settings, study.device, torch.float32)
-    return loading.Translator(model, own, study.prompt)
+        model = load_model(settings, study.device, torch.float32)
+    return Translator(model, tokenizer, study.prompt)
 
 
 def _cut_from_teacher(
