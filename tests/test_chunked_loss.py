@@ -360,8 +360,8 @@ def test_fused_loss_without_labels_is_0():
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"objective": "kd"}, "unknown objective 'kd'; known: sft, forward_kd"),
-        ({"gama": 1.0}, "unknown setting gama; known:"),
+        ({"objective": "kd"}, "unknown objective 'kd'; did you mean 'atkd'"),
+        ({"gama": 1.0}, "gama: unknown key 'gama'; did you mean 'gamma'"),
         ({"teacher_hidden": None}, "noevo needs teacher_hidden and teacher_head"),
         ({"labels": torch.zeros(3, dtype=torch.long)}, r"\(37, 12\) and labels \(3,\) don't fit"),
         ({"student_head": torch.zeros(V, 9)}, r"head \(50, 9\) and hidden states \(37, 12\)"),

@@ -8,15 +8,11 @@ from typing import Any
 from evokd.evaluate.comparison import SystemOutput, score_all
 from evokd.rundir import fingerprint, hash_file, read_json, read_made_of, write_json
 from evokd.study.context import Study, System, progress_bar
-from evokd.study.evaluation import (
-    read_translations,
-    test_sets,
-    translate_tests,
-    translation_path,
-)
+from evokd.study.evaluation import read_translations, test_sets, translate_tests, translation_path
 from evokd.study.models import load_for_decoding
 
 Row = dict[str, Any]
+COUNTED = ("accepted", "drafted", "tokens", "teacher_passes")
 
 
 def analyse(study: Study, systems: Sequence[System]) -> list[Row]:
@@ -31,8 +27,6 @@ def analyse(study: Study, systems: Sequence[System]) -> list[Row]:
     has_pruned = any("nonzero_parameters" in system.facts() for system in systems)
     for system in systems:
         row: Row = {"system": system.system, "seed": system.seed}
-        for beam in settings.beams:
-            translate_tests(study, system, beam)
         if settings.beams:
             row["beams"] = _beam_rows(study, system)
         if settings.likelihood or (settings.acceptance and system is not teacher):
@@ -48,9 +42,9 @@ def analyse(study: Study, systems: Sequence[System]) -> list[Row]:
 def _beam_rows(study: Study, system: System) -> list[Row]:
     """Scores and speed at each further beam size."""
     metrics, rows = list(study.recipe.scoring.metrics), []
-    tests = test_sets(study.corpus)
     for beam in study.recipe.analysis.beams:
-        for test in tests:
+        translate_tests(study, system, beam)
+        for test in test_sets(study.corpus):
             path = translation_path(study, *test.cell, system, beam)
             output = SystemOutput(system.system, system.seed, *test.cell, read_translations(path))
             scores = score_all([output], [test], metrics, teacher=None)
@@ -62,10 +56,7 @@ def _beam_rows(study: Study, system: System) -> list[Row]:
 
 
 def _model_measures(
-    study: Study,
-    teacher: System,
-    system: System,
-    teacher_answers: list[Any],
+    study: Study, teacher: System, system: System, teacher_answers: list[Any]
 ) -> Row:
     """What takes the model itself; kept in a file, as it takes time."""
     settings, tests = study.recipe.analysis, study.corpus.tests
