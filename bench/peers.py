@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evokd.distil.objectives import LOSSES, Tokens, objective_settings
+from evokd.distil.objectives import LOSSES, Tokens
+from evokd.recipe.objectives import objective_settings
 
 LEAST = torch.finfo(torch.float32).tiny
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]

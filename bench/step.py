@@ -260,9 +260,7 @@ def runner(name: str, settings: Settings, folder: Path, first: Segment) -> Runne
         return _peer(name, settings, folder, student, first)
     arguments = TrainingArguments(**training_arguments(settings, folder))
     if name == FLOOR:
-        trainer = Trainer(
-            student, arguments, train_dataset=first, data_collator=lambda rows: collate(rows, 0)
-        )
+        trainer = Trainer(student, arguments, train_dataset=first, data_collator=collate)
     else:
         trainer = _ours(name, settings, folder, student, arguments, first)
     return Runner(trainer, settings, lambda segment: segment)

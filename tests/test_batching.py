@@ -29,7 +29,7 @@ def test_longest_first_keeps_the_order_of_equals():
 
 
 def test_prompts_end_at_the_same_column():
-    ids, mask = left_padded([[5, 6, 7], [8]], 1, torch.device("cpu"))
-    assert ids.tolist() == [[5, 6, 7], [1, 1, 8]]
+    ids, mask = left_padded([[5, 6, 7], [8]], torch.device("cpu"))
+    assert ids.tolist() == [[5, 6, 7], [0, 0, 8]]
     assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
     assert ids.dtype == mask.dtype == torch.int64

@@ -11,13 +11,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import evokd
 from evokd.distil.buffers import Buffers
 from evokd.distil.chunked_loss import chunked_loss
-from evokd.distil.objectives import LOSSES, Tokens, objective_settings, token_loss
+from evokd.distil.objectives import LOSSES, Tokens, token_loss
 from evokd.distil.row_loss import rows
 from evokd.distil.statistics import Statistics
 from evokd.distil.teacher.signal import LazyLogits
 from evokd.distil.token_batch import LossOptions, TokenBatch
 from evokd.distil.token_selection import TokenHistory
 from evokd.models.lm_head import Head
+from evokd.recipe.objectives import objective_settings
 
 N, V, HS, HT = 37, 50, 12, 20
 NAMES = sorted(LOSSES)
@@ -152,7 +153,7 @@ def test_no_tokens_give_0():
 
 def test_statistics_are_what_the_equations_say():
     case = Case()
-    statistics = Statistics.empty()
+    statistics = Statistics()
     case.chunked("self_evolution", observers=(statistics.count,))
     student = (case.hidden @ case.weight.t()).detach().requires_grad_()
     teacher = case.teacher.hidden @ case.teacher.head.weight.t()
@@ -359,8 +360,8 @@ def test_fused_loss_without_labels_is_0():
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"objective": "kd"}, "unknown objective 'kd'; known: sft, forward_kd"),
-        ({"gama": 1.0}, "unknown setting gama; known:"),
+        ({"objective": "kd"}, "unknown objective 'kd'; did you mean 'atkd'"),
+        ({"gama": 1.0}, "gama: unknown key 'gama'; did you mean 'gamma'"),
         ({"teacher_hidden": None}, "noevo needs teacher_hidden and teacher_head"),
         ({"labels": torch.zeros(3, dtype=torch.long)}, r"\(37, 12\) and labels \(3,\) don't fit"),
         ({"student_head": torch.zeros(V, 9)}, r"head \(50, 9\) and hidden states \(37, 12\)"),

@@ -122,7 +122,7 @@ def by_generate(model, requests, batch_size):
 
 def by_our_loop(model, requests, budget, **how):
     answers = {}
-    for group in decode_continuously(model, requests, ENDS, PAD, budget, **how):
+    for group in decode_continuously(model, requests, ENDS, budget, **how):
         assert group
         for place, ids in group:
             assert place not in answers
@@ -196,7 +196,7 @@ def test_a_row_never_exceeds_the_positions_of_its_model():
     never = Ends((), *torch.zeros(3, VOCABULARY, dtype=torch.bool))
     for sync_every in (1, 7):
         groups = list(
-            decode_continuously(model, requests, never, PAD, Budget(8, 400), sync_every=sync_every)
+            decode_continuously(model, requests, never, Budget(8, 400), sync_every=sync_every)
         )
         assert sum(len(group) for group in groups) == 8
 

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from evokd.data.contamination import normalised
-from evokd.data.corpus import build_corpus, corpus_files
+from evokd.data.corpus import build_corpus, corpus_files, load_corpus, save_corpus
 from evokd.data.pairs import Pair, by_sentence
 from evokd.errors import InputError
 from evokd.recipe.corpus import CorpusSettings
@@ -381,3 +381,18 @@ def test_training_text_is_cleaned_and_tests_are_not(folder):
     assert corpus.tests["t", "en-de"][-1] == Pair(" a  b ", " c\td ", "en", "de", "test:23")
     counts = {reason: facts["count"] for reason, facts in corpus.report["reasons"].items()}
     assert counts == {"copy": 2, "empty": 2}
+
+
+# In its run folder
+
+
+def test_a_corpus_survives_its_folder(folder, tmp_path):
+    corpus = build(folder, unpaired=[unpaired(folder, ["New one.", "Newer one."])])
+    save_corpus(corpus, tmp_path / "saved")
+    assert load_corpus(tmp_path / "saved") == corpus
+    (tmp_path / "saved/unpaired.jsonl").unlink()  # as corpora were before
+    assert load_corpus(tmp_path / "saved").unpaired == []
+    plain = build(folder)
+    save_corpus(plain, tmp_path / "plain")
+    assert not (tmp_path / "plain/unpaired.jsonl").exists()
+    assert load_corpus(tmp_path / "plain") == plain

@@ -5,13 +5,16 @@ from transformers import GenerationConfig, LlamaForCausalLM
 from evokd.data.pairs import Pair
 from evokd.data.prompts import answer_line, load_prompt, prompt_tags
 from evokd.errors import InputError
-from evokd.models.encoding import collate, encode_corpus, encode_prompt
+from evokd.models.encoding import collate, encode_corpus
 from evokd.models.fresh import fresh_model, train_tokenizer
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import FreshModel
-from evokd.translate.decoding import translate, write_lines
+from evokd.study.context import progress_bar
+from evokd.translate import decoding
+from evokd.translate.decoding import translate
 from evokd.translate.stopping import Ends
+from tiny import encode_prompt
 
 WORDS = ["rot", "blau", "grün", "gelb", "Haus", "Baum", "Hund", "Katze", "läuft", "steht"]
 LINES = [
@@ -51,7 +54,7 @@ def copier(tokenizer):
     )
     pairs = [Pair(line, line, "en", "de", "x:1") for line in LINES]
     data, _ = encode_corpus(pairs, tokenizer, translator.prompt, 100)
-    batch = collate([data[i] for i in range(len(data))], tokenizer.pad_token_id)
+    batch = collate([data[i] for i in range(len(data))])
     optimizer = torch.optim.AdamW(translator.model.parameters(), lr=5e-3)
     for _ in range(150):
         loss = translator.model(**batch).loss
@@ -239,7 +242,7 @@ def test_a_token_with_text_before_its_newline_ends_an_answer():
     )
     rows = torch.tensor([[4, 0], [4, 1], [4, 2], [3, 1], [3, 2], [1, 2], [2, 4], [3, 4]])
     expected = [True, False, False, True, True, True, False, False]
-    assert ends.after_newline(rows).tolist() == expected
+    assert ends.newlines(rows)[:, -1].tolist() == expected
 
 
 def test_the_models_own_generation_settings_are_set_aside(copier):
@@ -313,15 +316,12 @@ def test_progress_and_facts(copier, capsys):
     assert (facts["dtype"], facts["device"]) == ("float32", "cpu")
     assert facts["cut_off"] == []
     assert capsys.readouterr().err == ""
-    translate(copier, LINES, "en", "de", settings, progress=True)
-    assert "0/10" in capsys.readouterr().err
+    translate(copier, LINES, "en", "de", settings, progress_bar("lines"))
+    assert "10/10" in capsys.readouterr().err
 
 
-def test_written_lines_are_one_line_each(tmp_path):
-    path = tmp_path / "out.txt"
-    write_lines(path, ["a", "", "b c"])
-    assert path.read_bytes() == b"a\n\nb c\n"
-    for broken in ("a\nb", "a\r", "a\u2028b", "\n", "a\x0bb"):
-        with pytest.raises(AssertionError, match="line 2"):
-            write_lines(path, ["a", broken])
-    assert path.read_bytes() == b"a\n\nb c\n"
+@pytest.mark.parametrize("broken", ["a\nb", "a\r", "a\u2028b", "\n", "a\x0bb"])
+def test_a_translation_is_one_line(copier, broken, monkeypatch):
+    monkeypatch.setattr(decoding, "answer_line", lambda text: broken)
+    with pytest.raises(AssertionError, match="more than one line"):
+        translate(copier, ["rot"], "en", "de")

@@ -10,12 +10,11 @@ from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.distil.diagnosis import EDGES, SHOWN, diagnose
 from evokd.distil.objectives import difficulty, token_loss
 from evokd.distil.teacher.signal import LiveTeacher
-from evokd.models.encoding import encode_pair
 from evokd.models.fresh import train_tokenizer
 from evokd.models.loading import Translator
 from evokd.recipe.methods import MethodSettings
 from small_study import sentences
-from tiny import tiny_llama
+from tiny import encode_pair, tiny_llama
 
 PAIRS = [Pair(*pair, "en", "de", "") for pair in sentences(30)]
 GAMMA = 1.55
@@ -44,10 +43,10 @@ def per_token(student, teacher, size):
     rows, lost = [], torch.zeros(2)
     for pair in PAIRS:
         example = encode_pair(student.tokenizer, student.prompt, pair)
-        labels = torch.tensor(example.labels)
+        labels = torch.tensor(example["labels"])
         places = (labels >= 0).nonzero()[:, 0]
         both = [
-            model(torch.tensor([example.input_ids])).logits[0, places - 1].detach()
+            model(torch.tensor([example["input_ids"]])).logits[0, places - 1].detach()
             for model in (teacher, student.model)
         ]
         lost += torch.stack([one.softmax(-1)[:, size:].sum() for one in both])

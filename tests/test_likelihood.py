@@ -6,7 +6,7 @@ import torch
 from evokd.data.pairs import Pair
 from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.models import lm_head as heads
-from evokd.models.encoding import IGNORED, encode_pair, encode_prompt
+from evokd.models.encoding import IGNORED
 from evokd.models.fresh import fresh_model, train_tokenizer
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
@@ -19,6 +19,7 @@ from evokd.translate.likelihood import (
     log_probabilities,
     perplexity,
 )
+from tiny import encode_pair, encode_prompt
 
 PAIRS = [
     Pair("red", "rot", "en", "de", "x:1"),
@@ -69,6 +70,10 @@ def scores_of(translator, sources, targets, *how, **settings):
     return log_probabilities(translator, pairs, *how, **settings)
 
 
+def probability(score):
+    return math.exp(score.log_probability)
+
+
 def by_hand(translator, ids, start):
     """ln q of the tokens from `start` on: one sentence, all logits, float64."""
     model = type(translator.model)(translator.model.config).double().eval()
@@ -109,7 +114,7 @@ def test_neither_the_batch_nor_its_padding_nor_the_chunk_matters(untrained, monk
         found = scores_of(untrained, SOURCES, TARGETS, batch_tokens)
         for one, other in zip(found, alone, strict=True):
             assert one.log_probability == pytest.approx(other.log_probability, rel=1e-5)
-            assert (one.tokens, one.greedy) == (other.tokens, other.greedy)
+            assert one.tokens == other.tokens
     assert all(rows * width <= 40 for rows, width in widths[4:-1])
     assert [rows for rows, _ in widths[:4]] == [1] * 4
     assert widths[-1][0] == len(PAIRS)
@@ -129,7 +134,7 @@ def test_probabilities_of_all_short_answers_add_up_to_no_more_than_1(tokenizer):
         first = translator.model(torch.tensor([prompt])).logits[0, -1].double().softmax(-1)
     blank = scores_of(translator, ["red"], [""])[0]
     assert blank.tokens == 1
-    assert blank.probability == pytest.approx(float(first[tokenizer.eos_token_id]), rel=1e-4)
+    assert probability(blank) == pytest.approx(float(first[tokenizer.eos_token_id]), rel=1e-4)
     texts = {tokenizer.decode([i]).strip(): i for i in range(5, len(tokenizer))}
     single = [
         text
@@ -139,7 +144,7 @@ def test_probabilities_of_all_short_answers_add_up_to_no_more_than_1(tokenizer):
     scores = scores_of(translator, ["red"] * len(single), single)
     assert len(single) > 100
     assert {score.tokens for score in scores} == {2}
-    mass = blank.probability + sum(score.probability for score in scores)
+    mass = probability(blank) + sum(map(probability, scores))
     reachable = [tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in single]
     most = float(first[tokenizer.eos_token_id] + first[reachable].sum())
     assert 0 < mass < most <= 1
@@ -169,10 +174,10 @@ def test_what_exceeds_the_positions_is_not_scored(tokenizer):
 
 
 def test_perplexity_is_per_token_over_all_sentences():
-    scores = [SequenceScore(math.log(1 / 8), 3, True), SequenceScore(math.log(1 / 16), 2, False)]
+    scores = [SequenceScore(math.log(1 / 8), 3), SequenceScore(math.log(1 / 16), 2)]
     assert perplexity(scores) == pytest.approx(2 ** (7 / 5))
-    assert perplexity([*scores, likelihood.NOT_SCORED]) == pytest.approx(2 ** (7 / 5))
-    assert perplexity([likelihood.NOT_SCORED]) is None
+    assert perplexity([*scores, SequenceScore(0.0, 0)]) == pytest.approx(2 ** (7 / 5))
+    assert perplexity([SequenceScore(0.0, 0)]) is None
 
 
 def test_a_model_is_left_as_it_was(untrained):
@@ -183,77 +188,50 @@ def test_a_model_is_left_as_it_was(untrained):
 
 
 def test_a_model_that_is_certain_puts_all_its_mass_on_its_mode(certain):
-    outputs = {
-        "en-de": [
-            translate(certain, SOURCES, "en", "de", DecodingSettings(beam=beam)).lines
-            for beam in (1, 3)
-        ]
-    }
-    assert outputs["en-de"][0] == TARGETS
-    facts = likelihood_facts(certain, {"en-de": PAIRS}, outputs)
-    assert facts["mode_mass"] > 90
-    assert facts["mode_mass_median"] > 90
-    assert facts["peaked"] == facts["mode_is_greedy"] == 1.0
-    assert facts["sentences"] == len(PAIRS)
+    outputs = [
+        translate(certain, SOURCES, "en", "de", DecodingSettings(beam=beam)).lines
+        for beam in (1, 3)
+    ]
+    assert outputs[0] == TARGETS
+    facts = likelihood_facts(certain, PAIRS, outputs)
+    assert 0.9 < facts["mode_mass"] <= 1
     assert 1 < facts["perplexity"] < 1.05
-    assert {k: v for k, v in facts.items() if k != "directions"} == facts["directions"]["en-de"]
 
 
 def test_the_most_probable_output_counts_and_the_reference_does_not(certain):
     worse = ["rot rot", "ein Baum", "der Hund", "rot"]
     mixed = [TARGETS[0], worse[1], worse[2], TARGETS[3]]
-    known = likelihood_facts(certain, {"en-de": PAIRS}, {"en-de": [worse, mixed]})
-    scores = scores_of(certain, SOURCES, [TARGETS[0], worse[1], worse[2], TARGETS[3]])
-    masses = [score.probability for score in scores]
-    assert known["mode_mass"] == pytest.approx(25 * sum(masses), rel=1e-4)
-    assert 45 < known["mode_mass"] < 55
-    assert known["mode_mass_median"] == pytest.approx(50 * sum(sorted(masses)[1:3]), rel=1e-4)
-    assert known["peaked"] == known["mode_is_greedy"] == 0.5
-    assert known["perplexity"] == pytest.approx(
+    facts = likelihood_facts(certain, PAIRS, [worse, mixed])
+    masses = map(probability, scores_of(certain, SOURCES, mixed))
+    assert facts["mode_mass"] == pytest.approx(sum(masses) / 4, rel=1e-4)
+    assert 0.45 < facts["mode_mass"] < 0.55
+    assert facts["perplexity"] == pytest.approx(
         perplexity(scores_of(certain, SOURCES, TARGETS)), rel=1e-5
     )
 
 
 def test_an_untrained_model_has_no_mind(untrained):
-    facts = likelihood_facts(untrained, {"en-de": PAIRS}, {"en-de": [TARGETS]})
-    assert facts["mode_mass"] < 1e-3
-    assert facts["peaked"] == facts["mode_is_greedy"] == 0
+    facts = likelihood_facts(untrained, PAIRS, [TARGETS])
+    assert facts["mode_mass"] < 1e-5
     assert facts["perplexity"] > 100
 
 
-def test_greedy_output_is_found_to_be_greedy(untrained):
-    """Unless its text has other tokens, or it was cut off; then it isn't what was written."""
-    made = translate(untrained, SOURCES, "en", "de")
-    scores = scores_of(untrained, SOURCES, made.lines)
-    tokenizer = untrained.tokenizer
-    for source, line, cut, score in zip(SOURCES, made.lines, made.cut_off, scores, strict=True):
-        ids = tokenizer(line, add_special_tokens=False)["input_ids"]
-        prompt = encode_prompt(tokenizer, untrained.prompt, source, "en", "de")
-        with torch.no_grad():
-            said = untrained.model(torch.tensor([prompt + ids])).logits[0].argmax(-1)
-        expected = [*ids, tokenizer.eos_token_id]
-        assert score.greedy == (said[len(prompt) - 1 :].tolist() == expected)
-        assert not (cut and score.greedy)
-
-
-def test_directions_are_counted_apart_and_together(certain):
+def test_directions_count_together_and_what_has_no_score_not_at_all(certain):
     back = [Pair(p.target, p.source, "de", "en", p.origin) for p in PAIRS[:2]]
     blank = Pair("", "rot", "de", "en", "x:9")
-    pairs = {"en-de": PAIRS, "de-en": [*back, blank]}
-    outputs = {"en-de": [TARGETS], "de-en": [["rot", "", ""]]}
     seen = []
     facts = likelihood_facts(
-        certain, pairs, outputs, progress=lambda done, total: seen.append((done, total))
+        certain,
+        [*PAIRS, *back, blank],
+        [[*TARGETS, "rot", "", ""]],
+        progress=lambda done, total: seen.append((done, total)),
     )
     # Of three sources each one translation besides the reference; of one of them none is scored.
     assert seen == [(2, 10), (10, 10)]
-    one, other = facts["directions"]["en-de"], facts["directions"]["de-en"]
-    assert (one["sentences"], other["sentences"], facts["sentences"]) == (4, 2, 6)
+    one = likelihood_facts(certain, PAIRS, [TARGETS])
+    other = likelihood_facts(certain, [*back, blank], [["rot", "", ""]])
     assert facts["mode_mass"] == pytest.approx((4 * one["mode_mass"] + 2 * other["mode_mass"]) / 6)
-    assert (other["not_scored"], facts["not_scored"]) == (1, 1)
     assert other["perplexity"] > facts["perplexity"] > one["perplexity"]
-    no_outputs = likelihood_facts(certain, {"en-de": PAIRS}, {})
-    assert no_outputs["mode_mass"] is no_outputs["peaked"] is None
-    assert no_outputs["sentences"] == 0
-    with pytest.raises(ValueError, match="en-de: 1 outputs for 4 sources"):
-        likelihood_facts(certain, {"en-de": PAIRS}, {"en-de": [["rot"]]})
+    assert likelihood_facts(certain, PAIRS)["mode_mass"] is None
+    with pytest.raises(ValueError, match="shorter"):
+        likelihood_facts(certain, PAIRS, [["rot"]])

@@ -12,12 +12,13 @@ from transformers import LlamaForCausalLM, TrainingArguments
 
 from evokd import DistillationTrainer, token_loss
 from evokd.distil.chunked_loss import chunked_loss
-from evokd.distil.objectives import LOSSES, objective_settings
+from evokd.distil.objectives import LOSSES
 from evokd.distil.statistics import Statistics
 from evokd.distil.teacher.signal import LazyLogits, LiveTeacher
 from evokd.distil.token_batch import LossOptions, TokenBatch
 from evokd.models.encoding import collate, target_mask
 from evokd.models.lm_head import Head, check_head, final_hidden, head_of
+from evokd.recipe.objectives import objective_settings
 from tiny import VOCABULARY, copy_task, tiny_llama
 
 SIZES = {
@@ -63,7 +64,7 @@ def small(name):
 @pytest.fixture(scope="module")
 def batch():
     """Responses of several lengths, so that there is padding."""
-    return collate(copy_task(5, seed=2), 0)
+    return collate(copy_task(5, seed=2))
 
 
 def full_loss(student, teacher, batch, objective):
@@ -177,7 +178,7 @@ def test_autocast_rounds_nothing_in_the_objective(objective):
     weight = torch.randn(300, 16, generator=generator).requires_grad_()
     read = torch.randn(300, 16, generator=generator)
     labels = torch.randint(300, (50,), generator=generator)
-    statistics = Statistics.empty()
+    statistics = Statistics()
     with torch.autocast("cpu", torch.bfloat16):
         found = chunked_loss(
             objective,
@@ -272,7 +273,7 @@ def test_nothing_is_kept_of_a_forward_pass_and_a_copy_is_apart(batch):
 
 
 def test_looking_takes_no_gradients(batch):
-    student, statistics = small("Llama"), Statistics.empty()
+    student, statistics = small("Llama"), Statistics()
     with torch.no_grad():
         loss = loss_of_models(student, tiny_llama(2), batch, "noevo", statistics.count)
     assert not loss.requires_grad

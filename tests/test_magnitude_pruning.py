@@ -6,10 +6,14 @@ from evokd.errors import InputError
 from evokd.models.encoding import collate
 from evokd.models.fresh import train_tokenizer
 from evokd.models.loading import describe, load_translator, save_translator
-from evokd.models.magnitude_pruning import masks_of, matrices, prune_model, pruned_facts
+from evokd.models.magnitude_pruning import matrices, prune_model, pruned_facts
 from tiny import VOCABULARY, copy_task, tiny_llama
 
 CPU = torch.device("cpu")
+
+
+def masks_of(model):
+    return {name: weight != 0 for name, weight in matrices(model).items()}
 
 
 def zeros(model):
@@ -78,7 +82,7 @@ def test_levels_beyond_0_and_1_are_refused(level):
 def test_pruned_weights_stay_0_in_training_that_masks_them_and_only_then():
     model = tiny_llama(5)
     masks = prune_model(model, 0.6)
-    batch = collate(copy_task(16), 0)
+    batch = collate(copy_task(16))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
     for _ in range(5):

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from evokd.data.prompts import load_prompt, prompt_tags
-from evokd.models.encoding import encode_prompt
 from evokd.models.fresh import fresh_model, train_tokenizer
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
@@ -15,6 +14,7 @@ from evokd.translate import nbest
 from evokd.translate.decoding import translate
 from evokd.translate.nbest import candidates
 from test_decoding import OwnKind
+from tiny import encode_prompt
 
 LINES = ["rot blau", "Haus", "", "Katze läuft grün", "Baum Hund gelb steht rot", "gelb gelb"]
 
@@ -147,7 +147,7 @@ def test_the_same_text_in_other_tokens_is_merged(translator, monkeypatch):
     end = tokenizer.eos_token_id
     answers = [[*spelled, end], [*whole, end], [*whole, *whole, end]]
 
-    def search(model, requests, ends, pad_id, settings, best):
+    def search(model, requests, ends, settings, best):
         yield [(0, ids) for ids in answers]
 
     monkeypatch.setattr(nbest, "search", search)

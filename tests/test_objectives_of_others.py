@@ -5,14 +5,8 @@ import math
 import pytest
 import torch
 
-from evokd.distil.objectives import (
-    LOSSES,
-    Tokens,
-    head_share,
-    objective_settings,
-    target_and_diversity,
-    token_loss,
-)
+from evokd.distil.objectives import LOSSES, Tokens, head_share, target_and_diversity, token_loss
+from evokd.recipe.objectives import objective_settings
 
 NAMES = ("word_kd", "atkd", "skl", "srkl", "jsd", "akl", "selective_kd", "tip")
 N, V = 40, 11

@@ -10,7 +10,6 @@ from accelerate.utils import DistributedType
 from transformers import TrainingArguments
 
 from evokd import DistillationTrainer
-from evokd.distil.objectives import ObjectiveSettings, objective_settings
 from evokd.distil.teacher.signal import CachedTeacher
 from evokd.distil.teacher.sliced import SlicedTeacher
 from evokd.distil.train.distributed import Devices
@@ -19,6 +18,7 @@ from evokd.errors import InputError
 from evokd.models.encoding import IGNORED, collate
 from evokd.models.packing import pack
 from evokd.recipe.methods import OnPolicySettings
+from evokd.recipe.objectives import ObjectiveSettings, objective_settings
 from evokd.translate.sampling import TokenSampler
 from tiny import copy_task, tiny_llama
 
@@ -94,7 +94,7 @@ def own(sampler=None, seed=0, **settings):
 
 
 def real_sampler():
-    return TokenSampler(end_ids=(END,), pad_id=0)
+    return TokenSampler(end_ids=(END,))
 
 
 def weights(student):
@@ -167,7 +167,7 @@ def test_with_a_buffer_fewer_and_fewer_are_fresh():
 
 def test_the_buffer_forgets_the_oldest_and_gives_what_it_has(tmp_path):
     one = own(share=1.0, replay=12, every=1)
-    batches = [collate(copy_task(8, seed=seed), 0) for seed in range(4)]
+    batches = [collate(copy_task(8, seed=seed)) for seed in range(4)]
     made = [[answered_backwards(e) for e in examples_of(batch)] for batch in batches]
     student = tiny_llama(1)
     for step in range(2):
@@ -189,7 +189,7 @@ def test_the_buffer_forgets_the_oldest_and_gives_what_it_has(tmp_path):
 
 def test_pairs_made_within_a_window_fill_the_buffer_for_its_later_steps():
     """10 pairs fit; two steps of 8 fill it, so later ones of the window may be replayed."""
-    batches = {step: [collate(copy_task(8, seed=step), 0)] for step in range(900, 1000)}
+    batches = {step: [collate(copy_task(8, seed=step))] for step in range(900, 1000)}
     one = own(share=1.0, replay=10, every=100)
     one.look_ahead(tiny_llama(1), batches, 1000)
     kinds = [one.kinds[step] for step in sorted(batches)]
@@ -229,7 +229,7 @@ def test_what_has_no_end_is_kept_and_what_is_nothing_is_given():
         return [[5] * cap, [END], []]
 
     one = OnPolicy(OnPolicySettings(share=1.0), sampler)
-    one.look_ahead(tiny_llama(1), {0: [collate(given, 0)]}, 10)
+    one.look_ahead(tiny_llama(1), {0: [collate(given)]}, 10)
     (capped, empty, nothing) = one.targets(0, [3])[0]
     assert capped["input_ids"] == [*given[0]["input_ids"][:2], *[5] * cap]
     assert capped["labels"] == [IGNORED] * 2 + [5] * cap
@@ -251,7 +251,7 @@ def test_no_pair_gets_longer_than_the_longest():
         return [[5] * cap for cap in caps]
 
     one = OnPolicy(OnPolicySettings(share=1.0), sampler, max_length=12)
-    one.look_ahead(tiny_llama(1), {0: [collate(copy_task(20), 0)]}, 10)
+    one.look_ahead(tiny_llama(1), {0: [collate(copy_task(20))]}, 10)
     assert all(len(prompt) + cap <= 12 for prompt, cap in seen)
     assert max(len(e["input_ids"]) for e in one.targets(0, [20])[0]) == 12
 
@@ -259,7 +259,7 @@ def test_no_pair_gets_longer_than_the_longest():
 def test_a_packed_batch_holds_the_same_pairs():
     given = [dict(e, weight=0.25 * (i + 1)) for i, e in enumerate(copy_task(9))]
     bare = [{k: e[k] for k in ("input_ids", "labels")} for e in given]
-    padded = collate(bare, 0) | {"weights": torch.tensor([e["weight"] for e in given])}
+    padded = collate(bare) | {"weights": torch.tensor([e["weight"] for e in given])}
     packed = pack(padded) | {"weights": padded["weights"]}
     assert examples_of(padded) == given
     assert examples_of(packed) == given
@@ -396,7 +396,7 @@ def test_a_student_spread_over_devices_is_refused(tmp_path, monkeypatch, kind, s
 
 
 def test_what_is_saved_is_all_there_is():
-    batches = {step: [collate(copy_task(8, seed=step), 0)] for step in range(6)}
+    batches = {step: [collate(copy_task(8, seed=step))] for step in range(6)}
     one = own(share=0.7, replay=20, adaptive=True, every=6)
     one.validated(1.0)
     for loss in (2.0, 3.0, 4.0, 5.0, 6.0):

@@ -10,10 +10,10 @@ from torch import nn
 from transformers import LlamaForCausalLM, TrainingArguments
 
 from evokd import DistillationTrainer
-from evokd.distil.objectives import IGNORED
 from evokd.models.encoding import collate
 from evokd.models.lm_head import final_hidden
 from evokd.models.packing import lay_out, pack, pairs_of, takes_packed, width_weight
+from evokd.recipe.objectives import IGNORED
 from tiny import VOCABULARY, copy_task, tiny_llama
 
 SIZES = {
@@ -50,7 +50,7 @@ def small(name, attention="eager", **more):
 def padded():
     """Pairs of many lengths, every token a target."""
     examples = copy_task(12, seed=3, longest=9)
-    return collate([{**e, "labels": e["input_ids"]} for e in examples], 0)
+    return collate([{**e, "labels": e["input_ids"]} for e in examples])
 
 
 def by_pair(values, batch):
@@ -64,7 +64,7 @@ def by_pair(values, batch):
 
 
 def test_a_batch_laid_out_by_hand():
-    batch = collate([{"input_ids": x, "labels": x} for x in ([1, 2, 3], [4], [5, 6])], 9)
+    batch = collate([{"input_ids": x, "labels": x} for x in ([1, 2, 3], [4], [5, 6])])
     found = pack(batch)
     assert found["input_ids"].tolist() == [[1, 2, 3], [5, 6, 4]]
     assert found["position_ids"].tolist() == [[0, 1, 2], [0, 1, 0]]
@@ -73,7 +73,7 @@ def test_a_batch_laid_out_by_hand():
 
 
 def test_filler_stands_at_position_0_and_is_of_no_pair():
-    batch = collate([{"input_ids": [7] * n, "labels": [7] * n} for n in (4, 3)], 9)
+    batch = collate([{"input_ids": [7] * n, "labels": [7] * n} for n in (4, 3)])
     found = pack(batch, width_weight=1.0)
     assert found["position_ids"].tolist() == [[0, 1, 2, 3], [0, 1, 2, 0]]
     assert found["pairs"].tolist() == [[0, 0, 0, 0], [1, 1, 1, -1]]

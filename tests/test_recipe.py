@@ -11,6 +11,7 @@ import yaml
 from evokd.errors import InputError
 from evokd.recipe.file import check_recipe, dump_recipe, load_recipe
 from evokd.recipe.methods import BetaSchedule
+from evokd.recipe.training import TrainingSettings
 from small_study import recipe, write_recipe
 
 SHIPPED = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
@@ -78,7 +79,9 @@ def test_training_keys_of_models_and_methods_are_checked(owner):
 
 def test_training_keys_of_a_method_are_laid_over_the_common_ones():
     made = check_recipe(tree_with("methods.1.training", {"learning_rate": "2e-5"}))
-    settings = made.training_of({"max_steps": 4}, made.method("self_evolution").training)
+    settings = made.training_of(
+        TrainingSettings(max_steps=4), made.method("self_evolution").training
+    )
     assert (settings.learning_rate, settings.max_steps, settings.batch_size) == (2e-5, 4, 16)
 
 
@@ -95,23 +98,23 @@ def test_training_keys_of_a_method_are_laid_over_the_common_ones():
         ("methods.1.gamma", float("inf"), ["methods.self_evolution.gamma: found inf", "finite"]),
         ("methods.1.name", "teacher", ["'teacher' and 'start' are taken"]),
         ("methods.1.name", "a/b", ["'a/b' can't name a system"]),
-        ("methods.1.name", "sft", ["method 'sft' appears twice"]),
+        ("methods.1.name", "sft", ["methods: 'sft' appears twice; give each a name"]),
         ("methods", [], ["methods: found nothing; at least one"]),
         ("seeds", [], ["seeds: found nothing; at least one"]),
-        ("seeds", [1, 1], ["seed '1' appears twice"]),
+        ("seeds", [1, 1], ["seeds: 1 appears twice"]),
         ("seeds", [-1], ["seeds.0: found -1"]),
         ("directions", [], ["directions: found nothing; at least one"]),
         ("directions", ["en_de"], ["'en_de' is no direction", "en-de"]),
         ("directions", ["en-en"], ["'en-en' is no direction"]),
-        ("directions", ["en-de", "en-de"], ["'en-de' appears twice"]),
+        ("directions", ["en-de", "en-de"], ["directions: 'en-de' appears twice"]),
         ("corpus.train", [], ["corpus.train: found nothing; name parallel text"]),
         ("corpus.train.0.directions", ["en-fr"], ["unknown direction 'en-fr'", "en-de"]),
         ("corpus.weights", {"de-fr": 2}, ["corpus.weights", "unknown direction 'de-fr'"]),
-        ("corpus.weights", {"en-de": -1}, ["weight of en-de is -1"]),
+        ("corpus.weights", {"en-de": -1}, ["corpus.weights.en-de: found -1", "or equal to 0"]),
         ("corpus.test.0.name", "a b", ["'a b' is no test set name"]),
         ("teacher.fresh.hidden_size", 33, ["hidden_size 33", "take hidden_size=36"]),
         ("scoring.baseline", "forward", ["unknown system 'forward'", "teacher, sft"]),
-        ("scoring.metrics", ["blue"], ["found 'blue'", "'bleu'"]),
+        ("scoring.metrics", ["blue"], ["scoring.metrics.blue: unknown metric 'blue'", "'bleu'"]),
         ("name", "", ["name: found ''"]),
     ],
 )
@@ -166,7 +169,7 @@ def test_norwegian_is_not_a_truth_value(tmp_path):
         (
             "methods.self_evolution.training.max_steps=3",
             lambda r: r.method("self_evolution").training,
-            {"max_steps": 3},
+            TrainingSettings(max_steps=3),
         ),
         ("methods=sft", lambda r: [m.name for m in r.methods], ["sft"]),
         ("corpus.train.0.limit=5", lambda r: r.corpus.train[0].limit, 5),

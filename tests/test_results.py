@@ -48,7 +48,7 @@ def assembled(tmp_path):
             path = translation_path(study, "own", "en-de", system)
             write_text(path, "".join(line + "\n" for line in lines))
             write_json(path.with_suffix(".json"), decoded())
-            system.finish(0.0, {})
+            system.finish({})
             systems.append(system)
         stage = Stage("corpus", tmp_path / "corpus", "a corpus")
         return make_results(study, stage, systems, start or {}, [], {})

@@ -5,11 +5,12 @@ import ctypes
 import pytest
 import torch
 
-from evokd.distil.objectives import LOSSES, objective_settings, token_loss
+from evokd.distil.objectives import LOSSES, token_loss
 from evokd.distil.row_loss import compiling, rows, rows_in_triton
 from evokd.distil.row_loss.closed_forms import closed_form
 from evokd.distil.token_batch import LogitChunk
 from evokd.distil.token_selection import most_difficult
+from evokd.recipe.objectives import objective_settings
 
 CLOSED = sorted(
     (

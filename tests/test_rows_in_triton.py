@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from evokd.distil.objectives import LOSSES, Tokens, objective_settings
+from evokd.distil.objectives import LOSSES, Tokens
 from evokd.distil.row_loss import rows_in_triton
 from evokd.distil.row_loss.closed_forms import closed_form
 from evokd.distil.token_batch import LogitChunk
+from evokd.distil.tokens import Selection
+from evokd.recipe.objectives import objective_settings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Triton is for Linux")
 
@@ -140,7 +142,8 @@ def reference(name):
         z = given["cap"] * torch.tanh(z / given["cap"])
     settings = objective_settings(what["objective"], **what["settings"])
     known = None if teacher is None else teacher.double()
-    tokens = Tokens(z, known, labels, settings, hard)
+    selection = None if hard is None else Selection(hard, float(hard.double().mean()))
+    tokens = Tokens(z, known, labels, settings, selection)
     loss = LOSSES[what["objective"]](tokens)
     (loss if weights is None else loss * weights).sum().backward()
     found = {"loss": loss.detach(), "nll": tokens.nll.detach(), "gradient": raw.grad}

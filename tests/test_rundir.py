@@ -63,12 +63,16 @@ def test_files_are_hashed_whole(tmp_path):
     assert hash_file(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_stage_is_done_when_its_manifest_says_so(tmp_path):
+def test_a_stage_is_done_when_its_manifest_says_so(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(rundir.time, "perf_counter", lambda: now[0])
     stage = Stage("teacher", tmp_path / "teacher", "abc")
+    now[0] = 200.0
     assert not stage.is_done()
-    assert stage.begin() is False
+    stage.begin()
     assert not stage.is_done()
-    stage.finish(1.234, {"steps": 3}, seed=1)
+    now[0] = 201.234
+    stage.finish({"steps": 3}, seed=1)
     assert stage.is_done()
     assert stage.facts() == {"steps": 3}
     manifest = json.loads((stage.folder / "manifest.json").read_text())
@@ -90,7 +94,7 @@ def test_an_unfinished_attempt_is_kept_under_the_same_settings(tmp_path):
     (stage.folder / "checkpoints").mkdir()
     (stage.folder / ".model.77.draft").mkdir()
     (stage.folder / ".a.json.77.draft").write_text("half")
-    assert stage.begin() is True
+    stage.begin()
     assert {p.name for p in stage.folder.iterdir()} == {"started.json", "checkpoints"}
 
 
@@ -98,7 +102,7 @@ def test_an_attempt_under_other_settings_is_wiped(tmp_path):
     Stage("teacher", tmp_path / "teacher", "abc").begin()
     (tmp_path / "teacher" / "checkpoints").mkdir()
     (tmp_path / "teacher" / "metrics.jsonl").write_text("{}\n")
-    assert Stage("teacher", tmp_path / "teacher", "other").begin() is False
+    Stage("teacher", tmp_path / "teacher", "other").begin()
     assert [p.name for p in (tmp_path / "teacher").iterdir()] == ["started.json"]
 
 
@@ -107,7 +111,7 @@ def test_a_kill_while_a_folder_is_wiped_leaves_no_manifest(tmp_path, monkeypatch
     old = Stage("teacher", tmp_path / "teacher", "old")
     old.begin()
     (old.folder / "model").mkdir()
-    old.finish(1.0, {})
+    old.finish({})
 
     def killed(path, **more):
         raise KeyboardInterrupt
@@ -117,7 +121,7 @@ def test_a_kill_while_a_folder_is_wiped_leaves_no_manifest(tmp_path, monkeypatch
         Stage("teacher", tmp_path / "teacher", "new").begin()
     assert not old.is_done()
     monkeypatch.undo()
-    assert old.begin() is False
+    old.begin()
     assert not (old.folder / "model").exists()
 
 

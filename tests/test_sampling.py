@@ -20,7 +20,7 @@ from evokd.translate.stopping import Ends
 from tiny import VOCABULARY, tiny_llama
 
 END = 1
-SAMPLER = TokenSampler(end_ids=(END,), pad_id=0)
+SAMPLER = TokenSampler(end_ids=(END,))
 
 
 def outspoken(model):
@@ -73,7 +73,7 @@ def test_neighbours_budget_and_torchs_random_state_make_no_difference(model):
     alone = [
         SAMPLER(model, [p], [c], 1.0, [s])[0] for p, c, s in zip(prompts, caps, seeds, strict=True)
     ]
-    few = TokenSampler((END,), 0, budget=Budget(rows=7, tokens=90))
+    few = TokenSampler((END,), budget=Budget(rows=7, tokens=90))
     assert together == alone == few(model, prompts, caps, 1.0, seeds)
     assert together != SAMPLER(model, prompts, caps, 1.0, [seed + 1 for seed in seeds])
     longer = SAMPLER(model, prompts, [cap + 5 for cap in caps], 1.0, seeds)
@@ -95,7 +95,7 @@ def test_a_low_temperature_is_greedy(model):
     nothing = torch.zeros(VOCABULARY, dtype=torch.bool)
     ends = Ends((END,), nothing, nothing, nothing)
     drawn = {}
-    for group in decode_continuously(model, requests, ends, 0, Budget(20, 1000)):
+    for group in decode_continuously(model, requests, ends, Budget(20, 1000)):
         drawn |= dict(group)
     greedy = [drawn[i][: ends.end_of(drawn[i], 10)[1]] for i in range(12)]
     assert SAMPLER(model, prompts, [10] * 12, 1e-3, range(12)) == greedy
@@ -104,7 +104,7 @@ def test_a_low_temperature_is_greedy(model):
 def test_generate_draws_the_same(model, monkeypatch):
     """The way for models that continuous batching doesn't fit; and one of those."""
     prompts, caps = prompts_of(30), [2 + i % 9 for i in range(30)]
-    sampler = TokenSampler((END, 5), 0, budget=Budget(rows=8, tokens=100))
+    sampler = TokenSampler((END, 5), budget=Budget(rows=8, tokens=100))
     expected = sampler(model, prompts, caps, 1.0, range(30))
     monkeypatch.setattr(generation, "supports_continuous_batching", lambda model: False)
     own = model.generation_config
@@ -120,7 +120,7 @@ def test_generate_draws_the_same(model, monkeypatch):
 
 
 def test_only_the_shared_vocabulary_is_drawn_from(model):
-    narrow = TokenSampler((END,), 0, vocabulary_size=20)
+    narrow = TokenSampler((END,), vocabulary_size=20)
     answers = narrow(model, prompts_of(40), [8] * 40, 2.0, range(40))
     assert max(token for answer in answers for token in answer) == 19
 
@@ -128,7 +128,7 @@ def test_only_the_shared_vocabulary_is_drawn_from(model):
 def test_no_answer_goes_beyond_the_models_positions():
     short = outspoken(tiny_llama(3, max_position_embeddings=10))
     prompts = [[5] * length for length in (4, 9, 10, 11)]
-    answers = TokenSampler((), 0)(short, prompts, [8, 8, 8, 8], 1.0, range(4))
+    answers = TokenSampler(())(short, prompts, [8, 8, 8, 8], 1.0, range(4))
     assert [len(answer) for answer in answers] == [6, 1, 0, 0]
     assert SAMPLER(short, [], [], 1.0, []) == []
 
@@ -139,4 +139,4 @@ def test_a_translators_end_and_padding_are_known():
     translator = Translator(model, tokenizer, load_prompt("compact"))
     sampler = TokenSampler.of(translator, vocabulary_size=260)
     assert end_token_id(tokenizer, translator.prompt) in sampler.end_ids
-    assert (sampler.pad_id, sampler.vocabulary_size) == (tokenizer.pad_token_id, 260)
+    assert sampler.vocabulary_size == 260

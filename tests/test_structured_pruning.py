@@ -91,7 +91,7 @@ def close(ours, theirs):
     return torch.allclose(ours, theirs, atol=2e-5 * theirs.abs().max().item(), rtol=0)
 
 
-CALIBRATION = calibration_batches(copy_task(20), 0, 12, 5)
+CALIBRATION = calibration_batches(copy_task(20), 12, 5)
 
 
 # Identities
@@ -324,10 +324,10 @@ def test_padding_has_no_say_and_the_teacher_stays_as_it_was():
 
 def test_calibration_pairs_are_spread_over_the_data():
     data = [{"input_ids": [i, i], "labels": [i, i]} for i in range(10)]
-    batches = calibration_batches(data, 0, 4, batch_size=3)
+    batches = calibration_batches(data, 4, batch_size=3)
     assert [batch["input_ids"][:, 0].tolist() for batch in batches] == [[0, 2, 5], [7]]
-    assert set(batches[0]) == {"input_ids", "attention_mask"}
-    assert sum(len(b["input_ids"]) for b in calibration_batches(data, 0, 99)) == 10
+    assert {"input_ids", "attention_mask"} <= set(batches[0])
+    assert sum(len(b["input_ids"]) for b in calibration_batches(data, 99)) == 10
 
 
 def test_where_one_key_serves_all_heads_leave_one_by_one():

@@ -116,7 +116,7 @@ def test_pairs_that_only_pruned_students_read_are_in_it(tmp_path):
 
 
 def test_micro_batches_make_another_student_where_tokens_of_one_are_ranked(tmp_path):
-    Stage("corpus", tmp_path / "corpus", "a corpus").finish(0.0, {}, outputs={})
+    Stage("corpus", tmp_path / "corpus", "a corpus").finish({}, outputs={})
     systems = [System(name, tmp_path / name, name) for name in ("teacher", "start")]
     quarter = {"rule": "quantile", "hard_share": 0.25}
     methods = [

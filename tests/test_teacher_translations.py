@@ -5,11 +5,10 @@ import json
 import pytest
 import torch
 
-from evokd.data.corpus import Corpus
+from evokd.data.corpus import Corpus, save_corpus
 from evokd.data.hypotheses import Candidate
 from evokd.data.pairs import Pair
 from evokd.data.prompts import load_prompt, prompt_tags
-from evokd.data.store import save_corpus
 from evokd.errors import InputError
 from evokd.evaluate.scores import sentence_bleu
 from evokd.models.fresh import fresh_model, train_tokenizer

@@ -4,8 +4,9 @@ import numpy
 import pytest
 import torch
 
-from evokd.distil.objectives import LOSSES, Tokens, objective_settings, token_loss
+from evokd.distil.objectives import LOSSES, Tokens, token_loss
 from evokd.distil.token_selection import (
+    Selection,
     TokenHistory,
     most_difficult,
     scores,
@@ -13,7 +14,7 @@ from evokd.distil.token_selection import (
     selection_of,
     soft_or,
 )
-from evokd.recipe.objectives import OBJECTIVES
+from evokd.recipe.objectives import OBJECTIVES, objective_settings
 
 RANKING = [name for name, spec in OBJECTIVES.items() if spec.ranked_by]
 
@@ -53,11 +54,9 @@ def test_scores_have_no_gradient_and_leave_that_of_the_loss(name):
 @pytest.mark.parametrize("name", RANKING)
 def test_a_set_that_is_given_is_taken(name):
     given = tokens(name=name)
-    given.preselected = torch.arange(30) % 3 == 0
-    assert torch.equal(selection_of(name, given).hard, given.preselected)
-    assert selection_of(name, given).share == 1 / 3
-    given.share = 0.4  # of a batch of which these are a part
-    assert selection_of(name, given).share == 0.4
+    of_a_batch = Selection(torch.arange(30) % 3 == 0, share=0.4)  # of which these are a part
+    given.selection = of_a_batch
+    assert selection_of(name, given) is of_a_batch
 
 
 def test_atkd_ranks_by_what_the_teacher_leaves_to_others():

@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import Trainer, TrainerControl
 
+import evokd_extras  # noqa: F401 (rows of the tables: beta: network)
 from evokd.distil.train import run as training
-from evokd.distil.train.callbacks import HardWarning, MetricsFile, read_metrics
+from evokd.distil.train.callbacks import HardWarning, MetricsFile
 from evokd.distil.train.checkpoints import CheckpointMark, last_checkpoint
 from evokd.distil.train.on_policy import OnPolicy
 from evokd.distil.train.run import (
@@ -29,6 +30,7 @@ from evokd.distil.train.run import (
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.objectives import ObjectiveSettings
 from evokd.recipe.training import TrainingSettings
+from evokd.rundir import read_json_lines
 from evokd.translate.sampling import TokenSampler
 from tiny import copy_task, tiny_llama
 
@@ -152,7 +154,7 @@ def log_to(path, begin_at, lines):
     callback.on_train_begin(None, state, None)
     for step, logs in lines:
         state.global_step = step
-        callback.on_log(None, state, None, logs)
+        callback.on_log(None, state, None, logs=logs)
 
 
 def test_a_resumed_training_takes_back_what_it_will_log_again(tmp_path):
@@ -162,7 +164,7 @@ def test_a_resumed_training_takes_back_what_it_will_log_again(tmp_path):
     with path.open("a") as file:
         file.write('{"step": 5, "lo')  # cut off by a kill
     log_to(path, 3, [(4, {"loss": 2.5}), (4, {"train_runtime": 9.0})])
-    lines = read_metrics(path)
+    lines = read_json_lines(path)
     assert [(line["step"], line.get("loss")) for line in lines] == [
         (1, 5.0),
         (2, 4.0),
@@ -177,7 +179,7 @@ def test_a_fresh_training_starts_a_fresh_file(tmp_path):
     path = tmp_path / "deep/metrics.jsonl"
     log_to(path, 0, [(1, {"loss": 5.0})])
     log_to(path, 0, [(1, {"loss": 4.0})])
-    assert [line["loss"] for line in read_metrics(path)] == [4.0]
+    assert [line["loss"] for line in read_json_lines(path)] == [4.0]
 
 
 def test_numbers_keep_six_digits_and_stay_json(tmp_path):
@@ -192,7 +194,8 @@ def said_of(shares):
     callback = HardWarning(said.append)
     for step, share in enumerate(shares):
         state = SimpleNamespace(is_world_process_zero=True, global_step=step)
-        callback.on_log(None, state, None, {} if share is None else {"hard_share": share})
+        logs = {} if share is None else {"hard_share": share}
+        callback.on_log(None, state, None, logs=logs)
     return said
 
 
@@ -228,7 +231,7 @@ def test_sft_keeps_the_weights_that_are_best_on_validation(tmp_path):
     student, facts = trained(job)
     validations = {
         line["step"]: line["eval_loss"]
-        for line in read_metrics(tmp_path / "metrics.jsonl")
+        for line in read_json_lines(tmp_path / "metrics.jsonl")
         if "eval_loss" in line
     }
     best = min(validations, key=validations.__getitem__)
@@ -291,7 +294,9 @@ def test_packing_trains_the_same_student_with_less_padding(tmp_path):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-4)  # Adam amplifies rounding
     padded, packed = (facts["padding_share"] for _, facts in found)
     assert 0 <= packed < padded < 1
-    shares = [line.get("padding_share") for line in read_metrics(tmp_path / "True/metrics.jsonl")]
+    shares = [
+        line.get("padding_share") for line in read_json_lines(tmp_path / "True/metrics.jsonl")
+    ]
     logged = [share for share in shares if share is not None]
     assert packed == pytest.approx(sum(logged) / 2)
 
@@ -335,7 +340,7 @@ def job_of(folder, method, **settings):
 
 
 def sampler():
-    return TokenSampler(end_ids=(1,), pad_id=0)
+    return TokenSampler(end_ids=(1,))
 
 
 GAMMA = {"rule": "running_quantile", "memory": 50}
@@ -367,7 +372,7 @@ def test_killed_equals_uninterrupted(tmp_path, what, monkeypatch):
         facts = train(
             job, student, teacher, copy_task(64), copy_task(16, seed=9), lambda text: None
         )
-        return student, facts, read_metrics(folder / "metrics.jsonl")
+        return student, facts, read_json_lines(folder / "metrics.jsonl")
 
     replayed = watch_replays(monkeypatch)
     whole, facts, lines = run(tmp_path / "whole")

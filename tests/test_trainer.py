@@ -15,9 +15,9 @@ import torch
 from transformers import TrainingArguments
 
 from evokd import DistillationTrainer, token_loss
-from evokd.distil.objectives import IGNORED, objective_settings
 from evokd.distil.train.method_state import MethodPart, RankingHistory
 from evokd.distil.train.schedules import ProgressiveBeta, linear
+from evokd.recipe.objectives import IGNORED, objective_settings
 from tiny import copy_task, tiny_llama
 
 HERE = Path(__file__).parent
@@ -344,7 +344,7 @@ def test_1_process_equals_2(tmp_path, monkeypatch):
         import torch
         from evokd_extras.beta_network import BetaNetwork, PredictedBeta
         from evokd.distil.train.schedules import running_quantile
-        from evokd.distil.objectives import objective_settings
+        from evokd.recipe.objectives import objective_settings
         from evokd.distil.train.on_policy import OnPolicy
         from evokd.recipe.methods import OnPolicySettings
         from test_trainer import copy_task, trained

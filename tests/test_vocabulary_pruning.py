@@ -23,7 +23,6 @@ from transformers import (
 
 from evokd.data.pairs import Pair
 from evokd.data.prompts import load_prompt
-from evokd.distil.objectives import IGNORED
 from evokd.distil.teacher.precompute import cache_spec, write_cache
 from evokd.distil.teacher.signal import CachedTeacher, LiveTeacher, TopKLogits
 from evokd.distil.teacher.sliced import SlicedTeacher
@@ -36,6 +35,7 @@ from evokd.models.structured_pruning import cut
 from evokd.models.vocabulary import fingerprint, shared_vocabulary
 from evokd.models.vocabulary_pruning import load_kept_ids, save_kept_ids, slice_vocabulary, used_ids
 from evokd.recipe.models import CutModel
+from evokd.recipe.objectives import IGNORED
 from tiny import tiny_llama
 
 LARGE = [line for n in range(60) for line in (f"Zug {n} fährt um {n % 24} Uhr nach Köln ab.",
@@ -369,7 +369,7 @@ def batch_of(count, seed=0):
         ids = torch.randint(0, count, (length,), generator=generator).tolist()
         half = length // 2
         examples.append({"input_ids": ids, "labels": [IGNORED] * half + ids[half:]})
-    batch = collate(examples, 0)
+    batch = collate(examples)
     predicts = torch.zeros_like(batch["labels"], dtype=torch.bool)
     predicts[:, :-1] = batch["labels"][:, 1:] != IGNORED
     return examples, {n: batch[n] for n in ("input_ids", "attention_mask")}, predicts

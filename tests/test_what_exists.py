@@ -20,10 +20,9 @@ from evokd.distil.objectives import LOSSES
 from evokd.distil.train.method_state import MethodPart
 from evokd.distil.train.run import parts_of
 from evokd.distil.train.schedules import GAMMA_PARTS, ScheduledGamma
-from evokd.models.encoding import encode_pair, encode_prompt
 from evokd.models.fresh import train_tokenizer
 from evokd.recipe.file import check_recipe
-from evokd.recipe.formats import FORMATS, formats_table
+from evokd.recipe.formats import FORMATS
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.objectives import (
     BETA_RULES,
@@ -40,6 +39,7 @@ from evokd.recipe.section import Section
 from small_study import evokd as command
 from small_study import recipe, write_recipe
 from test_recipe import refusal
+from tiny import encode_pair, encode_prompt
 
 DOCS = Path(__file__).parents[1] / "docs"
 PLUGIN = """
@@ -77,7 +77,15 @@ def test_the_page_shows_the_table_of_objectives():
 
 def test_the_page_shows_the_table_of_formats_and_names_every_prompt():
     page = (DOCS / "data.md").read_text(encoding="utf-8")
-    assert tabulate(formats_table(), headers="keys", tablefmt="github") in page
+    rows = []
+    for name, spec in FORMATS.items():
+        path = {
+            "file": f"a file ({', '.join(spec.suffixes)})" if spec.suffixes else "a file",
+            "prefix": "the files' common prefix",
+            "address": f"`{name}:…`",
+        }[spec.path_is]
+        rows.append({"format": f"`{name}`", "what it is": spec.summary, "path": path})
+    assert tabulate(rows, headers="keys", tablefmt="github") in page
     for name in PROMPTS:
         assert f"`{name}`" in page
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from evokd.models.encoding import encode_corpus, encode_prompts
+
 VOCABULARY = 40
 
 
@@ -43,3 +45,13 @@ def copy_task(count: int, seed: int = 0, longest: int = 6) -> list[dict[str, lis
             }
         )
     return examples
+
+
+def encode_pair(tokenizer, prompt, pair) -> dict[str, list[int]]:
+    """One pair as a training sequence."""
+    return encode_corpus([pair], tokenizer, prompt)[0][0]
+
+
+def encode_prompt(tokenizer, prompt, source: str, source_code: str, target_code: str) -> list[int]:
+    """Ids of everything that stands before the response to one sentence."""
+    return encode_prompts(tokenizer, prompt, [source], source_code, target_code)[0]

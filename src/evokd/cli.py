@@ -30,15 +30,29 @@ OVERRIDE = re.compile(rf"(?:{'|'.join(Recipe.model_fields)})(?:\.[^=]+)?=")
 
 Flag = tuple[list[str], dict[str, Any]]
 Verb = Callable[[argparse.Namespace], int]
-VERBS: dict[str, tuple[Verb, str, tuple[Flag, ...]]] = {}
-"""Name → function, example and flags."""
+PARSER = argparse.ArgumentParser(
+    prog="evokd",
+    description="Distil a large LLM translator into a small one, and tell how well that went.",
+    epilog="example: evokd demo   |   evokd VERB --help shows an example of each",
+)
+PARSER.add_argument("--version", action="version", version=versions().get("evokd", "unknown"))
+VERBS = PARSER.add_subparsers(metavar="VERB", required=True)
 
 
 def verb(example: str, *flags: Flag) -> Callable[[Verb], Verb]:
     """Make a function a verb, whose docstring is its help."""
 
     def register(function: Verb) -> Verb:
-        VERBS[function.__name__] = function, example, flags
+        parser = VERBS.add_parser(
+            function.__name__,
+            help=str(function.__doc__).rstrip("."),
+            description=function.__doc__,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        parser.set_defaults(verb=function)
+        for names, options in flags:
+            parser.add_argument(*names, **options)
         return function
 
     return register
@@ -64,7 +78,10 @@ PROMPT_HELP = f"{', '.join(PROMPTS)} or a file"
 SEVERAL: dict[str, Any] = {"nargs": "+", "action": "extend"}
 REPEATED: dict[str, Any] = {"required": True, "action": "append"}
 OVERRIDES = flag(
-    "override key=value", "settings of the recipe that differ, e.g. training.epochs=1", nargs="*"
+    "override key=value",
+    "settings of the recipe that differ, e.g. training.epochs=1",
+    nargs="*",
+    default=[],
 )
 
 
@@ -178,6 +195,7 @@ def translate(args: argparse.Namespace) -> int:
     _quiet()
     from evokd.models.loading import load_translator, pick_device, pick_dtype
     from evokd.recipe.judging import DecodingSettings
+    from evokd.study.context import progress_bar
     from evokd.translate.decoding import translate as translate_lines
     from evokd.translate.speculative import translate_with_draft
 
@@ -185,7 +203,7 @@ def translate(args: argparse.Namespace) -> int:
     dtype, _ = pick_dtype(args.dtype, device)
     translator = load_translator(args.model, device, dtype, prompt)
     settings = DecodingSettings(beam=args.beam, batch_size=args.batch_size)
-    request = (lines, *direction, settings, sys.stderr.isatty())
+    request = (lines, *direction, settings, progress_bar("translate", passing=True))
     if args.draft:
         student = load_translator(args.draft, device, dtype, prompt)
         translations, drafting = translate_with_draft(
@@ -198,10 +216,9 @@ def translate(args: argparse.Namespace) -> int:
     sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
     sys.stdout.writelines(line + "\n" for line in translations.lines)
     sys.stdout.flush()
-    print(
+    _log(
         f"{len(lines)} lines, {translations.words_per_s:.0f} source words/s "
-        f"({translations.dtype} on {translations.device}, beam {args.beam}, {how})",
-        file=sys.stderr,
+        f"({translations.dtype} on {translations.device}, beam {args.beam}, {how})"
     )
     return 0
 
@@ -213,11 +230,10 @@ def translate(args: argparse.Namespace) -> int:
     flag("--src F"),
     flag("--ref F", "references; repeat it for more than one", **REPEATED),
     flag(
-        "--metrics",
+        "--metrics METRIC",
+        f"default: {', '.join(DEFAULT_METRICS)}; of {', '.join(METRICS)}",
         nargs="+",
         default=DEFAULT_METRICS,
-        metavar="METRIC",
-        help=f"default: {', '.join(DEFAULT_METRICS)}; of {', '.join(METRICS)}",
     ),
     flag("--baseline HYP", "default: the first system"),
     flag("--format", choices=["json", "table"], default="table"),
@@ -293,41 +309,16 @@ def shipped_recipe(name: str) -> Path:
 def _arguments(argv: list[str]) -> argparse.Namespace:
     """Parsed flags; overrides may stand anywhere, which argparse alone wouldn't take after -o or
     after a flag of several values."""
-    parser = _parser()
-    overrides: list[str] = []
-    if argv and argv[0] in VERBS and OVERRIDES in VERBS[argv[0]][2]:
-        overrides = [text for text in argv if OVERRIDE.match(text)]
-        argv = [text for text in argv if not OVERRIDE.match(text)]
-    args, rest = parser.parse_known_args(argv)
-    takes_more = hasattr(args, "override")
-    unknown = [text for text in rest if text.startswith("-") or not takes_more]
+    chosen = VERBS.choices.get(argv[0]) if argv else None
+    takes_overrides = chosen is not None and chosen.get_default("override") is not None
+    overrides = [text for text in argv if takes_overrides and OVERRIDE.match(text)]
+    args, rest = PARSER.parse_known_args([text for text in argv if text not in overrides])
+    unknown = [text for text in rest if text.startswith("-") or not takes_overrides]
     if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    if takes_more:
+        PARSER.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if takes_overrides:
         args.override = [*args.override, *rest, *overrides]
     return args
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="evokd",
-        description="Distil a large LLM translator into a small one, and tell how well that went.",
-        epilog="example: evokd demo   |   evokd VERB --help shows an example of each",
-    )
-    parser.add_argument("--version", action="version", version=versions().get("evokd", "unknown"))
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for name, (function, example, flags) in VERBS.items():
-        added = verbs.add_parser(
-            name,
-            help=str(function.__doc__).rstrip("."),
-            description=function.__doc__,
-            epilog=f"example:\n  {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        added.set_defaults(verb=function)
-        for names, options in flags:
-            added.add_argument(*names, **options)
-    return parser
 
 
 def _study(recipe: Recipe, folder: Path) -> int:

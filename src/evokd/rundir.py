@@ -13,8 +13,9 @@ import json
 import os
 import platform
 import shutil
+import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -26,22 +27,18 @@ MANIFEST = "manifest.json"
 STARTED = "started.json"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    _write(path, [text])
-
-
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write lines, a newline behind each, whole or not at all."""
-    _write(path, (line + "\n" for line in lines))
+    write_text(path, (line + "\n" for line in lines))
 
 
-def _write(path: Path, parts: Iterable[str]) -> None:
+def write_text(path: Path, text: str | Iterable[str]) -> None:
+    """Write a file whole or not at all; a text may come in parts."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
         with draft.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(parts)
+            file.writelines([text] if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
@@ -57,6 +54,16 @@ def write_json(path: Path, tree: Any) -> None:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """The objects of a file of JSON lines; none where it is missing. What a run that was killed, or
+    is still going on, wrote of the last line is left out."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").split("\n") if path.is_file() else ():
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(text))
+    return [line for line in lines if isinstance(line, dict)]
 
 
 def read_made_of(path: Path, key: str) -> dict[str, Any] | None:
@@ -92,24 +99,26 @@ def versions() -> dict[str, str]:
     return installed
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stage:
     """One step of a study and the folder that it fills."""
 
     name: str
     folder: Path
     fingerprint: str
+    began: float = field(default_factory=time.perf_counter, init=False, compare=False)
 
     def is_done(self) -> bool:
-        """Whether it finished under the same settings, on the same inputs."""
+        """Whether it finished under the same settings, on the same inputs; its clock starts."""
+        self.began = time.perf_counter()
         return bool(read_made_of(self.folder / MANIFEST, self.fingerprint))
 
     def facts(self) -> dict[str, Any]:
         """What the finished stage noted down."""
         return dict(read_json(self.folder / MANIFEST)["facts"])
 
-    def begin(self) -> bool:
-        """Make the folder ready; true if an unfinished attempt under the same settings is there."""
+    def begin(self) -> None:
+        """Make the folder ready; an unfinished attempt under the same settings stays in it."""
         resumable = bool(read_made_of(self.folder / STARTED, self.fingerprint))
         self.folder.mkdir(parents=True, exist_ok=True)
         # First of all, or a kill in the middle leaves a manifest over half a folder.
@@ -120,15 +129,14 @@ class Stage:
             (self.folder / STARTED).unlink(missing_ok=True)
             _remove(self.folder.iterdir())
             write_json(self.folder / STARTED, {"stage": self.name, "fingerprint": self.fingerprint})
-        return resumable
 
-    def finish(self, wall_s: float, facts: dict[str, Any], **more: Any) -> None:
+    def finish(self, facts: dict[str, Any], **more: Any) -> None:
         """Write the manifest: from now on the stage is done."""
         manifest = {
             "stage": self.name,
             "fingerprint": self.fingerprint,
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "wall_s": round(wall_s, 2),
+            "wall_s": round(time.perf_counter() - self.began, 2),
             "versions": versions(),
             **more,
             "facts": facts,

@@ -70,17 +70,19 @@ class CleaningReport:
 
 
 def clean(
-    pairs: Iterable[Pair], settings: CleaningSettings, one_sided: bool = False
+    pairs: Iterable[Pair], settings: CleaningSettings, translated: Iterable[Pair] | None = None
 ) -> tuple[list[Pair], CleaningReport]:
     """Repair and filter training pairs; order is kept.
 
     Args:
-        one_sided: the pairs have no targets. Nothing is compared with one, and a duplicate is the
-            same sentence in the same direction.
+        translated: says that the pairs have no targets, and where some sentences have one. Nothing
+            is compared with a target, and a duplicate is the same sentence in the same direction,
+            of `translated` or of the pairs themselves.
     """
     report = CleaningReport()
     kept = []
-    seen: set[tuple[str, str, str]] = set()
+    one_sided = translated is not None
+    seen = {(pair.direction, pair.source, "") for pair in translated or ()}
     for pair in pairs:
         report.read += 1
         source, target = repair(pair.source), repair(pair.target)
@@ -173,9 +175,6 @@ def letter_share(text: str) -> float:
     return (letters + marks) / solid if solid else 0.0
 
 
-_DIGIT = re.compile(r"\d")
-
-
 def _digits(text: str) -> list[int]:
     """All digits of a text, sorted: 1,000.5 and 1.000,5 and ١٠٠٠٫٥ agree."""
-    return sorted(map(int, _DIGIT.findall(text)))
+    return sorted(map(int, re.findall(r"\d", text)))

@@ -1,4 +1,5 @@
-"""All text of a study: read, cleaned, checked for leaks, and weighed."""
+"""All text of a study: read, cleaned, checked for leaks, weighed, and kept in its run folder, where
+the later stages read it instead of the user's files."""
 
 from __future__ import annotations
 
@@ -7,21 +8,17 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from evokd.data.cleaning import CleaningReport, clean
 from evokd.data.contamination import HeldOut, held_out_sentences, leaks_of, sentences_of
-from evokd.data.pairs import Pair, by_sentence
-from evokd.data.sources import (
-    input_files,
-    read_source,
-    read_unpaired,
-    source_file,
-    source_format,
-)
+from evokd.data.pairs import Pair, by_sentence, read_pairs, write_pairs
+from evokd.data.sources import input_files, read_source, read_unpaired, source_format
 from evokd.errors import InputError
-from evokd.recipe.corpus import CorpusSettings, CorpusSource, TestSource
+from evokd.recipe.corpus import CorpusSettings, CorpusSource, TestSource, UnpairedSource
+from evokd.rundir import read_json, write_json, write_lines
 
 VALID_SHARE = 0.02
 VALID_MOST = 500  # sentence pairs
@@ -29,6 +26,7 @@ VALID_MOST = 500  # sentence pairs
 _LEAST_CORRELATION = 0.2
 _CORRELATION_NEEDS = 100  # sentence pairs
 
+UNPAIRED = "unpaired.jsonl"
 Tests = dict[tuple[str, str], list[Pair]]
 """{(test set, direction): pairs}"""
 
@@ -46,6 +44,37 @@ class Corpus:
     """Sentences to be translated, cleaned and weighed: pairs whose target is empty."""
 
 
+def save_corpus(corpus: Corpus, folder: Path) -> None:
+    """train.jsonl, valid.jsonl, test/*.jsonl with plain .src and .ref beside, cleaning.json; and
+    unpaired.jsonl, if there is such text."""
+    write_pairs(folder / "train.jsonl", corpus.train)
+    write_pairs(folder / "valid.jsonl", corpus.valid)
+    if corpus.unpaired:
+        write_pairs(folder / UNPAIRED, corpus.unpaired)
+    for (name, direction), pairs in corpus.tests.items():
+        stem = f"test/{name}.{direction}"
+        write_pairs(folder / f"{stem}.jsonl", pairs)
+        write_lines(folder / f"{stem}.src", (pair.source for pair in pairs))
+        write_lines(folder / f"{stem}.ref", (pair.target for pair in pairs))
+    write_json(folder / "tests.json", [list(key) for key in corpus.tests])
+    write_json(folder / "cleaning.json", corpus.report)
+
+
+def load_corpus(folder: Path) -> Corpus:
+    """What `save_corpus` wrote."""
+    tests = {
+        (name, direction): read_pairs(folder / "test" / f"{name}.{direction}.jsonl")
+        for name, direction in read_json(folder / "tests.json")
+    }
+    return Corpus(
+        train=read_pairs(folder / "train.jsonl"),
+        valid=read_pairs(folder / "valid.jsonl"),
+        tests=tests,
+        report=read_json(folder / "cleaning.json"),
+        unpaired=read_pairs(folder / UNPAIRED) if (folder / UNPAIRED).exists() else [],
+    )
+
+
 def corpus_files(settings: CorpusSettings, directions: Sequence[str]) -> list[Path]:
     """Every file that a corpus is read from, each once.
 
@@ -53,9 +82,11 @@ def corpus_files(settings: CorpusSettings, directions: Sequence[str]) -> list[Pa
         InputError: a missing file.
     """
     root = Path(settings.root).expanduser()
-    sources = (*settings.train, *settings.valid, *settings.test)
+    sources: Iterable[CorpusSource | UnpairedSource] = chain(
+        settings.train, settings.valid, settings.test, settings.unpaired
+    )
     files = [path for source in sources for path in input_files(source, directions, root)]
-    return list(dict.fromkeys([*files, *(source_file(one, root) for one in settings.unpaired)]))
+    return list(dict.fromkeys(files))
 
 
 def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int) -> Corpus:
@@ -90,14 +121,13 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
     if settings.unpaired:
         held_out = held_out_sentences(valid, tests)
         unpaired = _read_unpaired(settings, root, train, held_out, facts)
-    _check_training(train, unpaired, directions, cleaning)
-    facts["notes"] += _gaps(train, valid, tests, directions)
     weighted = _weigh(train, settings.weights, random.Random(f"{seed}:weights"))
     parts = {"cleaned": cleaned, "train": train, "weighted": weighted, "valid": valid}
     if settings.unpaired:
         parts["unpaired"] = unpaired
     counts = {part: Counter(pair.direction for pair in pairs) for part, pairs in parts.items()}
     by_direction = {d: {part: count[d] for part, count in counts.items()} for d in directions}
+    facts["notes"] += _gaps(by_direction, tests, cleaning)
     report = {**cleaning.as_dict(), "directions": by_direction, **facts}
     unpaired = _weigh(unpaired, settings.weights, random.Random(f"{seed}:unpaired weights"))
     return Corpus(weighted, valid, tests, report, unpaired)
@@ -211,16 +241,9 @@ def _read_unpaired(
 ) -> list[Pair]:
     """Text without translations, less what is held out or is translated for train anyway."""
     texts = [read_unpaired(source, root) for source in settings.unpaired]
-    pairs, report = clean((p for text in texts for p in text), settings.cleaning, one_sided=True)
     drops = settings.cleaning
-    pairs, leaks = _without_leaks(pairs, held_out, report, drops.drop_test_leaks)
-    known = {(pair.direction, pair.source) for pair in train}
-    kept = []
-    for pair in pairs:
-        if drops.drop_duplicates and (pair.direction, pair.source) in known:
-            report.drop("duplicate", pair)
-        else:
-            kept.append(pair)
+    pairs, report = clean(chain.from_iterable(texts), drops, translated=train)
+    kept, leaks = _without_leaks(pairs, held_out, report, drops.drop_test_leaks)
     facts["unpaired"] = {
         **report.as_dict(),
         "sources": [
@@ -268,14 +291,15 @@ def _set_aside(
     return rest, valid
 
 
-def _check_training(
-    train: Sequence[Pair],
-    unpaired: Sequence[Pair],
-    directions: Sequence[str],
-    cleaning: CleaningReport,
-) -> None:
-    trained = {pair.direction for pair in (*train, *unpaired)}
-    missing = [direction for direction in directions if direction not in trained]
+def _gaps(
+    counts: Mapping[str, Mapping[str, int]], tests: Tests, cleaning: CleaningReport
+) -> list[str]:
+    """Notes on directions without training, test or validation pairs, by the pairs of each part.
+
+    Raises:
+        InputError: directions without any text to train on.
+    """
+    missing = [d for d, parts in counts.items() if not parts["train"] + parts.get("unpaired", 0)]
     if missing:
         reasons = ", ".join(f"{reason} {t.count}" for reason, t in cleaning.reasons.items())
         raise InputError(
@@ -284,24 +308,17 @@ def _check_training(
             + (f" (dropped: {reasons})" if reasons else "")
             + "; add a source to corpus.train, or take the direction out of directions"
         )
-
-
-def _gaps(
-    train: Sequence[Pair], valid: Sequence[Pair], tests: Tests, directions: Sequence[str]
-) -> list[str]:
-    """Notes on directions without training, test or validation pairs."""
     tested = {direction for _, direction in tests}
-    trained, validated = ({pair.direction for pair in pairs} for pairs in (train, valid))
     notes = []
-    for direction in directions:
-        if direction not in trained:
+    for direction, parts in counts.items():
+        if not parts["train"]:
             notes.append(
                 f"{direction} has no training pairs, only text that the teacher translates; "
                 "methods that train on references never see it"
             )
         if direction not in tested:
             notes.append(f"{direction} has no test set; it will have no scores")
-        if direction not in validated:
+        if not parts["valid"]:
             notes.append(f"{direction} has no validation text")
     return notes
 
@@ -310,12 +327,9 @@ def _weigh(train: list[Pair], weights: Mapping[str, float], chance: random.Rando
     """Each direction's pairs ⌊w⌋ times, and a random part of them once more."""
     if not weights:
         return train
-    copies = [0] * len(train)
+    extra: set[int] = set()
     for direction in dict.fromkeys(pair.direction for pair in train):
-        weight = weights.get(direction, 1.0)
         members = [i for i, pair in enumerate(train) if pair.direction == direction]
-        whole = int(weight)
-        extra = set(chance.sample(members, round((weight - whole) * len(members))))
-        for i in members:
-            copies[i] = whole + (i in extra)
+        extra.update(chance.sample(members, round(weights.get(direction, 1) % 1 * len(members))))
+    copies = (int(weights.get(p.direction, 1)) + (i in extra) for i, p in enumerate(train))
     return [pair for pair, n in zip(train, copies, strict=True) for _ in range(n)]

@@ -34,7 +34,6 @@ _TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
 
 
 def _spellings() -> dict[str, Language]:
-    """Every lower-case code and name → its language."""
     spellings = {}
     for row in FILE.read_text(encoding="utf-8").splitlines()[1:]:
         code, others, name, script = row.split("\t")
@@ -43,7 +42,8 @@ def _spellings() -> dict[str, Language]:
     return spellings
 
 
-_SPELLINGS = _spellings()
+SPELLINGS = _spellings()
+"""Every lower-case code and name → its language."""
 
 
 def language(code: str) -> Language:
@@ -54,8 +54,8 @@ def language(code: str) -> Language:
     """
     entry = _find(code)
     if entry is None:
-        near = difflib.get_close_matches(code.strip().lower(), _SPELLINGS, n=3, cutoff=0.6)
-        nearest = dict.fromkeys(_SPELLINGS[spelling] for spelling in near)
+        near = difflib.get_close_matches(code.strip().lower(), SPELLINGS, n=3, cutoff=0.6)
+        nearest = dict.fromkeys(SPELLINGS[spelling] for spelling in near)
         names = ", ".join(f"{one.code} ({one.name})" for one in nearest)
         raise InputError(
             f"unknown language {code!r}; {f'near: {names}; ' if names else ''}accepted: codes such "
@@ -68,11 +68,6 @@ def same_language(a: str, b: str) -> bool:
     """Whether two codes mean one language; a code that nobody knows equals only itself."""
     first, second = _find(a), _find(b)
     return first == second if first and second else a.lower() == b.lower()
-
-
-def languages() -> list[Language]:
-    """Every known language, by code."""
-    return list(dict.fromkeys(_SPELLINGS.values()))
 
 
 def split_direction(direction: str) -> tuple[str, str]:
@@ -95,4 +90,4 @@ def split_direction(direction: str) -> tuple[str, str]:
 @lru_cache(maxsize=4096)
 def _find(code: str) -> Language | None:
     code = code.strip().lower()
-    return _SPELLINGS.get(code) or _SPELLINGS.get(re.split(r"[-_.@]", code)[0])
+    return SPELLINGS.get(code) or SPELLINGS.get(re.split(r"[-_.@]", code)[0])

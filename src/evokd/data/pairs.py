@@ -59,16 +59,13 @@ def read_pairs(path: str | Path) -> list[Pair]:
     Raises:
         InputError: a missing file or a line that holds no pair.
     """
-    names = {field.name for field in fields(Pair)}
     pairs = []
     for number, line in enumerate(read_lines(Path(path), may_be_empty=True), start=1):
         try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{path}:{number} is no JSON: {error}") from None
-        if not isinstance(record, dict) or set(record) != names:
+            pairs.append(Pair(**json.loads(line)))
+        except (TypeError, ValueError) as error:
+            names = ", ".join(field.name for field in fields(Pair))
             raise InputError(
-                f"{path}:{number} is no pair; keys {', '.join(sorted(names))} are accepted"
-            )
-        pairs.append(Pair(**record))
+                f"{path}:{number} is no pair ({error}); keys {names} are accepted"
+            ) from None
     return pairs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,7 +48,7 @@ class SourceRequest:
     def path(self) -> Path:
         return self.root / Path(self.name).expanduser()
 
-    @property
+    @cached_property
     def languages(self) -> tuple[str, ...]:
         """All languages of the directions, in order of appearance."""
         return tuple(dict.fromkeys(code for d in self.directions for code in d))
@@ -94,8 +94,7 @@ def request_for(source: CorpusSource, directions: Sequence[str], root: Path) -> 
 
 
 def _same_pair(a: Direction, b: Direction) -> bool:
-    straight = same_language(a[0], b[0]) and same_language(a[1], b[1])
-    return straight or (same_language(a[0], b[1]) and same_language(a[1], b[0]))
+    return all(any(same_language(one, other) for other in b) for one in a)
 
 
 @lru_cache(maxsize=4096)

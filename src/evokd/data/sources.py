@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evokd.data.pairs import Pair
 from evokd.data.readers.files import moses_files
-from evokd.data.source_request import SourceRequest, Unit, request_for
+from evokd.data.source_request import request_for
 from evokd.data.textfiles import COMPRESSIONS, open_bytes, read_lines
 from evokd.errors import InputError
 from evokd.recipe.corpus import CorpusSource, UnpairedSource
@@ -39,7 +39,11 @@ def read_source(
     taken: Counter[object] = Counter()  # units by direction, where they serve one alone
     unmatched, first_unmatched = 0, None
     for unit in read(request, notes):
-        own = _directed(unit, request)
+        own = [
+            Pair(unit.texts[code], unit.texts[target_code], code, target_code, unit.origin)
+            for code, target_code in ([unit.direction] if unit.direction else request.directions)
+            if code in unit.texts and target_code in unit.texts
+        ]
         if not own:
             unmatched += 1
             first_unmatched = first_unmatched or unit
@@ -64,38 +68,23 @@ def read_source(
     return pairs, notes
 
 
-def _directed(unit: Unit, request: SourceRequest) -> list[Pair]:
-    directions = (unit.direction,) if unit.direction else request.directions
-    return [
-        Pair(unit.texts[source], unit.texts[target], source, target, unit.origin)
-        for source, target in directions
-        if source in unit.texts and target in unit.texts
-    ]
-
-
-def input_files(source: CorpusSource, directions: Sequence[str], root: Path) -> list[Path]:
+def input_files(
+    source: CorpusSource | UnpairedSource, directions: Sequence[str], root: Path
+) -> list[Path]:
     """The files that a source reads; none where its path is an address.
 
     Raises:
-        InputError: a missing file.
+        InputError: a file that is missing or can't be read.
     """
-    path_is = FORMATS[source_format(source, root)].path_is
-    if path_is == "address":
-        return []
-    if path_is == "prefix":
-        return list(moses_files(request_for(source, directions, root)).values())
-    return [source_file(source, root)]
-
-
-def source_file(source: CorpusSource | UnpairedSource, root: Path) -> Path:
-    """The file that a source's path names.
-
-    Raises:
-        InputError: it's missing or can't be read.
-    """
+    if isinstance(source, CorpusSource):
+        path_is = FORMATS[source_format(source, root)].path_is
+        if path_is == "address":
+            return []
+        if path_is == "prefix":
+            return list(moses_files(request_for(source, directions, root)).values())
     path = root / Path(source.path).expanduser()
     with open_bytes(path):
-        return path
+        return [path]
 
 
 def read_unpaired(source: UnpairedSource, root: Path) -> list[Pair]:
@@ -105,7 +94,7 @@ def read_unpaired(source: UnpairedSource, root: Path) -> list[Pair]:
         InputError: missing, empty, not UTF-8 or broken compression.
     """
     language, target_language = source.direction.split("-")
-    lines = read_lines(source_file(source, root))[: source.limit]
+    lines = read_lines(root / Path(source.path).expanduser())[: source.limit]
     return [
         Pair(line, "", language, target_language, f"{source.path}:{number}")
         for number, line in enumerate(lines, start=1)

@@ -100,12 +100,10 @@ def split_lines(text: str) -> list[str]:
 def one_line(text: str) -> str:
     """A segment of a record format (JSON, TMX, …) as one line without tabs, which line files need;
     half a surrogate pair, which no UTF-8 file can hold, becomes U+FFFD."""
+    if text.isprintable():
+        return text
     text = re.sub(r"[\r\n\t]+", " ", text)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _neighbours(path: Path) -> str:

@@ -26,8 +26,8 @@ from evokd.distil.row_loss.closed_forms import ClosedForm, closed_form
 from evokd.distil.row_loss.rows import has_row_pass, row_pass
 from evokd.distil.statistics import TokenStats, stats_of
 from evokd.distil.token_batch import LogitChunk, LossOptions, TeacherLogits, TokenBatch
-from evokd.distil.token_selection import Selection, scores, select
-from evokd.distil.tokens import Tokens, log_odds_against
+from evokd.distil.token_selection import scores, select
+from evokd.distil.tokens import Selection, Tokens, log_odds_against
 from evokd.models.lm_head import softcapped
 from evokd.recipe.objectives import OBJECTIVES, spec_of
 
@@ -141,15 +141,12 @@ class _Pass:
 
     def tokens(self, chunk: LogitChunk) -> Tokens:
         """As an objective takes them, differentiable where the student's logits are."""
-        return Tokens(
-            softcapped(chunk.student, chunk.scale, chunk.cap),
-            chunk.teacher,
-            chunk.labels,
-            self.options.settings,
-            chunk.hard,
-            None if self.selection is None else self.selection.share,
-            chunk.betas,
-        )
+        selected = self.selection
+        if selected is not None and chunk.hard is not None:
+            selected = replace(selected, hard=chunk.hard)
+        logits = softcapped(chunk.student, chunk.scale, chunk.cap)
+        settings = self.options.settings
+        return Tokens(logits, chunk.teacher, chunk.labels, settings, selected, chunk.betas)
 
     def run_chunk(self, rows: slice, gradient: bool) -> tuple[TokenStats, Tensor | None]:
         """What is seen of a chunk, and the gradient of its logits before scale and cap."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from evokd.data.pairs import Pair
 from evokd.distil.teacher.signal import LiveTeacher, TeacherSignal
+from evokd.distil.token_batch import TeacherLogits
 from evokd.distil.tokens import Tokens
-from evokd.models.encoding import IGNORED, collate, encode_pair, pad_id_of, target_mask
+from evokd.models.encoding import IGNORED, collate, encode_corpus, target_mask
 from evokd.models.lm_head import final_hidden, head_of
 from evokd.models.loading import Translator
 from evokd.recipe.methods import MethodSettings
@@ -20,6 +21,8 @@ EDGES = [round(0.1 * step, 1) for step in range(51)]
 """Bins of the difficulty histogram, in nats; a last one takes all above."""
 SHOWN = 12
 """Sentences of which each token is kept, for the report."""
+_CHUNK = 256
+"""Tokens whose logits stand in memory at once."""
 
 
 @torch.no_grad()
@@ -37,39 +40,25 @@ def diagnose(
     """
     signal = LiveTeacher(teacher) if isinstance(teacher, nn.Module) else teacher
     _, settings = method.in_force()
-    pad_id = pad_id_of(student.tokenizer)
-    device = next(student.model.parameters()).device
-    student.model.eval()
+    model = student.model.eval()
+    device = next(model.parameters()).device
+    data, _ = encode_corpus(pairs, student.tokenizer, student.prompt)
+    examples = [data[i] for i in range(len(data))]
     columns: list[Tensor] = []
     lost = torch.zeros(2, dtype=torch.float64)
-    sentences: list[dict[str, Any]] = []
-    spread = {round(i * (len(pairs) - 1) / max(1, SHOWN - 1)) for i in range(SHOWN)}
     for start in range(0, len(pairs), batch_size):
-        chosen = pairs[start : start + batch_size]
-        examples = [encode_pair(student.tokenizer, student.prompt, pair) for pair in chosen]
-        batch = collate(examples, pad_id)
-        labels = batch["labels"].to(device)
-        read = {k: batch[k].to(device) for k in ("input_ids", "attention_mask")}
-        predicts = target_mask(labels)
-        targets = labels.roll(-1, dims=1)[predicts]
-        hidden = final_hidden(student.model, student.model, read)[predicts]
-        teacher_logits = signal.forward(read, predicts)
-        logits = [
-            head_of(student.model).logits(hidden),
-            teacher_logits.logits(slice(None), signal.width),
-        ]
-        lost += torch.stack([_mass_beyond(one, vocabulary_size) for one in reversed(logits)])
-        tokens = Tokens(
-            logits[0][:, :vocabulary_size], logits[1][:, :vocabulary_size], targets, settings
-        )
-        values = torch.stack([tokens.difficulty, tokens.nll, tokens.teacher_nll], dim=1).cpu()
-        columns.append(values)
-        for row, own in enumerate(values.split(predicts.sum(1).tolist())):
-            if start + row in spread:
-                ids = [i for i in examples[row]["labels"] if i != IGNORED]
-                sentences.append(
-                    _sentence(student.tokenizer, chosen[row], ids, own, settings.gamma)
-                )
+        batch = collate(examples[start : start + batch_size])
+        batch = {name: one.to(device) for name, one in batch.items()}
+        for rows, labels, ours, (teacher_logits,) in response_chunks(model, [signal], batch):
+            theirs = teacher_logits.logits(rows, signal.width)
+            lost += torch.stack([_mass_beyond(one, vocabulary_size) for one in (theirs, ours)])
+            ours, theirs = ours[:, :vocabulary_size], theirs[:, :vocabulary_size]
+            tokens = Tokens(ours, theirs, labels, settings)
+            values = (tokens.difficulty, tokens.nll, tokens.teacher_nll)
+            columns.append(torch.stack(values, dim=1).cpu())
+    responses = [[i for i in example["labels"] if i != IGNORED] for example in examples]
+    of_pairs = torch.cat(columns).split([len(response) for response in responses])
+    shown = sorted({round(i * (len(pairs) - 1) / max(1, SHOWN - 1)) for i in range(SHOWN)})
     d, nll, teacher_nll = torch.cat(columns).double().T.contiguous()
     edges = torch.tensor(EDGES, dtype=torch.float64)
     counts = torch.bincount(torch.bucketize(d, edges[1:], right=True), minlength=len(EDGES))
@@ -82,8 +71,30 @@ def diagnose(
         "teacher_nll": float(teacher_nll.mean()),
         "lost_mass": dict(zip(("teacher", "student"), (lost / len(d)).tolist(), strict=True)),
         "histogram": {"edges": [*EDGES, None], "counts": counts.tolist()},
-        "sentences": sentences,
+        "sentences": [
+            _sentence(student.tokenizer, pairs[i], responses[i], of_pairs[i], settings.gamma)
+            for i in shown
+        ],
     }
+
+
+def response_chunks(
+    student: nn.Module, signals: Sequence[TeacherSignal], batch: dict[str, Tensor]
+) -> Iterator[tuple[slice, Tensor, Tensor, list[TeacherLogits]]]:
+    """The response tokens of a batch, some at a time: which they are, their labels (n,), the
+    student's logits (n, V), and of each teacher those of the whole batch.
+
+    Args:
+        batch: input_ids, attention_mask, labels, each (B, T), on the models' device.
+    """
+    predicts = target_mask(batch["labels"])
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    teachers = [signal.forward(inputs, predicts) for signal in signals]
+    hidden = final_hidden(student, student, inputs)[predicts]
+    labels = batch["labels"].roll(-1, dims=1)[predicts]
+    for start in range(0, len(labels), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        yield rows, labels[rows], head_of(student).logits(hidden[rows]), teachers
 
 
 def _mass_beyond(logits: Tensor, size: int) -> Tensor:

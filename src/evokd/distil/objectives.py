@@ -22,19 +22,7 @@ from torch import Tensor
 
 from evokd.distil.token_selection import TokenHistory, scores, select, selection_of
 from evokd.distil.tokens import LEAST_LOG, Distribution, Tokens, kl, mixture
-from evokd.recipe.objectives import IGNORED, OBJECTIVES, ObjectiveSettings, objective_settings
-
-__all__ = [
-    "IGNORED",
-    "LOSSES",
-    "ObjectiveSettings",
-    "Tokens",
-    "difficulty",
-    "kl",
-    "mixture",
-    "objective_settings",
-    "token_loss",
-]
+from evokd.recipe.objectives import IGNORED, OBJECTIVES, objective_settings
 
 _USUAL_HEAD = 64
 """Tokens that akl's head is first looked for in."""
@@ -275,8 +263,8 @@ def token_loss(
     )
     if OBJECTIVES[objective].ranked_by:
         scored = scores(objective, tokens)
-        selection = select(objective, scored, in_force, history, torch.is_grad_enabled())
-        tokens.preselected, tokens.share = selection.hard, selection.share
+        learns = torch.is_grad_enabled()
+        tokens.selection = select(objective, scored, in_force, history, learns)
     loss = LOSSES[objective](tokens)
     return loss.new_zeros(len(labels)).masked_scatter(kept, loss)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -39,7 +39,7 @@ class TokenStats:
     def join(cls, parts: Sequence[TokenStats]) -> TokenStats:
         """Those of several passes, in order; at least one."""
         columns: dict[str, Any] = {}
-        for name in (field.name for field in fields(cls)):
+        for name in (column.name for column in fields(cls)):
             each = [getattr(part, name) for part in parts]
             columns[name] = None if each[0] is None else torch.cat(each)
         return cls(**columns)
@@ -54,11 +54,7 @@ class Statistics:
     tokens, and loss and gradient (L2 norm over a token's logits) of hard tokens and of all.
     """
 
-    sums: dict[str, Tensor]
-
-    @classmethod
-    def empty(cls) -> Statistics:
-        return cls({})
+    sums: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, **amounts: Tensor) -> None:
         for name, amount in amounts.items():

@@ -105,9 +105,7 @@ class LossOptions:
 
 def constant_head(head: Head) -> Head:
     """The head without gradients; on a GPU its weight cast once where autocast is on."""
-    weight, bias = head.weight.detach(), None if head.bias is None else head.bias.detach()
-    device = weight.device.type
-    if device != "cpu" and torch.is_autocast_enabled(device) and weight.dtype != torch.float64:
-        weight = weight.to(torch.get_autocast_dtype(device))
-        bias = None if bias is None else bias.to(weight.dtype)
-    return replace(head, weight=weight, bias=bias)
+    device, dtype = head.weight.device.type, head.weight.dtype
+    if device != "cpu" and torch.is_autocast_enabled(device) and dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(device)
+    return head.map(lambda tensor: tensor.detach().to(dtype))

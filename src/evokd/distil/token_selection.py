@@ -13,23 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from evokd.distil.tokens import Tokens
+from evokd.distil.tokens import Selection, Tokens
 from evokd.recipe.objectives import OBJECTIVES, ObjectiveSettings
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What was selected of a batch."""
-
-    hard: Tensor
-    """(N,) bool"""
-    share: float
-    """Of the tokens, 0 to 1."""
 
 
 def scores(objective: str, tokens: Tokens) -> Tensor:
@@ -65,12 +54,7 @@ def select(
 
 def selection_of(objective: str, tokens: Tokens) -> Selection:
     """What was selected before; without that, tokens are a batch of their own."""
-    if tokens.preselected is None:
-        return select(objective, scores(objective, tokens), tokens.settings)
-    share = tokens.share
-    if share is None:
-        share = int(tokens.preselected.sum()) / max(1, len(tokens.preselected))
-    return Selection(tokens.preselected, share)
+    return tokens.selection or select(objective, scores(objective, tokens), tokens.settings)
 
 
 def most_difficult(difficulty: Tensor, percent: float) -> Tensor:

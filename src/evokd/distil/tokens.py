@@ -14,6 +14,7 @@ gradient flows through q and only there.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -25,6 +26,16 @@ LEAST_LOG = -1e9
 """Stands for ln 0 where it is multiplied by 0."""
 
 
+@dataclass(frozen=True)
+class Selection:
+    """The hard tokens of a batch, or of a part of it."""
+
+    hard: Tensor
+    """(N,) bool"""
+    share: float
+    """Of hard tokens in the whole batch, 0 to 1."""
+
+
 class Tokens:
     """N response tokens with what student and teacher say of them.
 
@@ -33,9 +44,8 @@ class Tokens:
         teacher_logits: (N, V) or None where an objective needs no teacher.
         labels: (N,), reference token ids, each in [0, V).
         settings: λ, β and what is compared with Γ are used here, the rest by the objectives.
-        hard: (N,) bool, the hard or chosen set where it was selected before, over a whole batch of
-            which these tokens are a part; None: it is that of these.
-        share: of the batch's tokens that are in that set; None: what it is of these.
+        selection: the hard set where it was selected before, over a whole batch of which these
+            tokens are a part; None: it is that of these.
         betas: (N,), β of each token; None: one for all.
     """
 
@@ -45,18 +55,14 @@ class Tokens:
         teacher_logits: Tensor | None,
         labels: Tensor,
         settings: ObjectiveSettings,
-        hard: Tensor | None = None,
-        share: float | None = None,
+        selection: Selection | None = None,
         betas: Tensor | None = None,
     ):
-        self.settings = settings
-        self.labels = labels
+        self.settings, self.labels, self.selection = settings, labels, selection
         self.log_q = _log_softmax(student_logits)
         self._p = (
             None if teacher_logits is None else Distribution(_log_softmax(teacher_logits.detach()))
         )
-        self.preselected = hard
-        self.share = share
         self._betas = betas
 
     @property
@@ -143,7 +149,8 @@ class Tokens:
 
     def hard(self) -> Tensor:
         """(N,) bool, d > Γ, strictly; or the set that was selected before."""
-        return self.measured > self.settings.gamma if self.preselected is None else self.preselected
+        selected = self.selection
+        return self.measured > self.settings.gamma if selected is None else selected.hard
 
 
 class Distribution:
@@ -206,8 +213,8 @@ def gather_labels(table: Tensor, labels: Tensor) -> Tensor:
 
 
 def _log_softmax(logits: Tensor) -> Tensor:
-    wide = logits.dtype if logits.dtype == torch.float64 else torch.float32
-    return torch.log_softmax(logits.to(wide), dim=-1)
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    return torch.log_softmax(logits, dim=-1, dtype=wide)
 
 
 def _log(weight: float) -> float:

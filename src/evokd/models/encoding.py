@@ -11,7 +11,7 @@ Three promises hold for every tokenizer:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import inf
@@ -48,17 +48,17 @@ class RenderedPrompt:
     response_prefix: str
     first_ids: tuple[int, ...]
     end_id: int
+    special_tokens: int
+    """How many there are in the parts."""
 
 
 def pad_id_of(tokenizer: Any) -> int:
-    """An id to fill up batches with; what it means doesn't matter, it is masked by position.
+    """What a model's config names as padding; batches are filled up with any id.
 
     No padding token is ever added: that would widen a pretrained vocabulary.
     """
-    for token_id in (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id):
-        if token_id is not None:
-            return int(token_id)
-    return 0
+    ids = tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id
+    return next((int(token_id) for token_id in ids if token_id is not None), 0)
 
 
 def end_token_id(tokenizer: Any, prompt: Prompt | None = None) -> int:
@@ -83,46 +83,26 @@ def end_token_id(tokenizer: Any, prompt: Prompt | None = None) -> int:
     return int(tokenizer.eos_token_id)
 
 
-def encode_prompt(
-    tokenizer: Any, prompt: Prompt, source: str, source_code: str, target_code: str
-) -> list[int]:
-    """Ids of everything that stands before a response.
+def encode_prompts(
+    tokenizer: Any, prompt: Prompt, sources: Sequence[str], source_code: str, target_code: str
+) -> list[list[int]]:
+    """Ids of everything that stands before a response, for sentences of one direction.
 
     Raises:
         InputError: a chat prompt and a tokenizer without a chat template, an unknown language.
     """
-    return encode_prompts(tokenizer, prompt, [source], source_code, target_code)[0]
-
-
-def encode_prompts(
-    tokenizer: Any, prompt: Prompt, sources: Sequence[str], source_code: str, target_code: str
-) -> list[list[int]]:
-    """`encode_prompt` for many sentences of one direction at once."""
     rendered = _rendered_prompt(tokenizer, prompt, source_code, target_code)
-    return _prompt_ids(tokenizer, rendered, sources)
-
-
-def encode_pair(tokenizer: Any, prompt: Prompt, pair: Pair) -> dict[str, list[int]]:
-    """One pair as a training sequence: prompt, response, end token.
-
-    Returns:
-        input_ids, and labels: the same, but IGNORED on the prompt.
-    """
-    return encode_corpus([pair], tokenizer, prompt)[0][0]
+    return _prompt_ids(tokenizer, [rendered] * len(sources), sources)
 
 
 def encode_corpus(
-    pairs: Sequence[Pair],
-    tokenizer: Any,
-    prompt: Prompt,
-    max_length: float = inf,
-    progress: Callable[[int, int], None] | None = None,
+    pairs: Sequence[Pair], tokenizer: Any, prompt: Prompt, max_length: float = inf
 ) -> tuple[EncodedPairs, int]:
-    """All pairs as training sequences, in order, and how many were too long and left out.
+    """All pairs as training sequences: prompt, response, end token. In order, and how many were too
+    long and left out.
 
     Args:
         max_length: longest prompt + response + end token, in tokens.
-        progress: called with the number of pairs done and of all.
     """
     directions = dict.fromkeys((p.source_language, p.target_language) for p in pairs)
     rendered = {pair: _rendered_prompt(tokenizer, prompt, *pair) for pair in directions}
@@ -130,12 +110,14 @@ def encode_corpus(
     prompt_lengths: list[int] = []
     for start in range(0, len(pairs), _CHUNK):
         chunk = pairs[start : start + _CHUNK]
-        for before, response in _encode_chunk(tokenizer, rendered, chunk):
-            if len(before) + len(response) <= max_length:
-                kept.append(before + response)
+        prompts = [rendered[pair.source_language, pair.target_language] for pair in chunk]
+        texts = [p.response_prefix + pair.target for p, pair in zip(prompts, chunk, strict=True)]
+        responses = token_ids(tokenizer, texts, literal=True)
+        befores = _prompt_ids(tokenizer, prompts, [pair.source for pair in chunk])
+        for rendered_prompt, before, response in zip(prompts, befores, responses, strict=True):
+            if len(before) + len(response) < max_length:
+                kept.append([*before, *response, rendered_prompt.end_id])
                 prompt_lengths.append(len(before))
-        if progress is not None:
-            progress(start + len(chunk), len(pairs))
     return EncodedPairs(kept, prompt_lengths), len(pairs) - len(kept)
 
 
@@ -165,18 +147,15 @@ class EncodedPairs(Dataset):
         return {"input_ids": ids, "labels": [IGNORED] * before + ids[before:]}
 
 
-def collate(
-    examples: Sequence[dict[str, list[int]]], pad_id: int, pad_to_multiple: int = 1
-) -> dict[str, Tensor]:
+def collate(examples: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
     """Sequences padded on the right to one batch.
 
     Returns:
-        input_ids, attention_mask and labels, each (examples, longest) int64; padding is masked in
-        the latter two by its position, so `pad_id` may be any id, the end token's too.
+        input_ids, attention_mask and labels, each (examples, longest) int64. Padding is token 0;
+        what that means doesn't matter, it is masked in the latter two by its position.
     """
     lengths = np.array([len(example["input_ids"]) for example in examples])
-    width = -(-int(lengths.max()) // pad_to_multiple) * pad_to_multiple
-    real = np.arange(width) < lengths[:, None]
+    real = np.arange(lengths.max()) < lengths[:, None]
 
     def padded(name: str, value: int) -> Tensor:
         values = np.full(real.shape, value, dtype=np.int64)
@@ -184,7 +163,7 @@ def collate(
         return torch.from_numpy(values)
 
     return {
-        "input_ids": padded("input_ids", pad_id),
+        "input_ids": padded("input_ids", 0),
         "attention_mask": torch.from_numpy(real.astype(np.int64)),
         "labels": padded("labels", IGNORED),
     }
@@ -234,23 +213,6 @@ class LengthGroupedBatches(Sampler[int]):
         yield from shuffled[full:].tolist()
 
 
-def _encode_chunk(
-    tokenizer: Any, rendered_prompts: dict[tuple[str, str], RenderedPrompt], pairs: Sequence[Pair]
-) -> list[tuple[list[int], list[int]]]:
-    """(prompt ids, response ids) of each pair, in order; one call per direction."""
-    encoded: list[tuple[list[int], list[int]]] = [([], [])] * len(pairs)
-    for direction, rendered in rendered_prompts.items():
-        places = [
-            i for i, p in enumerate(pairs) if (p.source_language, p.target_language) == direction
-        ]
-        prompts = _prompt_ids(tokenizer, rendered, [pairs[i].source for i in places])
-        texts = [rendered.response_prefix + pairs[i].target for i in places]
-        responses = _ids(tokenizer, texts, literal=True)
-        for place, before, response in zip(places, prompts, responses, strict=True):
-            encoded[place] = (before, [*response, rendered.end_id])
-    return encoded
-
-
 def _rendered_prompt(
     tokenizer: Any, prompt: Prompt, source_code: str, target_code: str
 ) -> RenderedPrompt:
@@ -267,20 +229,21 @@ def _rendered_prompt(
     if tokenizer.bos_token and parts[0].startswith(tokenizer.bos_token):
         first_ids = ()  # the template writes it itself
     prefix = _response_prefix(tokenizer, parts[-1])
-    return RenderedPrompt(parts, prefix, first_ids, end_token_id(tokenizer, prompt))
+    specials = _specials(tokenizer)
+    count = sum(len(specials.findall(part)) for part in parts)
+    return RenderedPrompt(parts, prefix, first_ids, end_token_id(tokenizer, prompt), count)
 
 
 def _prompt_ids(
-    tokenizer: Any, rendered: RenderedPrompt, sources: Sequence[str]
+    tokenizer: Any, prompts: Sequence[RenderedPrompt], sources: Sequence[str]
 ) -> list[list[int]]:
     specials = _specials(tokenizer)
-    own_specials = sum(len(specials.findall(part)) for part in rendered.parts)
-    texts = [source.join(rendered.parts) for source in sources]
-    encoded = _ids(tokenizer, texts, literal=False)
-    for i, (source, text) in enumerate(zip(sources, texts, strict=True)):
-        if len(specials.findall(text)) != own_specials:
-            encoded[i] = _guarded_ids(tokenizer, rendered.parts, source, specials)
-    return [[*rendered.first_ids, *ids] for ids in encoded]
+    texts = [source.join(p.parts) for p, source in zip(prompts, sources, strict=True)]
+    encoded = token_ids(tokenizer, texts, literal=False)
+    for i, (prompt, source) in enumerate(zip(prompts, sources, strict=True)):
+        if len(specials.findall(texts[i])) != prompt.special_tokens:
+            encoded[i] = _guarded_ids(tokenizer, prompt.parts, source, specials)
+    return [[*p.first_ids, *ids] for p, ids in zip(prompts, encoded, strict=True)]
 
 
 def _guarded_ids(
@@ -297,11 +260,11 @@ def _guarded_ids(
         if number % 2:
             ids.append(tokenizer.convert_tokens_to_ids(piece))
         elif piece:
-            ids += _ids(tokenizer, [piece], literal=True)[0]
+            ids += token_ids(tokenizer, [piece], literal=True)[0]
     return ids
 
 
-def _ids(tokenizer: Any, texts: Sequence[str], literal: bool) -> list[list[int]]:
+def token_ids(tokenizer: Any, texts: Sequence[str], literal: bool) -> list[list[int]]:
     """Ids of texts, nothing added in front or behind; `literal` reads no special token in them."""
     if not texts:
         return []
@@ -332,7 +295,7 @@ def _response_prefix(tokenizer: Any, last_part: str) -> str:
         return ""
     specials = _specials(tokenizer).finditer(last_part)
     ends_in_special = any(special.end() == len(last_part) for special in specials)
-    first = tokenizer.convert_ids_to_tokens(_ids(tokenizer, ["a"], literal=True)[0])[0]
+    first = tokenizer.convert_ids_to_tokens(token_ids(tokenizer, ["a"], literal=True)[0])[0]
     return "" if ends_in_special or first.startswith("▁") else " "
 
 

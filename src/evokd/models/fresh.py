@@ -36,9 +36,7 @@ def train_tokenizer(
     )
     backend.train_from_iterator(texts, trainer)
     backend.post_processor = processors.TemplateProcessing(
-        single=f"{BEGIN} $A",
-        pair=f"{BEGIN} $A $B",
-        special_tokens=[(BEGIN, specials.index(BEGIN))],
+        single=f"{BEGIN} $A", pair=f"{BEGIN} $A $B", special_tokens=[(BEGIN, specials.index(BEGIN))]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
@@ -51,13 +49,9 @@ def train_tokenizer(
 
 def fresh_model(settings: FreshModel, tokenizer: Any, seed: int) -> LlamaForCausalLM:
     """A Llama in float32 with random weights that depend on the seed alone."""
-    config = fresh_config(settings, tokenizer)
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
-    try:
-        return LlamaForCausalLM(config)
-    finally:
-        torch.set_rng_state(state)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return LlamaForCausalLM(fresh_config(settings, tokenizer))
 
 
 def fresh_config(settings: FreshModel, tokenizer: Any) -> LlamaConfig:

@@ -14,6 +14,7 @@ left out of the scores by weight.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -26,15 +27,11 @@ from evokd.models.lm_head import decoder_of, evaluating
 
 
 def scores_of(
-    model: PreTrainedModel,
-    layout: Layout,
-    by: str,
-    calibration: Sequence[dict[str, Tensor]] | None,
+    model: PreTrainedModel, layout: Layout, by: str, calibration: Sequence[dict[str, Tensor]] | None
 ) -> list[tuple[Tensor, Tensor]]:
     """(heads,) and (neurons,) of each layer, larger is better.
 
     Args:
-        by: activation or weight.
         calibration: batches of input_ids and attention_mask, (B, T) each, for scores by activation.
 
     Raises:
@@ -68,48 +65,33 @@ def _weight_scores(layer: Any, layout: Layout) -> tuple[Tensor, Tensor]:
 def _activation_scores(
     model: PreTrainedModel, layout: Layout, calibration: Sequence[dict[str, Tensor]]
 ) -> list[tuple[Tensor, Tensor]]:
-    layers = layers_of(model)
-    moments: list[Any] = [0.0] * len(layers)  # (heads, d, d) of each, sums of x xᵀ
-    squares: list[Any] = [0.0] * len(layers)  # (neurons,) of each, sums of x²
+    watched: list[tuple[nn.Linear, int]] = []  # what puts heads, or neurons, together; their number
+    for layer in layers_of(model):
+        parts: Any = layer
+        watched += [(parts.self_attn.o_proj, layout.heads), (parts.mlp.down_proj, layout.neurons)]
+    moments: list[Any] = [0.0] * len(watched)  # (parts, d, d) of each, sums of x xᵀ
     real = torch.empty(0)
 
-    def watch_heads(number: int) -> Callable[..., None]:
+    def watch(place: int, count: int) -> Callable[..., None]:
         def keep(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            x = arguments[0][real].float().unflatten(1, (layout.heads, -1))
-            moments[number] += torch.einsum("nhd,nhe->hde", x, x).cpu().double()
+            x = arguments[0][real].float().unflatten(1, (count, -1))
+            alone = x.shape[2] == 1  # neurons: einsum would take ten times as long
+            products = x.square().sum(0)[:, None] if alone else torch.einsum("nhd,nhe->hde", x, x)
+            moments[place] += products.cpu().double()
 
         return keep
 
-    def watch_neurons(number: int) -> Callable[..., None]:
-        def keep(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            x = arguments[0][real].float()
-            squares[number] += x.square().sum(0).cpu().double()
-
-        return keep
-
-    hooks = []
-    for number, layer in enumerate(layers):
-        parts: Any = layer
-        hooks.append(parts.self_attn.o_proj.register_forward_pre_hook(watch_heads(number)))
-        hooks.append(parts.mlp.down_proj.register_forward_pre_hook(watch_neurons(number)))
     tokens = 0
-    try:
-        with evaluating(model):
-            for batch in calibration:
-                inputs = {
-                    name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")
-                }
-                real = inputs["attention_mask"].bool()
-                tokens += int(real.sum())
-                decoder_of(model)(**inputs, use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, evaluating(model):
+        for place, (linear, count) in enumerate(watched):
+            hooks.enter_context(linear.register_forward_pre_hook(watch(place, count)))
+        for batch in calibration:
+            ids, mask = (batch[k].to(model.device) for k in ("input_ids", "attention_mask"))
+            real = mask.bool()
+            tokens += int(real.sum())
+            decoder_of(model)(input_ids=ids, attention_mask=mask, use_cache=False)
     scores = []
-    for layer, moment, square in zip(layers, moments, squares, strict=True):
-        parts = layer
-        out = parts.self_attn.o_proj.weight.double().cpu().unflatten(1, (layout.heads, -1))
-        heads = torch.einsum("hde,ohd,ohe->h", moment, out, out)
-        neurons = square * parts.mlp.down_proj.weight.double().cpu().square().sum(0)
-        scores.append((heads / tokens, neurons / tokens))
-    return scores
+    for (linear, count), moment in zip(watched, moments, strict=True):
+        out = linear.weight.double().cpu().unflatten(1, (count, -1))
+        scores.append(torch.einsum("hde,ohd,ohe->h", moment, out, out) / tokens)
+    return list(zip(scores[::2], scores[1::2], strict=True))

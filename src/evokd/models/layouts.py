@@ -15,8 +15,16 @@ KNOWN = (
     *("gemma", "gemma2", "gemma3_text", "smollm3", "granite"),
 )
 """Kinds of models whose heads and neurons can be taken apart."""
-_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-_FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
+LINEARS = {
+    "self_attn.q_proj": ("heads", 0),
+    "self_attn.k_proj": ("groups", 0),
+    "self_attn.v_proj": ("groups", 0),
+    "self_attn.o_proj": ("heads", 1),
+    "mlp.gate_proj": ("neurons", 0),
+    "mlp.up_proj": ("neurons", 0),
+    "mlp.down_proj": ("neurons", 1),
+}
+"""What each product of a layer has along which dimension of its weight."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +41,6 @@ class Layout:
     def unit(self) -> int:
         """Heads that leave together. Where one key serves all, they leave one by one."""
         return 1 if self.groups == 1 else self.heads // self.groups
-
-    def groups_for(self, heads: int) -> int:
-        return 1 if self.groups == 1 else heads // self.unit
 
 
 def layers_of(model: Any) -> nn.ModuleList:
@@ -54,6 +59,17 @@ def layers_of(model: Any) -> nn.ModuleList:
     return layers
 
 
+def layout_in(text: Any) -> Layout:
+    """Sizes as the text config of a model of a known kind has them."""
+    heads = text.num_attention_heads
+    return Layout(
+        heads=heads,
+        groups=getattr(text, "num_key_value_heads", None) or heads,
+        head_dim=getattr(text, "head_dim", None) or text.hidden_size // heads,
+        neurons=text.intermediate_size,
+    )
+
+
 def layout_of(model: Any) -> Layout:
     """Sizes of a model, if it is of a known kind.
 
@@ -67,31 +83,17 @@ def layout_of(model: Any) -> Layout:
             f"and student.cut.intermediate_size accept {', '.join(KNOWN)}. "
             "student.cut.layers works for this one, too"
         )
-    attention: Any = layers_of(model)[0].self_attn
-    layout = Layout(
-        heads=text.num_attention_heads,
-        groups=text.num_key_value_heads or text.num_attention_heads,
-        head_dim=attention.head_dim,
-        neurons=text.intermediate_size,
-    )
+    layout = layout_in(text)
     for number, layer in enumerate(layers_of(model)):
-        if not _is_like(layer, layout):
+        modules = dict(layer.named_modules())
+        for name, (parts, dim) in LINEARS.items():
+            size = getattr(layout, parts) * (1 if parts == "neurons" else layout.head_dim)
+            linear = modules.get(name)
+            if type(linear) is nn.Linear and linear.weight.shape[dim] == size:
+                continue
             raise InputError(
                 f"layer {number} of this {text.model_type} model isn't built of "
-                f"{', '.join(_ATTENTION)} and {', '.join(_FEED_FORWARD)} in the sizes of its "
-                "config (a fused, quantized or adapted layer?); take student.cut.layers only, or "
-                "the plain model"
+                f"{', '.join(LINEARS)} in the sizes of its config (a fused, quantized or adapted "
+                "layer?); take student.cut.layers only, or the plain model"
             )
     return layout
-
-
-def _is_like(layer: Any, layout: Layout) -> bool:
-    query, key = layout.heads * layout.head_dim, layout.groups * layout.head_dim
-    sizes = dict(zip(_ATTENTION, ((0, query), (0, key), (0, key), (1, query)), strict=True))
-    sizes |= dict(zip(_FEED_FORWARD, ((0, n := layout.neurons), (0, n), (1, n)), strict=True))
-    for name, (dim, size) in sizes.items():
-        block = layer.self_attn if name in _ATTENTION else layer.mlp
-        linear = getattr(block, name, None)
-        if type(linear) is not nn.Linear or linear.weight.shape[dim] != size:
-            return False
-    return True

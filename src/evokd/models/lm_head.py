@@ -7,9 +7,9 @@ head can be applied where there is a response token only, a chunk at a time.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -42,6 +42,11 @@ class Head:
         """The same of finished logits."""
         return self.raw_dtype if self.scale == 1.0 and self.cap is None else torch.float32
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> Head:
+        """The same with weight and bias changed alike."""
+        bias = None if self.bias is None else change(self.bias)
+        return replace(self, weight=change(self.weight), bias=bias)
+
     def raw(self, hidden: Tensor, size: int, out: Tensor | None = None) -> Tensor:
         """(N, H) → (N, size), before scale and cap; written into `out` where that is given.
 
@@ -59,14 +64,11 @@ class Head:
             out.copy_(hidden.to(self.weight.dtype) @ self.weight[:size].t())
         return out if self.bias is None else out.add_(self.bias[:size])
 
-    def finish(self, raw: Tensor, in_place: bool = False) -> Tensor:
-        """Scale and cap; differentiable and in float32 or wider, unless in place."""
-        return (apply_softcap if in_place else softcapped)(raw, self.scale, self.cap)
-
     def logits(self, hidden: Tensor, size: int | None = None, out: Tensor | None = None) -> Tensor:
         """(N, H) → (N, size): the logits of the first `size` tokens of the vocabulary."""
         size = self.weight.shape[0] if size is None else size
-        return self.finish(self.raw(hidden, size, out), in_place=out is not None)
+        finish = softcapped if out is None else apply_softcap
+        return finish(self.raw(hidden, size, out), self.scale, self.cap)
 
 
 def apply_softcap(logits: Tensor, scale: float, cap: float | None) -> Tensor:
@@ -87,8 +89,7 @@ def softcapped(raw: Tensor, scale: float, cap: float | None) -> Tensor:
 def head_of(model: nn.Module) -> Head:
     """The head of a transformers causal language model."""
     layer = model.get_output_embeddings()  # type: ignore[operator]
-    config: Any = model.config
-    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    config = model.config.get_text_config()  # type: ignore[union-attr, operator]
     scale = getattr(config, "logit_scale", None) or 1.0
     scale = scale / (getattr(config, "logits_scaling", None) or 1.0)
     return Head(
@@ -109,7 +110,9 @@ def final_hidden(model: nn.Module, wrapped: nn.Module, inputs: dict[str, Tensor]
             inside.
         inputs: input_ids, and attention_mask of a padded or position_ids of a packed batch, (B, T).
     """
-    tap = _tap_of(decoder_of(model))
+    decoder = decoder_of(model)
+    taps = (hook for hook in decoder._forward_hooks.values() if isinstance(hook, _Tap))
+    tap = next(taps, None) or _Tap(decoder)
     tap.open = True
     try:
         wrapped(**inputs, use_cache=False, **_one_logit(model, inputs["input_ids"]))
@@ -138,21 +141,14 @@ class _Tap:
     it compiles, and never looks at them again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, decoder: nn.Module) -> None:
+        decoder.register_forward_hook(self)
         self.open = False
         self.hidden: Tensor | None = None
 
     def __call__(self, _module: nn.Module, _args: Any, output: Any) -> None:
         if self.open:
             self.hidden = output[0] if isinstance(output, tuple) else output.last_hidden_state
-
-
-def _tap_of(decoder: nn.Module) -> _Tap:
-    found = next((hook for hook in decoder._forward_hooks.values() if isinstance(hook, _Tap)), None)
-    if found is None:
-        found = _Tap()
-        decoder.register_forward_hook(found)
-    return found
 
 
 def decoder_of(model: Any) -> nn.Module:

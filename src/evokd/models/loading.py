@@ -12,13 +12,15 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -26,7 +28,6 @@ from transformers import (
     GenerationConfig,
     PreTrainedModel,
 )
-from transformers.utils import logging as hub_logging
 
 from evokd.data.prompts import PROMPTS, Prompt
 from evokd.errors import InputError
@@ -94,13 +95,7 @@ def load_config(settings: ModelSettings) -> Any:
     Raises:
         InputError: it isn't there or can't be read.
     """
-    name, more = _locate(settings.model, settings.revision)
-    try:
-        return AutoConfig.from_pretrained(
-            name, trust_remote_code=settings.trust_remote_code, **more
-        )
-    except Exception as error:  # transformers raises many kinds; all mean: not here, or not this
-        raise _not_loaded("model", settings.model, settings.revision, error) from error
+    return _from_pretrained(AutoConfig, settings.model, settings)
 
 
 def load_tokenizer(settings: ModelSettings) -> Any:
@@ -112,17 +107,7 @@ def load_tokenizer(settings: ModelSettings) -> Any:
     where = settings.tokenizer or settings.model
     if where == "fresh":
         raise InputError("a fresh model has no tokenizer of its own; train one (train_tokenizer)")
-    revision = settings.revision if settings.tokenizer is None else None
-    name, more = _locate(where, revision)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            name, trust_remote_code=settings.trust_remote_code, **more
-        )
-        if len(tokenizer) < FEWEST_TOKENS:  # some versions make an empty one up if files are absent
-            raise ValueError(f"it has {len(tokenizer)} tokens; its files aren't there")
-    except Exception as error:  # transformers raises many kinds; all mean: not here, or not this
-        raise _not_loaded("tokenizer", where, revision, error) from error
-    return tokenizer
+    return _from_pretrained(AutoTokenizer, where, settings)
 
 
 def load_model(
@@ -135,29 +120,51 @@ def load_model(
     """
     if settings.model == "fresh":
         raise InputError("model: fresh is built by fresh_model, from a tokenizer and a seed")
-    name, more = _locate(settings.model, settings.revision)
-    if "gguf_file" in more:
-        print(f"loading {more['gguf_file']} (about half a minute) …", file=sys.stderr, flush=True)
-        more |= _unpacked()
+    how: dict[str, Any] = {"dtype": dtype, "output_loading_info": True}
     if settings.attention is not None:
-        more["attn_implementation"] = settings.attention
-    loader: Any = AutoModelForCausalLM  # its type hints leave out output_loading_info
-    try:
-        with _without_bars():
-            model, report = loader.from_pretrained(
-                name,
-                dtype=dtype,
-                trust_remote_code=settings.trust_remote_code,
-                output_loading_info=True,
-                **more,
-            )
-    except Exception as error:  # transformers raises many kinds; all mean: not here, or not this
-        raise _not_loaded("model", settings.model, settings.revision, error) from error
+        how["attn_implementation"] = settings.attention
+    model, report = _from_pretrained(AutoModelForCausalLM, settings.model, settings, **how)
     _check_causal(model, settings.model, report)
-    if "gguf_file" in more:
-        model = _plain(model)
-    model.to(device)
-    return model.eval()
+    if settings.model.startswith("gguf:") or settings.model.lower().endswith(".gguf"):
+        # transformers takes it for quantized, dense or not, and refuses to save or to train it.
+        config = copy.deepcopy(model.config)
+        vars(config).pop("quantization_config", None)
+        model = rebuilt(model, config, model.state_dict())
+    return model.to(device).eval()
+
+
+def rebuilt(
+    model: PreTrainedModel,
+    config: Any,
+    weights: dict[str, Tensor],
+    origin: Callable[[str], str] = lambda name: name,
+) -> PreTrainedModel:
+    """A model of the same class with another config and these weights; nothing is drawn at random.
+
+    Args:
+        weights: its whole state dict; taken as it is, not copied.
+        origin: the name of a module of the new model → that of the old one, from which tensors come
+            that aren't in a state dict (rotary frequencies).
+
+    Raises:
+        InputError: these weights aren't those of such a model.
+    """
+    with torch.device("meta"):
+        made = type(model)(config)
+    for name, module in made.named_modules():
+        for key in list(module._non_persistent_buffers_set):
+            buffer = getattr(model.get_submodule(origin(name)), key)
+            module.register_buffer(key, buffer.clone(), persistent=False)
+    try:
+        made.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise InputError(
+            f"{type(model).__name__} can't be cut: its weights don't fit the smaller config "
+            f"({' '.join(str(error).split())[:300]}); take model: fresh or another teacher"
+        ) from None
+    made.tie_weights()
+    made.generation_config = copy.deepcopy(model.generation_config)
+    return made.eval()
 
 
 def save_translator(
@@ -168,29 +175,43 @@ def save_translator(
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    previous = model.generation_config
-    model.generation_config = _greedy(model, tokenizer, prompt)
-    try:
-        with _without_bars():
-            model.save_pretrained(draft)
-    finally:
-        model.generation_config = previous
+    greedy = GenerationConfig(
+        do_sample=False,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=end_ids(model, tokenizer, prompt),
+        pad_token_id=pad_id_of(tokenizer),
+    )
+    with generating_by(model, greedy):
+        model.save_pretrained(draft)
     tokenizer.save_pretrained(draft)
     prompt.save(draft)
+    outdated = draft.with_suffix(".outdated")
     if folder.exists():
-        outdated = folder.with_name(f".{folder.name}.{os.getpid()}.outdated")
         folder.rename(outdated)
-        draft.rename(folder)
-        shutil.rmtree(outdated)
-    else:
-        draft.rename(folder)
+    draft.rename(folder)
+    shutil.rmtree(outdated, ignore_errors=True)
+
+
+@contextmanager
+def generating_by(model: PreTrainedModel, settings: GenerationConfig) -> Iterator[None]:
+    """Other generation settings than a model's own, for as long as it lasts."""
+    own, model.generation_config = model.generation_config, settings
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def end_ids(model: PreTrainedModel, tokenizer: Any, prompt: Prompt) -> list[int]:
+    """Every token that ends an answer: of the prompt, the tokenizer and the model's settings."""
+    own = model.generation_config.eos_token_id if model.generation_config else None
+    ids = [end_token_id(tokenizer, prompt), tokenizer.eos_token_id]
+    ids += own if isinstance(own, list) else [own]
+    return list(dict.fromkeys(int(i) for i in ids if i is not None))
 
 
 def load_translator(
-    folder_or_id: str | Path,
-    device: torch.device,
-    dtype: torch.dtype,
-    prompt: Prompt | None = None,
+    folder_or_id: str | Path, device: torch.device, dtype: torch.dtype, prompt: Prompt | None = None
 ) -> Translator:
     """What `save_translator` wrote, or any model together with a prompt.
 
@@ -213,7 +234,7 @@ def load_translator(
 def describe(model: PreTrainedModel) -> dict[str, Any]:
     """Size and shape of a model; shared weights count once."""
     config = model.config.get_text_config()
-    parameters = {id(p): p for p in model.parameters()}.values()
+    parameters = list(model.parameters())
     heads = [model.get_input_embeddings(), model.get_output_embeddings()]
     embeddings = {id(h.weight): h.weight.numel() for h in heads if h is not None}
     total = sum(p.numel() for p in parameters)
@@ -229,6 +250,28 @@ def describe(model: PreTrainedModel) -> dict[str, Any]:
     }
 
 
+def _from_pretrained(loader: Any, where: str, settings: ModelSettings, **more: Any) -> Any:
+    """What one of transformers' loaders makes of a place, or an InputError."""
+    what = "tokenizer" if loader is AutoTokenizer else "model"
+    revision = settings.revision if where == settings.model else None
+    name, place = _locate(where, revision)
+    if "gguf_file" in place and loader is AutoModelForCausalLM:
+        print(f"loading {place['gguf_file']} (about half a minute) …", file=sys.stderr, flush=True)
+        # Dense weights; older versions know no other ones.
+        if hasattr(transformers, "GgufConfig"):
+            more["quantization_config"] = transformers.GgufConfig(dequantize=True)
+    try:
+        made = loader.from_pretrained(
+            name, trust_remote_code=settings.trust_remote_code, **place, **more
+        )
+        if what == "tokenizer" and len(made) < FEWEST_TOKENS:
+            # Some versions make an empty one up if files are absent.
+            raise ValueError(f"it has {len(made)} tokens; its files aren't there")
+    except Exception as error:  # transformers raises many kinds; all mean: not here, or not this
+        raise _not_loaded(what, where, revision, error) from error
+    return made
+
+
 def _locate(where: str, revision: str | None) -> tuple[str, dict[str, Any]]:
     """What from_pretrained wants to know: a name, and where inside it."""
     if where.startswith("gguf:"):
@@ -242,15 +285,12 @@ def _locate(where: str, revision: str | None) -> tuple[str, dict[str, Any]]:
         return str(path.parent), {"gguf_file": path.name}
     if path.is_dir():
         return str(path), {}
-    if path.is_file() or _is_path(where):
+    # A hub id is NAME or ORG/NAME.
+    is_path = where.startswith((".", "/", "~")) or where.count("/") > 1 or where.endswith("/")
+    if path.is_file() or is_path:
         reason = "is no folder and no .gguf file" if path.exists() else "not found"
         raise InputError(f"model {where} {reason}; accepted: {ACCEPTED}")
     return where, {} if revision is None else {"revision": revision}
-
-
-def _is_path(where: str) -> bool:
-    """Whether a name can't be a hub id, which is NAME or ORG/NAME."""
-    return where.startswith((".", "/", "~")) or where.count("/") > 1 or where.endswith("/")
 
 
 def _file_in_package(package: str) -> Path:
@@ -268,49 +308,6 @@ def _file_in_package(package: str) -> Path:
             + (f". Name one of them:{listing}" if files else "")
         )
     return files[0]
-
-
-def _unpacked() -> dict[str, Any]:
-    """Ask for dense weights; older versions of transformers know no other ones."""
-    try:
-        from transformers import GgufConfig
-    except ImportError:
-        return {}
-    return {"quantization_config": GgufConfig(dequantize=True)}
-
-
-def _plain(model: PreTrainedModel) -> PreTrainedModel:
-    """The same weights in a model that doesn't think of itself as quantized.
-
-    transformers refuses to save and to train what came from a GGUF file, dense or not.
-    """
-    config = copy.deepcopy(model.config)
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    with torch.device("meta"):
-        plain = type(model)(config)
-    # Tensors that aren't in the state dict (rotary frequencies) have to come along, too.
-    for name, module in model.named_modules():
-        twin = plain.get_submodule(name)
-        for key, buffer in module.named_buffers(recurse=False):
-            persistent = key not in twin._non_persistent_buffers_set
-            twin.register_buffer(key, buffer, persistent=persistent)
-    plain.load_state_dict(model.state_dict(), assign=True)
-    plain.tie_weights()
-    plain.generation_config = model.generation_config
-    return plain
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """Silence the bars over reading and writing weights: a moment's work, and many models."""
-    shown = hub_logging.is_progress_bar_enabled()
-    hub_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            hub_logging.enable_progress_bar()
 
 
 def _check_causal(model: PreTrainedModel, where: str, report: dict[str, Any]) -> None:
@@ -332,19 +329,6 @@ def _check_causal(model: PreTrainedModel, where: str, report: dict[str, Any]) ->
         )
 
 
-def _greedy(model: PreTrainedModel, tokenizer: Any, prompt: Prompt) -> GenerationConfig:
-    """Generation settings of a saved translator: greedy, and every token that ends an answer."""
-    own = model.generation_config.eos_token_id if model.generation_config else None
-    own_ends = own if isinstance(own, list) else [own]
-    ends = dict.fromkeys([end_token_id(tokenizer, prompt), *(i for i in own_ends if i is not None)])
-    return GenerationConfig(
-        do_sample=False,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=list(ends) if len(ends) > 1 else next(iter(ends)),
-        pad_token_id=pad_id_of(tokenizer),
-    )
-
-
 def _not_loaded(what: str, where: str, revision: str | None, error: Exception) -> InputError:
     """What was tried, what came back in one line, and what may help."""
     logging.getLogger(__name__).debug("%s %s", what, where, exc_info=error)
@@ -360,7 +344,6 @@ def _not_loaded(what: str, where: str, revision: str | None, error: Exception) -
         hint = (
             f"there is no folder or file {where} here, so it was taken for a hub id: check the "
             "name, the network and HF_HUB_OFFLINE; a model from the cache or a folder works "
-            "offline. "
-            f"Accepted: {ACCEPTED}"
+            f"offline. Accepted: {ACCEPTED}"
         )
     return InputError(f"{what} {where}{at} can't be loaded: {reason[:400]}\n{hint}")

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import prune
 
 from evokd.errors import InputError
 
@@ -30,33 +29,20 @@ def prune_model(model: nn.Module, level: float) -> dict[str, Tensor]:
             them: pruning to 0.5 and then to 0.8 leaves a fifth.
 
     Returns:
-        The masks, as `masks_of` has them.
+        Which weights of the matrices aren't 0, by parameter name, as bool; shared weights once.
 
     Raises:
         InputError: a level that isn't between 0 and 1.
     """
     if not 0 < level < 1:
         raise InputError(f"pruning level {level}; above 0 and below 1 is accepted")
-    places = [_place(model, name) for name in matrices(model)]
-    orders = [list(module._parameters) for module, _ in places]
-    prune.global_unstructured(places, pruning_method=prune.L1Unstructured, amount=level)
-    for (module, name), order in zip(places, orders, strict=True):
-        prune.remove(module, name)
-        # It comes back as the last parameter of its module, but optimizers, and what is saved of
-        # them, know parameters by their number.
-        for each in order:
-            module._parameters[each] = module._parameters.pop(each)
-    return masks_of(model)
-
-
-@torch.no_grad()
-def masks_of(model: nn.Module) -> dict[str, Tensor]:
-    """Which weights of the matrices aren't 0, by parameter name, as bool; shared weights once.
-
-    Of a pruned model these are the masks that it was pruned with. After retraining they are it
-    still, but for a weight that came to be exactly 0, which stays 0 from then on.
-    """
-    return {name: parameter != 0 for name, parameter in matrices(model).items()}
+    weights = matrices(model).values()
+    magnitudes = torch.cat([weight.abs().flatten() for weight in weights])
+    smallest = magnitudes.topk(round(level * len(magnitudes)), largest=False).indices
+    kept = torch.ones_like(magnitudes, dtype=torch.bool).index_fill_(0, smallest, False)
+    for weight, own in zip(weights, kept.split([w.numel() for w in weights]), strict=True):
+        weight.masked_fill_(~own.view_as(weight), 0.0)
+    return {name: weight != 0 for name, weight in matrices(model).items()}
 
 
 @torch.no_grad()
@@ -100,9 +86,3 @@ def pruned_facts(model: nn.Module, masks: dict[str, Tensor]) -> dict[str, Any]:
 def matrices(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weights that are pruned: all of two or more dimensions, embeddings and head included."""
     return {name: p for name, p in model.named_parameters() if p.dim() > 1}
-
-
-def _place(model: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """A parameter as torch.nn.utils.prune names it: its module, and its name there."""
-    module, _, own_name = name.rpartition(".")
-    return model.get_submodule(module), own_name

@@ -74,21 +74,16 @@ def lay_out(
     order = sorted(range(len(lengths)), key=lambda pair: -lengths[pair])
     if width_weight is None:
         return [order], sum(lengths)
-    best: tuple[float, list[list[int]], int] | None = None
-    for count in _numbers_of_rows(lengths):
-        rows, width = _spread(lengths, order, count)
-        cost = count * width * (1.0 + width_weight * width)
-        if best is None or cost < best[0]:
-            best = cost, rows, width
-    assert best is not None, "a batch has pairs"
-    return best[1:]
 
+    def cost(packed: tuple[list[list[int]], int]) -> float:
+        rows, width = packed
+        return len(rows) * width * (1.0 + width_weight * width)
 
-def _numbers_of_rows(lengths: Sequence[int]) -> list[int]:
-    """One to eight pairs a row, and the fewest rows that are no wider than the longest pair."""
+    # One to eight pairs a row, and the fewest rows that are no wider than the longest pair.
     few = -(-sum(lengths) // max(1, *lengths))
     counts = {-(-len(lengths) // pairs) for pairs in range(1, 9)} | {few, few + 1, few + few // 16}
-    return sorted((c for c in counts if 0 < c <= len(lengths)), reverse=True)
+    fitting = sorted((c for c in counts if 0 < c <= len(lengths)), reverse=True)
+    return min((_spread(lengths, order, count) for count in fitting), key=cost)
 
 
 def _spread(lengths: Sequence[int], order: list[int], count: int) -> tuple[list[list[int]], int]:

@@ -7,8 +7,8 @@ saved like any other. What is kept of a layer are its best heads and neurons (`i
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,9 +18,9 @@ from transformers import PreTrainedModel
 from evokd.errors import InputError
 from evokd.models.encoding import collate
 from evokd.models.importance import scores_of
-from evokd.models.layouts import KNOWN, Layout, layers_of, layout_of
+from evokd.models.layouts import KNOWN, LINEARS, Layout, layers_of, layout_in, layout_of
 from evokd.models.lm_head import decoder_of
-from evokd.models.loading import describe
+from evokd.models.loading import describe, rebuilt
 from evokd.recipe.models import CutModel
 
 _MAY_DIFFER = {
@@ -30,29 +30,20 @@ _MAY_DIFFER = {
 """Attributes of a layer's modules in which a cut layer differs from the one it was."""
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What is kept of one layer, in ascending order; None: all."""
-
-    heads: Tensor | None = None
-    groups: Tensor | None = None
-    """Heads of keys and values."""
-    neurons: Tensor | None = None
+Kept = dict[str, Tensor]
+"""Places of a layer's heads, groups (heads of keys and values) and neurons that are kept, in
+ascending order; what isn't in it stays whole."""
 
 
-def calibration_batches(
-    data: Any, pad_id: int, pairs: int, batch_size: int = 16
-) -> list[dict[str, Tensor]]:
+def calibration_batches(data: Any, pairs: int, batch_size: int = 16) -> list[dict[str, Tensor]]:
     """Some pairs of a data set, spread evenly over it, as batches for `cut`.
 
     Args:
         data: input_ids and labels of each pair (`EncodedPairs`).
-        pad_id: an id to fill up batches with.
     """
     count = min(pairs, len(data))
     chosen = [data[i * len(data) // count] for i in range(count)]
-    batches = [collate(chosen[i : i + batch_size], pad_id) for i in range(0, count, batch_size)]
-    return [{k: v for k, v in batch.items() if k != "labels"} for batch in batches]
+    return [collate(chosen[i : i + batch_size]) for i in range(0, count, batch_size)]
 
 
 def cut(
@@ -78,7 +69,7 @@ def cut(
     numbers = _layers_to_keep(settings.layers, len(layers))
     config = copy.deepcopy(model.config)
     text = config.get_text_config()
-    kept = {number: Kept() for number in numbers}
+    kept: dict[int, Kept] = {number: {} for number in numbers}
     if settings.heads is not None or settings.intermediate_size is not None:
         layout = layout_of(model)
         heads = _heads_to_keep(settings.heads, layout, text)
@@ -87,7 +78,10 @@ def cut(
             scores = scores_of(model, layout, settings.by, calibration)
             kept = {number: _best(layout, heads, width, *scores[number]) for number in numbers}
             _narrow(text, layout, heads, width)
-    _shorten(text, numbers, len(layers))
+    for name, value in list(vars(text).items()):  # lists of an entry per layer
+        if "layer" in name and isinstance(value, (list, tuple)) and len(value) == len(layers):
+            setattr(text, name, [value[number] for number in numbers])
+    text.num_hidden_layers = len(numbers)
     weights, origins = _weights(model, kept)
     student = rebuilt(model, config, weights, origins)
     for old, new in zip(numbers, layers_of(student), strict=True):
@@ -105,49 +99,9 @@ def check_cut(settings: CutModel, config: Any) -> None:
     _layers_to_keep(settings.layers, text.num_hidden_layers)
     if text.model_type not in KNOWN:
         return  # `cut` looks at the model itself
-    heads = text.num_attention_heads
-    layout = Layout(
-        heads,
-        getattr(text, "num_key_value_heads", None) or heads,
-        getattr(text, "head_dim", None) or text.hidden_size // heads,
-        text.intermediate_size,
-    )
+    layout = layout_in(text)
     _heads_to_keep(settings.heads, layout, text)
     _width_to_keep(settings.intermediate_size, layout)
-
-
-def rebuilt(
-    model: PreTrainedModel,
-    config: Any,
-    weights: dict[str, Tensor],
-    origin: Callable[[str], str] = lambda name: name,
-) -> PreTrainedModel:
-    """A model of the same class with another config and these weights; nothing is drawn at random.
-
-    Args:
-        weights: its whole state dict; taken as it is, not copied.
-        origin: the name of a module of the new model → that of the old one, from which tensors come
-            that aren't in a state dict (rotary frequencies).
-
-    Raises:
-        InputError: these weights aren't those of such a model.
-    """
-    with torch.device("meta"):
-        made = type(model)(config)
-    for name, module in made.named_modules():
-        for key in list(module._non_persistent_buffers_set):
-            buffer = getattr(model.get_submodule(origin(name)), key)
-            module.register_buffer(key, buffer.clone(), persistent=False)
-    try:
-        made.load_state_dict(weights, assign=True)
-    except RuntimeError as error:
-        raise InputError(
-            f"{type(model).__name__} can't be cut: its weights don't fit the smaller config "
-            f"({' '.join(str(error).split())[:300]}); take model: fresh or another teacher"
-        ) from None
-    made.tie_weights()
-    made.generation_config = copy.deepcopy(model.generation_config)
-    return made.eval()
 
 
 def describe_cut(before: PreTrainedModel, after: PreTrainedModel) -> str:
@@ -157,39 +111,31 @@ def describe_cut(before: PreTrainedModel, after: PreTrainedModel) -> str:
     token is predicted. Attention over earlier tokens, norms and memory aren't counted, so the
     ratios are estimates, of decoding as of training the student (the teacher's pass is apart).
     """
-    facts, work = (describe(before), describe(after)), (_products(before), _products(after))
-
-    def line(what: str, old: int, new: int, ratio: str) -> str:
-        return f"{what}: {_short(old)} → {_short(new)} ({ratio})"
-
-    def share(name: str) -> str:
-        return f"{facts[1][name] / max(1, facts[0][name]):.0%} kept"
-
+    old, new = _sizes(before), _sizes(after)
     lines = [
-        f"layers {facts[0]['layers']} → {facts[1]['layers']}, "
-        f"vocabulary {facts[0]['vocabulary']} → {facts[1]['vocabulary']}"
+        f"layers {old['layers']} → {new['layers']}, "
+        f"vocabulary {old['vocabulary']} → {new['vocabulary']}"
     ]
     for name, words in (
         ("parameters", "parameters with embeddings"),
         ("parameters_without_embeddings", "parameters without embeddings"),
+        ("predicting", "multiply-adds per token predicted"),
+        ("reading", "multiply-adds per token only read"),
     ):
-        lines.append(line(words, facts[0][name], facts[1][name], share(name)))
-    for place, words in enumerate(("predicted", "token only read")):
-        old, new = work[0][place], work[1][place]
-        what = f"multiply-adds per token {words}" if place == 0 else f"multiply-adds per {words}"
-        lines.append(line(what, old, new, f"estimate: {old / max(1, new):.1f}× as fast"))
+        if name.startswith("parameters"):
+            ratio = f"{new[name] / max(1, old[name]):.0%} kept"
+        else:
+            ratio = f"estimate: {old[name] / max(1, new[name]):.1f}× as fast"
+        lines.append(f"{words}: {_short(old[name])} → {_short(new[name])} ({ratio})")
     return "\n".join(lines)
 
 
-def _products(model: PreTrainedModel) -> tuple[int, int]:
-    """Multiply-adds per token whose successor is predicted, and per token that is only read."""
-    head = model.get_output_embeddings()
-    body = sum(
-        module.weight.numel()
-        for module in decoder_of(model).modules()
-        if isinstance(module, nn.Linear)
-    )
-    return body + head.weight.numel(), body
+def _sizes(model: PreTrainedModel) -> dict[str, Any]:
+    """`describe`, and multiply-adds per token whose successor is predicted or that is only read."""
+    linears = [m for m in decoder_of(model).modules() if isinstance(m, nn.Linear)]
+    reading = sum(linear.weight.numel() for linear in linears)
+    head = model.get_output_embeddings().weight.numel()
+    return describe(model) | {"predicting": reading + head, "reading": reading}
 
 
 def _short(count: int) -> str:
@@ -265,28 +211,23 @@ def _narrow(text: Any, layout: Layout, heads: int, width: int) -> None:
     if heads != layout.heads:
         text.head_dim = layout.head_dim  # else it would be derived from the number of heads
         text.num_attention_heads = heads
-        text.num_key_value_heads = layout.groups_for(heads)
+        text.num_key_value_heads = heads // layout.unit if layout.groups > 1 else 1
     text.intermediate_size = width
-
-
-def _shorten(text: Any, numbers: Sequence[int], count: int) -> None:
-    """Write fewer layers into a config, and cut its lists of an entry per layer along."""
-    for name, value in list(vars(text).items()):
-        if "layer" in name and isinstance(value, (list, tuple)) and len(value) == count:
-            setattr(text, name, [value[number] for number in numbers])
-    text.num_hidden_layers = len(numbers)
 
 
 def _best(
     layout: Layout, heads: int, width: int, head_scores: Tensor, neuron_scores: Tensor
 ) -> Kept:
     """The best of one layer; heads that share their keys stay or go together."""
-    neurons = _largest(neuron_scores, width) if width != layout.neurons else None
-    if heads == layout.heads:
-        return Kept(neurons=neurons)
-    units = _largest(head_scores.unflatten(0, (-1, layout.unit)).sum(1), heads // layout.unit)
-    chosen = (units[:, None] * layout.unit + torch.arange(layout.unit)).flatten()
-    return Kept(chosen, None if layout.groups == 1 else units, neurons)
+    kept = {}
+    if width != layout.neurons:
+        kept["neurons"] = _largest(neuron_scores, width)
+    if heads != layout.heads:
+        units = _largest(head_scores.unflatten(0, (-1, layout.unit)).sum(1), heads // layout.unit)
+        kept["heads"] = (units[:, None] * layout.unit + torch.arange(layout.unit)).flatten()
+        if layout.groups > 1:
+            kept["groups"] = units
+    return kept
 
 
 def _largest(scores: Tensor, count: int) -> Tensor:
@@ -300,43 +241,27 @@ def _weights(
     """Copies of the weights that are kept under their new names, and new name → old name."""
     stack = layers_of(model)
     prefix = next(name for name, module in model.named_modules() if module is stack) + "."
-    place = {old: new for new, old in enumerate(kept)}
-    made = {}
-    for name, weight in model.state_dict().items():
-        if not name.startswith(prefix):
-            made[name] = weight.clone()
-            continue
-        number, _, rest = name.removeprefix(prefix).partition(".")
-        if int(number) in place:
-            new = f"{prefix}{place[int(number)]}.{rest}"
-            made[new] = _part(weight, rest, stack[int(number)], kept[int(number)])
+    weights = {n: w.clone() for n, w in model.state_dict().items() if not n.startswith(prefix)}
+    for new, (old, part) in enumerate(kept.items()):
+        for name, weight in stack[old].state_dict().items():
+            weights[f"{prefix}{new}.{name}"] = _part(weight, name, stack[old], part)
     numbers = list(kept)
 
     def origin(name: str) -> str:
-        if not name.startswith(prefix):
-            return name
-        number, dot, rest = name.removeprefix(prefix).partition(".")
-        return f"{prefix}{numbers[int(number)]}{dot}{rest}"
+        pattern = rf"^{re.escape(prefix)}(\d+)"
+        return re.sub(pattern, lambda match: f"{prefix}{numbers[int(match[1])]}", name)
 
-    return made, origin
+    return weights, origin
 
 
 def _part(weight: Tensor, name: str, layer: Any, kept: Kept) -> Tensor:
     """What is kept of a layer's weight."""
     linear, _, kind = name.rpartition(".")
-    wanted = {
-        "self_attn.q_proj": (kept.heads, 0),
-        "self_attn.k_proj": (kept.groups, 0),
-        "self_attn.v_proj": (kept.groups, 0),
-        "self_attn.o_proj": (kept.heads, 1),
-        "mlp.gate_proj": (kept.neurons, 0),
-        "mlp.up_proj": (kept.neurons, 0),
-        "mlp.down_proj": (kept.neurons, 1),
-    }
-    places, dim = wanted.get(linear, (None, 0))
+    parts, dim = LINEARS.get(linear, ("", 0))
+    places = kept.get(parts)
     if places is None or (kind == "bias" and dim == 1):
         return weight.clone()
-    if linear.startswith("self_attn."):
+    if parts != "neurons":
         size = layer.self_attn.head_dim
         places = (places[:, None] * size + torch.arange(size)).flatten()
     return weight.index_select(dim, places.to(weight.device))

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from evokd.errors import InputError
@@ -35,11 +36,9 @@ PROBE = (
 
 @dataclass(frozen=True)
 class SharedVocabulary:
-    """The entries that both models have, from 0 to `size`, and what to tell the user."""
+    """The entries that both models have, from 0 to `size`, and what is left out, if anything is."""
 
     size: int
-    teacher_size: int
-    student_size: int
     note: str
 
 
@@ -49,18 +48,26 @@ def fingerprint(tokenizer: Any) -> str:
     It covers the vocabulary, the merges, the added tokens, all steps before and after, and which
     tokens begin and end a text; it leaves out the padding token, truncation and the chat template.
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None and hasattr(backend, "to_str"):
-        tree = json.loads(backend.to_str())
+    tree = tokenizer_tree(tokenizer)
+    if tree:
         for state in ("padding", "truncation", "version"):
             tree.pop(state, None)
-        merges = tree["model"].get("merges") or []
-        tree["model"]["merges"] = [m.split(" ") if isinstance(m, str) else m for m in merges]
     else:
         tree = {"class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
     tree["ends"] = [tokenizer.bos_token, tokenizer.eos_token]
     text = json.dumps(tree, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def tokenizer_tree(tokenizer: Any) -> dict[str, Any]:
+    """A tokenizer as `tokenizers` writes it, merges as pairs; empty for one of another kind."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or not hasattr(backend, "to_str"):
+        return {}
+    tree: dict[str, Any] = json.loads(backend.to_str())
+    merges = tree["model"].get("merges") or []
+    tree["model"]["merges"] = [m.split(" ") if isinstance(m, str) else m for m in merges]
+    return tree
 
 
 def shared_vocabulary(
@@ -82,34 +89,39 @@ def shared_vocabulary(
     """
     teacher = _tokens(teacher_tokenizer, teacher_vocab_size)
     student = _tokens(student_tokenizer, student_vocab_size)
-    size = min(teacher_vocab_size, student_vocab_size)
-    differing = [i for i in range(size) if teacher.get(i) != student.get(i)]
-    if differing:
-        size = differing[0]
-        # A difference at the tail is harmless where one side simply ends earlier.
-        if all(i < size for i in teacher) == all(i < size for i in student):
-            raise _refusal(teacher_tokenizer, student_tokenizer, _entries(teacher, student, size))
+    ids = sorted(teacher.keys() | student.keys())
+    differing = [i for i in ids if teacher.get(i) != student.get(i)]
+    width = min(teacher_vocab_size, student_vocab_size)
+    size = min([width, *differing[:1]])
+    refusal = partial(_refusal, teacher_tokenizer, student_tokenizer)
+    # A difference at the tail is harmless where one side simply ends earlier.
+    if size < width and all(i < size for i in teacher) == all(i < size for i in student):
+        examples = [f"{i}: {teacher.get(i)!r} and {student.get(i)!r}" for i in differing[:3]]
+        raise refusal(
+            f"{len(differing)} ids stand for different tokens (teacher's and student's): "
+            + "; ".join(examples)
+        )
     for text in (*PROBE, *texts):
-        ids = [list(t(text)["input_ids"]) for t in (teacher_tokenizer, student_tokenizer)]
-        if ids[0] != ids[1]:
-            raise _refusal(teacher_tokenizer, student_tokenizer, _encodings(text, ids, teacher))
-        if ids[0] and max(ids[0]) >= size:
-            raise _refusal(
-                teacher_tokenizer,
-                student_tokenizer,
-                f"{text!r} needs the id {max(ids[0])}; only the first {size} ids are shared",
+        both = [list(t(text)["input_ids"]) for t in (teacher_tokenizer, student_tokenizer)]
+        if both[0] != both[1]:
+            raise refusal(_encodings(text, both, teacher))
+        if both[0] and max(both[0]) >= size:
+            raise refusal(
+                f"{text!r} needs the id {max(both[0])}; only the first {size} ids are shared"
             )
     ends = (teacher_tokenizer.eos_token_id, student_tokenizer.eos_token_id)
     if ends[0] != ends[1] or (ends[0] is not None and ends[0] >= size):
-        raise _refusal(
-            teacher_tokenizer,
-            student_tokenizer,
+        raise refusal(
             f"the teacher ends a text with {teacher_tokenizer.eos_token!r} ({ends[0]}), "
-            f"the student with {student_tokenizer.eos_token!r} ({ends[1]})",
+            f"the student with {student_tokenizer.eos_token!r} ({ends[1]})"
         )
-    note = _note(size, {"teacher": teacher_vocab_size, "student": student_vocab_size},
-                 {"teacher": teacher, "student": student})  # fmt: skip
-    return SharedVocabulary(size, teacher_vocab_size, student_vocab_size, note)
+    note = ""
+    sides = ("teacher", teacher_vocab_size, teacher), ("student", student_vocab_size, student)
+    left_out = [_left_out(*side, size) for side in sides if side[1] > size]
+    if left_out:
+        note = f"both vocabularies are cut to the {size} entries they share; left out: "
+        note += ", ".join(left_out)
+    return SharedVocabulary(size, note)
 
 
 def _tokens(tokenizer: Any, width: int) -> dict[int, str]:
@@ -117,29 +129,13 @@ def _tokens(tokenizer: Any, width: int) -> dict[int, str]:
     return {i: token for token, i in tokenizer.get_vocab().items() if i < width}
 
 
-def _note(size: int, widths: dict[str, int], tokens: dict[str, dict[int, str]]) -> str:
-    if all(width == size for width in widths.values()):
-        return f"teacher and student share one vocabulary of {size} entries"
-    fallen = []
-    for who, width in widths.items():
-        extra = [token for i, token in sorted(tokens[who].items()) if i >= size]
-        what = "no tokens"
-        if extra:
-            named = ", ".join(extra[:3]) + (", …" if len(extra) > 3 else "")
-            what = f"{len(extra)} of them added tokens that ordinary text never needs: {named}"
-        if width > size:
-            fallen.append(f"{width - size} of the {who}'s {width} ({what})")
-    return f"both vocabularies are cut to the {size} entries they share; left out: " + ", ".join(
-        fallen
-    )
-
-
-def _entries(teacher: dict[int, str], student: dict[int, str], first: int) -> str:
-    differing = [
-        i for i in range(first, max(*teacher, *student) + 1) if teacher.get(i) != student.get(i)
-    ]
-    shown = "; ".join(f"{i}: {teacher.get(i)!r} and {student.get(i)!r}" for i in differing[:3])
-    return f"{len(differing)} ids stand for different tokens (teacher's and student's): {shown}"
+def _left_out(who: str, width: int, tokens: dict[int, str], size: int) -> str:
+    extra = [token for i, token in sorted(tokens.items()) if i >= size]
+    what = "no tokens"
+    if extra:
+        named = ", ".join(extra[:3]) + (", …" if len(extra) > 3 else "")
+        what = f"{len(extra)} of them added tokens that ordinary text never needs: {named}"
+    return f"{width - size} of the {who}'s {width} ({what})"
 
 
 def _encodings(text: str, ids: list[list[int]], tokens: dict[int, str]) -> str:
@@ -150,10 +146,10 @@ def _encodings(text: str, ids: list[list[int]], tokens: dict[int, str]) -> str:
     return f"{text!r} gives {shown[0]} in the teacher's, {shown[1]} in the student's"
 
 
-def _refusal(teacher_tokenizer: Any, student_tokenizer: Any, found: str) -> InputError:
+def _refusal(teacher_tokenizer: Any, student_tokenizer: Any, difference: str) -> InputError:
     return InputError(
         "teacher and student have different tokenizers "
-        f"({fingerprint(teacher_tokenizer)} and {fingerprint(student_tokenizer)}): {found}.\n"
+        f"({fingerprint(teacher_tokenizer)} and {fingerprint(student_tokenizer)}): {difference}.\n"
         "Token-level distillation needs one tokenizer: take two models of one family, name the "
         "teacher's with student.tokenizer if only the end or begin token differs, or model: fresh"
     )

@@ -30,13 +30,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from evokd.errors import InputError
 from evokd.models import vocabulary
-from evokd.models.structured_pruning import rebuilt
+from evokd.models.encoding import token_ids
+from evokd.models.loading import rebuilt
 from evokd.rundir import read_json, write_json
 
 KEPT_IDS = "kept_ids.json"
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-_NAMED = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
-_TOKENIZER_KWARGS = (
+_SETTINGS = (
     *("chat_template", "model_max_length", "padding_side", "truncation_side"),
     *("clean_up_tokenization_spaces", "split_special_tokens", "model_input_names"),
 )
@@ -68,10 +68,7 @@ def used_ids(
     remaining = iter(texts)
     while chunk := list(islice(remaining, _CHUNK)):
         both = [*chunk, *(f" {text}" for text in chunk)]
-        for ids in tokenizer(both, add_special_tokens=False, split_special_tokens=True)[
-            "input_ids"
-        ]:
-            used.update(ids)
+        used.update(chain.from_iterable(token_ids(tokenizer, both, literal=True)))
     used |= {token["id"] for token in tree["added_tokens"]}
     kept = _closed(tree, used)
     return sorted(i for i in kept if width is None or i < width)
@@ -103,7 +100,13 @@ def slice_vocabulary(
         _rename_special_ids(part, place)
     config.get_text_config().vocab_size = len(ids)
     rows = torch.as_tensor(ids)
-    sliced = _vocabulary_weights(model)
+    per_token = (embeddings, model.get_output_embeddings())
+    sliced = {
+        f"{name}.{kind}"
+        for name, module in model.named_modules()
+        if any(module is layer for layer in per_token)
+        for kind in ("weight", "bias")
+    }
     weights = {
         name: weight.index_select(0, rows.to(weight.device)) if name in sliced else weight.clone()
         for name, weight in model.state_dict().items()
@@ -126,23 +129,22 @@ def load_kept_ids(folder: str | Path, tokenizer: Any) -> list[int]:
     Raises:
         InputError: there is no such file, it is damaged, or of another tokenizer than this one.
     """
-    path = Path(folder) / KEPT_IDS
+    path, mark = Path(folder) / KEPT_IDS, vocabulary.fingerprint(tokenizer)
     try:
-        found = read_json(path)
-        mark, ids = found["of_tokenizer"], [int(i) for i in found["ids"]]
+        saved = read_json(path)
+        ids = [int(i) for i in saved["ids"]]
+        if (own := saved["of_tokenizer"]) != mark:
+            raise ValueError(f"it speaks of the tokenizer {own}, the teacher has {mark}")
+        return ids
     except FileNotFoundError:
         raise InputError(
             f"{path} not found, so nothing says which tokens of the teacher this student has; "
             "make it anew with student.cut.vocabulary=corpus"
         ) from None
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}); delete its folder and run again") from None
-    if mark != vocabulary.fingerprint(tokenizer):
         raise InputError(
-            f"{path} speaks of the tokenizer {mark}, the teacher has "
-            f"{vocabulary.fingerprint(tokenizer)}; delete its folder and run again"
-        )
-    return ids
+            f"{path} is damaged or of another study ({error}); delete its folder and run again"
+        ) from None
 
 
 def _tree_of(tokenizer: Any) -> dict[str, Any]:
@@ -151,8 +153,7 @@ def _tree_of(tokenizer: Any) -> dict[str, Any]:
     Raises:
         InputError: it is of a kind that can't be sliced.
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    tree: dict[str, Any] = json.loads(backend.to_str()) if backend is not None else {}
+    tree = vocabulary.tokenizer_tree(tokenizer)
     model = tree.get("model", {})
     kind = model.get("type", type(tokenizer).__name__)
     affixes = [model.get(n) for n in ("continuing_subword_prefix", "end_of_word_suffix")]
@@ -162,8 +163,6 @@ def _tree_of(tokenizer: Any) -> dict[str, Any]:
             f"the vocabulary of a {kind} tokenizer{marked} can't be cut; plain BPE and Unigram are "
             "accepted: take student.cut.vocabulary=all"
         )
-    if kind == "BPE":
-        model["merges"] = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
     return tree
 
 
@@ -171,17 +170,17 @@ def _closed(tree: dict[str, Any], used: set[int]) -> set[int]:
     """Ids in use, and all others that a tokenizer needs to come to the same result."""
     model, added = tree["model"], {token["id"] for token in tree["added_tokens"]}
     unigram = model["type"] == "Unigram"
-    pieces = [piece for piece, _ in model["vocab"]] if unigram else model["vocab"]
-    number = {piece: i for i, piece in enumerate(pieces)} if unigram else model["vocab"]
+    number = {p: i for i, (p, _) in enumerate(model["vocab"])} if unigram else model["vocab"]
     text = {i: piece for piece, i in number.items() if i not in added}
     spelled = [text[i] for i in used if i in text]
-    needed = _spare_parts(tree["model"], text.values())
+    # The pieces that every text can be spelled with, if the tokenizer can spell every text.
+    is_spare = _BYTE.fullmatch if model.get("byte_fallback") else lambda piece: len(piece) == 1
+    needed = {piece for piece in text.values() if is_spare(piece)}
     if unigram:
         needed.update(chain.from_iterable(spelled))
-        scores = [score for _, score in model["vocab"]]
-        needed.add(pieces[scores.index(min(scores))])
+        needed.add(min(model["vocab"], key=lambda entry: entry[1])[0])
         if model["unk_id"] is not None:
-            needed.add(pieces[model["unk_id"]])
+            needed.add(model["vocab"][model["unk_id"]][0])
     else:
         ranks = {(left, right): i for i, (left, right) in enumerate(model["merges"])}
         for token in spelled:
@@ -190,20 +189,14 @@ def _closed(tree: dict[str, Any], used: set[int]) -> set[int]:
     return used | {number[piece] for piece in needed if piece in number}
 
 
-def _spare_parts(model: dict[str, Any], pieces: Iterable[str]) -> set[str]:
-    """The pieces that every text can be spelled with, if the tokenizer can spell every text."""
-    if model.get("byte_fallback"):
-        return {piece for piece in pieces if _BYTE.fullmatch(piece)}
-    return {piece for piece in pieces if len(piece) == 1}
-
-
 def _steps(token: str, ranks: dict[tuple[str, str], int]) -> Iterator[str]:
     """All that stands between a token's characters and the token, in a BPE."""
     parts = list(token)
     seen = list(parts)
     while len(parts) > 1:
-        found = ((ranks.get(pair, len(ranks)), i) for i, pair in enumerate(pairwise(parts)))
-        rank, place = min(found)
+        rank, place = min(
+            (ranks.get(pair, len(ranks)), i) for i, pair in enumerate(pairwise(parts))
+        )
         if rank == len(ranks):
             return  # a word that is taken whole (ignore_merges), never merged
         parts[place : place + 2] = [parts[place] + parts[place + 1]]
@@ -236,9 +229,13 @@ def _sliced_tokenizer(tokenizer: Any, ids: Sequence[int]) -> PreTrainedTokenizer
     tree["post_processor"] = _renamed(tree["post_processor"], place)
     tree["padding"] = tree["truncation"] = None
     expected = {token_of[old]: new for old, new in place.items()}
+    named = {n: token for n, token in tokenizer.special_tokens_map.items() if token in expected}
+    extra = [str(token) for token in getattr(tokenizer, "extra_special_tokens", None) or ()]
     made = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(tree)),
-        **_tokenizer_kwargs(tokenizer, expected),
+        extra_special_tokens=[token for token in extra if token in expected],
+        **{name: getattr(tokenizer, name) for name in _SETTINGS if hasattr(tokenizer, name)},
+        **named,
     )
     if made.get_vocab() != expected:
         raise InputError(
@@ -250,9 +247,7 @@ def _sliced_tokenizer(tokenizer: Any, ids: Sequence[int]) -> PreTrainedTokenizer
 
 def _renamed(processor: Any, place: dict[int, int]) -> Any:
     """What a tokenizer puts around a text, with new ids."""
-    if processor is None:
-        return None
-    kind = processor["type"]
+    kind = processor and processor["type"]
     if kind == "Sequence":
         return {**processor, "processors": [_renamed(p, place) for p in processor["processors"]]}
     if kind == "TemplateProcessing":
@@ -266,19 +261,6 @@ def _renamed(processor: Any, place: dict[int, int]) -> Any:
     return processor
 
 
-def _tokenizer_kwargs(tokenizer: Any, known: dict[str, int]) -> dict[str, Any]:
-    """What transformers adds to a tokenizer: names of special tokens, the chat template, sides."""
-    kwargs = {
-        name: getattr(tokenizer, name) for name in _TOKENIZER_KWARGS if hasattr(tokenizer, name)
-    }
-    for name in _NAMED:
-        token = getattr(tokenizer, f"{name}_token", None)
-        if token is not None and token in known:
-            kwargs[f"{name}_token"] = token
-    extra = getattr(tokenizer, "extra_special_tokens", None) or ()
-    return kwargs | {"extra_special_tokens": [str(token) for token in extra if str(token) in known]}
-
-
 def _rename_special_ids(config: Any, place: dict[int, int]) -> None:
     """New ids for the special tokens of a config; those that aren't kept are left out."""
     for name, value in list(vars(config).items()):
@@ -288,14 +270,3 @@ def _rename_special_ids(config: Any, place: dict[int, int]) -> None:
             setattr(config, name, place.get(value))
         elif isinstance(value, (list, tuple)):
             setattr(config, name, [place[i] for i in value if i in place] or None)
-
-
-def _vocabulary_weights(model: PreTrainedModel) -> set[str]:
-    """Names of the weights that have a row per token."""
-    layers = (model.get_input_embeddings(), model.get_output_embeddings())
-    return {
-        f"{name}.{kind}"
-        for name, module in model.named_modules()
-        if any(module is layer for layer in layers)
-        for kind in ("weight", "bias")
-    }

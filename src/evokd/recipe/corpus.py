@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from evokd.recipe.formats import AUTO, FORMATS
-from evokd.recipe.section import Section, as_list
-from evokd.recipe.validation import unknown
+from evokd.recipe.section import Section, as_mappings
+from evokd.recipe.validation import one_of
+
+Column = Annotated[str, BeforeValidator(str)]
+"""A name (JSON key, TSV header) or a number from 1."""
 
 
 class CorpusSource(Section):
@@ -18,28 +21,15 @@ class CorpusSource(Section):
     path: str
     """A Moses prefix, a file, `hub:REPO[/CONFIG]:SPLIT[:SRC:TGT][@REVISION]`, `sacrebleu:NAME` or
     `phrasebook:train|valid|test`."""
-    format: str = AUTO
+    format: Annotated[str, one_of("format", lambda: (AUTO, *FORMATS))] = AUTO
     """auto, or a name of `recipe.formats.FORMATS`."""
     languages: tuple[str, str] | None = None
     """The two languages it holds, in the order of its columns; default: those of `directions`."""
     directions: tuple[str, ...] | None = None
     """Which of the study's directions it serves; default: every one that its languages allow."""
-    columns: tuple[str, str] | None = None
-    """Names (JSON keys, TSV header) or 1-based numbers of the two text columns."""
+    columns: tuple[Column, Column] | None = None
     limit: int | None = Field(default=None, ge=1)
     """Take the first so many pairs."""
-
-    @field_validator("format")
-    @classmethod
-    def _format_exists(cls, value: str) -> str:
-        if value not in (AUTO, *FORMATS):
-            raise ValueError(unknown("format", value, (AUTO, *FORMATS)))
-        return value
-
-    @field_validator("columns", mode="before")
-    @classmethod
-    def _numbers_are_columns(cls, value: Any) -> Any:
-        return [str(column) for column in value] if isinstance(value, list) else value
 
 
 class TestSource(CorpusSource):
@@ -95,25 +85,12 @@ class CorpusSettings(Section):
     cleaning: CleaningSettings = CleaningSettings()
     unpaired: tuple[UnpairedSource, ...] = ()
     """Text without translations: its teacher's translations are trained on (methods.text)."""
-    weights: dict[str, float] = Field(default_factory=dict)
+    weights: dict[str, Annotated[float, Field(ge=0, le=100)]] = Field(default_factory=dict)
     """How often a direction's pairs are seen per epoch: 2 twice, 0.5 every second one."""
     limit: int | None = Field(default=None, ge=1)
     """Use so many sentence pairs for training (a seeded random subset, before directions)."""
 
-    @field_validator("train", "valid", mode="before")
+    @field_validator("train", "valid", "test", mode="before")
     @classmethod
     def _paths_are_sources(cls, value: Any) -> Any:
-        return [{"path": v} if isinstance(v, str) else v for v in as_list(value)]
-
-    @field_validator("test", mode="before")
-    @classmethod
-    def _tests_are_listed(cls, value: Any) -> Any:
-        return as_list(value)
-
-    @field_validator("weights")
-    @classmethod
-    def _weights_are_positive(cls, value: dict[str, float]) -> dict[str, float]:
-        for direction, weight in value.items():
-            if not 0 <= weight <= 100:
-                raise ValueError(f"weight of {direction} is {weight}; 0 to 100 is accepted")
-        return value
+        return as_mappings(value, "path")

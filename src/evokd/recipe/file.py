@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from evokd.errors import InputError
 from evokd.recipe.recipe import Recipe
-from evokd.recipe.section import as_list
+from evokd.recipe.section import as_list, as_mappings
 from evokd.recipe.validation import element_names, explain
 
 EXTRAS = "evokd_extras"
@@ -55,7 +55,8 @@ def check_recipe(
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        raise InputError(f"{origin} has errors:\n{explain(error, Recipe, tree=tree)}") from None
+        lines = [f"{origin} has errors:", *explain(error, Recipe, tree)]
+        raise InputError("\n  ".join(lines)) from None
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -69,14 +70,11 @@ def _spelled_out(tree: dict[str, Any]) -> dict[str, Any]:
     """A copy in which every short form is a mapping, so that overrides find its keys."""
     tree = copy.deepcopy(tree)
     if "methods" in tree:
-        tree["methods"] = [
-            {"objective": m} if isinstance(m, str) else m for m in as_list(tree["methods"])
-        ]
+        tree["methods"] = as_mappings(tree["methods"], "objective")
     corpus = tree.get("corpus")
     for part in ("train", "valid", "test"):
         if isinstance(corpus, dict) and part in corpus:
-            sources = as_list(corpus[part])
-            corpus[part] = [{"path": s} if isinstance(s, str) else s for s in sources]
+            corpus[part] = as_mappings(corpus[part], "path")
     return tree
 
 
@@ -104,29 +102,26 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     node: Any = tree
     *parents, last = key.split(".")
     for depth, part in enumerate(parents):
-        if isinstance(node, list):
-            node = node[_index(node, part, override)]
-        else:
-            if node.get(part) is None:
-                node[part] = {}
-            node = node[part]
+        place = _place(node, part, override)
+        if isinstance(node, dict) and node.get(part) is None:
+            node[part] = {}
+        node = node[place]
         if not isinstance(node, (dict, list)):
             where = ".".join(parents[: depth + 1])
             raise InputError(f"override {override!r}: {where} is {_kind(node)}, it has no keys")
-    if isinstance(node, list):
-        node[_index(node, last, override)] = value
-    else:
-        node[last] = value
+    node[_place(node, last, override)] = value
 
 
-def _index(items: list[Any], part: str, override: str) -> int:
-    """Position of a list's element, by number or by the element's name."""
-    names = element_names(items)
+def _place(node: dict[str, Any] | list[Any], part: str, override: str) -> Any:
+    """A mapping's key as it is; in a list the position of an element, by number or by name."""
+    if isinstance(node, dict):
+        return part
+    names = element_names(node)
     if part in names:
         return names.index(part)
-    if part.isdigit() and int(part) < len(items):
+    if part.isdigit() and int(part) < len(node):
         return int(part)
-    accepted = ", ".join(str(n) for n in names if n) or f"0 to {len(items) - 1}"
+    accepted = ", ".join(str(n) for n in names if n) or f"0 to {len(node) - 1}"
     raise InputError(f"override {override!r}: no element {part!r}; accepted: {accepted}")
 
 

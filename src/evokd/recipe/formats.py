@@ -69,19 +69,3 @@ FORMATS = {
         "the embedded corpus", "evokd.data.phrasebook:read_phrasebook", "address"
     ),
 }
-
-
-def formats_table() -> list[dict[str, str]]:
-    """A row for each format, as the documentation shows them."""
-    return [
-        {
-            "format": f"`{name}`",
-            "what it is": spec.summary,
-            "path": {
-                "file": f"a file ({', '.join(spec.suffixes)})" if spec.suffixes else "a file",
-                "prefix": "the files' common prefix",
-                "address": f"`{name}:…`",
-            }[spec.path_is],
-        }
-        for name, spec in FORMATS.items()
-    ]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field, PositiveInt, field_validator
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
 
 from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
 from evokd.recipe.section import Section
+from evokd.recipe.validation import one_of
+
+Metric = Annotated[str, one_of("metric", lambda: METRICS)]
 
 
 class DecodingSettings(Section):
@@ -32,21 +37,10 @@ class AnalysisSettings(Section):
 
 
 class ScoringSettings(Section):
-    metrics: tuple[str, ...] = Field(default=DEFAULT_METRICS, min_length=1)
+    metrics: tuple[Metric, ...] = Field(default=DEFAULT_METRICS, min_length=1)
     baseline: str | None = None
     """System that all others are compared with; default: forward_kd, else sft, else the first."""
     bootstrap_samples: int = Field(default=1000, ge=10)
-
-    @field_validator("metrics")
-    @classmethod
-    def _metrics_exist(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
-        for metric in metrics:
-            if metric not in METRICS:
-                accepted = ", ".join(map(repr, METRICS))
-                raise ValueError(f"found {metric!r}; accepted: {accepted}")
-            if metrics.count(metric) > 1:
-                raise ValueError(f"metric {metric!r} appears twice")
-        return metrics
 
 
 class ReportSettings(Section):

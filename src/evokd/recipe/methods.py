@@ -10,6 +10,7 @@ from pydantic import (
     Field,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
+    create_model,
     field_validator,
     model_serializer,
     model_validator,
@@ -29,14 +30,17 @@ from evokd.recipe.objectives import (
     objective_settings,
 )
 from evokd.recipe.section import Section
-from evokd.recipe.validation import check_section, unknown
+from evokd.recipe.training import TrainingOverrides, TrainingSettings
+from evokd.recipe.validation import one_kind_of, one_of
 
 log = logging.getLogger(__name__)
 
-Word = Annotated[str, Field(pattern="^[a-z_]+$")]
-
 PAPERS_GAMMA: float = ObjectiveSettings.model_fields["gamma"].default
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_+]*$")
+TeacherText = Literal["teacher", "nearest"]
+"""Training text whose translations are the teacher's: its best ones; of its n best the one nearest
+to the reference."""
+TrainingText = Literal["reference", "teacher", "nearest"]
 RENAMED = {("gate", "swapped"): "inverted"}
 """Values of keys that have a better name by now; the old one goes on working."""
 
@@ -53,20 +57,13 @@ class BetaSchedule(Section):
 class GammaRule(Section):
     """A Γ that follows the student (beyond the paper, which calls a fixed one a limitation)."""
 
-    rule: str
+    rule: Annotated[str, one_of("rule", lambda: GAMMA_RULES)]
     """One of `GAMMA_RULES`, which says what each reads of these."""
     hard_share: float = Field(default=0.5, ge=0, le=1)
     k: float = 1.0
     memory: int = Field(default=20_000, ge=1)
     start: float = 3.0
     end: float = 0.4
-
-    @field_validator("rule")
-    @classmethod
-    def _rule_is_known(cls, value: str) -> str:
-        if value not in GAMMA_RULES:
-            raise ValueError(unknown("rule", value, GAMMA_RULES))
-        return value
 
 
 class OnPolicySettings(Section):
@@ -84,6 +81,23 @@ class OnPolicySettings(Section):
     grown by 0.1, up to the given one; fresh translations give way to replayed ones."""
 
 
+def _beta_words() -> tuple[str, ...]:
+    return ("difficulty", *BETA_RULES)
+
+
+Beta = Annotated[
+    Share | BetaSchedule | Annotated[str, one_of("word", _beta_words)] | None,
+    one_kind_of(
+        lambda: f"a number from 0 to 1, {', '.join(_beta_words())} or {{start: 0.5, end: 0}}",
+        BetaSchedule,
+    ),
+]
+Gamma = Annotated[
+    float | GammaRule,
+    one_kind_of(lambda: "a finite number or {rule: running_quantile}", GammaRule),
+]
+
+
 class MethodSettings(ObjectiveSettings):
     """A method: its objective's settings, and what it is trained on.
 
@@ -91,23 +105,20 @@ class MethodSettings(ObjectiveSettings):
     """
 
     name: str
-    objective: str
+    objective: Annotated[str, one_of("objective", method_names)]
     lam: Share | None = None  # type: ignore[assignment]
-    beta: Share | BetaSchedule | Word | None = None  # type: ignore[assignment]
+    beta: Beta = None  # type: ignore[assignment]
     """A number, a schedule, difficulty, or a rule of `BETA_RULES`."""
-    gamma: float | GammaRule = PAPERS_GAMMA  # type: ignore[assignment]
+    gamma: Gamma = PAPERS_GAMMA  # type: ignore[assignment]
     alpha: Share | None = None  # type: ignore[assignment]
-    text: Literal["reference", "teacher", "nearest"] = "reference"
-    """What it is trained on: references; the teacher's best translations; of its n best the one
-    nearest to the reference."""
+    text: TrainingText = "reference"
     start: str | None = None
     """The method whose student of the same seed it goes on from; default: the common start."""
     on_policy: OnPolicySettings | None = None
     pair_weights: dict[str, SerializeAsAny[Section]] = Field(default_factory=dict)
     """What weighs its training pairs: keys of `PAIR_WEIGHTS`, which stand among those of the method
     in a recipe, with their settings."""
-    training: dict[str, Any] = Field(default_factory=dict)
-    """Keys of `training` that differ for this method."""
+    training: TrainingOverrides = TrainingSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -139,17 +150,8 @@ class MethodSettings(ObjectiveSettings):
     @field_validator("pair_weights", mode="before")
     @classmethod
     def _pair_weights_are_checked(cls, value: Any) -> Any:
-        return {
-            key: check_section(PAIR_WEIGHTS[key].section, given, f"{key}.")
-            for key, given in value.items()
-        }
-
-    @field_validator("objective", mode="before")
-    @classmethod
-    def _objective_is_known(cls, value: Any) -> Any:
-        if value not in OBJECTIVES:
-            raise ValueError(unknown("objective", value, method_names()))
-        return value
+        sections: dict[str, Any] = {key: (PAIR_WEIGHTS[key].section, ...) for key in value}
+        return dict(create_model("PairWeights", **sections).model_validate(value))
 
     @field_validator("name")
     @classmethod
@@ -161,26 +163,16 @@ class MethodSettings(ObjectiveSettings):
             )
         return name
 
-    @field_validator("beta")
-    @classmethod
-    def _beta_has_a_rule(cls, value: Any) -> Any:
-        words = ("difficulty", *BETA_RULES)
-        if isinstance(value, str) and value not in words:
-            raise ValueError(
-                f"found {value!r}; a number from 0 to 1, {', '.join(words)} or "
-                "{start: 0.5, end: 0} is accepted"
-            )
-        return value
-
     @model_validator(mode="after")
     def _parts_fit(self) -> MethodSettings:
-        spec, plain = self.spec, type(self).model_fields
-        for key in ("gamma", "gate", "difficulty"):
-            value = getattr(self, key)
-            unusual = isinstance(value, GammaRule) or (
-                key != "gamma" and value != plain[key].default
-            )
-            if unusual and key not in spec.settings:
+        spec = self.spec
+        unusual = {
+            "gamma": isinstance(self.gamma, GammaRule),
+            "gate": self.gate != "hard",
+            "difficulty": self.difficulty != "kl",
+        }
+        for key, is_unusual in unusual.items():
+            if is_unusual and key not in spec.settings:
                 raise ValueError(
                     f"{key} is a setting of self_evolution; the objective is {self.objective}"
                 )
@@ -205,8 +197,10 @@ class MethodSettings(ObjectiveSettings):
         return self
 
     @classmethod
-    def known_keys(cls) -> list[str]:
-        return [key for key in cls.model_fields if key != "pair_weights"] + list(PAIR_WEIGHTS)
+    def known_keys(cls) -> dict[str, Any]:
+        keys = super().known_keys() | {key: row.section for key, row in PAIR_WEIGHTS.items()}
+        del keys["pair_weights"]
+        return keys
 
     @property
     def spec(self) -> ObjectiveSpec:
@@ -239,9 +233,7 @@ class MethodSettings(ObjectiveSettings):
         objective = self.objective
         if self.ranks_each_batch():
             assert isinstance(self.gamma, GammaRule)
-            objective, settings["top_percent"] = (
-                "self_evolution_topk",
-                100.0 * self.gamma.hard_share,
-            )
+            objective = "self_evolution_topk"
+            settings["top_percent"] = 100.0 * self.gamma.hard_share
         settings = {name: value for name, value in settings.items() if value is not None}
         return objective, objective_settings(objective, **settings)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from evokd.recipe.section import Section
+from evokd.recipe.training import TrainingOverrides, TrainingSettings
+from evokd.recipe.validation import one_kind_of
+
+Layers = Annotated[
+    int | tuple[int, ...] | None, one_kind_of(lambda: "a number or a list such as [0, 3, 7]")
+]
 
 
 class FreshModel(Section):
@@ -34,7 +40,7 @@ class FreshModel(Section):
 class CutModel(Section):
     """A student cut out of its teacher; what isn't named stays as it is."""
 
-    layers: int | tuple[int, ...] | None = None
+    layers: Layers = None
     """So many, spread evenly, the last one among them; or a list of numbers from 0."""
     heads: int | None = Field(default=None, ge=1)
     """Attention heads of each layer, the best by `by`; whole groups where keys are shared."""
@@ -58,8 +64,7 @@ class ModelSettings(Section):
     attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
     trust_remote_code: bool = False
     fresh: FreshModel = FreshModel()
-    training: dict[str, Any] = Field(default_factory=dict)
-    """Keys of `training` that differ for this model."""
+    training: TrainingOverrides = TrainingSettings()
 
 
 class TeacherSettings(ModelSettings):
@@ -77,8 +82,13 @@ class StudentSettings(ModelSettings):
     """What is kept of the teacher, for model: cut."""
     warm_start_steps: int = Field(default=0, ge=0)
     """SFT steps before any method starts; all methods start from the same weights."""
-    warm_start_training: dict[str, Any] = Field(default_factory=dict)
-    """Keys of `training` that differ in those steps."""
+    warm_start_training: TrainingOverrides = TrainingSettings()
+    """Of those steps."""
+
+    @property
+    def prunes_vocabulary(self) -> bool:
+        """Whether it knows some of its teacher's tokens only."""
+        return self.model == "cut" and self.cut.vocabulary != "all"
 
 
 class TokenizerSettings(Section):

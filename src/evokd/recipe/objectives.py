@@ -15,11 +15,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from evokd.recipe.section import Section
-from evokd.recipe.validation import explain
+from evokd.recipe.validation import check_known, explain, one_kind_of
 
 IGNORED = -100
 """Label of a position that has no loss (prompt, padding)."""
 Share = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[
+    Share | Literal["difficulty"], one_kind_of(lambda: "a number from 0 to 1 or difficulty")
+]
 
 
 class ObjectiveSettings(Section):
@@ -31,7 +34,7 @@ class ObjectiveSettings(Section):
     atkd."""
     target_lam: Share | None = None
     """λ of Eq. 4, so that of d, in atkd, where `lam` is something else."""
-    beta: Share | Literal["difficulty"] = Field(default=0.5, title="β")
+    beta: Beta = Field(default=0.5, title="β")
     """β: weight of the student in the proxy (Eq. 6 and 10), of the teacher in jsd; difficulty:
     Γ / (Γ + d) of each token."""
     gamma: float = Field(default=0.4, title="Γ", allow_inf_nan=True)
@@ -121,16 +124,10 @@ OBJECTIVES: dict[str, ObjectiveSpec] = {
         ranked_by=("uncertainty",),
     ),
     "skl": ObjectiveSpec(
-        "KL(p‖α p + (1 − α) q)",
-        "DistiLLM, Ko et al. 2024",
-        ("alpha",),
-        reads_reference="never",
+        "KL(p‖α p + (1 − α) q)", "DistiLLM, Ko et al. 2024", ("alpha",), reads_reference="never"
     ),
     "srkl": ObjectiveSpec(
-        "KL(q‖(1 − α) p + α q)",
-        "DistiLLM, Ko et al. 2024",
-        ("alpha",),
-        reads_reference="never",
+        "KL(q‖(1 − α) p + α q)", "DistiLLM, Ko et al. 2024", ("alpha",), reads_reference="never"
     ),
     "jsd": ObjectiveSpec(
         "β KL(p‖m) + (1 − β) KL(q‖m), m = β p + (1 − β) q",
@@ -215,9 +212,7 @@ settings)`, a weight for each pair, their mean 1."""
 
 def spec_of(objective: str) -> ObjectiveSpec:
     """Raises ValueError: an objective that isn't known."""
-    if objective not in OBJECTIVES:
-        raise ValueError(f"unknown objective {objective!r}; known: {', '.join(OBJECTIVES)}")
-    return OBJECTIVES[objective]
+    return OBJECTIVES[check_known("objective", objective, OBJECTIVES)]
 
 
 def objective_settings(objective: str, **settings: Any) -> ObjectiveSettings:
@@ -226,16 +221,13 @@ def objective_settings(objective: str, **settings: Any) -> ObjectiveSettings:
     Raises:
         ValueError: an objective or a setting that isn't known, or one out of its range.
     """
-    spec, known = spec_of(objective), ObjectiveSettings.model_fields
-    if not settings.keys() <= known.keys():
-        wrong = ", ".join(sorted(settings.keys() - known.keys()))
-        raise ValueError(f"unknown setting {wrong}; known: {', '.join(sorted(known))}")
+    spec = spec_of(objective)
     if settings.get("target_lam") is not None and "target_lam" not in spec.settings:
         raise ValueError(f"target_lam is of atkd; the target of {objective} has lam")
     try:
         return ObjectiveSettings.model_validate({**spec.defaults, **settings})
     except ValidationError as error:
-        raise ValueError(explain(error, ObjectiveSettings).strip()) from None
+        raise ValueError("\n".join(explain(error, ObjectiveSettings))) from None
 
 
 def method_names() -> tuple[str, ...]:

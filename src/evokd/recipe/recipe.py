@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, NamedTuple, get_args
 
-from pydantic import Field, NonNegativeInt, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, field_validator, model_validator
 
 from evokd.recipe.corpus import CorpusSettings
 from evokd.recipe.judging import AnalysisSettings, DecodingSettings, ReportSettings, ScoringSettings
-from evokd.recipe.methods import MethodSettings
+from evokd.recipe.methods import MethodSettings, TeacherText
 from evokd.recipe.models import CutModel, StudentSettings, TeacherSettings, TokenizerSettings
 from evokd.recipe.section import Section, as_list
-from evokd.recipe.training import (
-    PruningSettings,
-    TeacherTextSettings,
-    TrainingSettings,
-    pruned_name,
-)
-from evokd.recipe.validation import explain, unknown
+from evokd.recipe.training import PruningSettings, TeacherTextSettings, TrainingSettings
+from evokd.recipe.validation import check_known
 
 DIRECTION = re.compile(r"^[A-Za-z]{2,3}([_@.][A-Za-z0-9]+)?-[A-Za-z]{2,3}([_@.][A-Za-z0-9]+)?$")
+
+
+def _checked_direction(direction: str) -> str:
+    source, _, target = direction.partition("-")
+    if not DIRECTION.match(direction) or source == target:
+        raise ValueError(f"{direction!r} is no direction; SOURCE-TARGET such as en-de is accepted")
+    return direction
+
+
+class StudentKind(NamedTuple):
+    """What students of one name have in common, whatever their seed."""
+
+    method: MethodSettings
+    training: TrainingSettings
+    level: float | None = None
+    """Share of the finished student's weights that are pruned before this training."""
 
 
 class Recipe(Section):
     """A whole study."""
 
     name: str = Field(min_length=1)
-    directions: tuple[str, ...] = Field(min_length=1)
+    directions: tuple[Annotated[str, AfterValidator(_checked_direction)], ...] = Field(min_length=1)
     corpus: CorpusSettings
     prompt: str = "parrot"
     """A name in `data.prompts.PROMPTS`, or the path of a template file."""
@@ -49,17 +59,6 @@ class Recipe(Section):
     plugins: tuple[str, ...] = ()
     """Python modules that register objectives, formats or prompts of their own; imported first."""
 
-    @field_validator("directions")
-    @classmethod
-    def _directions_are_pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for direction in value:
-            source, _, target = direction.partition("-")
-            if not DIRECTION.match(direction) or source == target:
-                raise ValueError(
-                    f"{direction!r} is no direction; SOURCE-TARGET such as en-de is accepted"
-                )
-        return _distinct("direction", value)
-
     @field_validator("directions", "methods", "seeds", "plugins", mode="before")
     @classmethod
     def _one_is_a_list_too(cls, value: Any) -> Any:
@@ -67,8 +66,18 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Recipe:
-        names = [m.name for m in self.methods]
-        _distinct("method", names)
+        names = tuple(m.name for m in self.methods)
+        once: dict[str, tuple[Any, ...]] = {
+            "directions": self.directions,
+            "methods": names,
+            "seeds": self.seeds,
+            "scoring.metrics": self.scoring.metrics,
+        }
+        for place, values in once.items():
+            for i, value in enumerate(values):
+                if value in values[:i]:
+                    advice = "; give each a name of its own" if place == "methods" else ""
+                    raise ValueError(f"{place}: {value!r} appears twice{advice}")
         for i, method in enumerate(self.methods):
             if method.start is not None and method.start not in names[:i]:
                 known = ", ".join(names[:i]) or "none"
@@ -78,14 +87,10 @@ class Recipe(Section):
                     "give it another start"
                 )
         for name in self.pruning.methods:
-            if name not in names:
-                raise ValueError("pruning.methods: " + unknown("method", name, names))
-        _distinct("seed", [str(s) for s in self.seeds])
-        systems = ["teacher", *self.students()]
-        if self.scoring.baseline is not None and self.scoring.baseline not in systems:
-            raise ValueError(
-                "scoring.baseline: " + unknown("system", self.scoring.baseline, systems)
-            )
+            check_known("method", name, names, "pruning.methods: ")
+        if self.scoring.baseline is not None:
+            systems = ("teacher", *self.students())
+            check_known("system", self.scoring.baseline, systems, "scoring.baseline: ")
         beams = (self.decoding.beam, *self.analysis.beams)
         if len(set(beams)) < len(beams):
             raise ValueError(
@@ -103,13 +108,12 @@ class Recipe(Section):
                 f"student.cut is of model: cut; student.model is {self.student.model!r}. Type "
                 "student.model=cut, or leave student.cut out"
             )
-        sliced = self.student.model == "cut" and self.student.cut.vocabulary == "corpus"
-        if sliced and self.teacher.signal == "topk":
+        if self.student.prunes_vocabulary and self.teacher.signal == "topk":
             raise ValueError(
                 "teacher.signal: topk holds probabilities over the teacher's whole vocabulary, and "
                 "student.cut.vocabulary: corpus is a part of it; take signal: hidden or live"
             )
-        if sliced and self.analysis.acceptance:
+        if self.student.prunes_vocabulary and self.analysis.acceptance:
             raise ValueError(
                 "analysis.acceptance: a draft speaks in its teacher's tokens, and students with "
                 "student.cut.vocabulary: corpus have numbers of their own; take vocabulary: all"
@@ -118,39 +122,14 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _directions_are_known(self) -> Recipe:
-        for i, source in enumerate((*self.corpus.train, *self.corpus.valid, *self.corpus.test)):
-            for direction in source.directions or ():
-                if direction not in self.directions:
-                    raise ValueError(
-                        f"corpus source {i + 1} ({source.path}) "
-                        + unknown("direction", direction, self.directions)
-                    )
-        for i, text in enumerate(self.corpus.unpaired):
-            if text.direction not in self.directions:
-                raise ValueError(
-                    f"corpus.unpaired {i + 1} ({text.path}) "
-                    + unknown("direction", text.direction, self.directions)
-                )
-        for direction in self.corpus.weights:
-            if direction not in self.directions:
-                raise ValueError(
-                    "corpus.weights: " + unknown("direction", direction, self.directions)
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _overrides_are_training_keys(self) -> Recipe:
-        for where, overrides in [
-            ("teacher.training", self.teacher.training),
-            ("student.training", self.student.training),
-            ("student.warm_start_training", self.student.warm_start_training),
-            ("pruning.training", self.pruning.training),
-            *((f"methods.{m.name}.training", m.training) for m in self.methods),
-        ]:
-            try:
-                self.training_of(overrides)
-            except ValidationError as error:
-                raise ValueError(explain(error, TrainingSettings, f"{where}.")) from None
+        corpus, named = self.corpus, [("corpus.weights: ", tuple(self.corpus.weights))]
+        for i, source in enumerate((*corpus.train, *corpus.valid, *corpus.test), start=1):
+            named.append((f"corpus source {i} ({source.path}) ", source.directions or ()))
+        for i, text in enumerate(corpus.unpaired, start=1):
+            named.append((f"corpus.unpaired {i} ({text.path}) ", (text.direction,)))
+        for where, directions in named:
+            for direction in directions:
+                check_known("direction", direction, self.directions, where)
         return self
 
     @model_validator(mode="after")
@@ -178,31 +157,32 @@ class Recipe(Section):
             )
         return self
 
-    def training_of(self, *overrides: dict[str, Any]) -> TrainingSettings:
+    def training_of(self, *overrides: TrainingSettings) -> TrainingSettings:
         """The training section with a model's and a method's own keys laid over it."""
-        merged = self.training.model_dump()
+        merged = self.training
         for override in overrides:
-            merged |= override
-        return TrainingSettings.model_validate(merged)
+            merged = merged.model_copy(update=override.model_dump(exclude_unset=True))
+        return merged
 
     def method(self, name: str) -> MethodSettings:
         """The settings of one method."""
         return next(m for m in self.methods if m.name == name)
 
-    def texts(self) -> list[Literal["teacher", "nearest"]]:
+    def texts(self) -> list[TeacherText]:
         """Kinds of teacher text that methods are trained on."""
         used = {method.text for method in self.methods}
-        kinds: tuple[Literal["teacher", "nearest"], ...] = ("teacher", "nearest")
-        return [kind for kind in kinds if kind in used]
+        return [kind for kind in get_args(TeacherText) if kind in used]
 
-    def students(self) -> dict[str, MethodSettings]:
-        """Every kind of student by its system's name, pruned ones last, with its method."""
-        pruned = {
-            pruned_name(name, level): self.method(name)
-            for name in self.pruning.methods
-            for level in self.pruning.levels
-        }
-        return {m.name: m for m in self.methods} | pruned
+    def students(self) -> dict[str, StudentKind]:
+        """Every kind of student by its system's name, pruned ones last."""
+        common = self.student.training
+        kinds = {m.name: StudentKind(m, self.training_of(common, m.training)) for m in self.methods}
+        for method in map(self.method, self.pruning.methods):
+            training = self.training_of(common, method.training, self.pruning.training)
+            for level in self.pruning.levels:
+                name = f"{method.name}_pruned{f'{100 * level:g}'.replace('.', '_')}"
+                kinds[name] = StudentKind(method, training, level)
+        return kinds
 
     def baseline(self) -> str:
         """The system that the others are compared with."""
@@ -213,10 +193,3 @@ class Recipe(Section):
     def languages(self) -> list[str]:
         """Every language of the study, in order of appearance."""
         return list(dict.fromkeys(code for d in self.directions for code in d.split("-")))
-
-
-def _distinct(what: str, names: Sequence[str]) -> Any:
-    twice = [name for i, name in enumerate(names) if name in names[:i]]
-    if twice:
-        raise ValueError(f"{what} {twice[0]!r} appears twice; give each a name of its own")
-    return names

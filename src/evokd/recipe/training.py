@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PlainSerializer
 
 from evokd.recipe.section import Section
 
@@ -47,6 +47,12 @@ class TrainingSettings(Section):
     """Which checkpoint is kept; auto: the best on validation for sft, the last for distillation."""
 
 
+TrainingOverrides = Annotated[
+    TrainingSettings, PlainSerializer(lambda overrides: overrides.model_dump(exclude_unset=True))
+]
+"""Keys of `training` that differ for a model, a method or a part of the study."""
+
+
 class TeacherTextSettings(Section):
     """What the teacher writes for methods that train on its text (methods.text)."""
 
@@ -63,20 +69,7 @@ class PruningSettings(Section):
 
     methods: tuple[str, ...] = ()
     """Whose students are pruned."""
-    levels: tuple[float, ...] = (0.5, 0.8, 0.9)
+    levels: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.8, 0.9)
     """Shares of the weights that are set to 0."""
-    training: dict[str, Any] = Field(default_factory=dict)
-    """Keys of `training` that differ in the retraining."""
-
-    @field_validator("levels")
-    @classmethod
-    def _levels_are_shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        for level in value:
-            if not 0 < level < 1:
-                raise ValueError(f"level {level}; above 0 and below 1 is accepted")
-        return value
-
-
-def pruned_name(method: str, level: float) -> str:
-    """Of a student of which a share of the weights, 0 to 1, is 0."""
-    return f"{method}_pruned{f'{100 * level:g}'.replace('.', '_')}"
+    training: TrainingOverrides = TrainingSettings()
+    """Of the retraining."""

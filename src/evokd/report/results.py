@@ -6,8 +6,6 @@ needed. What isn't there is None or empty.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -300,7 +298,7 @@ class Results:
     @cached_property
     def curves(self) -> dict[str, list[list[Record]]]:
         """System → the lines of metrics.jsonl of each of its runs."""
-        return self._of_trainings("metrics.jsonl", _read_json_lines, start="start")
+        return self._of_trainings("metrics.jsonl", rundir.read_json_lines, start="start")
 
     @cached_property
     def diagnostics(self) -> dict[str, list[Record]]:
@@ -348,12 +346,3 @@ def _read_json_mapping(path: Path) -> Record:
     except (OSError, ValueError):
         return {}
     return tree if isinstance(tree, dict) else {}
-
-
-def _read_json_lines(path: Path) -> list[Record]:
-    """JSON lines; the last one may be half written by a run that is still going on."""
-    lines = []
-    for text in path.read_text(encoding="utf-8").split("\n") if path.is_file() else ():
-        with contextlib.suppress(ValueError):
-            lines.append(json.loads(text))
-    return [line for line in lines if isinstance(line, dict)]

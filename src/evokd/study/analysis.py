@@ -8,15 +8,11 @@ from typing import Any
 from evokd.evaluate.comparison import SystemOutput, score_all
 from evokd.rundir import fingerprint, hash_file, read_json, read_made_of, write_json
 from evokd.study.context import Study, System, progress_bar
-from evokd.study.evaluation import (
-    read_translations,
-    test_sets,
-    translate_tests,
-    translation_path,
-)
+from evokd.study.evaluation import read_translations, test_sets, translate_tests, translation_path
 from evokd.study.models import load_for_decoding
 
 Row = dict[str, Any]
+COUNTED = ("accepted", "drafted", "tokens", "teacher_passes")
 
 
 def analyse(study: Study, systems: Sequence[System]) -> list[Row]:
@@ -27,12 +23,10 @@ def analyse(study: Study, systems: Sequence[System]) -> list[Row]:
         systems: the teacher first.
     """
     settings, teacher, rows = study.recipe.analysis, systems[0], []
-    teacher_answers: dict[tuple[str, str], Any] = {}
+    teacher_answers: list[Any] = []
     has_pruned = any("nonzero_parameters" in system.facts() for system in systems)
     for system in systems:
         row: Row = {"system": system.system, "seed": system.seed}
-        for beam in settings.beams:
-            translate_tests(study, system, beam)
         if settings.beams:
             row["beams"] = _beam_rows(study, system)
         if settings.likelihood or (settings.acceptance and system is not teacher):
@@ -48,9 +42,9 @@ def analyse(study: Study, systems: Sequence[System]) -> list[Row]:
 def _beam_rows(study: Study, system: System) -> list[Row]:
     """Scores and speed at each further beam size."""
     metrics, rows = list(study.recipe.scoring.metrics), []
-    tests = test_sets(study.corpus)
     for beam in study.recipe.analysis.beams:
-        for test in tests:
+        translate_tests(study, system, beam)
+        for test in test_sets(study.corpus):
             path = translation_path(study, *test.cell, system, beam)
             output = SystemOutput(system.system, system.seed, *test.cell, read_translations(path))
             scores = score_all([output], [test], metrics, teacher=None)
@@ -62,10 +56,7 @@ def _beam_rows(study: Study, system: System) -> list[Row]:
 
 
 def _model_measures(
-    study: Study,
-    teacher: System,
-    system: System,
-    teacher_answers: dict[tuple[str, str], Any],
+    study: Study, teacher: System, system: System, teacher_answers: list[Any]
 ) -> Row:
     """What takes the model itself; kept in a file, as it takes time."""
     settings, tests = study.recipe.analysis, study.corpus.tests
@@ -97,39 +88,29 @@ def _model_measures(
 def _likelihood(study: Study, system: System, translator: Any) -> Row:
     from evokd.translate.likelihood import likelihood_facts
 
-    beams = (None, *study.recipe.analysis.beams)
-    pairs: dict[str, list[Any]] = {}
-    outputs: dict[str, list[list[str]]] = {}
-    for (test_set, direction), of_test in study.corpus.tests.items():
-        pairs.setdefault(direction, []).extend(of_test)
-        of_beams = outputs.setdefault(direction, [[] for _ in beams])
-        for lines, beam in zip(of_beams, beams, strict=True):
-            lines += read_translations(translation_path(study, test_set, direction, system, beam))
+    pairs = [pair for of_test in study.corpus.tests.values() for pair in of_test]
+    outputs = [
+        [
+            line
+            for cell in study.corpus.tests
+            for line in read_translations(translation_path(study, *cell, system, beam))
+        ]
+        for beam in (None, *study.recipe.analysis.beams)
+    ]
     show = progress_bar(f"likelihood {system.label}")
-    facts = likelihood_facts(translator, pairs, outputs, progress=show)
-    mass = facts["mode_mass"]
-    return {"perplexity": facts["perplexity"], "mode_mass": None if mass is None else mass / 100}
+    return likelihood_facts(translator, pairs, outputs, progress=show)
 
 
-def _acceptance(
-    study: Study, system: System, translator: Any, teacher_answers: dict[tuple[str, str], Any]
-) -> Row:
+def _acceptance(study: Study, system: System, translator: Any, teacher_answers: list[Any]) -> Row:
     """Over all test sets and directions together; the teacher's answers are made once."""
     from evokd.translate.acceptance import acceptance, greedy_answers
 
     decoding = study.recipe.decoding
-    totals = {"accepted": 0, "drafted": 0, "tokens": 0, "teacher_passes": 0}
+    if not teacher_answers:
+        for (_, direction), pairs in study.corpus.tests.items():
+            source, target = direction.split("-")
+            lines = [pair.source for pair in pairs]
+            teacher_answers += greedy_answers(study.teacher, lines, source, target, decoding)
     show = progress_bar(f"draft {system.label}")
-    for number, (cell, pairs) in enumerate(study.corpus.tests.items(), start=1):
-        source, target = cell[1].split("-")
-        lines = [pair.source for pair in pairs]
-        if cell not in teacher_answers:
-            teacher_answers[cell] = greedy_answers(study.teacher, lines, source, target, decoding)
-        answers = teacher_answers[cell]
-        counts = acceptance(study.teacher, translator, answers, decoding)
-        totals = {name: count + counts[name] for name, count in totals.items()}
-        show(number, len(study.corpus.tests))
-    return {
-        "acceptance": totals["accepted"] / totals["drafted"] if totals["drafted"] else None,
-        "tokens_per_pass": totals["tokens"] / max(1, totals["teacher_passes"]),
-    }
+    facts = acceptance(study.teacher, translator, teacher_answers, decoding, progress=show)
+    return {name: facts[name] for name in ("acceptance", "tokens_per_pass")}

@@ -6,26 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from evokd.data.corpus import Corpus
+from evokd.data.corpus import Corpus, load_corpus
 from evokd.data.pairs import Pair, read_pairs
 from evokd.data.prompts import Prompt
-from evokd.data.store import load_corpus
 from evokd.errors import InputError
 from evokd.recipe.models import ModelSettings
 from evokd.recipe.recipe import Recipe
 from evokd.recipe.training import TrainingSettings
 from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file, read_json, write_json
 
-TeacherText = Literal["teacher", "nearest"]
-"""Kinds of training text whose translations are the teacher's."""
-TrainingText = Literal["reference", "teacher", "nearest"]
 PAIRS = "pairs.jsonl"
-NEUTRAL = {
-    *("log_every", "save_every", "micro_batch_size", "chunk_tokens"),
-    *("compile", "packing"),
-}
+DIAGNOSED_PAIRS = 400
+"""Validation pairs on which difficulty is looked at, token by token."""
+NEUTRAL = {"log_every", "save_every", "micro_batch_size", "chunk_tokens", "compile", "packing"}
 """Training settings that don't change what is learned."""
 
 
@@ -47,7 +42,7 @@ class Paths:
         self.results = folder / "results.json"
 
 
-@dataclass(frozen=True)
+@dataclass
 class System(Stage):
     """A translator of the study and the stage that makes it."""
 
@@ -145,22 +140,16 @@ class Study:
 
     def _source(self, signal: Any, description: str) -> TeacherSource:
         """In the vocabulary of students, which may have been pruned to a part of the teacher's."""
-        pruned = self.pruned_vocabulary()
-        if pruned is None:
-            return TeacherSource(signal, self.teacher_tokenizer, description)
         from evokd.distil.teacher.sliced import SlicedTeacher
 
-        tokenizer, kept_ids = pruned
-        return TeacherSource(SlicedTeacher(signal, kept_ids), tokenizer, description)
-
-    def prunes_vocabulary(self) -> bool:
-        """Whether students know some of the teacher's tokens only."""
-        student = self.recipe.student
-        return student.model == "cut" and student.cut.vocabulary != "all"
+        tokenizer, kept_ids = self.pruned_vocabulary() or (self.teacher_tokenizer, None)
+        if kept_ids is not None:
+            signal = SlicedTeacher(signal, kept_ids)
+        return TeacherSource(signal, tokenizer, description)
 
     def pruned_vocabulary(self) -> tuple[Any, list[int]] | None:
         """The students' tokenizer and the teacher's id of each of their tokens; None: with all."""
-        if not self.prunes_vocabulary():
+        if not self.recipe.student.prunes_vocabulary:
             return None
         from evokd.models.vocabulary_pruning import load_kept_ids
 
@@ -170,16 +159,21 @@ class Study:
     @cached_property
     def student_tokenizer(self) -> Any:
         """What students read with, before there is a student."""
+        student = self.recipe.student
+        return self.teacher_tokenizer if student.model == "cut" else self.tokenizer_of(student)
+
+    def tokenizer_of(self, settings: ModelSettings) -> Any:
+        """What a model reads with that isn't cut from another."""
         from evokd.models.loading import load_tokenizer
 
-        student = self.recipe.student
-        if student.model == "cut":
-            return self.teacher_tokenizer
-        return (
-            tokenizer_in(self.paths.tokenizer)
-            if student.model == "fresh"
-            else load_tokenizer(student)
-        )
+        fresh = settings.model == "fresh"
+        return tokenizer_in(self.paths.tokenizer) if fresh else load_tokenizer(settings)
+
+    @property
+    def diagnosed_pairs(self) -> Sequence[Pair]:
+        """The validation pairs that are looked at token by token."""
+        pairs = self.corpus.valid
+        return pairs[:: max(1, len(pairs) // DIAGNOSED_PAIRS)]
 
     def pairs(self, split: str) -> Sequence[Pair]:
         """Validation text ("valid") or training text, of any kind."""
@@ -262,13 +256,18 @@ def training_key(training: TrainingSettings) -> dict[str, Any]:
     return training.model_dump(exclude=NEUTRAL)
 
 
-def progress_bar(label: str) -> Callable[[int, int], None]:
-    """A progress bar with the time left, for a job that says how far it is."""
+def progress_bar(label: str, passing: bool = False) -> Callable[[int, int], None]:
+    """A progress bar with the time left, for a job that says how far it is.
+
+    Args:
+        passing: shown on a terminal only, and gone in the end.
+    """
     import sys
 
     from tqdm import tqdm
 
-    bar = tqdm(desc=f"{label:<32}", unit="line", file=sys.stderr, dynamic_ncols=True)
+    how: dict[str, Any] = {"leave": False, "disable": None} if passing else {}
+    bar = tqdm(desc=f"{label:<32}", unit="line", file=sys.stderr, dynamic_ncols=True, **how)
 
     def show(done: int, total: int) -> None:
         bar.total = total

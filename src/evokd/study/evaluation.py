@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evokd.data.corpus import Corpus
 from evokd.evaluate.comparison import TestSet
-from evokd.rundir import fingerprint, read_made_of, write_json
+from evokd.rundir import fingerprint, read_made_of, write_json, write_lines
 from evokd.study.context import Study, System, progress_bar
 from evokd.study.models import load_for_decoding
 
@@ -29,7 +29,7 @@ def translate_tests(study: Study, system: System, beam: int | None = None) -> No
             missing.append((direction, sources, path, key))
     if not missing:
         return
-    from evokd.translate.decoding import translate, write_lines
+    from evokd.translate.decoding import translate
 
     translator = load_for_decoding(study, system)
     for direction, sources, path, key in missing:

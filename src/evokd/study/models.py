@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from evokd.data.store import UNPAIRED
+from evokd.data.corpus import UNPAIRED
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.models import ModelSettings
 from evokd.recipe.objectives import PAIR_WEIGHTS
@@ -19,39 +18,25 @@ from evokd.study.context import (
     TeacherSource,
     file_stamps,
     progress_bar,
-    tokenizer_in,
     training_key,
 )
 
-DIAGNOSED_PAIRS = 400
-"""Validation pairs on which difficulty is looked at, token by token."""
-NOT_IDENTITY = {
-    *("training", "warm_start_steps", "warm_start_training", "sft"),
-    *("signal", "top_k"),
-}
+NOT_IDENTITY = {"training", "warm_start_steps", "warm_start_training", "sft", "signal", "top_k"}
 """Settings of a model that are of its training, or of how students get its signal."""
 
 
 def make_teacher(study: Study, tokenizer: Stage) -> System:
-    """The teacher: fine-tuned on the corpus, or taken as it is.
-
-    Raises:
-        InputError: a model of the recipe can't be loaded, or the two don't fit each other.
-    """
+    """The teacher: fine-tuned on the corpus, or taken as it is."""
     settings = study.recipe.teacher
     training = study.recipe.training_of(settings.training)
     return _make_model(study, tokenizer, "teacher", settings, training, None if settings.sft else 0)
 
 
 def make_init(study: Study, tokenizer: Stage, teacher: System) -> System:
-    """What every student starts from: the model of the recipe, after some steps of SFT.
-
-    Raises:
-        InputError: a model of the recipe can't be loaded, or the two don't fit each other.
-    """
+    """What every student starts from: the model of the recipe, after some steps of SFT."""
     settings = study.recipe.student
     training = study.recipe.training_of(
-        settings.training, settings.warm_start_training, {"select": "last"}
+        settings.training, settings.warm_start_training, TrainingSettings(select="last")
     )
     steps = settings.warm_start_steps
     gated = any(m.objective.startswith("self_evolution") for m in study.recipe.methods)
@@ -78,12 +63,10 @@ def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
         return {}
     if study.is_done(stage):
         return stage.facts()
-    began = time.perf_counter()
     stage.begin()
     method = MethodSettings(name="noevo", objective="noevo")
     student = load_for_training(study, init)
-    diagnostics = diagnose_student(study, student, method, study.live_teacher_source())
-    write_json(stage.folder / "diagnostics.json", diagnostics)
+    diagnostics = diagnose_student(study, stage, student, method, study.live_teacher_source())
     facts = {k: diagnostics[k] for k in ("student_nll", "teacher_nll", "hard_share", "lost_mass")}
     study.log(
         f"validation, nats per reference token: teacher {facts['teacher_nll']:.3f}, "
@@ -95,7 +78,7 @@ def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
             "warning: the teacher is no better than the student on validation, so there is little "
             "to distil. Is it fine-tuned for this task (teacher.sft), with this prompt?"
         )
-    stage.finish(time.perf_counter() - began, facts)
+    stage.finish(facts)
     return facts
 
 
@@ -122,7 +105,7 @@ def train_student(
     if source is not None:
         shared = source.shared_vocabulary(student)
         size = shared.size
-        if shared.teacher_size != shared.student_size:
+        if shared.note:
             study.log(f"{stage.name}: {shared.note}")
         study.log(f"{stage.name}: its teacher is {source.description}")
     tokenizer, longest = student.tokenizer, training.max_length
@@ -131,11 +114,8 @@ def train_student(
     for data in (train_set, valid_set):
         if source is not None and data is not None:
             source.signal.check_holds(data)
-    sampler, weights = None, None
-    if method.on_policy is not None or method.pair_weights:
-        sampler = TokenSampler.of(student, size)
+    sampler, weights = TokenSampler.of(student, size), None
     for key, settings in method.pair_weights.items():
-        assert sampler is not None
         pairs = PairsToWeigh(
             student.model,
             sampler,
@@ -167,7 +147,6 @@ def finish_stage(
     study: Study,
     stage: System,
     student: Any,
-    began: float,
     facts: dict[str, Any],
     kept_ids: list[int] | None = None,
 ) -> None:
@@ -185,7 +164,6 @@ def finish_stage(
     if kept_ids is not None:
         save_kept_ids(folder, kept_ids, study.teacher_tokenizer)
     stage.finish(
-        time.perf_counter() - began,
         facts | describe(student.model),
         seed=study.seed_of(stage),
         device=str(study.device),
@@ -194,38 +172,31 @@ def finish_stage(
     finish(stage.folder)
 
 
-def load_for_training(study: Study, system: System) -> Any:
-    """A stage's model in float32."""
-    import torch
-
-    from evokd.models.loading import load_translator
-
-    return load_translator(system.folder / "model", study.device, torch.float32, study.prompt)
-
-
 def load_for_decoding(study: Study, system: System) -> Any:
     """A system as it is used to translate."""
-    from evokd.models.loading import load_translator, pick_dtype
-
     if system.system == "teacher":
         return study.teacher
-    dtype, _ = pick_dtype(study.recipe.student.dtype, study.device)
-    return load_translator(system.folder / "model", study.device, dtype, study.prompt)
+    return load_for_training(study, system, study.recipe.student.dtype)
 
 
-def diagnosed_pairs(study: Study) -> Any:
-    """The validation pairs that are looked at token by token."""
-    pairs = study.corpus.valid
-    return pairs[:: max(1, len(pairs) // DIAGNOSED_PAIRS)]
+def load_for_training(study: Study, system: System, dtype: str = "float32") -> Any:
+    """A stage's model."""
+    from evokd.models.loading import load_translator, pick_dtype
+
+    number_format, _ = pick_dtype(dtype, study.device)
+    return load_translator(system.folder / "model", study.device, number_format, study.prompt)
 
 
 def diagnose_student(
-    study: Study, student: Any, method: MethodSettings, source: TeacherSource
+    study: Study, stage: Stage, student: Any, method: MethodSettings, source: TeacherSource
 ) -> dict[str, Any]:
+    """How hard a student's tokens are, which is kept in its stage's folder, too."""
     from evokd.distil.diagnosis import diagnose
 
     size = source.shared_vocabulary(student).size
-    return diagnose(student, source.signal, diagnosed_pairs(study), method, size)
+    diagnostics = diagnose(student, source.signal, study.diagnosed_pairs, method, size)
+    write_json(stage.folder / "diagnostics.json", diagnostics)
+    return diagnostics
 
 
 def model_identity(settings: ModelSettings) -> dict[str, Any]:
@@ -248,15 +219,19 @@ def _make_model(
     teacher: System | None = None,
 ) -> System:
     """A model as given, fresh or cut from the teacher, fine-tuned for `steps` (None: as long as
-    `training` says)."""
+    `training` says).
+
+    Raises:
+        InputError: a model of the recipe can't be loaded, or the two don't fit each other.
+    """
     if steps:
         training = training.model_copy(update={"max_steps": steps})
-    identity, seed = model_identity(settings), study.recipe.seeds[0]
-    parts: list[Any] = [identity, tokenizer.fingerprint, vars(study.prompt), steps, seed]
+    parts: list[Any] = [model_identity(settings), tokenizer.fingerprint, vars(study.prompt)]
+    parts += [steps, study.recipe.seeds[0]]
     origin = teacher if settings.model == "cut" else None
     if origin is not None:
         parts.append(origin.fingerprint)
-        if study.prunes_vocabulary():
+        if study.recipe.student.prunes_vocabulary:
             unpaired = study.paths.corpus / UNPAIRED  # its tokens are kept, too
             parts.append([hash_file(unpaired)] if unpaired.exists() else [])
     if steps != 0 or origin is not None:
@@ -264,70 +239,67 @@ def _make_model(
     stage = System(name, study.folder / name, fingerprint(name, *parts), name)
     if study.is_done(stage):
         return stage
-    _check_models(study, tokenizer)
-    from evokd.models import loading
+    _check_models(study)
+    from evokd.models.loading import describe
 
-    began = time.perf_counter()
     stage.begin()
-    kept_ids = None
     if origin is not None:
         student, kept_ids = _cut_from_teacher(study, origin, training.max_length)
     else:
-        student = _load_untrained(study, settings, tokenizer)
-    millions = loading.describe(student.model)["parameters"] / 1e6
+        student, kept_ids = _load_untrained(study, settings), None
+    millions = describe(student.model)["parameters"] / 1e6
     study.log(f"{name}: {millions:.2f}M parameters, {settings.model}")
     facts: dict[str, Any] = {"warm_start_steps": steps} if steps else {}
     if steps != 0:
         method = MethodSettings(name="sft", objective="sft")
         facts |= train_student(study, stage, student, training, method)
-    finish_stage(study, stage, student, began, facts, kept_ids)
+    finish_stage(study, stage, student, facts, kept_ids)
     return stage
 
 
-def _check_models(study: Study, tokenizer: Stage) -> None:
+def _check_models(study: Study) -> None:
     """Before anything is trained: can one of the recipe's models teach the other?
 
     Raises:
         InputError: they cut text into other tokens, or `student.cut` doesn't fit the teacher.
     """
-    from evokd.models import fresh, loading
+    from evokd.models.fresh import fresh_config
+    from evokd.models.loading import load_config, load_tokenizer
     from evokd.models.structured_pruning import check_cut
     from evokd.models.vocabulary import shared_vocabulary
 
     teacher, student = study.recipe.teacher, study.recipe.student
     if student.model == "cut":
         if teacher.model == "fresh":
-            config: Any = fresh.fresh_config(teacher.fresh, tokenizer_in(tokenizer.folder))
+            check_cut(student.cut, fresh_config(teacher.fresh, study.tokenizer_of(teacher)))
         else:
-            config = loading.load_config(teacher)
-        check_cut(student.cut, config)
+            check_cut(student.cut, load_config(teacher))
         return
     origins = [(m.model, m.revision, m.tokenizer) for m in (teacher, student)]
     if "fresh" not in (teacher.model, student.model) and origins[0] != origins[1]:
-        one, other = (loading.load_tokenizer(settings) for settings in (teacher, student))
+        one, other = (load_tokenizer(settings) for settings in (teacher, student))
         shared_vocabulary(one, len(one), other, len(other))
 
 
-def _load_untrained(study: Study, settings: ModelSettings, tokenizer: Stage) -> Any:
+def _load_untrained(study: Study, settings: ModelSettings) -> Any:
     """A model as the recipe names it, or a fresh one."""
     import torch
 
-    from evokd.models import fresh, loading
+    from evokd.models.fresh import fresh_model
+    from evokd.models.loading import Translator, load_model
 
+    tokenizer = study.tokenizer_of(settings)
     if settings.model == "fresh":
-        own, seed = tokenizer_in(tokenizer.folder), study.recipe.seeds[0]
-        model = fresh.fresh_model(settings.fresh, own, seed).to(study.device)
+        model: Any = fresh_model(settings.fresh, tokenizer, study.recipe.seeds[0]).to(study.device)
     else:
-        own = loading.load_tokenizer(settings)
-        model = loading.load_model(settings, study.device, torch.float32)
-    return loading.Translator(model, own, study.prompt)
+        model = load_model(settings, study.device, torch.float32)
+    return Translator(model, tokenizer, study.prompt)
 
 
 def _cut_from_teacher(
     study: Study, origin: System, max_length: int
 ) -> tuple[Any, list[int] | None]:
     """A part of the teacher, and which of the teacher's tokens it knows (None: all)."""
-    from evokd.models.encoding import pad_id_of
     from evokd.models.loading import Translator
     from evokd.models.structured_pruning import calibration_batches, cut, describe_cut
     from evokd.models.vocabulary_pruning import slice_vocabulary, used_ids
@@ -335,9 +307,8 @@ def _cut_from_teacher(
     settings = study.recipe.student.cut
     teacher = load_for_training(study, origin)
     data = study.encoded("reference", teacher.tokenizer, max_length)
-    batches = calibration_batches(data, pad_id_of(teacher.tokenizer), settings.calibration_pairs)
-    on_device = [{k: v.to(study.device) for k, v in batch.items()} for batch in batches]
-    model, tokenizer, kept_ids = cut(teacher.model, settings, on_device), teacher.tokenizer, None
+    batches = calibration_batches(data, settings.calibration_pairs)
+    model, tokenizer, kept_ids = cut(teacher.model, settings, batches), teacher.tokenizer, None
     if settings.vocabulary == "corpus":
         # Not the test sets: what a student is judged on has no say in what it is.
         pairs = [*study.corpus.train, *study.corpus.valid]

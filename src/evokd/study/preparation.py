@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
-from evokd.data.corpus import build_corpus, corpus_files
+from evokd.data.corpus import build_corpus, corpus_files, save_corpus
 from evokd.data.prompts import prompt_tags
-from evokd.data.store import save_corpus
 from evokd.rundir import Stage, fingerprint, hash_file
 from evokd.study.context import Study
 from evokd.study.models import model_identity
@@ -30,7 +27,6 @@ def make_corpus(study: Study) -> Stage:
     )
     if study.is_done(stage):
         return stage
-    began = time.perf_counter()
     corpus = build_corpus(settings, directions, seed=1)  # before begin: bad text leaves the old
     stage.begin()
     save_corpus(corpus, stage.folder)
@@ -40,7 +36,7 @@ def make_corpus(study: Study) -> Stage:
         "test_pairs": {f"{n}.{d}": len(pairs) for (n, d), pairs in corpus.tests.items()},
     }
     outputs = {name: hash_file(stage.folder / name) for name in TRAINING_FILES}
-    stage.finish(time.perf_counter() - began, facts, inputs=hashes, outputs=outputs)
+    stage.finish(facts, inputs=hashes, outputs=outputs)
     study.log(
         f"corpus: {facts['train_pairs']} training and {facts['valid_pairs']} validation pairs"
     )
@@ -64,7 +60,6 @@ def make_tokenizer(study: Study) -> Stage:
     from evokd.models.fresh import train_tokenizer
     from evokd.models.loading import load_tokenizer
 
-    began = time.perf_counter()
     stage.begin()
     if ready_made:
         tokenizer = load_tokenizer(ready_made)
@@ -73,5 +68,5 @@ def make_tokenizer(study: Study) -> Stage:
         size = recipe.tokenizer.vocab_size
         tokenizer = train_tokenizer(texts, size, prompt_tags(recipe.languages()))
     tokenizer.save_pretrained(stage.folder)
-    stage.finish(time.perf_counter() - began, {"vocabulary": len(tokenizer)})
+    stage.finish({"vocabulary": len(tokenizer)})
     return stage

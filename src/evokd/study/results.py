@@ -121,26 +121,23 @@ def make_results(
 
 
 def _systems(recipe: Recipe, facts: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    rows = [
-        _system("teacher", None, "sft" if recipe.teacher.sft else "given", {}, facts["teacher"])
-    ]
-    for seed in recipe.seeds:
-        for name, method in recipe.students().items():
+    """A row for the teacher and for each student; `facts` are of systems by their labels."""
+    kinds, rows = recipe.students(), []
+    students = [(name, seed) for seed in recipe.seeds for name in kinds]
+    for name, seed in [("teacher", None), *students]:
+        objective, settings = "sft" if recipe.teacher.sft else "given", {}
+        if seed is not None:
+            method, _, level = kinds[name]
+            objective = method.kind() if level is None else "pruned"
             settings = method.model_dump(mode="json", exclude={"name", "objective", "training"})
             for key in ("lam", "beta", "alpha"):
                 if settings[key] is None:
                     settings[key] = getattr(method.in_force()[1], key)
-            kind = method.kind() if name == method.name else "pruned"
-            rows.append(_system(name, seed, kind, settings, facts[f"{name}.seed{seed}"]))
+        own = facts[name if seed is None else f"{name}.seed{seed}"]
+        row = {"system": name, "seed": seed, "objective": objective, "settings": settings}
+        row |= {"train_seconds": own.get("train_seconds"), "train_steps": own.get("steps")}
+        rows.append(row | {key: own.get(key) for key in SYSTEM_FACTS})
     return rows
-
-
-def _system(
-    name: str, seed: int | None, objective: str, settings: dict[str, Any], facts: dict[str, Any]
-) -> dict[str, Any]:
-    row = {"system": name, "seed": seed, "objective": objective, "settings": settings}
-    row |= {"train_seconds": facts.get("train_seconds"), "train_steps": facts.get("steps")}
-    return row | {key: facts.get(key) for key in SYSTEM_FACTS}
 
 
 def _examples(

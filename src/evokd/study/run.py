@@ -91,7 +91,9 @@ def cache(
         _save_recipe(study)
         tokenizer = preparation.make_tokenizer(study)
         teacher = models.make_teacher(study, tokenizer)
-        if study.prunes_vocabulary():  # which tokens are kept is known when there is a student
+        if (
+            recipe.student.prunes_vocabulary
+        ):  # which tokens are kept is known when there is a student
             models.make_init(study, tokenizer, teacher)
         for kind in recipe.texts():
             if kind in teacher_cache.cached_texts(recipe):

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from evokd.recipe.methods import RENAMED, MethodSettings
 from evokd.recipe.objectives import BETA_RULES, PRESETS
-from evokd.recipe.recipe import Recipe
-from evokd.recipe.training import TrainingSettings, pruned_name
-from evokd.rundir import Stage, fingerprint, write_json
+from evokd.recipe.recipe import Recipe, StudentKind
+from evokd.rundir import Stage, fingerprint
 from evokd.study.context import Study, System, TeacherSource, training_key
-from evokd.study.models import (
-    diagnose_student,
-    finish_stage,
-    load_for_training,
-    train_student,
-)
+from evokd.study.models import diagnose_student, finish_stage, load_for_training, train_student
 
 
 @dataclass(frozen=True)
@@ -28,16 +21,7 @@ class StudentSpec:
     stage: System
     origin: System
     """What it goes on from: the common start, or another student."""
-    method: MethodSettings
-    level: float | None = None
-    """Share of the origin's weights that are pruned first."""
-
-
-def student_training(recipe: Recipe, name: str) -> TrainingSettings:
-    """How a student is trained or, if it was pruned, trained again."""
-    method = recipe.students()[name]
-    pruned = [] if name == method.name else [recipe.pruning.training]
-    return recipe.training_of(recipe.student.training, method.training, *pruned)
+    kind: StudentKind
 
 
 def student_specs(
@@ -51,66 +35,63 @@ def student_specs(
     recipe, specs = study.recipe, []
     for seed in recipe.seeds:
         systems: dict[str, System] = {}
-        for method in recipe.methods:
-            origin = init if method.start is None else systems[method.start]
-            settings = method.model_dump(
-                mode="json", exclude={"name", "start", "training"}, exclude_defaults=True
-            )
-            for (field, old), new in RENAMED.items():  # a new name alone makes no other student
-                if settings.get(field) == new:
-                    settings[field] = old
-            key = [
-                study.text_hashes(),
-                [teacher.fingerprint, origin.fingerprint],
-                settings,
-                training_key(student_training(recipe, method.name)),
-                seed,
-                *_micro_batches(recipe, method.name),
-                *([] if method.text == "reference" else [texts[method.text].fingerprint]),
-                *_approximation(recipe, method),
-            ]
-            systems[method.name] = _system(study, method.name, seed, key)
-            specs.append(StudentSpec(systems[method.name], origin, method))
-        for name in recipe.pruning.methods:
-            for level in recipe.pruning.levels:
-                pruned = pruned_name(name, level)
-                training = training_key(student_training(recipe, pruned))
-                key = [systems[name].fingerprint, level, training, *_micro_batches(recipe, pruned)]
-                system = _system(study, pruned, seed, key)
-                specs.append(StudentSpec(system, systems[name], recipe.method(name), level))
+        for name, kind in recipe.students().items():
+            method, training, level = kind
+            if level is None:
+                origin = init if method.start is None else systems[method.start]
+                key = [
+                    study.text_hashes(),
+                    [teacher.fingerprint, origin.fingerprint],
+                    _identity(method),
+                    training_key(training),
+                    seed,
+                    *_micro_batches(kind),
+                    *([] if method.text == "reference" else [texts[method.text].fingerprint]),
+                    *_approximation(recipe, method),
+                ]
+            else:
+                origin = systems[method.name]
+                key = [origin.fingerprint, level, training_key(training), *_micro_batches(kind)]
+            folder = study.paths.students / f"{name}.seed{seed}"
+            label = f"student {name}, seed {seed}"
+            systems[name] = System(label, folder, fingerprint(*key), name, seed)
+            specs.append(StudentSpec(systems[name], origin, kind))
     return specs
 
 
 def make_student(study: Study, spec: StudentSpec) -> System:
     """Train a student from where it starts, and keep it."""
-    stage, method = spec.stage, spec.method
+    stage, (method, training, level) = spec.stage, spec.kind
     if study.is_done(stage):
         return stage
     from evokd.models.magnitude_pruning import prune_model, pruned_facts
 
-    began = time.perf_counter()
     stage.begin()
     student, masks = load_for_training(study, spec.origin), None
-    if spec.level is not None:
+    if level is not None:
         # After a kill the same ones: they are read off the same student.
-        masks = prune_model(student.model, spec.level)
+        masks = prune_model(student.model, level)
     source = _source_for(study, method)
-    training = student_training(study.recipe, stage.system)
     facts = train_student(study, stage, student, training, method, source, masks)
     facts["teacher_signal"] = "none" if source is None else source.description
     if masks is not None:
         facts |= pruned_facts(student.model, masks)
     if study.corpus.valid:
-        diagnostics = diagnose_student(study, student, method, study.teacher_source)
-        write_json(stage.folder / "diagnostics.json", diagnostics)
+        diagnostics = diagnose_student(study, stage, student, method, study.teacher_source)
         facts["valid_difficulty"] = diagnostics["mean_difficulty"]
-    finish_stage(study, stage, student, began, facts)
+    finish_stage(study, stage, student, facts)
     return stage
 
 
-def _system(study: Study, name: str, seed: int, key: list[Any]) -> System:
-    folder = study.paths.students / f"{name}.seed{seed}"
-    return System(f"student {name}, seed {seed}", folder, fingerprint(*key), name, seed)
+def _identity(method: MethodSettings) -> dict[str, Any]:
+    """Of its settings what makes another student; a new name of one alone doesn't."""
+    settings = method.model_dump(
+        mode="json", exclude={"name", "start", "training"}, exclude_defaults=True
+    )
+    for (key, old), new in RENAMED.items():
+        if settings.get(key) == new:
+            settings[key] = old
+    return settings
 
 
 def _source_for(study: Study, method: MethodSettings) -> TeacherSource | None:
@@ -122,10 +103,10 @@ def _source_for(study: Study, method: MethodSettings) -> TeacherSource | None:
     return study.teacher_source
 
 
-def _micro_batches(recipe: Recipe, name: str) -> list[int]:
+def _micro_batches(kind: StudentKind) -> list[int]:
     """The size of micro-batches where it changes a student: some objectives choose among the tokens
     of each, the network that predicts β learns from one."""
-    method, size = recipe.students()[name], student_training(recipe, name).micro_batch_size
+    method, size = kind.method, kind.training.micro_batch_size
     ranks = method.ranks_each_batch() or method.spec.ranked_by
     matters = ranks or (isinstance(method.beta, str) and method.beta in BETA_RULES)
     return [size] if matters and size else []

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
-from evokd.recipe.methods import MethodSettings
+from evokd.recipe.methods import MethodSettings, TrainingText
 from evokd.recipe.objectives import PRESETS
 from evokd.recipe.recipe import Recipe
 from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file
-from evokd.study.context import Study, System, TrainingText
-from evokd.study.models import diagnosed_pairs, load_for_training
-from evokd.study.students import student_training
+from evokd.study.context import Study, System
+from evokd.study.models import load_for_training
 
 LARGE_ERROR = 0.05
 """Mean error of d, as a share of the mean d, above which a top-k cache isn't called a good one."""
@@ -46,7 +44,6 @@ def make_cache(study: Study, teacher: System, check: bool = False) -> Stage:
     done = study.is_done(stage)
     if done and not (check and _drop_damaged(study, folder, thorough=True)):
         return stage
-    began = time.perf_counter()
     model = study.teacher.model
     spec = cache_spec(model, "topk" if settings.signal == "topk" else "hidden", settings.top_k)
     identity = study.teacher_identity()
@@ -61,7 +58,7 @@ def make_cache(study: Study, teacher: System, check: bool = False) -> Stage:
             _drop_damaged(study, folder, thorough=False)
     (folder / MANIFEST).unlink(missing_ok=True)
     facts = write_cache(folder, model, _data_sets(study), spec, identity, log=study.log)
-    stage.finish(time.perf_counter() - began, facts)
+    stage.finish(facts)
     study.log(f"{stage.name}: {describe_size(facts)}")
     return stage
 
@@ -78,14 +75,12 @@ def check_cache(study: Study, cache: Stage, init: System) -> None:
     if study.is_done(stage):
         return
     from evokd.distil.teacher.topk_error import measure_error
-    from evokd.models.encoding import collate, pad_id_of
+    from evokd.models.encoding import collate
 
-    began = time.perf_counter()
     stage.begin()
     student, source = load_for_training(study, init), study.teacher_source
     examples = _diagnosed_examples(study, study.student_tokenizer)
-    pad_id = pad_id_of(student.tokenizer)
-    padded = (collate(examples[i : i + 32], pad_id) for i in range(0, len(examples), 32))
+    padded = (collate(examples[i : i + 32]) for i in range(0, len(examples), 32))
     gated = (m for m in study.recipe.methods if m.objective == "self_evolution")
     method = next(gated, MethodSettings(name="noevo", objective="noevo"))
     facts = measure_error(
@@ -111,7 +106,7 @@ def check_cache(study: Study, cache: Stage, init: System) -> None:
             f"warning: that is {error / difficulty:.0%} of the mean difficulty; "
             "teacher.signal=hidden is exact, a larger teacher.top_k is closer"
         )
-    stage.finish(time.perf_counter() - began, facts)
+    stage.finish(facts)
 
 
 def describe_size(facts: dict[str, Any]) -> str:
@@ -136,7 +131,7 @@ def _beside_references(study: Study) -> list[Any]:
     if texts != ["reference"]:
         written = [kind for kind in texts if kind != "reference"]
         parts += [texts, [[vars(pair) for pair in study.pairs(kind)] for kind in written]]
-    if study.prunes_vocabulary():
+    if study.recipe.student.prunes_vocabulary:
         parts.append(hash_file(study.paths.init_model / "kept_ids.json"))
     return parts
 
@@ -159,16 +154,15 @@ def _data_sets(study: Study) -> list[Any]:
 
 def _diagnosed_examples(study: Study, tokenizer: Any) -> list[dict[str, Any]]:
     """The pairs that are diagnosed, however long they are."""
-    from evokd.models.encoding import encode_pair
+    from evokd.models.encoding import encode_corpus
 
-    pairs = diagnosed_pairs(study)
-    return [encode_pair(tokenizer, study.prompt, pair) for pair in pairs]
+    data, _ = encode_corpus(study.diagnosed_pairs, tokenizer, study.prompt)
+    return [data[i] for i in range(len(data))]
 
 
 def _max_length(study: Study) -> int:
     """Of all trainings of students."""
-    names = study.recipe.students()
-    return max(student_training(study.recipe, name).max_length for name in names)
+    return max(kind.training.max_length for kind in study.recipe.students().values())
 
 
 def _drop_damaged(study: Study, folder: Path, thorough: bool) -> bool:

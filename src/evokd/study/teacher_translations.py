@@ -27,13 +27,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from evokd.data.cleaning import CleaningReport
+from evokd.data.corpus import UNPAIRED
 from evokd.data.hypotheses import Candidate, reason_to_leave_out
 from evokd.data.pairs import Pair, write_pairs
-from evokd.data.store import UNPAIRED
 from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
 from evokd.evaluate.scores import Similarity, nearest, sentence_bleu
 from evokd.recipe.judging import DecodingSettings
+from evokd.recipe.methods import TeacherText
 from evokd.rundir import (
     MANIFEST,
     Stage,
@@ -42,9 +43,9 @@ from evokd.rundir import (
     read_json,
     read_made_of,
     write_json,
-    write_text,
+    write_lines,
 )
-from evokd.study.context import PAIRS, Study, System, TeacherText, progress_bar
+from evokd.study.context import PAIRS, Study, System, progress_bar
 
 LEFT_OUT = "left_out.json"
 SHARD_SENTENCES = 512
@@ -79,7 +80,6 @@ def make_teacher_text(study: Study, teacher: System, kind: TeacherText) -> Stage
     )
     if study.is_done(stage):
         return stage
-    began = time.perf_counter()
     pairs = [*study.corpus.train, *(study.corpus.unpaired if kind == "teacher" else [])]
     if not pairs:
         raise InputError(
@@ -96,7 +96,7 @@ def make_teacher_text(study: Study, teacher: System, kind: TeacherText) -> Stage
     fit, left_out = _filter(pairs, hypotheses, settings.max_length_ratio)
     if not fit:
         raise InputError(
-            f"{stage.name}: none of its translations is fit to train on ({_reasons(left_out)}); "
+            f"{stage.name}: none of its translations is fit to train on ({_counted(left_out)}); "
             f"see {shards}. Is the teacher fine-tuned for this task (teacher.sft), "
             "with this prompt?"
         )
@@ -107,12 +107,12 @@ def make_teacher_text(study: Study, teacher: System, kind: TeacherText) -> Stage
         "candidates": count,
         **_counts([hypotheses[sentence] for sentence in _sentences(pairs)]),
         "pairs": len(chosen),
-        "left_out": {reason: dropped.count for reason, dropped in left_out.reasons.items()},
+        "left_out": {reason: tally.count for reason, tally in left_out.reasons.items()},
         **gain,
         "mib": round(sum(f.stat().st_size for f in folder.rglob("*.*")) / 2**20, 2),
     }
     outputs = {PAIRS: hash_file(folder / PAIRS)}
-    stage.finish(time.perf_counter() - began, facts, outputs=outputs)
+    stage.finish(facts, outputs=outputs)
     _log_outcome(study, stage, left_out, facts)
     return stage
 
@@ -171,8 +171,7 @@ def _translate(
     missing = [sentence for sentence in sentences if sentence not in hypotheses]
     if not missing:
         return hypotheses
-    if len(missing) < len(sentences):
-        known = len(sentences) - len(missing)
+    if known := len(sentences) - len(missing):
         study.log(f"{stage.name}: {known} sentences are there, gone on with")
     study.log(
         f"{stage.name}: {len(missing)} sentences, {decoding.beam} beams"
@@ -186,18 +185,14 @@ def _translate(
         def report(lines: int, _: int, before: int = done) -> None:
             show(before + lines, len(missing))
 
-        candidates = _candidates(study, shard, decoding, count, report)
-        records = [
-            {
-                "direction": direction,
-                "source": source,
-                "hypotheses": [asdict(one) for one in candidates[direction, source]],
-            }
-            for direction, source in shard
-        ]
-        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
-        write_text(folder / f"{number:05d}.jsonl", "".join(lines))
-        hypotheses |= candidates
+        best = _candidates(study, shard, decoding, count, report)
+        records = (
+            {"direction": direction, "source": source, "hypotheses": [asdict(one) for one in each]}
+            for (direction, source), each in best.items()
+        )
+        lines = (json.dumps(record, ensure_ascii=False) for record in records)
+        write_lines(folder / f"{number:05d}.jsonl", lines)
+        hypotheses |= best
         done += len(shard)
     return hypotheses
 
@@ -207,7 +202,7 @@ def _candidates(
     sentences: Sequence[Sentence],
     decoding: DecodingSettings,
     count: int,
-    progress: Callable[[int, int], None] | bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Hypotheses:
     """Of sentences of one direction."""
     from evokd.translate.nbest import candidates
@@ -327,8 +322,8 @@ def _write(folder: Path, pairs: Sequence[Pair], left_out: CleaningReport) -> Non
         path.unlink()
     for direction in dict.fromkeys(pair.direction for pair in pairs):
         once = [pair for pair in dict.fromkeys(pairs) if pair.direction == direction]
-        for suffix, lines in (("src", [p.source for p in once]), ("hyp", [p.target for p in once])):
-            write_text(folder / f"{direction}.{suffix}", "".join(f"{line}\n" for line in lines))
+        write_lines(folder / f"{direction}.src", (pair.source for pair in once))
+        write_lines(folder / f"{direction}.hyp", (pair.target for pair in once))
     write_pairs(folder / PAIRS, pairs)
 
 
@@ -337,7 +332,7 @@ def _log_outcome(
 ) -> None:
     study.log(
         f"{stage.name}: {facts['pairs']} pairs from {facts['sentences']} sentences, "
-        f"{facts['mib']} MiB; left out: {_reasons(left_out)}"
+        f"{facts['mib']} MiB; left out: {_counted(left_out)}"
     )
     if "bleu_of_nearest" in facts:
         study.log(
@@ -352,9 +347,8 @@ def _log_outcome(
         )
 
 
-def _reasons(left_out: CleaningReport) -> str:
-    counts = [f"{reason} {dropped.count}" for reason, dropped in left_out.reasons.items()]
-    return ", ".join(counts) or "none"
+def _counted(left_out: CleaningReport) -> str:
+    return ", ".join(f"{reason} {n.count}" for reason, n in left_out.reasons.items()) or "none"
 
 
 def _sentences(pairs: Iterable[Pair]) -> list[Sentence]:

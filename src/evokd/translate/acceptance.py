@@ -10,7 +10,7 @@ drafting; `speculative.py` drafts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -22,8 +22,8 @@ from evokd.models.lm_head import head_of
 from evokd.models.loading import Translator
 from evokd.models.vocabulary import shared_vocabulary
 from evokd.recipe.judging import DecodingSettings
-from evokd.translate.batching import Budget, max_positions
-from evokd.translate.decoding import Answer, answer_lines
+from evokd.translate.batching import Budget, Progress, max_positions
+from evokd.translate.decoding import DEFAULTS, Answer, answer_lines
 from evokd.translate.likelihood import NO_TOKENS, measure_tokens
 
 DRAFT_TOKENS = 5
@@ -60,25 +60,14 @@ class Drafting:
     speedup: float | None = None
 
     @classmethod
-    def without_draft(cls, draft_tokens: int, tokens: int) -> Drafting:
-        """An answer that was left to the teacher."""
-        return cls(draft_tokens, tokens, teacher_passes=tokens, lines_without_draft=1)
-
-    @classmethod
     def total(
         cls, parts: Sequence[Drafting], draft_tokens: int, speedup: float | None = None
     ) -> Drafting:
         """All of them together; the speed-up is measured of the whole."""
         sums: dict[str, Any] = {
-            name: sum(getattr(part, name) for part in parts)
-            for name in (
-                "tokens",
-                "teacher_passes",
-                "drafted",
-                "accepted",
-                "lines",
-                "lines_without_draft",
-            )
+            field.name: sum(getattr(part, field.name) for part in parts)
+            for field in fields(cls)
+            if field.name not in ("draft_tokens", "speedup")
         }
         return cls(draft_tokens, speedup=speedup, **sums)
 
@@ -115,8 +104,9 @@ def acceptance(
     teacher: Translator,
     student: Translator,
     answers: Sequence[Answer],
-    settings: DecodingSettings | None = None,
+    settings: DecodingSettings = DEFAULTS,
     draft_tokens: int = DRAFT_TOKENS,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """How good a draft of its teacher's greedy translations a student is, without drafting.
 
@@ -126,7 +116,7 @@ def acceptance(
     `translate_with_draft`.
 
     Args:
-        answers: the teacher's, see `greedy_answers`.
+        answers: the teacher's, of any directions, see `greedy_answers`.
 
     Returns:
         `Drafting.facts()`, and "agreement": the share of all tokens, ends included, for which the
@@ -137,15 +127,30 @@ def acceptance(
         InputError: different tokens or prompts, a model whose memory can't be taken back.
     """
     check_draft(teacher, student)
-    agrees = _agreements(teacher, student, answers, settings or DecodingSettings())
+    head, width = head_of(student.model), width_of(student.model)
+    size, limit = min(width, width_of(teacher.model)), max_positions(student.model)
+
+    def agree(hidden: Tensor, labels: Tensor) -> Tensor:
+        best = [head.logits(rows, size).argmax(dim=-1) for rows in hidden.split(HEAD_ROWS)]
+        return torch.cat(best) == labels
+
+    sequences = []
+    for answer in answers:
+        sequence = answer.sequence if answer.job.size <= limit else NO_TOKENS
+        # What the teacher's vocabulary has beyond the student's reads as some other token.
+        ids = [min(token, width - 1) for token in sequence["input_ids"]]
+        sequences.append(sequence | {"input_ids": ids})
+    budget = Budget(settings.batch_size, settings.batch_tokens)
+    rows = measure_tokens(student, sequences, budget, agree, progress)
+    agrees = [row.tolist() for row in rows]
     parts = [
-        count_drafts(agrees[place], answer.job.cap, draft_tokens)
-        if place in agrees
-        else Drafting.without_draft(draft_tokens, len(answer.ids))
-        for place, answer in enumerate(answers)
+        count_drafts(own, answer.job.cap, draft_tokens)
+        if own
+        else Drafting(draft_tokens, len(answer.ids), len(answer.ids), lines_without_draft=1)
+        for answer, own in zip(answers, agrees, strict=True)
     ]
-    tokens = sum(map(len, agrees.values()))
-    agreement = sum(map(sum, agrees.values())) / tokens if tokens else None
+    tokens = sum(map(len, agrees))
+    agreement = sum(map(sum, agrees)) / tokens if tokens else None
     return {"agreement": agreement, **Drafting.total(parts, draft_tokens).facts()}
 
 
@@ -154,10 +159,10 @@ def greedy_answers(
     sources: Sequence[str],
     source_code: str,
     target_code: str,
-    settings: DecodingSettings | None = None,
+    settings: DecodingSettings = DEFAULTS,
 ) -> list[Answer]:
     """What a model answers to each line that isn't blank, in their order."""
-    settings = (settings or DecodingSettings()).model_copy(update={"beam": 1})
+    settings = settings.model_copy(update={"beam": 1})
     answers = answer_lines(translator, sources, source_code, target_code, settings)
     return sorted(answers, key=lambda answer: answer.job.line)
 
@@ -183,20 +188,16 @@ def useful_tokens(done: int, length: int, cap: int, draft_tokens: int) -> int:
     return min(draft_tokens, cap - done - 1, length - done)
 
 
-def check_draft(teacher: Translator, student: Translator, beam: int = 1) -> None:
+def check_draft(teacher: Translator, student: Translator) -> None:
     """See that a student can be a teacher's draft.
 
     Raises:
-        InputError: a beam, different tokens or prompts, a model whose memory can't be taken back.
+        InputError: different tokens or prompts, a model whose memory can't be taken back.
     """
     assert teacher.model is not student.model, "a draft is another model than its teacher"
-    if beam != 1:
-        raise InputError(
-            f"a draft together with beam {beam}; drafts are of greedy translations only: "
-            "type --beam 1, or leave --draft out"
-        )
     for who, model in (("teacher", teacher.model), ("draft", student.model)):
-        if not _can_go_back(model):
+        # Not every model with recurrent layers says that it is stateful, but the layers do.
+        if model._is_stateful or not DynamicCache(config=model.config).is_croppable:
             raise InputError(
                 f"the {who} is a {type(model).__name__}, whose memory can't be taken back when a "
                 "drafted token is refused; accepted: models that attend to keys and values of "
@@ -223,32 +224,3 @@ def check_draft(teacher: Translator, student: Translator, beam: int = 1) -> None
 def width_of(model: Any) -> int:
     """Entries of a model's vocabulary."""
     return int(model.config.get_text_config().vocab_size)
-
-
-def _can_go_back(model: Any) -> bool:
-    """Whether a model's memory can be put back to what it was some tokens ago."""
-    # Not every model with recurrent layers says that it is stateful, but the layers do.
-    return not model._is_stateful and DynamicCache(config=model.config).is_croppable
-
-
-def _agreements(
-    teacher: Translator, student: Translator, answers: Sequence[Answer], settings: DecodingSettings
-) -> dict[int, list[bool]]:
-    """For each token of each answer, by the answer's place: whether the student's argmax, given all
-    before it, is that token. Those that the student has no room for are left out."""
-    head, width = head_of(student.model), width_of(student.model)
-    size, limit = min(width, width_of(teacher.model)), max_positions(student.model)
-
-    def agree(hidden: Tensor, labels: Tensor) -> Tensor:
-        best = [head.logits(rows, size).argmax(dim=-1) for rows in hidden.split(HEAD_ROWS)]
-        return torch.cat(best) == labels
-
-    sequences = []
-    for answer in answers:
-        sequence = answer.sequence if answer.job.size <= limit else NO_TOKENS
-        # What the teacher's vocabulary has beyond the student's reads as some other token.
-        ids = [min(token, width - 1) for token in sequence["input_ids"]]
-        sequences.append(sequence | {"input_ids": ids})
-    budget = Budget(settings.batch_size, settings.batch_tokens)
-    rows = measure_tokens(student, sequences, budget, agree)
-    return {place: own.tolist() for place, own in rows.items()}

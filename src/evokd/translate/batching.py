@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+Groups = Iterable[list[tuple[int, list[int]]]]
+"""Groups of (place of the request, its tokens), as they are done. Tokens may go on behind the end
+of an answer and behind its cap."""
+Progress = Callable[[int, int], None]
+"""Called with what is done and what there is in all: lines, sequences, …"""
 
 
 @dataclass(frozen=True)
@@ -63,13 +69,14 @@ def max_positions(model: Any) -> int:
     return getattr(config, "max_position_embeddings", None) or sys.maxsize
 
 
-def left_padded(
-    prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Token ids that end at the same column, and 1 where there is one: (rows, columns) int64."""
+def left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids that end at the same column, and 1 where there is one: (rows, columns) int64.
+
+    Padding is token 0; what that means doesn't matter, it is masked by its position.
+    """
     width = max(len(ids) for ids in prompts)
     padding = [width - len(ids) for ids in prompts]
-    rows = [[pad_id] * pad + list(ids) for pad, ids in zip(padding, prompts, strict=True)]
+    rows = [[0] * pad + list(ids) for pad, ids in zip(padding, prompts, strict=True)]
     return torch.tensor(rows, device=device), behind_padding(padding, width, device).long()
 
 

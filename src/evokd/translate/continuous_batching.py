@@ -10,8 +10,8 @@ it would be alone, to rounding.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import DynamicCache, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
-from evokd.translate.batching import Budget, Request, behind_padding, left_padded
+from evokd.translate.batching import Budget, Groups, Request, behind_padding, left_padded
 from evokd.translate.stopping import Ends
 
 SPARE_COLUMNS = 16
@@ -62,23 +62,17 @@ def decode_continuously(
     model: Any,
     requests: Sequence[Request],
     ends: Ends,
-    pad_id: int,
     budget: Budget,
     choose: Choose | None = None,
     sync_every: int | None = None,
-) -> Iterator[list[tuple[int, list[int]]]]:
+) -> Groups:
     """Answer requests, best ordered from long to short.
 
     Args:
         model: in evaluation mode, one for which `supports_continuous_batching`.
-        pad_id: the token that padding is made of.
         choose: what comes next; default: the most likely token.
         sync_every: steps from one look at which rows have ended to the next; default: 1 on a CPU,
             4 on a GPU, which runs ahead of Python until it is asked for a number.
-
-    Yields:
-        Groups of (place of the request, its tokens), as they end. Tokens may go on behind the end
-        of an answer and behind its cap.
     """
     choose = choose or _most_likely
     sync_every = sync_every or (1 if model.device.type == "cpu" else 4)
@@ -89,7 +83,7 @@ def decode_continuously(
         present = [sizes[rows.places[i]] for rows, staying in parts for i in staying]
         coming = budget.more(sizes[start : start + budget.rows], present)
         if coming:
-            rows, logits = _prefilled(model, requests, range(start, start + coming), pad_id)
+            rows, logits = _prefilled(model, requests, range(start, start + coming))
             rows.append(choose(logits, rows.place_ids, rows.remaining), ends)
             rows.flush()
             parts.append((rows, list(range(coming))))
@@ -158,7 +152,6 @@ class _Rows:
     places: list[int]
     place_ids: Tensor
     answers: list[list[int]]
-    chosen: list[Tensor]
     last: Tensor
     cache: Cache
     padding: list[int]
@@ -167,6 +160,7 @@ class _Rows:
     remaining: Tensor
     had_text: Tensor
     ended: Tensor
+    chosen: list[Tensor] = field(default_factory=list)
 
     def append(self, tokens: Tensor, ends: Ends) -> None:
         """Add a token to each answer: (rows,)."""
@@ -190,12 +184,12 @@ class _Rows:
 
 
 def _prefilled(
-    model: Any, requests: Sequence[Request], places: Sequence[int], pad_id: int
+    model: Any, requests: Sequence[Request], places: Sequence[int]
 ) -> tuple[_Rows, Tensor]:
     """Rows that have read their prompts, and the logits of each answer's first token, (rows, V)."""
     device = model.device
     prompts = [requests[place].prompt_ids for place in places]
-    input_ids, mask = left_padded(prompts, pad_id, device)
+    input_ids, mask = left_padded(prompts, device)
     cache = Cache(layer_class_to_replicate=PreallocatedLayer)
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
     logits = _last_logits(model, input_ids, mask, positions, cache)
@@ -204,7 +198,6 @@ def _prefilled(
         places=list(places),
         place_ids=torch.tensor(list(places), device=device),
         answers=[[] for _ in prompts],
-        chosen=[],
         last=input_ids[:, -1],
         cache=cache,
         padding=[input_ids.shape[1] - len(ids) for ids in prompts],
@@ -265,18 +258,16 @@ def _joined(model: Any, parts: Sequence[tuple[_Rows, list[int]]]) -> _Rows:
     }
     cache = Cache(layer_class_to_replicate=PreallocatedLayer)
     for number in range(len(parts[0][0].cache.layers)):
-        olds: list[tuple[Any, Tensor]] = [(rows.cache.layers[number], i) for rows, i in selected]
-        layer = PreallocatedLayer()
-        layer.hold(
-            _preallocated([old.keys[:, :, -width:][index] for old, index in olds], width),
-            _preallocated([old.values[:, :, -width:][index] for old, index in olds], width),
-            width,
+        layer, olds = PreallocatedLayer(), [(rows.cache.layers[number], i) for rows, i in selected]
+        keys, values = (
+            _preallocated([getattr(old, kind)[:, :, -width:][i] for old, i in olds], width)
+            for kind in ("keys", "values")
         )
+        layer.hold(keys, values, width)
         cache.layers.append(layer)
     return _Rows(
         places=[rows.places[i] for rows, staying in parts for i in staying],
         answers=[rows.answers[i] for rows, staying in parts for i in staying],
-        chosen=[],
         cache=cache,
         padding=padding,
         mask=_mask(model, padding, width + SPARE_COLUMNS),

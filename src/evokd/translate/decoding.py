@@ -10,30 +10,26 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from evokd.data.prompts import answer_line
 from evokd.errors import InputError
-from evokd.models.encoding import IGNORED, encode_prompts, pad_id_of
+from evokd.models.encoding import IGNORED, encode_prompts, token_ids
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
-from evokd.rundir import write_text
-from evokd.translate.batching import Request, longest_first, max_positions
-from evokd.translate.generation import Groups, plain_settings, search
+from evokd.translate.batching import Groups, Progress, Request, longest_first, max_positions
+from evokd.translate.generation import plain_settings, search
 from evokd.translate.stopping import Ends
 
-Progress = bool | Callable[[int, int], None]
-"""True draws a bar on stderr; a function is called with lines done and lines in all."""
-Generate = Callable[[Any, Sequence[Request], Ends, int], Groups]
-"""What answers requests: of a model, its requests, where an answer ends and the token that padding
-is made of."""
+DEFAULTS = DecodingSettings()
+Generate = Callable[[Any, Sequence[Request], Ends], Groups]
+"""What answers requests: of a model, its requests and where an answer ends."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +78,11 @@ class Translations:
 
 @dataclass(frozen=True)
 class Job(Request):
-    """A line for the model; `shortened` if it is translated in part."""
+    """A line for the model."""
 
     line: int
     shortened: bool
+    """Whether it is translated in part."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +104,8 @@ class Answer:
     def sequence(self) -> dict[str, list[int]]:
         """Prompt and answer as {"input_ids", "labels"}."""
         prompt_ids = list(self.job.prompt_ids)
-        return {
-            "input_ids": prompt_ids + self.ids,
-            "labels": [IGNORED] * len(prompt_ids) + self.ids,
-        }
+        labels = [IGNORED] * len(prompt_ids) + self.ids
+        return {"input_ids": prompt_ids + self.ids, "labels": labels}
 
 
 def translate(
@@ -118,8 +113,8 @@ def translate(
     lines: Sequence[str],
     source_code: str,
     target_code: str,
-    settings: DecodingSettings | None = None,
-    progress: Progress = False,
+    settings: DecodingSettings = DEFAULTS,
+    progress: Progress | None = None,
     generate: Generate | None = None,
 ) -> Translations:
     """Translate lines of one direction, longest first, as many at once as the settings allow.
@@ -134,25 +129,22 @@ def translate(
     Raises:
         InputError: unknown language, a chat prompt without a chat template.
     """
-    settings = settings or DecodingSettings()
     start = time.perf_counter()
+    answers = list(
+        answer_lines(translator, lines, source_code, target_code, settings, progress, generate)
+    )
+    stops = Counter(answer.stopped_by for answer in answers)
     translated, cut_off = [""] * len(lines), [False] * len(lines)
-    stopped_by = dict.fromkeys(("eos", "newline", "cap"), 0)
-    output_tokens = shortened = 0
-    for answer in answer_lines(
-        translator, lines, source_code, target_code, settings, progress, generate
-    ):
-        translated[answer.job.line] = answer.text
+    for answer in answers:
+        text = answer.text
+        assert len((text + "x").splitlines()) == 1, f"more than one line: {text!r}"
+        translated[answer.job.line] = text
         cut_off[answer.job.line] = answer.stopped_by == "cap"
-        stopped_by[answer.stopped_by] += 1
-        output_tokens += len(answer.ids)
-        shortened += answer.job.shortened
-    _check_lines(translated)
     return Translations(
         lines=translated,
         cut_off=cut_off,
-        stopped_by=stopped_by,
-        output_tokens=output_tokens,
+        stopped_by={reason: stops[reason] for reason in ("eos", "newline", "cap")},
+        output_tokens=sum(len(answer.ids) for answer in answers),
         source_words=sum(len(line.split()) for line in lines),
         seconds=time.perf_counter() - start,
         batch_size=settings.batch_size,
@@ -160,7 +152,7 @@ def translate(
         beam=settings.beam,
         dtype=str(translator.model.dtype).removeprefix("torch."),
         device=str(translator.model.device),
-        shortened=shortened,
+        shortened=sum(answer.job.shortened for answer in answers),
     )
 
 
@@ -170,7 +162,7 @@ def answer_lines(
     source_code: str,
     target_code: str,
     settings: DecodingSettings,
-    progress: Progress = False,
+    progress: Progress | None = None,
     generate: Generate | None = None,
 ) -> Iterator[Answer]:
     """What a model answers to the lines that aren't blank, in the order in which `generate` gives
@@ -180,9 +172,10 @@ def answer_lines(
     ends = Ends.of(translator)
     generate = generate or partial(search, settings=settings)
     done = len(lines) - len(jobs)
-    with plain_settings(model), _reported(progress, len(lines)) as report:
-        report(done, len(lines))
-        for group in generate(model, jobs, ends, pad_id_of(tokenizer)):
+    report = progress or (lambda done, total: None)
+    report(done, len(lines))
+    with plain_settings(model):
+        for group in generate(model, jobs, ends):
             for place, ids in group:
                 job = jobs[place]
                 stopped_by, tokens = ends.end_of(ids, job.cap)
@@ -197,14 +190,7 @@ def text_of(tokenizer: Any, ids: Sequence[int]) -> str:
 
     Many tokenizers come with a clean-up for English that turns "Salut !" into "Salut!".
     """
-    text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return str(text)
-
-
-def write_lines(path: str | Path, lines: Sequence[str]) -> None:
-    """Write lines, each of them exactly one line, all of the file or none."""
-    _check_lines(lines)
-    write_text(Path(path), "".join(line + "\n" for line in lines))
+    return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 def _jobs_of(
@@ -221,10 +207,8 @@ def _jobs_of(
     prompts = encode_prompts(tokenizer, prompt, sources, source_code, target_code)
     limit = max_positions(translator.model)
     jobs = []
-    for place, source, ids in zip(places, sources, prompts, strict=True):
-        words = tokenizer(
-            source, add_special_tokens=False, split_special_tokens=True, verbose=False
-        )["input_ids"]
+    tokens = token_ids(tokenizer, sources, literal=True)
+    for place, words, ids in zip(places, tokens, prompts, strict=True):
         cap = settings.extra_tokens + math.ceil(settings.tokens_per_source_token * len(words))
         room = limit - min(cap, limit // 2)
         shortened = len(ids) > room
@@ -246,17 +230,3 @@ def _jobs_of(
             file=sys.stderr,
         )
     return [jobs[i] for i in longest_first([len(job.prompt_ids) for job in jobs])]
-
-
-def _check_lines(lines: Sequence[str]) -> None:
-    for number, line in enumerate(lines, start=1):
-        assert len((line + "x").splitlines()) == 1, f"line {number} is more than one: {line!r}"
-
-
-@contextmanager
-def _reported(progress: Progress, total: int) -> Iterator[Callable[[int, int], object]]:
-    if callable(progress):
-        yield progress
-        return
-    with tqdm(total=total, unit=" lines", disable=not progress, leave=False) as bar:
-        yield lambda done, _: bar.update(done - bar.n)

@@ -3,7 +3,7 @@ else by transformers' generate."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,8 +17,9 @@ from transformers import (
 )
 
 from evokd.models.lm_head import evaluating
+from evokd.models.loading import generating_by
 from evokd.recipe.judging import DecodingSettings
-from evokd.translate.batching import Budget, Request, left_padded
+from evokd.translate.batching import Budget, Groups, Request, left_padded
 from evokd.translate.continuous_batching import (
     Choose,
     decode_continuously,
@@ -26,16 +27,11 @@ from evokd.translate.continuous_batching import (
 )
 from evokd.translate.stopping import EndOfAnswer, Ends
 
-Groups = Iterable[list[tuple[int, list[int]]]]
-"""Groups of (place of the request, its tokens), as they are done. Tokens may go on behind the end
-of an answer and behind its cap."""
-
 
 def search(
     model: Any,
     requests: Sequence[Request],
     ends: Ends,
-    pad_id: int,
     settings: DecodingSettings,
     best: int = 1,
 ) -> Groups:
@@ -47,30 +43,28 @@ def search(
     assert best <= settings.beam, f"{best} answers of a beam of {settings.beam}"
     budget = Budget(settings.batch_size, settings.batch_tokens // settings.beam)
     if settings.beam == 1:
-        return decode(model, requests, ends, pad_id, budget)
+        return decode(model, requests, ends, budget)
     beams: dict[str, Any] = {"num_beams": settings.beam, "length_penalty": settings.length_penalty}
-    return _generated(model, requests, ends, pad_id, budget, num_return_sequences=best, **beams)
+    return _generated(model, requests, ends, budget, num_return_sequences=best, **beams)
 
 
 def decode(
     model: Any,
     requests: Sequence[Request],
     ends: Ends,
-    pad_id: int,
     budget: Budget,
     choose: Choose | None = None,
 ) -> Groups:
     """One token after the other, by default the most likely one; the model within
     `plain_settings`."""
     loop = decode_continuously if supports_continuous_batching(model) else _generated
-    return loop(model, requests, ends, pad_id, budget, choose)
+    return loop(model, requests, ends, budget, choose)
 
 
 def _generated(
     model: Any,
     requests: Sequence[Request],
     ends: Ends,
-    pad_id: int,
     budget: Budget,
     choose: Choose | None = None,
     **beams: Any,
@@ -78,7 +72,7 @@ def _generated(
     """The same, and beam search, by transformers' generate."""
     for places in budget.batches([request.size for request in requests]):
         batch = [requests[place] for place in places]
-        input_ids, mask = left_padded([each.prompt_ids for each in batch], pad_id, model.device)
+        input_ids, mask = left_padded([each.prompt_ids for each in batch], model.device)
         width = input_ids.shape[1]
         caps = torch.tensor([request.cap for request in batch], device=model.device)
         processors = [] if choose is None else [_Chosen(choose, places, caps, width)]
@@ -89,7 +83,7 @@ def _generated(
                 do_sample=False,
                 max_new_tokens=max(request.cap for request in batch),
                 eos_token_id=list(ends.ids),
-                pad_token_id=pad_id,
+                pad_token_id=0,
                 **beams,
             ),
             logits_processor=LogitsProcessorList(processors),
@@ -103,12 +97,8 @@ def _generated(
 def plain_settings(model: Any) -> Iterator[None]:
     """Evaluation mode, and the model's own generation settings (sampling, penalties) set aside,
     which generate() would lay under ours."""
-    own, model.generation_config = model.generation_config, GenerationConfig()
-    try:
-        with evaluating(model):
-            yield
-    finally:
-        model.generation_config = own
+    with evaluating(model), generating_by(model, GenerationConfig()):
+        yield
 
 
 class _Chosen(LogitsProcessor):

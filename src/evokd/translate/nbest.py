@@ -8,8 +8,8 @@ from functools import partial
 from evokd.data.hypotheses import Candidate
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
-from evokd.translate.batching import Budget
-from evokd.translate.decoding import Answer, Progress, answer_lines
+from evokd.translate.batching import Budget, Progress
+from evokd.translate.decoding import Answer, answer_lines
 from evokd.translate.generation import search
 from evokd.translate.likelihood import sequence_scores
 
@@ -19,9 +19,9 @@ def candidates(
     lines: Sequence[str],
     source_code: str,
     target_code: str,
-    settings: DecodingSettings | None = None,
+    settings: DecodingSettings,
     count: int = 1,
-    progress: Progress = False,
+    progress: Progress | None = None,
 ) -> list[list[Candidate]]:
     """Translate lines of one direction as `translate` does, and keep up to `count` of each.
 
@@ -35,7 +35,6 @@ def candidates(
     Raises:
         InputError: as `translate`.
     """
-    settings = settings or DecodingSettings()
     generate = partial(search, settings=settings, best=count)
     distinct: dict[tuple[int, str], Answer] = {}
     for answer in answer_lines(

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evokd.models.encoding import pad_id_of
 from evokd.models.loading import Translator
 from evokd.translate.batching import Budget, Request, longest_first, max_positions
+from evokd.translate.continuous_batching import Choose
 from evokd.translate.generation import decode, plain_settings
 from evokd.translate.stopping import Ends
 
@@ -30,20 +30,18 @@ class TokenSampler:
 
     Attributes:
         end_ids: tokens that end an answer.
-        pad_id: the token that padding is made of.
         vocabulary_size: only the first so many tokens are drawn; default: all.
         budget: what is decoded at once.
     """
 
     end_ids: tuple[int, ...]
-    pad_id: int
     vocabulary_size: int | None = None
     budget: Budget = DEFAULT_BUDGET
 
     @classmethod
     def of(cls, translator: Translator, vocabulary_size: int | None = None) -> TokenSampler:
         """What ends an answer of this translator; a newline doesn't."""
-        return cls(Ends.of(translator).ids, pad_id_of(translator.tokenizer), vocabulary_size)
+        return cls(Ends.of(translator).ids, vocabulary_size)
 
     @torch.no_grad()
     def __call__(
@@ -72,51 +70,45 @@ class TokenSampler:
         ]
         # Longest first, so that what stands together is of like length.
         order = [i for i in longest_first([r.size for r in requests]) if requests[i].cap > 0]
+        ordered = [requests[i] for i in order]
         answers: list[list[int]] = [[] for _ in prompts]
-        if not order:
-            return answers
         size = model.config.get_text_config(decoder=True).vocab_size
         nothing = torch.zeros(size, dtype=torch.bool, device=model.device)
         ends = Ends(self.end_ids, newline=nothing, text=nothing, text_first=nothing)
-        draw = _Draw(
+        draw = _drawing(
             [seeds[i] for i in order],
-            [requests[i].cap for i in order],
+            [request.cap for request in ordered],
             temperature,
             self.vocabulary_size,
             model.device,
         )
-        ordered = [requests[i] for i in order]
         with plain_settings(model):
-            for group in decode(model, ordered, ends, self.pad_id, self.budget, draw):
+            for group in decode(model, ordered, ends, self.budget, draw):
                 for place, ids in group:
                     answers[order[place]] = ids[: ends.end_of(ids, ordered[place].cap)[1]]
         return answers
 
 
-class _Draw:
-    """From logits to tokens, as `continuous_batching.Choose` has it."""
+def _drawing(
+    seeds: Sequence[int],
+    caps: Sequence[int],
+    temperature: float,
+    size: int | None,
+    device: torch.device,
+) -> Choose:
+    """From the first `size` logits to tokens; seeds and caps by the places of the requests."""
+    numbers = torch.zeros(len(seeds), max(caps, default=0), dtype=torch.float64)
+    for row, seed, cap in zip(numbers, seeds, caps, strict=True):
+        row[:cap] = torch.from_numpy(np.random.default_rng(seed).random(cap))
+    numbers, all_caps = numbers.to(device), torch.tensor(caps, device=device)
 
-    def __init__(
-        self,
-        seeds: Sequence[int],
-        caps: Sequence[int],
-        temperature: float,
-        size: int | None,
-        device: torch.device,
-    ):
-        numbers = np.zeros((len(seeds), max(caps)), dtype=np.float64)
-        for row, (seed, cap) in enumerate(zip(seeds, caps, strict=True)):
-            numbers[row, :cap] = np.random.default_rng(seed).random(cap)
-        self.numbers = torch.from_numpy(numbers).to(device)
-        self.caps = torch.tensor(caps, device=device)
-        self.temperature = temperature
-        self.size = size
-
-    def __call__(self, logits: Tensor, places: Tensor, remaining: Tensor) -> Tensor:
-        drawn = (self.caps[places] - remaining).clamp(max=self.numbers.shape[1] - 1)
-        shares = torch.softmax(logits[:, : self.size].float() / self.temperature, dim=-1)
+    def draw(logits: Tensor, places: Tensor, remaining: Tensor) -> Tensor:
+        drawn = (all_caps[places] - remaining).clamp(max=numbers.shape[1] - 1)
+        shares = torch.softmax(logits[:, :size].float() / temperature, dim=-1)
         # In float64: a sum over a large vocabulary in float32 would move its rarest tokens.
         below = shares.cumsum(dim=-1, dtype=torch.float64)
-        targets = self.numbers[places, drawn] * below[:, -1]
+        targets = numbers[places, drawn] * below[:, -1]
         # The first entry above: one that has a probability of 0 is never it.
         return torch.searchsorted(below, targets[:, None], right=True)[:, 0]
+
+    return draw

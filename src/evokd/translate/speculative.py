@@ -19,16 +19,10 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
-from evokd.translate.acceptance import (
-    DRAFT_TOKENS,
-    Drafting,
-    check_draft,
-    useful_tokens,
-    width_of,
-)
-from evokd.translate.batching import Request, max_positions
-from evokd.translate.decoding import Progress, Translations, translate
-from evokd.translate.generation import Groups, plain_settings, search
+from evokd.translate.acceptance import DRAFT_TOKENS, Drafting, check_draft, useful_tokens, width_of
+from evokd.translate.batching import Groups, Progress, Request, max_positions
+from evokd.translate.decoding import DEFAULTS, Translations, translate
+from evokd.translate.generation import plain_settings, search
 from evokd.translate.stopping import Ends
 
 
@@ -38,8 +32,8 @@ def translate_with_draft(
     lines: Sequence[str],
     source_code: str,
     target_code: str,
-    settings: DecodingSettings | None = None,
-    progress: Progress = False,
+    settings: DecodingSettings = DEFAULTS,
+    progress: Progress | None = None,
     draft_tokens: int = DRAFT_TOKENS,
     timed_lines: int = 0,
 ) -> tuple[Translations, Drafting]:
@@ -55,35 +49,36 @@ def translate_with_draft(
             spread over all lengths; the time is not in the translations' seconds.
 
     Raises:
-        InputError: a beam, different tokens or prompts, a model whose memory can't be taken back;
-            and what `translate` raises.
+        InputError: different tokens or prompts, a model whose memory can't be taken back; and what
+            `translate` raises.
     """
-    settings = (settings or DecodingSettings()).model_copy(update={"batch_size": 1})
-    check_draft(teacher, student, settings.beam)
+    settings = settings.model_copy(update={"batch_size": 1})
+    assert settings.beam == 1, "drafts are of greedy translations only"
+    check_draft(teacher, student)
     parts: list[Drafting] = []
     seconds: list[tuple[float, float]] = []  # of the teacher alone, with the draft
 
-    def generate(model: Any, requests: Sequence[Request], ends: Ends, pad_id: int) -> Groups:
+    def generate(model: Any, requests: Sequence[Request], ends: Ends) -> Groups:
         timed = _spread(len(requests), timed_lines)
         for place, request in enumerate(requests):
             start = time.perf_counter()
             if request.size <= max_positions(student.model):
                 ids, drafting = _answer_with_draft(
-                    model, student.model, request, ends, pad_id, draft_tokens
+                    model, student.model, request, ends, draft_tokens
                 )
             else:
-                ids = alone(request, ends, pad_id)
+                ids = alone(request, ends)
                 tokens = ends.end_of(ids, request.cap)[1]
-                drafting = Drafting.without_draft(draft_tokens, tokens)
+                drafting = Drafting(draft_tokens, tokens, tokens, lines_without_draft=1)
             parts.append(drafting)
             done = time.perf_counter()
             if place in timed:
-                alone(request, ends, pad_id)
+                alone(request, ends)
                 seconds.append((time.perf_counter() - done, done - start))
             yield [(place, ids)]
 
-    def alone(request: Request, ends: Ends, pad_id: int) -> list[int]:
-        ((answer,),) = search(teacher.model, [request], ends, pad_id, settings)
+    def alone(request: Request, ends: Ends) -> list[int]:
+        ((answer,),) = search(teacher.model, [request], ends, settings)
         return answer[1]
 
     with _as_draft(student.model, teacher.model, draft_tokens):
@@ -115,9 +110,7 @@ class Passes(StoppingCriteria):
     def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
         answer = input_ids[0, self.prompt_width :]
         self.lengths.append(len(answer))
-        text = self.ends.text[answer].long()
-        had_text = text.cumsum(dim=0) > text
-        return self.ends.newline_at(answer, had_text).any()[None]
+        return self.ends.newlines(answer).any()[None]
 
     def count(self, answer: Sequence[int], cap: int, draft_tokens: int) -> Drafting:
         drafted = accepted = done = 0
@@ -130,13 +123,12 @@ class Passes(StoppingCriteria):
 
 
 def _answer_with_draft(
-    model: Any, draft: Any, request: Request, ends: Ends, pad_id: int, draft_tokens: int
+    model: Any, draft: Any, request: Request, ends: Ends, draft_tokens: int
 ) -> tuple[list[int], Drafting]:
     """An answer's tokens, which may go on behind its end."""
     prompt = torch.tensor([list(request.prompt_ids)], device=model.device)
     passes = Passes(ends, prompt.shape[1])
-    hook = model.register_forward_pre_hook(passes.see, with_kwargs=True)
-    try:
+    with model.register_forward_pre_hook(passes.see, with_kwargs=True):
         output = model.generate(
             prompt,
             attention_mask=torch.ones_like(prompt),
@@ -145,12 +137,10 @@ def _answer_with_draft(
                 do_sample=False,
                 max_new_tokens=request.cap,
                 eos_token_id=list(ends.ids),
-                pad_token_id=pad_id,
+                pad_token_id=0,
             ),
             stopping_criteria=StoppingCriteriaList([passes]),
         )
-    finally:
-        hook.remove()
     ids = output[0, prompt.shape[1] :].tolist()
     length = ends.end_of(ids, request.cap)[1]
     return ids, passes.count(ids[:length], request.cap, draft_tokens)
@@ -165,16 +155,12 @@ def _as_draft(draft: Any, teacher: Any, draft_tokens: int) -> Iterator[None]:
     that the teacher lacks, and reads those that it lacks itself as some other token.
     """
     config, own, width = draft.config.get_text_config(), width_of(draft), width_of(teacher)
-    hooks = []
-    if own > width:
-        head = draft.get_output_embeddings()
-        hooks = [head.register_forward_hook(lambda _layer, _ids, logits: logits[..., :width])]
-    if own < width:
-        embeddings = draft.get_input_embeddings()
-        hooks = [
-            embeddings.register_forward_pre_hook(lambda _layer, ids: (ids[0].clamp(max=own - 1),))
-        ]
-    with plain_settings(draft):
+    head, embeddings = draft.get_output_embeddings(), draft.get_input_embeddings()
+    with (
+        plain_settings(draft),
+        head.register_forward_hook(lambda _layer, _ids, logits: logits[..., :width]),
+        embeddings.register_forward_pre_hook(lambda _layer, ids: (ids[0].clamp(max=own - 1),)),
+    ):
         draft.generation_config.num_assistant_tokens = draft_tokens
         draft.generation_config.num_assistant_tokens_schedule = "constant"
         draft.generation_config.assistant_confidence_threshold = 0.0
@@ -183,8 +169,6 @@ def _as_draft(draft: Any, teacher: Any, draft_tokens: int) -> Iterator[None]:
             yield
         finally:
             config.vocab_size = own
-            for hook in hooks:
-                hook.remove()
 
 
 def _spread(count: int, timed: int) -> set[int]:

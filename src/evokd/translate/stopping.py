@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from transformers import StoppingCriteria
 
-from evokd.models.encoding import end_token_id
-from evokd.models.loading import Translator
+from evokd.models.loading import Translator, end_ids
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,6 @@ class Ends:
     @classmethod
     def of(cls, translator: Translator) -> Ends:
         model, tokenizer = translator.model, translator.tokenizer
-        own = model.generation_config.eos_token_id if model.generation_config else None
-        own_ends = own if isinstance(own, list) else [own]
-        ids = [tokenizer.eos_token_id, end_token_id(tokenizer, translator.prompt), *own_ends]
         width = model.config.get_text_config().vocab_size
         tokens = tokenizer.batch_decode(
             [[i] for i in range(min(width, len(tokenizer)))], skip_special_tokens=True
@@ -44,7 +40,7 @@ class Ends:
         tokens += [""] * (width - len(tokens))
         heads = [token.partition("\n")[0].strip() for token in tokens]
         return cls(
-            ids=tuple(dict.fromkeys(int(i) for i in ids if i is not None)),
+            ids=tuple(end_ids(model, tokenizer, translator.prompt)),
             newline=torch.tensor(["\n" in token for token in tokens], device=model.device),
             text=torch.tensor([bool(token.strip()) for token in tokens], device=model.device),
             text_first=torch.tensor([bool(head) for head in heads], device=model.device),
@@ -70,9 +66,10 @@ class Ends:
         """
         return self.newline[last] & (had_text | self.text_first[last])
 
-    def after_newline(self, generated: Tensor) -> Tensor:
-        """The same from all tokens so far: (rows, tokens) → (rows,) bool."""
-        return self.newline_at(generated[:, -1], self.text[generated[:, :-1]].any(dim=1))
+    def newlines(self, generated: Tensor) -> Tensor:
+        """The same at each of the tokens (…, tokens) → (…, tokens) bool."""
+        text = self.text[generated].long()
+        return self.newline_at(generated, text.cumsum(dim=-1) > text)
 
     def end_of(self, ids: Sequence[int], cap: int) -> tuple[str, int]:
         """What ends an answer, "eos", "newline" or "cap", and how many of these tokens it has, its
@@ -99,4 +96,4 @@ class EndOfAnswer(StoppingCriteria):
         generated = input_ids[:, self.prompt_width :]
         # Beam search asks about several candidates of each row at once.
         caps = self.caps.repeat_interleave(len(input_ids) // len(self.caps))
-        return self.ends.after_newline(generated) | (generated.shape[1] >= caps)
+        return self.ends.newlines(generated)[:, -1] | (generated.shape[1] >= caps)

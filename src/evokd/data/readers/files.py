@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from evokd.data.languages import same_language
@@ -72,76 +73,55 @@ def read_tsv(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
     path = request.path
     lines = read_lines(path)
     header = lines[0].split("\t")
-    if is_header(header, request):
-        yield from _rows_under_header(header, lines, request)
-        return
-    numbers = _column_numbers(request.columns or ("1", "2"), header, path)
-    codes = request.column_languages("no header that names languages")
-    needed = max(numbers)
-    for number, line in enumerate(lines, start=1):
-        cells = line.split("\t") if line else [""] * needed
-        if len(cells) < needed:
+    has_header = is_header(header, request)
+    if not has_header:
+        columns = request.columns or ("1", "2")
+        if not all(re.fullmatch("[1-9][0-9]*", column) for column in columns):
+            missing = next(column for column in columns if column not in header)
             raise InputError(
-                f"{path}:{number} has {len(cells)} column(s); {needed} are needed, parted by tabs"
+                f"{path}:1 has no column {missing!r}; found: {', '.join(header)}; two names from "
+                "the first line or two numbers counted from 1 are accepted"
             )
-        texts = {c: cells[n - 1] for c, n in zip(codes, numbers, strict=True)}
-        yield Unit(texts, f"{request.name}:{number}")
-
-
-def _rows_under_header(
-    header: list[str], lines: list[str], request: SourceRequest
-) -> Iterator[Unit]:
-    for number, line in enumerate(lines[1:], start=2):
+        request.column_languages("no header that names languages")
+        request = replace(request, columns=columns)
+        header = [str(number) for number in range(1, max(map(int, columns)) + 1)]
+    for number, line in enumerate(lines, start=1):
+        if number == 1 and has_header:
+            continue
         cells = line.split("\t") if line else [""] * len(header)
-        record = dict(zip(header, cells, strict=False))
-        where = f"{request.path}:{number}"
+        where = f"{path}:{number}"
         try:
+            record = dict(zip(header, cells, strict=False))
             yield record_unit(record, request, where, f"{request.name}:{number}")
         except InputError:
             if len(cells) < len(header):
-                raise InputError(
-                    f"{where} has {len(cells)} column(s); the header has {len(header)}: "
-                    f"{', '.join(header)}"
-                ) from None
+                needed = f"{len(header)} are needed, parted by tabs"
+                if has_header:
+                    needed = f"the header has {len(header)}: {', '.join(header)}"
+                raise InputError(f"{where} has {len(cells)} column(s); {needed}") from None
             raise
-
-
-def _column_numbers(columns: tuple[str, str], first_line: list[str], path: Path) -> list[int]:
-    if all(column.isdecimal() and int(column) >= 1 for column in columns):
-        return [int(column) for column in columns]
-    missing = [column for column in columns if column not in first_line]
-    raise InputError(
-        f"{path}:1 has no column {missing[0]!r}; found: {', '.join(first_line)}; two names from "
-        "the first line or two numbers counted from 1 are accepted"
-    )
 
 
 def read_json(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
     """A JSON array of objects, or one object a line; the content decides, not the name."""
     path, name = request.path, request.name
     text = read_text(path)
-    if text.lstrip()[:1] == "[":
+    is_array = text.lstrip()[:1] == "["
+    for number, piece in enumerate([text] if is_array else text.split("\n"), start=1):
+        if not piece.strip():
+            continue
         try:
-            records = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}:{error.lineno} is no JSON: {error}") from None
-        except RecursionError:
+            content = json.loads(piece)
+        except (ValueError, RecursionError) as error:
+            line = number + getattr(error, "lineno", 1) - 1
             raise InputError(
-                f"{path} is nested too deeply; an array of objects is accepted"
+                f"{path}:{line} is no JSON ({error}); one object a line or one array is accepted"
             ) from None
-        for number, record in enumerate(records, start=1):
-            yield record_unit(record, request, f"{path}, element {number},", f"{name}#{number}")
-        return
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise InputError(
-                    f"{path}:{number} is no JSON ({error}); one object a line or one array is "
-                    "accepted"
-                ) from None
-            yield record_unit(record, request, f"{path}:{number}", f"{name}:{number}")
+        if not is_array:
+            yield record_unit(content, request, f"{path}:{number}", f"{name}:{number}")
+            continue
+        for place, record in enumerate(content, start=1):
+            yield record_unit(record, request, f"{path}, element {place},", f"{name}#{place}")
 
 
 def read_po(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
@@ -162,14 +142,11 @@ def read_po(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
             f"{path} says that it translates into {declared}, not {second}; languages: is "
             "[language of the msgid, language of the msgstr]"
         )
-    skipped = 0
-    for entry in catalogue:
-        if entry.obsolete or entry.fuzzy or entry.msgid_plural or not entry.msgstr:
-            skipped += 1
-            continue
+    entries = [entry for entry in catalogue.translated_entries() if not entry.msgid_plural]
+    for entry in entries:
         texts = {first: one_line(entry.msgid), second: one_line(entry.msgstr)}
         yield Unit(texts, f"{request.name}:{entry.linenum}")
-    if skipped:
+    if skipped := len(catalogue) - len(entries):
         notes.append(
             f"{request.name}: {skipped} fuzzy, obsolete, plural or untranslated messages skipped"
         )

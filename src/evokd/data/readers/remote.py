@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,7 @@ def hub_address(path: str) -> HubAddress:
     Raises:
         InputError: it isn't one.
     """
-    text, at, revision = path.removeprefix("hub:").rpartition("@")
-    if not at:
-        text, revision = revision, ""
+    text, at, revision = path.removeprefix("hub:").partition("@")
     parts = re.split(r":(?![^\[]*\])", text)  # not inside train[:100]
     if len(parts) not in (2, 4) or not all(parts) or (at and not revision):
         raise InputError(
@@ -78,8 +77,10 @@ def read_hub(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
 
 
 def _load_split(address: HubAddress, request: SourceRequest) -> tuple[Any, str | None]:
+    """The rows, and the commit that their revision means now."""
     try:
         import datasets
+        from huggingface_hub import HfApi
     except ImportError:
         raise InputError(
             f"{request.name} needs the package datasets, which isn't installed; "
@@ -92,7 +93,8 @@ def _load_split(address: HubAddress, request: SourceRequest) -> tuple[Any, str |
             raise InputError(f"{request.name}: the folder {folder} doesn't exist")
         repo = str(folder)
     else:
-        revision = _commit(repo, revision)
+        with suppress(Exception):  # offline: the cache may have it, and load_dataset says if not
+            revision = HfApi().dataset_info(repo, revision=revision, timeout=20).sha or revision
     try:
         rows = datasets.load_dataset(repo, address.config, split=address.split, revision=revision)
     except Exception as error:  # datasets raises whatever its many loaders raise
@@ -104,16 +106,6 @@ def _load_split(address: HubAddress, request: SourceRequest) -> tuple[Any, str |
             "(HF_HUB_OFFLINE=1 reads the cache alone), or give local files"
         ) from None
     return rows, revision
-
-
-def _commit(repo: str, revision: str | None) -> str | None:
-    """The commit a revision stands for now; where the hub can't be asked, the revision itself."""
-    try:
-        from huggingface_hub import HfApi
-
-        return HfApi().dataset_info(repo, revision=revision, timeout=20).sha or revision
-    except Exception:  # offline: the cache may still have it, and load_dataset says if not
-        return revision
 
 
 def read_sacrebleu(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -70,20 +71,12 @@ def _in_c(form: ClosedForm, chunk: LogitChunk, gradient: bool) -> TokenStats:
     student, teacher = chunk.student, chunk.teacher
     n, size = student.shape
     plan = _Plan(
-        form.form,
-        form.takers,
-        teacher is not None,
-        gradient,
-        form.loss,
-        max(1, min(torch.get_num_threads(), n)),
-        form.lam,
-        form.share,
-        form.beta,
-        form.gamma,
-        form.reference,
-        form.kl,
-        chunk.scale,
-        chunk.cap or 0.0,
+        **asdict(form),
+        teacher=teacher is not None,
+        gradient=gradient,
+        threads=max(1, min(torch.get_num_threads(), n)),
+        scale=chunk.scale,
+        cap=chunk.cap or 0.0,
     )
     apply_softcap(student, chunk.scale, chunk.cap)
     floats = torch.empty(5, n)
@@ -91,20 +84,11 @@ def _in_c(form: ClosedForm, chunk: LogitChunk, gradient: bool) -> TokenStats:
     labels = chunk.labels.contiguous()
     weights = None if chunk.weights is None else chunk.weights.float().contiguous()
     hard = None if chunk.hard is None else chunk.hard.contiguous()
+    tensors = (labels, weights, hard, *floats[:4], is_hard, floats[4])
     compiled.evokd_row_pass(
-        ctypes.byref(plan),
-        n,
-        size,
-        student.data_ptr(),
-        student.stride(0),
-        0 if teacher is None else teacher.data_ptr(),
-        0 if teacher is None else teacher.stride(0),
-        labels.data_ptr(),
-        0 if weights is None else weights.data_ptr(),
-        0 if hard is None else hard.data_ptr(),
-        *(floats[i].data_ptr() for i in range(4)),
-        is_hard.data_ptr(),
-        floats[4].data_ptr(),
+        *(ctypes.byref(plan), n, size, student.data_ptr(), student.stride(0)),
+        *((0, 0) if teacher is None else (teacher.data_ptr(), teacher.stride(0))),
+        *(0 if tensor is None else tensor.data_ptr() for tensor in tensors),
     )
     loss, nll, difficulty, teacher_nll, norm = floats.unbind()
     if teacher is None:

@@ -198,8 +198,9 @@ class CachedTeacher:
         if "ids" in rows:  # 16 bits that a GPU knows
             rows["ids"] = rows["ids"].view(torch.int16)
         rows = {name: one.to(device) for name, one in rows.items()}
-        if self.spec.kind == "hidden":
-            return LazyLogits(rows["hidden"], self._head_on(device))
+        if self.head is not None:
+            self.head = self.head.map(lambda tensor: tensor.to(device))
+            return LazyLogits(rows["hidden"], self.head)
         ids = rows["ids"].long() & 0xFFFF
         if "ids_high" in rows:
             ids += rows["ids_high"].long() << 16
@@ -227,13 +228,6 @@ class CachedTeacher:
                 "isn't finished; type `evokd cache RECIPE -o DIR` to add what is missing"
             )
         return numbers
-
-    def _head_on(self, device: torch.device) -> Head:
-        assert self.head is not None
-        if self.head.weight.device != device:
-            bias = None if self.head.bias is None else self.head.bias.to(device)
-            self.head = replace(self.head, weight=self.head.weight.to(device), bias=bias)
-        return self.head
 
 
 class PairOfBatch(NamedTuple):

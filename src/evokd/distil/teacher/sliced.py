@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -85,6 +85,5 @@ class SlicedTeacher:
         """The kept rows of a head, copied once as long as it stays the same."""
         if self._heads is None or self._heads[0].weight is not head.weight:
             rows = self.kept.to(head.weight.device)
-            bias = None if head.bias is None else head.bias.detach()[rows]
-            self._heads = head, replace(head, weight=head.weight.detach()[rows], bias=bias)
+            self._heads = head, head.map(lambda tensor: tensor.detach()[rows])
         return self._heads[1]

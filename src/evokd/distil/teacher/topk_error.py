@@ -27,10 +27,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evokd.distil.teacher.signal import CachedTeacher, LiveTeacher, TopKLogits
+from evokd.distil.diagnosis import response_chunks
+from evokd.distil.teacher.signal import CachedTeacher, LiveTeacher, TeacherSignal, TopKLogits
 from evokd.distil.tokens import Tokens, mixture
-from evokd.models.encoding import target_mask
-from evokd.models.lm_head import final_hidden, head_of
 from evokd.recipe.objectives import ObjectiveSettings
 
 _HALF = 2.0**-11 * 1.001
@@ -40,18 +39,8 @@ _SUBNORMAL = 2.0**-25
 
 
 BOUNDED = ("noevo", "forward_kd", "skew", "skew_teacher")
-"""Objectives whose error has a bound. self_evolution is noevo on easy tokens and skew on hard ones;
-reverse_kd asks for ln p where p is smallest, which is what isn't known."""
-
-
-def difficulty_error_bound(
-    stored: TopKLogits, student_logits: Tensor, lam: float = 0.5, *, rounded: bool = True
-) -> Tensor:
-    """(N,), nats that d of each token is off at most, whatever the teacher's tail looks like.
-
-    Arguments as of `loss_error_bound`.
-    """
-    return loss_error_bound("noevo", stored, student_logits, lam, rounded=rounded)
+"""Objectives whose error has a bound; noevo's is that of d itself. self_evolution is noevo on easy
+tokens and skew on hard ones; reverse_kd asks for ln p where p is smallest, which isn't known."""
 
 
 @torch.no_grad()
@@ -166,30 +155,20 @@ def measure_error(
         to easy or back at Γ, and the mean of the bound (None where the vocabularies are cut: it is
         for the teacher's own).
     """
-    live = LiveTeacher(teacher)
+    signals: list[TeacherSignal] = [LiveTeacher(teacher), cached]
+    rounded = cached.spec.dtype == "float16"
     columns: list[Tensor] = []
     for batch in batches:
-        labels = batch["labels"]
-        predicts = target_mask(labels)
-        read = {name: batch[name] for name in ("input_ids", "attention_mask")}
-        stored, exact = cached.forward(read, predicts), live.forward(read, predicts)
-        hidden = final_hidden(student, student, read)[predicts]
-        targets = labels.roll(-1, dims=1)[predicts]
-        for start in range(0, len(targets), 256):
-            rows = slice(start, start + 256)
-            logits = head_of(student).logits(hidden[rows])
+        for rows, labels, logits, teachers in response_chunks(student, signals, batch):
+            logits, stored = logits[:, :size], teachers[1]
             both = [
-                Tokens(
-                    logits[:, :size], one.logits(rows, size), targets[rows], settings
-                ).difficulty.double()
-                for one in (exact, stored)
+                Tokens(logits, one.logits(rows, size), labels, settings).difficulty.double()
+                for one in teachers
             ]
             bound = torch.full_like(both[0], torch.nan)
-            if isinstance(stored, TopKLogits) and logits.shape[1] >= stored.width == size:
-                rounded = cached.spec.dtype == "float16"
-                bound = difficulty_error_bound(
-                    stored.cut(rows), logits[:, :size], settings.lam, rounded=rounded
-                )
+            if isinstance(stored, TopKLogits) and stored.width == size:
+                some = stored.cut(rows)
+                bound = loss_error_bound("noevo", some, logits, settings.lam, rounded=rounded)
             columns.append(torch.stack([*both, bound], dim=1).cpu())
     exact_d, stored_d, bounds = torch.cat(columns).T
     gap = (stored_d - exact_d).abs()

@@ -4,19 +4,20 @@ batch's loss is divided by."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from evokd.models.encoding import collate, target_mask
-from evokd.models.packing import pack, pairs_of
+from evokd.models.encoding import target_mask
+from evokd.models.packing import pack, pairs_of, width_weight
 
 Example = dict[str, Any]
 """A training sequence: input_ids and labels, perhaps a weight."""
-Collator = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
-"""From examples of input_ids and labels, perhaps with a weight, to a batch."""
+Batch = dict[str, Tensor]
+Collator = Callable[[list[Example]], Batch]
+Reduction = Literal["token", "sequence"]
 
 
 def lengths_of(data: Any) -> list[int]:
@@ -25,34 +26,20 @@ def lengths_of(data: Any) -> list[int]:
     return [len(data[i]["input_ids"]) for i in range(len(data))]
 
 
-def padding_to(model: nn.Module) -> Collator:
-    config: Any = model.config
-    # Any id will do: attention mask and labels say where it stands.
-    pad_id = config.pad_token_id if config.pad_token_id is not None else 0
+def collating(padded: Collator, packed_for: Sequence[nn.Module] = ()) -> Collator:
+    """Batches as `padded` makes them, or packed for some models; weights of pairs, (pairs,), are
+    laid beside, where an example has one."""
+    weight = width_weight(packed_for) if packed_for else None
 
-    def padded(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
-        return collate(examples, pad_id)
-
-    return padded
-
-
-def packing_after(padded: Collator, weight: float | None) -> Collator:
-    return lambda examples: pack(padded(examples), weight)
-
-
-def weighing_after(
-    collator: Collator,
-) -> Collator:
-    """Weights of pairs, (pairs,), beside what a collator makes of the rest."""
-
-    def weighed(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
-        if not any("weight" in example for example in examples):
-            return collator(examples)
-        weights = [float(example.get("weight", 1.0)) for example in examples]
+    def collated(examples: list[Example]) -> Batch:
         rest = [{k: v for k, v in example.items() if k != "weight"} for example in examples]
-        return {**collator(rest), "weights": torch.tensor(weights)}
+        batch = pack(padded(rest), weight) if packed_for else padded(rest)
+        if any("weight" in example for example in examples):
+            weights = [float(example.get("weight", 1.0)) for example in examples]
+            batch = {**batch, "weights": torch.tensor(weights)}
+        return batch
 
-    return weighed
+    return collated
 
 
 class WeightedPairs(Dataset):
@@ -67,6 +54,7 @@ class WeightedPairs(Dataset):
             raise ValueError(f"{len(weights)} weights for {len(data)} pairs")
         self.data = data
         self.weights = list(weights)
+        self.lengths = lengths_of(data)
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -74,16 +62,8 @@ class WeightedPairs(Dataset):
     def __getitem__(self, index: int) -> Example:
         return {**self.data[index], "weight": self.weights[index]}
 
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of each sequence."""
-        return lengths_of(self.data)
 
-
-Reduction = Literal["token", "sequence"]
-
-
-def num_items(batch: dict[str, Tensor], reduction: Reduction) -> Tensor:
+def num_items(batch: Batch, reduction: Reduction) -> Tensor:
     """Scalar: the batch's response tokens, or its pairs that have some."""
     predicts = target_mask(batch["labels"])
     if reduction == "token":
@@ -91,10 +71,20 @@ def num_items(batch: dict[str, Tensor], reduction: Reduction) -> Tensor:
     return (pairs_of(batch)[predicts].bincount() > 0).sum()
 
 
-def token_weights(
-    batch: dict[str, Tensor], predicts: Tensor, reduction: Reduction
-) -> Tensor | None:
-    """(N,), factors of the tokens' losses; None: all are 1."""
+class ResponseTokens(NamedTuple):
+    """The N tokens of a batch that are learned."""
+
+    predicts: Tensor
+    """(B, T) bool, the positions whose states predict them."""
+    labels: Tensor
+    """(N,), their ids."""
+    weights: Tensor | None
+    """(N,), factors of their losses; None: all are 1."""
+
+
+def response_tokens(batch: Batch, reduction: Reduction) -> ResponseTokens:
+    """What of a padded or packed batch has a loss, and how much it weighs."""
+    predicts = target_mask(batch["labels"])
     weights = None
     if reduction == "sequence" or "weights" in batch:
         pairs = pairs_of(batch)[predicts]
@@ -103,4 +93,4 @@ def token_weights(
         if "weights" in batch:
             of_pairs = batch["weights"][pairs]
             weights = of_pairs if weights is None else weights * of_pairs
-    return weights
+    return ResponseTokens(predicts, batch["labels"].roll(-1, dims=1)[predicts], weights)

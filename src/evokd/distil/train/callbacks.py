@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-from evokd.rundir import write_text
+from evokd.rundir import read_json_lines, write_lines
 
 
 class MetricsFile(TrainerCallback):
@@ -28,31 +27,17 @@ class MetricsFile(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not state.is_world_process_zero:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in read_metrics(self.path) if line["step"] <= state.global_step]
-        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        logged = read_json_lines(self.path)
+        kept = [json.dumps(line) for line in logged if line["step"] <= state.global_step]
+        write_lines(self.path, kept)
 
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kw: Any
-    ) -> None:
-        if not state.is_world_process_zero or not logs or "train_runtime" in logs:
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        logs = kwargs["logs"]
+        if not state.is_world_process_zero or "train_runtime" in logs:
             return
         line = {"step": state.global_step, **{k: _plain(v) for k, v in logs.items()}}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file; a last line cut off by a kill is left out."""
-    if not path.exists():
-        return []
-    lines = []
-    for text in path.read_text(encoding="utf-8").split("\n"):
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            continue
-    return lines
 
 
 class HardWarning(TrainerCallback):
@@ -66,10 +51,8 @@ class HardWarning(TrainerCallback):
         self.in_a_row = 0
         self.warned = False
 
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kw: Any
-    ) -> None:
-        share = (logs or {}).get("hard_share")
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        share = kwargs["logs"].get("hard_share")
         if share is None or not state.is_world_process_zero:
             return
         self.in_a_row = self.in_a_row + 1 if share > self.LIMIT else 0
@@ -87,43 +70,36 @@ class Bar(TrainerCallback):
 
     def __init__(self, label: str):
         self.label = label
-        self.bar: tqdm | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            self.bar = tqdm(
-                total=state.max_steps,
-                initial=state.global_step,
-                desc=f"{self.label:<24}",
-                unit="step",
-                file=sys.stderr,
-                dynamic_ncols=True,
-                leave=True,
-            )
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc=f"{self.label:<24}",
+            unit="step",
+            dynamic_ncols=True,
+            disable=not state.is_world_process_zero,
+        )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.bar is not None:
-            self.bar.update(state.global_step - self.bar.n)
+        self.bar.update(state.global_step - self.bar.n)
 
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kw: Any
-    ) -> None:
-        if self.bar is not None and logs and "student_nll" in logs:
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        logs = kwargs["logs"]
+        if "student_nll" in logs:
             shown = {"nll": f"{logs['student_nll']:.3f}"}
             if "hard_share" in logs:
                 shown["hard"] = f"{logs['hard_share']:.0%}"
             self.bar.set_postfix(shown)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.bar is not None:
-            self.bar.close()
+        self.bar.close()
 
 
 class Masks(TrainerCallback):
     """Keeps pruned weights at 0: after each optimizer step they are multiplied by their masks.
 
     Args:
-        model: what is trained.
         masks: by the name of a parameter, 0 and 1 in its shape.
 
     Raises:
@@ -139,20 +115,14 @@ class Masks(TrainerCallback):
                 raise ValueError(f"the mask of {name} has {mask.shape}; {there}")
             self.masked.append((known[name], mask))
 
-    @torch.no_grad()
-    def apply(self) -> None:
-        """Set what is masked to 0."""
-        for i, (weight, mask) in enumerate(self.masked):
-            if (mask.device, mask.dtype) != (weight.device, weight.dtype):
-                mask = mask.to(weight.device, weight.dtype)
-                self.masked[i] = weight, mask
-            weight.mul_(mask)
-
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.apply()
+        self.masked = [(weight, mask.to(weight)) for weight, mask in self.masked]
+        self.on_optimizer_step(args, state, control)
 
+    @torch.no_grad()
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.apply()
+        for weight, mask in self.masked:
+            weight.mul_(mask)
 
 
 def tensorboard(folder: Path) -> TensorBoardCallback:
@@ -164,7 +134,7 @@ def tensorboard(folder: Path) -> TensorBoardCallback:
 
 def summary(path: Path) -> dict[str, float]:
     """Mean share of padding; first and last of what was logged of the teacher's side."""
-    logged = read_metrics(path)
+    logged = read_json_lines(path)
     shares = [line["padding_share"] for line in logged if "padding_share" in line]
     facts = {"padding_share": sum(shares) / len(shares)} if shares else {}
     facts |= _own_share(logged)
@@ -179,7 +149,7 @@ def summary(path: Path) -> dict[str, float]:
     }
 
 
-def _own_share(logged: list[dict[str, Any]]) -> dict[str, float]:
+def _own_share(logged: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Of the logged steps that weren't on given text; a line speaks of the steps since the last."""
     lines = [line for line in logged if "own_share" in line]
     if not lines:

@@ -10,14 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainingArguments
 
 from evokd.distil.token_batch import LossOptions, TeacherLogits, TokenBatch
 from evokd.distil.token_selection import TokenHistory
 from evokd.recipe.objectives import ObjectiveSettings
 
-STATE = "evokd_state"
-"""File in a checkpoint, with .pt and, where several processes train, the number of each."""
 Exchange = Callable[[Tensor], Tensor]
 """From a tensor of each device to their sum, mean or row, on all of them."""
 
@@ -83,47 +81,6 @@ class RankingHistory(MethodPart):
         self.history.load_state_dict(state)
 
 
-def save_parts(
-    parts: Mapping[str, MethodPart], checkpoint: Path, process: int = 0, processes: int = 1
-) -> None:
-    """Write the state of all, as a whole or not at all; without any, nothing."""
-    state = {name: own for name, part in parts.items() if (own := part.state_dict())}
-    if not state:
-        return
-    path = state_file(checkpoint, process, processes)
-    unfinished = path.with_name(path.name + ".part")
-    torch.save(state, unfinished)
-    os.replace(unfinished, path)
-
-
-def load_parts(
-    parts: Mapping[str, MethodPart], checkpoint: Path, process: int = 0, processes: int = 1
-) -> None:
-    """Take up the state that a checkpoint holds.
-
-    Raises:
-        ValueError: it holds none of a part that has one.
-    """
-    stateful = {name: part for name, part in parts.items() if part.state_dict()}
-    if not stateful:
-        return
-    path = state_file(checkpoint, process, processes)
-    state = torch.load(path, map_location="cpu", weights_only=True) if path.exists() else {}
-    missing = ", ".join(sorted(stateful.keys() - state.keys()))
-    if missing:
-        raise ValueError(
-            f"the checkpoint {checkpoint} holds no state of {missing}, so it was written by "
-            "another method, or by another number of processes; remove it to train anew"
-        )
-    for name, part in stateful.items():
-        part.load_state_dict(state[name])
-
-
-def state_file(checkpoint: Path, process: int = 0, processes: int = 1) -> Path:
-    """Each process holds its own translations, so each has its own file."""
-    return checkpoint / (f"{STATE}.pt" if processes == 1 else f"{STATE}_{process}.pt")
-
-
 class PartsCallback(TrainerCallback):
     """Saves parts into each checkpoint, before whatever marks that as complete, and tells them when
     a step is done."""
@@ -137,5 +94,36 @@ class PartsCallback(TrainerCallback):
             part.step_done(self.gather if args.world_size > 1 else None)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        save_parts(self.parts, checkpoint, args.process_index, args.world_size)
+        """Write the state of all, as a whole or not at all; without any, nothing."""
+        states = {name: own for name, part in self.parts.items() if (own := part.state_dict())}
+        if states:
+            path = _state_file(Path(args.output_dir) / f"checkpoint-{state.global_step}", args)
+            unfinished = path.with_name(path.name + ".part")
+            torch.save(states, unfinished)
+            os.replace(unfinished, path)
+
+    def load(self, checkpoint: Path, args: TrainingArguments) -> None:
+        """Take up the state that a checkpoint holds.
+
+        Raises:
+            ValueError: it holds none of a part that has one.
+        """
+        stateful = {name: part for name, part in self.parts.items() if part.state_dict()}
+        if not stateful:
+            return
+        path = _state_file(checkpoint, args)
+        states = torch.load(path, map_location="cpu", weights_only=True) if path.exists() else {}
+        missing = ", ".join(sorted(stateful.keys() - states.keys()))
+        if missing:
+            raise ValueError(
+                f"the checkpoint {checkpoint} holds no state of {missing}, so it was written by "
+                "another method, or by another number of processes; remove it to train anew"
+            )
+        for name, part in stateful.items():
+            part.load_state_dict(states[name])
+
+
+def _state_file(checkpoint: Path, args: TrainingArguments) -> Path:
+    """Each process holds its own translations, so each has its own file."""
+    process = f"_{args.process_index}" if args.world_size > 1 else ""
+    return checkpoint / f"evokd_state{process}.pt"

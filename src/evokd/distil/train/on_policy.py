@@ -18,7 +18,7 @@ this buys in speed it costs in freshness; φ and the buffer are looked at then, 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -27,10 +27,10 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from evokd.distil.teacher.signal import TeacherSignal
-from evokd.distil.train.batches import Example
+from evokd.distil.train.batches import Batch, Collator, Example
 from evokd.distil.train.method_state import Exchange, MethodPart
 from evokd.errors import InputError
 from evokd.models.encoding import IGNORED
@@ -41,7 +41,6 @@ from evokd.recipe.objectives import OBJECTIVES, ObjectiveSettings, free_of_refer
 
 Kind = Literal["given", "fresh", "replayed"]
 """Where the targets of an optimizer step come from."""
-Batch = dict[str, Tensor]
 LOSS_RISE = 0.1
 """Rise of the validation loss, in nats per token, at which φ grows."""
 PHI_STEP = 0.1
@@ -73,8 +72,6 @@ class OnPolicy(MethodPart):
     micro-batches and holds its part of the buffer; the decisions are the same.
 
     Args:
-        settings: share, temperature, how many steps at once, buffer and schedule.
-        sampler: what draws translations.
         seed: decides steps and draws, together with the step.
         max_length: longest prompt + translation in tokens.
         processes: devices that train together.
@@ -99,17 +96,53 @@ class OnPolicy(MethodPart):
         """What was decided of steps to come."""
         self.made: dict[int, list[Example]] = {}
         """Pairs made for them, in the order of their micro-batches."""
-        self.counts: dict[str, int] = {}
+        self.counts: Counter[str] = Counter()
+        self._iterator: Iterator[Batch] | None = None
+        self._window: dict[int, list[Batch]] = {}
+        """Micro-batches of steps to come, taken from the iterator early."""
+
+    def batches(
+        self,
+        iterator: Iterator[Batch],
+        size: int,
+        student: nn.Module,
+        step: int,
+        steps: int,
+        collate: Collator,
+    ) -> list[Batch]:
+        """The micro-batches that a step trains on, with the student's own text where that is
+        decided.
+
+        Steps are looked at in windows. One ends where the number of the step is a multiple of
+        `every`, and with the epoch; so it is the same wherever a training was interrupted.
+
+        Args:
+            iterator: the micro-batches of the epoch.
+            size: micro-batches of a step; at the end of an epoch there may be fewer.
+            step: optimizer steps done, of all `steps`.
+        """
+        if iterator is not self._iterator:
+            self._iterator, self._window = iterator, {}
+        if not self._window:
+            every = self.options.every
+            end = min((step // every + 1) * every, max(steps, step + 1))
+            coming = [(number, list(islice(iterator, size))) for number in range(step, end)]
+            self._window = {number: batches for number, batches in coming if batches}
+            self.look_ahead(student, self._window, steps)
+        batches = self._window.pop(step, [])
+        if not batches:
+            return batches
+        own = self.targets(step, [int(pairs_of(b).max()) + 1 for b in batches])
+        return batches if own is None else [collate(examples) for examples in own]
 
     def kind(self, step: int, steps: int, held: int) -> Kind:
         """What a step trains on; held: pairs in the buffer."""
         u = np.random.default_rng((self.seed, step, _DECISION)).random()
-        room = self.buffer.maxlen or 0
+        room = self.buffer.maxlen
         if u >= self.phi:
             return "given"
-        return (
-            "fresh" if held < room or not room or u < self.phi * (1 - step / steps) else "replayed"
-        )
+        fresh = not room or held < room or u < self.phi * (1 - step / steps)
+        return "fresh" if fresh else "replayed"
 
     def look_ahead(
         self, student: nn.Module, coming: Mapping[int, Sequence[Batch]], steps: int
@@ -117,7 +150,6 @@ class OnPolicy(MethodPart):
         """Decide on some steps to come, and make the translations for them.
 
         Args:
-            student: the model as it is now.
             coming: the micro-batches of each step, in order. What was decided and made before a
                 training was interrupted is kept.
             steps: optimizer steps of the whole training.
@@ -140,7 +172,7 @@ class OnPolicy(MethodPart):
         """What a step trains on, cut into micro-batches of these numbers of pairs; None: what is
         given. Asked once for each step, after `look_ahead`."""
         kind = self.kinds.pop(step)
-        self._count(kind)
+        self.counts[kind] += 1
         if kind == "given":
             return None
         chosen = self.made.pop(step) if kind == "fresh" else self._replayed(step, sum(sizes))
@@ -148,10 +180,7 @@ class OnPolicy(MethodPart):
         return [list(islice(remaining, size)) for size in sizes]
 
     def validated(self, loss: float) -> None:
-        """Take note of a validation, on which the adaptive schedule depends.
-
-        The first one is what later ones are compared with, until one is 0.1 above it.
-        """
+        """The first one is what later ones are compared with, until one is 0.1 above it."""
         if not self.options.adaptive:
             return
         if self.reference_loss is None:
@@ -165,18 +194,16 @@ class OnPolicy(MethodPart):
     ) -> dict[str, float]:
         """Of the steps since the last call: the share that wasn't given text, and of what was drawn
         the share without an end (capped) and of nothing but an end (empty)."""
-        mine = torch.tensor([self.counts.get(name, 0) for name in _COUNTED])
-        self.counts = {}
+        mine = torch.tensor([self.counts[name] for name in _COUNTED])
+        self.counts.clear()
         total = all_reduce(mine) if all_reduce else mine
-        counts = dict(zip(_COUNTED, total.tolist(), strict=True))
-        steps = counts["given"] + counts["fresh"] + counts["replayed"]
+        given, fresh, replayed, drawn, capped, empty = total.tolist()
+        steps = given + fresh + replayed
         if not steps:
             return {}
-        shares = {"own_share": 1 - counts["given"] / steps}
-        if counts["drawn"]:
-            shares |= {
-                f"own_{name}": counts[name] / counts["drawn"] for name in ("capped", "empty")
-            }
+        shares = {"own_share": 1 - given / steps}
+        if drawn:
+            shares |= {"own_capped": capped / drawn, "own_empty": empty / drawn}
         if self.options.adaptive:
             shares["own_phi"] = self.phi
         return shares
@@ -196,30 +223,30 @@ class OnPolicy(MethodPart):
         self.phi, self.reference_loss = state["phi"], state["reference_loss"]
         self.buffer = deque(state["buffer"], maxlen=self.buffer.maxlen)
         self.kinds, self.made = dict(state["kinds"]), dict(state["made"])
-        self.counts = dict(state["counts"])
+        self.counts = Counter(state["counts"])
 
     def _translated(
         self, student: nn.Module, examples: Sequence[tuple[int, Example]]
     ) -> Iterator[Example]:
         """Each example with the student's own translation in place of the given one."""
+        if not examples:
+            return
         before = [prompt_length(example) for _, example in examples]
         prompts = [e["input_ids"][:n] for (_, e), n in zip(examples, before, strict=True)]
         caps = [self._cap(e, n) for (_, e), n in zip(examples, before, strict=True)]
         seeds = [seed_of(self.seed, step, example) for step, example in examples]
         with torch.no_grad(), evaluating(student):
-            drawn = (
-                self.sampler(student, prompts, caps, self.options.temperature, seeds)
-                if prompts
-                else []
-            )
+            drawn = self.sampler(student, prompts, caps, self.options.temperature, seeds)
         for (_, example), prompt, cap, response in zip(examples, prompts, caps, drawn, strict=True):
             end = example["input_ids"][-1]
-            self._count("drawn")
+            self.counts["drawn"] += 1
             if not response or response == [end]:
-                self._count("empty")
+                self.counts["empty"] += 1
             elif len(response) >= cap and response[-1] != end:
-                self._count("capped")
-            yield answered(example, prompt, response) if response else example
+                self.counts["capped"] += 1
+            labels = [IGNORED] * len(prompt) + list(response)
+            own = {**example, "input_ids": [*prompt, *response], "labels": labels}
+            yield own if response else example
 
     def _cap(self, example: Example, before: int) -> int:
         cap = response_cap(len(example["input_ids"]) - before)
@@ -231,30 +258,28 @@ class OnPolicy(MethodPart):
         places = random.choice(len(self.buffer), count, replace=count > len(self.buffer))
         return sorted((self.buffer[i] for i in places), key=lambda e: -len(e["input_ids"]))
 
-    def _count(self, what: str) -> None:
-        self.counts[what] = self.counts.get(what, 0) + 1
-
 
 def check_on_policy(
     on_policy: OnPolicy,
     objective: Any,
-    lam: float,
+    settings: ObjectiveSettings,
     teacher: nn.Module | TeacherSignal | None,
     validates: bool,
+    sharding: str | None,
 ) -> None:
-    """Before anything is trained: can this objective and teacher speak about any text?
+    """Before anything is trained: can objective, teacher and devices do with any text?
 
     Args:
         objective: a name, or a function, which is believed.
-        lam: its λ.
         validates: whether there is a validation set.
+        sharding: what spreads the student's weights over devices, if anything does.
 
     Raises:
         ValueError: an objective that needs the reference, or an adaptive schedule without
             validation.
-        InputError: a cached teacher.
+        InputError: a cached teacher, or a student spread over devices.
     """
-    if isinstance(objective, str) and OBJECTIVES[objective].needs_reference(lam):
+    if isinstance(objective, str) and OBJECTIVES[objective].needs_reference(settings.lam):
         raise ValueError(
             f"on_policy: {objective} compares the student with the reference token, and the "
             "student's own translations have none: it would learn its own mistakes; without a "
@@ -267,69 +292,12 @@ def check_on_policy(
         )
     if on_policy.options.adaptive and not validates:
         raise ValueError("on_policy.adaptive goes by validation loss; there is no validation set")
-
-
-def check_whole_student(sharding: str | None) -> None:
-    """Each device translates with a student of its own.
-
-    Args:
-        sharding: what spreads the student's weights over devices, if anything does.
-
-    Raises:
-        InputError: something does.
-    """
     if sharding is not None:
         raise InputError(
             f"on_policy: {sharding} leaves each device a part of the student, and translating "
             "takes all of it; train with plain data parallelism (torchrun without FSDP or ZeRO-3), "
             "or take a method without on_policy"
         )
-
-
-class Lookahead:
-    """The micro-batches of an epoch, a step at a time, taken from their iterator some steps early.
-
-    A window ends where the number of the step is a multiple of `every`, and with the epoch; so it
-    is the same window wherever a training was interrupted.
-    """
-
-    def __init__(self, on_policy: OnPolicy):
-        self.on_policy = on_policy
-        self.iterator: Iterator[Batch] | None = None
-        self.window: dict[int, list[Batch]] = {}
-
-    def batches(
-        self,
-        iterator: Iterator[Batch],
-        size: int,
-        student: nn.Module,
-        step: int,
-        steps: int,
-        collate: Callable[[list[Example]], Batch],
-    ) -> list[Batch]:
-        """What a step trains on, with the student's own text where that is decided.
-
-        Args:
-            iterator: the micro-batches of the epoch.
-            size: micro-batches of a step; at the end of an epoch there may be fewer.
-            student: the model as it is now.
-            step: optimizer steps done.
-            steps: optimizer steps of the whole training.
-            collate: makes a micro-batch.
-        """
-        if iterator is not self.iterator:
-            self.iterator, self.window = iterator, {}
-        if not self.window:
-            every = self.on_policy.options.every
-            end = min((step // every + 1) * every, max(steps, step + 1))
-            coming = [(number, list(islice(iterator, size))) for number in range(step, end)]
-            self.window = {number: batches for number, batches in coming if batches}
-            self.on_policy.look_ahead(student, self.window, steps)
-        batches = self.window.pop(step, [])
-        if not batches:
-            return batches
-        own = self.on_policy.targets(step, [int(pairs_of(b).max()) + 1 for b in batches])
-        return batches if own is None else [collate(examples) for examples in own]
 
 
 def examples_of(batch: Batch) -> list[Example]:
@@ -351,15 +319,6 @@ def prompt_length(example: Example) -> int:
     return next((i for i, label in enumerate(labels) if label != IGNORED), len(labels))
 
 
-def answered(example: Example, prompt: Sequence[int], response: Sequence[int]) -> Example:
-    """The example with another response."""
-    ids = {
-        "input_ids": [*prompt, *response],
-        "labels": [IGNORED] * len(prompt) + list(response),
-    }
-    return {**example, **ids}
-
-
 def response_cap(reference_tokens: int) -> int:
     """Most tokens of a drawn translation: twice the given one and some."""
     return 2 * reference_tokens + 16
@@ -379,7 +338,6 @@ class PairsToWeigh:
     student: nn.Module
     """As it starts; it is left as it was."""
     sampler: Sampler
-    """Draws the student's translations."""
     data: Any
     """A data set of input_ids and labels (−100 on the prompt)."""
     decode: Callable[[Sequence[int]], str]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import TrainerState, TrainingArguments
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_callback import PrinterCallback
 
 from evokd.distil.teacher.signal import TeacherSignal
 from evokd.distil.train.batches import WeightedPairs
@@ -51,7 +51,6 @@ class TrainingJob:
     device: torch.device
     vocabulary_size: int | None = None
     """Entries that both vocabularies share."""
-    pad_id: int = 0
     sampler: Sampler | None = None
     """Draws translations, for a method that trains on the student's own text."""
     pair_weights: Sequence[float] | None = None
@@ -71,11 +70,8 @@ def train(
     """Train `student` in place, from its last complete checkpoint if there is one.
 
     Args:
-        job: what is to be done, and where.
         student: is in float32.
         teacher: None for objectives that do without.
-        train_set: pairs to train on.
-        valid_set: pairs to validate on.
         log: gets what a user should know.
 
     Returns:
@@ -87,7 +83,10 @@ def train(
             weights that don't fit.
         InputError: on_policy with a cached teacher.
     """
-    keeps_best = _keeps_best(job.settings, job.method) and valid_set is not None
+    # The paper keeps SFT's best checkpoint on validation, and distillation's last (4.2).
+    usual = "best" if job.method.kind() == "sft" else "last"
+    select = usual if job.settings.select == "auto" else job.settings.select
+    keeps_best = select == "best" and valid_set is not None
     objective, settings = job.method.in_force()
     metrics = job.folder / "metrics.jsonl"
     last = last_checkpoint(job.folder / "checkpoints")
@@ -105,7 +104,7 @@ def train(
         args=arguments(job, len(train_set), keeps_best, validates=valid_set is not None),
         train_dataset=train_set if weights is None else WeightedPairs(train_set, weights),
         eval_dataset=valid_set,
-        data_collator=lambda examples: collate(examples, job.pad_id),
+        data_collator=collate,
         options=DistillationOptions(
             settings=settings,
             parts=parts_of(job.method, job.seed),
@@ -117,7 +116,6 @@ def train(
         ),
         callbacks=callbacks,
     )
-    trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     if last is not None:
         log(f"{job.label}: going on from step {step_of(last)}")
@@ -186,7 +184,14 @@ def arguments(
     save_every = settings.save_every or max(1, math.ceil(steps / 10))
     if keeps_best:  # the best step must be one that was saved
         save_every = eval_every
-    cpu = job.device.type == "cpu"
+    bf16 = settings.precision == "bfloat16"
+    if settings.precision == "auto":
+        bf16 = job.device.type == "cuda" and torch.cuda.is_bf16_supported()
+    schedules = {"constant": "constant_with_warmup"}
+    switch = "activation_checkpointing"  # since transformers 5.23
+    if switch not in {field.name for field in fields(TrainingArguments)}:
+        switch = "gradient_checkpointing"
+    checkpointing: dict[str, Any] = {switch: settings.gradient_checkpointing}
     return TrainingArguments(
         output_dir=str(job.folder / "checkpoints"),
         max_steps=steps,
@@ -194,19 +199,17 @@ def arguments(
         per_device_eval_batch_size=micro,
         gradient_accumulation_steps=accumulation,
         learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule
-        if settings.schedule != "constant"
-        else "constant_with_warmup",
+        lr_scheduler_type=schedules.get(settings.schedule, settings.schedule),
         warmup_steps=math.ceil(settings.warmup_ratio * steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         adam_beta2=settings.adam_beta2,
         seed=job.seed,
         data_seed=job.seed,
-        bf16=_bf16(settings, job.device),
+        bf16=bf16,
         torch_compile=settings.compile,
-        **_checkpointing(settings.gradient_checkpointing),
-        use_cpu=cpu,
+        **checkpointing,
+        use_cpu=job.device.type == "cpu",
         logging_steps=settings.log_every,
         logging_first_step=True,
         logging_nan_inf_filter=False,
@@ -215,19 +218,10 @@ def arguments(
         save_strategy="steps",
         save_steps=save_every,
         save_total_limit=2,
-        load_best_model_at_end=keeps_best,
-        metric_for_best_model="eval_loss" if keeps_best else None,
-        greater_is_better=False if keeps_best else None,
+        load_best_model_at_end=keeps_best,  # by eval_loss
         report_to="none",
-        disable_tqdm=False,
+        disable_tqdm=True,
     )
-
-
-def _checkpointing(on: bool) -> dict[str, Any]:
-    """The switch under the name that this transformers knows: 5.23 renamed it."""
-    known = {field.name for field in fields(TrainingArguments)}
-    name = "activation_checkpointing"
-    return {name if name in known else "gradient_checkpointing": on}
 
 
 def micro_batches(settings: TrainingSettings, world: int) -> tuple[int, int]:
@@ -238,19 +232,6 @@ def micro_batches(settings: TrainingSettings, world: int) -> tuple[int, int]:
     return micro, per_device // micro
 
 
-def _keeps_best(settings: TrainingSettings, method: MethodSettings) -> bool:
-    """The paper keeps SFT's best checkpoint on validation, and distillation's last (4.2)."""
-    if settings.select == "auto":
-        return method.kind() == "sft"
-    return settings.select == "best"
-
-
 def _kept_step(state: TrainerState, keeps_best: bool) -> int:
     best = state.best_model_checkpoint if keeps_best else None
     return step_of(Path(best)) if best else state.global_step
-
-
-def _bf16(settings: TrainingSettings, device: torch.device) -> bool:
-    if settings.precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return settings.precision == "bfloat16"

@@ -19,16 +19,15 @@ class Throughput:
 
     def __init__(self, device: torch.device):
         self._positions = torch.zeros(2, dtype=torch.long, device=device)
-        self._start: float | None = None
+        self._start = 0.0  # the clock stands
 
     @property
     def running(self) -> bool:
-        return self._start is not None
+        return self._start > 0
 
     def begin(self) -> None:
         """Start the clock, if it stands."""
-        if self._start is None:
-            self._start = time.perf_counter()
+        self._start = self._start or time.perf_counter()
 
     def count(self, batch: dict[str, Tensor]) -> None:
         self._positions[0] += (pairs_of(batch) >= 0).sum()
@@ -39,13 +38,13 @@ class Throughput:
         """Leaves out what goes on meanwhile: an evaluation isn't training."""
         since = time.perf_counter()
         yield
-        if self._start is not None:
+        if self.running:
             self._start += time.perf_counter() - since
 
     def metrics(self, statistics: Statistics, devices: Devices) -> dict[str, float]:
         """What the metrics file gets, of all devices together; and counts anew."""
         now = time.perf_counter()
-        seconds = now - (now if self._start is None else self._start)
+        seconds = now - self._start
         real, laid_out = devices.all_reduce(self._positions).tolist()
         self._positions.zero_()
         self._start = now

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,25 +27,20 @@ from evokd.distil.statistics import Statistics
 from evokd.distil.teacher.signal import LiveTeacher, TeacherSignal, shared_width
 from evokd.distil.token_batch import LossOptions, TokenBatch
 from evokd.distil.train.batches import (
+    Batch,
+    Reduction,
+    collating,
     lengths_of,
     num_items,
-    packing_after,
-    padding_to,
-    token_weights,
-    weighing_after,
+    response_tokens,
 )
 from evokd.distil.train.distributed import Devices
-from evokd.distil.train.method_state import LossInputs, MethodPart, PartsCallback, load_parts
-from evokd.distil.train.on_policy import (
-    Lookahead,
-    OnPolicy,
-    check_on_policy,
-    check_whole_student,
-)
+from evokd.distil.train.method_state import LossInputs, MethodPart, PartsCallback
+from evokd.distil.train.on_policy import OnPolicy, check_on_policy
 from evokd.distil.train.throughput import Throughput
-from evokd.models.encoding import IGNORED, LengthGroupedBatches, target_mask
+from evokd.models.encoding import IGNORED, LengthGroupedBatches, collate
 from evokd.models.lm_head import check_head, evaluating, final_hidden, head_of
-from evokd.models.packing import pairs_of, takes_packed, width_weight
+from evokd.models.packing import pairs_of, takes_packed
 from evokd.recipe.objectives import ObjectiveSettings, objective_settings, spec_of
 
 log = logging.getLogger(__name__)
@@ -62,7 +57,7 @@ class DistillationOptions:
     on_policy: OnPolicy | None = None
     """Puts the student's own translations in the place of given text, on some steps; for objectives
     that look at no reference token, with a teacher that is live."""
-    reduction: Literal["token", "sequence"] = "token"
+    reduction: Reduction = "token"
     """token divides by the response tokens of the whole optimizer step, on all devices; sequence
     takes the mean of each pair's mean (the paper's 1/N, Eq. 9)."""
     vocabulary_size: int | None = None
@@ -134,22 +129,21 @@ class DistillationTrainer(Trainer):
         self.parts = dict(options.parts)
         self.on_policy = options.on_policy
         if self.on_policy is not None:
-            validates = kwargs.get("eval_dataset") is not None
-            check_on_policy(self.on_policy, objective, self.settings.lam, teacher, validates)
             self.parts["on_policy"] = self.on_policy
         # First among the callbacks: another may mark a checkpoint as complete.
-        keeper = PartsCallback(self.parts, lambda each: self.devices.gathered(each))
+        self._keeper = PartsCallback(self.parts, lambda each: self.devices.gathered(each))
         super().__init__(
             model=model,
             args=args,
             train_dataset=train_dataset,
-            data_collator=kwargs.pop("data_collator", None) or padding_to(model),
-            callbacks=[keeper, *(kwargs.pop("callbacks", None) or [])],
+            data_collator=kwargs.pop("data_collator", None) or collate,
+            callbacks=[self._keeper, *(kwargs.pop("callbacks", None) or [])],
             **kwargs,
         )
         self.devices = Devices(self.accelerator)
         if self.on_policy is not None:
-            check_whole_student(self.devices.sharding)
+            validates, sharding = self.eval_dataset is not None, self.devices.sharding
+            check_on_policy(self.on_policy, objective, self.settings, teacher, validates, sharding)
         self.without_teacher = isinstance(objective, str) and not spec_of(objective).needs_teacher
         if isinstance(objective, str) and not self.without_teacher and teacher is None:
             raise ValueError(f"objective {objective!r} needs a teacher; only sft does without")
@@ -159,17 +153,22 @@ class DistillationTrainer(Trainer):
         self.objective: Objective = objective
         self.reduction = options.reduction
         self.group_by_length = options.group_by_length
-        self.teacher = self._place(teacher)
+        self.teacher: TeacherSignal | None = (
+            LiveTeacher(teacher.to(self.args.device)) if isinstance(teacher, nn.Module) else teacher
+        )
         self.vocabulary_size = options.vocabulary_size or shared_width(model, teacher)
         self._loss_options = LossOptions(self.settings, chunk_tokens=options.chunk_tokens)
         check_head(model)
-        self.packing = options.packing and self._packs()
-        if self.packing:
-            self.data_collator = packing_after(self.data_collator, width_weight(self._models()))
-        self.data_collator = weighing_after(self.data_collator)
-        self._lookahead = None if self.on_policy is None else Lookahead(self.on_policy)
+        live = None if self.teacher is None else self.teacher.model
+        readers = [model] if live is None else [model, live]
+        mixing = [one for one in readers if options.packing and not takes_packed(one)]
+        if mixing:
+            mixes = type(mixing[0]).__name__
+            log.warning("%s can't tell pairs of one row apart: padded instead", mixes)
+        self.packing = options.packing and not mixing
+        self.data_collator = collating(self.data_collator, readers if self.packing else ())
         self._micro_batches_left = 0
-        self.statistics = Statistics.empty()
+        self.statistics = Statistics()
         self._throughput = Throughput(self.args.device)
 
     def train(
@@ -180,123 +179,88 @@ class DistillationTrainer(Trainer):
         if checkpoint is True:
             checkpoint = get_last_checkpoint(str(self.args.output_dir))
         if checkpoint:
-            processes = (self.args.process_index, self.args.world_size)
-            load_parts(self.parts, Path(str(checkpoint)), *processes)
+            self._keeper.load(Path(str(checkpoint)), self.args)
         return super().train(resume_from_checkpoint, *args, **kwargs)
-
-    def _place(self, teacher: nn.Module | TeacherSignal | None) -> TeacherSignal | None:
-        if isinstance(teacher, nn.Module):
-            return LiveTeacher(teacher.to(self.args.device))
-        return teacher
-
-    def _models(self) -> list[nn.Module]:
-        """All that read a batch."""
-        live = None if self.teacher is None else self.teacher.model
-        return [self.student] if live is None else [self.student, live]
-
-    def _packs(self) -> bool:
-        mixing = [type(one).__name__ for one in self._models() if not takes_packed(one)]
-        if mixing:
-            log.warning("%s can't tell pairs of one row apart: padded instead", mixing[0])
-        return not mixing
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         data = self.train_dataset if train_dataset is None else train_dataset
-        if not self.group_by_length or data is None:
+        if not self.group_by_length:
             return super()._get_train_sampler(train_dataset)
         # A group is what one optimizer step sees, however it is cut into micro-batches.
-        group = (
-            self.args.train_batch_size
-            * self.args.gradient_accumulation_steps
-            * self.args.world_size
-        )
-        return LengthGroupedBatches(lengths_of(data), group, self.args.seed)
+        args = self.args
+        group = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        return LengthGroupedBatches(lengths_of(data), group, args.seed)
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> Any:
-        if not self.group_by_length or eval_dataset is None:
+        if not self.group_by_length:
             return super()._get_eval_sampler(eval_dataset)
         lengths = lengths_of(eval_dataset)
         return sorted(range(len(lengths)), key=lambda index: -lengths[index])
 
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
-    ) -> tuple[list[dict[str, Tensor]], Tensor | None]:
+    ) -> tuple[list[Batch], Tensor | None]:
         """The micro-batches of one optimizer step, and by what its loss is divided."""
-        if self._lookahead is None:
+        if self.on_policy is None:
             batches = list(islice(epoch_iterator, num_batches))
         else:
-            batches = self._lookahead.batches(
-                epoch_iterator,
-                self.args.gradient_accumulation_steps,
-                self.student,
-                self.state.global_step,
-                self.state.max_steps,
-                self.data_collator,
+            size, state = self.args.gradient_accumulation_steps, self.state
+            steps = (state.global_step, state.max_steps)
+            batches = self.on_policy.batches(
+                epoch_iterator, size, self.student, *steps, self.data_collator
             )
         self._micro_batches_left = len(batches)
         if not batches:
             return batches, None
         self._throughput.begin()
-        parts = sum(num_items(batch, self.reduction) for batch in batches)
-        total = torch.as_tensor(parts, device=device)
-        if self.args.world_size > 1:
-            total = self.accelerator.gather(total.reshape(1)).sum()
-        return batches, total.clamp(min=1)  # a step without a target has loss 0, not 0/0
+        mine = torch.stack([num_items(batch, self.reduction) for batch in batches]).sum()
+        # A step without a target has loss 0, not 0/0.
+        return batches, self.devices.all_reduce(mine).clamp(min=1)
 
     def compute_loss(
         self,
         model: nn.Module,
-        inputs: dict[str, Tensor],
+        inputs: Batch,
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
+    ) -> Tensor:
         """A micro-batch's share of the loss of its optimizer step. Its gradients are computed with
         it (`chunked_loss`); backward() hands them out."""
         if not self.student.training:
             raise RuntimeError("validation goes through evaluate(), which counts tokens")
         if num_items_in_batch is None:
             num_items_in_batch = num_items(inputs, self.reduction).clamp(min=1)
-        with_teacher = not self.without_teacher or self._is_logged_step()
+        step = self.state.global_step + 1
+        is_logged = step == 1 or step % max(1, self.state.logging_steps) == 0
+        teacher = self.teacher if is_logged or not self.without_teacher else None
         self._micro_batches_left -= 1
-        teacher = self.teacher if with_teacher else None
         loss = self._summed_loss(model, inputs, teacher, self.statistics, learns=True)
         self._throughput.count(inputs)
         # Devices average their gradients; the loss was divided by what all of them hold together.
-        loss = loss * self.accelerator.num_processes / num_items_in_batch
-        return (loss, None) if return_outputs else loss
+        return loss * self.accelerator.num_processes / num_items_in_batch
 
     def _summed_loss(
         self,
         model: nn.Module,
-        inputs: dict[str, Tensor],
+        inputs: Batch,
         teacher: TeacherSignal | None,
         statistics: Statistics,
         learns: bool = False,
     ) -> Tensor:
-        labels = inputs["labels"]
         where = "attention_mask" if "attention_mask" in inputs else "position_ids"
         read = {name: inputs[name] for name in ("input_ids", where)}
         if self.args.torch_compile:
             for ids in read.values():  # one graph for batches of all shapes
                 torch._dynamo.maybe_mark_dynamic(ids, (0, 1))
-        predicts = target_mask(labels)
+        predicts, labels, weights = response_tokens(inputs, self.reduction)
         # The teacher first: it keeps nothing that the student's activations would stand beside.
         teacher_logits = None if teacher is None else teacher.forward(read, predicts)
-        step = LossInputs(
-            batch=TokenBatch(
-                hidden=final_hidden(self.student, model, read)[predicts],
-                head=head_of(self.student),
-                labels=labels.roll(-1, dims=1)[predicts],
-                vocabulary_size=self.vocabulary_size,
-                weights=token_weights(inputs, predicts, self.reduction),
-            ),
-            teacher=teacher_logits,
-            options=replace(
-                self._loss_options, settings=self.settings_now(), observers=(statistics.count,)
-            ),
-            progress=self._progress(),
-            learns=learns,
+        hidden = final_hidden(self.student, model, read)[predicts]
+        batch = TokenBatch(hidden, head_of(self.student), labels, self.vocabulary_size, weights)
+        options = replace(
+            self._loss_options, settings=self.settings_now(), observers=(statistics.count,)
         )
+        step = LossInputs(batch, teacher_logits, options, self._progress(), learns)
         for part in self.parts.values():  # these may add β of each token, a history, observers
             step = part.prepare(step)
         # Accelerate wraps the student's forward in autocast; the head's product belongs there too.
@@ -320,10 +284,6 @@ class DistillationTrainer(Trainer):
             settings = part.settings(settings, self._progress())
         return settings
 
-    def _is_logged_step(self) -> bool:
-        step = self.state.global_step + 1
-        return step == 1 or step % max(1, int(self.state.logging_steps or 1)) == 0
-
     def evaluate(
         self,
         eval_dataset: Any = None,
@@ -339,7 +299,7 @@ class DistillationTrainer(Trainer):
             if name in means:
                 metrics[f"{metric_key_prefix}_{name}"] = means[name]
         for part in self.parts.values() if self.is_in_train else ():
-            part.validated(metrics[f"{metric_key_prefix}_loss"])
+            part.validated(means["student_nll"])
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
@@ -350,7 +310,7 @@ class DistillationTrainer(Trainer):
     def statistics_on(self, dataset: Any = None) -> Statistics:
         """Sums over the response tokens of a data set, all devices together."""
         loader = self.get_eval_dataloader(dataset)
-        statistics = Statistics.empty()
+        statistics = Statistics()
         with evaluating(self.student):
             for inputs in loader:
                 inputs = self._without_repeats(loader, self._prepare_inputs(inputs))
@@ -358,12 +318,11 @@ class DistillationTrainer(Trainer):
                     self._summed_loss(self.student, inputs, self.teacher, statistics)
         return self.devices.all_of(statistics)
 
-    def _without_repeats(self, loader: Any, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _without_repeats(self, loader: Any, inputs: Batch) -> Batch:
         """Unlabel the pairs that fill up the last batch where devices share a data set unevenly."""
         own = getattr(loader, "remainder", 0)  # pairs of the last batch that are no repeats
-        if self.args.world_size == 1 or own <= 0 or not loader.end_of_dataloader:
-            return inputs
-        if not self.accelerator.even_batches:
+        repeats = self.args.world_size > 1 and self.accelerator.even_batches
+        if not repeats or own <= 0 or not loader.end_of_dataloader:
             return inputs
         pairs = pairs_of(inputs)
         first_repeat = own - self.args.process_index * int(pairs.max() + 1)
@@ -379,5 +338,5 @@ class DistillationTrainer(Trainer):
             all_reduce = self.devices.all_reduce if self.devices.is_distributed else None
             for part in self.parts.values():
                 logs |= part.metrics(self.settings_now(), all_reduce)
-            self.statistics = Statistics.empty()
+            self.statistics = Statistics()
         super().log(logs, start_time)
