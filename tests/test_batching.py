@@ -2,7 +2,7 @@
 
 import torch
 
-from evokd.translate.batching import Budget, Request, left_padded, longest_first
+from evokd.models.batching import Budget, Request, left_padded, longest_first
 
 
 def test_a_budget_of_tokens_counts_prompts_and_caps():

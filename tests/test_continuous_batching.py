@@ -18,7 +18,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from evokd.translate.batching import Budget, Request
+from evokd.models.batching import Budget, Request
 from evokd.translate.continuous_batching import decode_continuously, supports_continuous_batching
 from evokd.translate.stopping import EndOfAnswer, Ends
 

@@ -1,6 +1,8 @@
 """Which machine translations are left out, on lines as models write them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evokd.data.hypotheses import is_looping, reason_to_leave_out
 from evokd.data.pairs import Pair
@@ -52,6 +54,26 @@ def test_a_circle_fills_half_of_the_line(times, words_behind, loops):
     line = " ".join(["rot blau"] * times + [f"wort{'abcdefghi'[i]}" for i in range(words_behind)])
     assert is_looping(line) is loops
     assert is_looping(line.upper().replace(" ", ", ")) is loops
+
+
+def naive_share(words: list[str]) -> float:
+    """Of the words that stand in the longest run of one phrase, said 4 times or more."""
+    longest = 0
+    for length in range(1, len(words) + 1):
+        for start in range(len(words)):
+            phrase, end = words[start : start + length], start + length
+            while end < len(words) and words[end] == phrase[(end - start) % length]:
+                end += 1
+            if end - start >= 4 * length:
+                longest = max(longest, end - start)
+    return longest / max(1, len(words))
+
+
+@given(st.lists(st.sampled_from(["ab", "cd", "ef"]), max_size=30))
+def test_circles_equal_a_naive_search(words):
+    # Letters differ within and between words, so the rule on characters needs 10 repetitions,
+    # which the rule on words has seen at 4.
+    assert is_looping(" ".join(words)) == (naive_share(words) >= 0.5)
 
 
 LONG = "".join(f"{chr(97 + i % 26)}{i}" for i in range(60))  # goes nowhere in circles

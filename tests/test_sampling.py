@@ -8,12 +8,12 @@ import torch
 from transformers import MambaConfig, MambaForCausalLM
 
 from evokd.data.prompts import load_prompt
+from evokd.models.batching import Budget, Request
 from evokd.models.encoding import end_token_id
 from evokd.models.fresh import fresh_model, train_tokenizer
 from evokd.models.loading import Translator
 from evokd.recipe.models import FreshModel
 from evokd.translate import generation
-from evokd.translate.batching import Budget, Request
 from evokd.translate.continuous_batching import decode_continuously, supports_continuous_batching
 from evokd.translate.sampling import TokenSampler
 from evokd.translate.stopping import Ends

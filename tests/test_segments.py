@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
 from evokd.evaluate.comparison import check_counts
-from evokd.evaluate.files import read_segments
 
 
 def test_unequal_counts_name_both_counts():
@@ -27,14 +27,14 @@ def test_unequal_counts_name_both_counts():
         (b"\n", [""]),
         (b"\xef\xbb\xbfa\n", ["a"]),
         (b"a\r\nb\r\n", ["a", "b"]),
-        (b"a\r\nb\n", ["a\r", "b"]),
+        (b"a\r\nb\n", ["a", "b"]),
         ("a\u2028b\x0bc\x85d\x1ce\rf\n".encode(), ["a\u2028b\x0bc\x85d\x1ce\rf"]),
     ],
 )
 def test_lines_end_at_newlines_only(tmp_path, data, lines):
     path = tmp_path / "text"
     path.write_bytes(data)
-    assert read_segments(path) == lines
+    assert read_lines(path) == lines
 
 
 @given(
@@ -46,25 +46,25 @@ def test_lines_end_at_newlines_only(tmp_path, data, lines):
 def test_what_is_written_is_read(tmp_path_factory, lines):
     path = tmp_path_factory.mktemp("lines") / "text"
     path.write_bytes("".join(line + "\n" for line in lines).encode())
-    assert read_segments(path) == lines
+    assert read_lines(path) == lines
 
 
 def test_packed_files_are_unpacked(tmp_path):
     path = tmp_path / "text.gz"
     path.write_bytes(gzip.compress("über\nunter\n".encode()))
-    assert read_segments(path) == ["über", "unter"]
+    assert read_lines(path) == ["über", "unter"]
 
 
 def test_unreadable_files_are_named(tmp_path):
     path = tmp_path / "text"
     path.write_bytes(b"gut\nsch\xf6n\n")
     with pytest.raises(InputError, match=r"text:2 is no UTF-8: byte 0xf6"):
-        read_segments(path)
+        read_lines(path)
     for nothing in (b"", b"\xef\xbb\xbf"):
         path.write_bytes(nothing)
         with pytest.raises(InputError, match="text is empty"):
-            read_segments(path)
+            read_lines(path)
     with pytest.raises(InputError, match="missing not found"):
-        read_segments(tmp_path / "missing")
+        read_lines(tmp_path / "missing")
     with pytest.raises(InputError, match="can't be read"):
-        read_segments(tmp_path)
+        read_lines(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import lzma
@@ -68,7 +69,7 @@ def read_text(path: Path, may_be_empty: bool = False) -> str:
 
 def decode(data: bytes, name: str, may_be_empty: bool = False) -> str:
     """UTF-8 bytes of something called `name`, as text; see `read_text`."""
-    if not data and not may_be_empty:
+    if data in (b"", codecs.BOM_UTF8) and not may_be_empty:
         raise InputError(f"{name} is empty; sentences are needed")
     try:
         return data.decode("utf-8").removeprefix("\ufeff")

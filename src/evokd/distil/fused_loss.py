@@ -14,7 +14,7 @@ from evokd.distil.teacher.signal import LazyLogits
 from evokd.distil.token_batch import LossOptions, TokenBatch, constant_head
 from evokd.models.encoding import IGNORED
 from evokd.models.lm_head import Head
-from evokd.recipe.objectives import objective_settings, spec_of
+from evokd.recipe.objectives import objective_settings
 
 _OPTIONS = {field.name for field in fields(LossOptions)} - {"settings"}
 
@@ -54,10 +54,8 @@ def fused_loss(
     weights, betas = options.pop("weights", None), options.pop("betas", None)
     size: int | None = options.pop("vocabulary_size", None)
     kept_between_calls = {name: options.pop(name) for name in _OPTIONS & options.keys()}
-    named = objective if isinstance(objective, str) else None
-    settings = objective_settings(named or "noevo", **options)
-    if named and teacher_hidden is None and spec_of(named).needs_teacher:
-        raise ValueError(f"{named} needs teacher_hidden and teacher_head")
+    named = objective if isinstance(objective, str) else "noevo"
+    settings = objective_settings(named, **options)
     head = _head(student_head)
     _check_shapes(student_hidden, head, labels, "student")
     kept = labels != IGNORED
@@ -92,13 +90,9 @@ def _head(head: Tensor | Head) -> Head:
 
 
 def _check_shapes(hidden: Tensor, head: Head, labels: Tensor, whose: str) -> None:
-    if hidden.dim() != 2 or labels.shape != hidden.shape[:1]:
+    fits = hidden.dim() == 2 and labels.shape == hidden.shape[:1]
+    if not fits or head.weight.shape[1] != hidden.shape[1]:
         raise ValueError(
-            f"the {whose}'s hidden states {tuple(hidden.shape)} and labels {tuple(labels.shape)} "
-            "don't fit; (N, H) and (N,) are accepted"
-        )
-    if head.weight.shape[1] != hidden.shape[1]:
-        raise ValueError(
-            f"the {whose}'s head {tuple(head.weight.shape)} and hidden states "
-            f"{tuple(hidden.shape)} don't fit; (V, H) and (N, H) are accepted"
+            f"the {whose}'s hidden states {tuple(hidden.shape)}, head {tuple(head.weight.shape)} "
+            f"and labels {tuple(labels.shape)} don't fit; (N, H), (V, H) and (N,) are accepted"
         )

@@ -6,23 +6,18 @@ in scripts that write no spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese).
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from evokd.data.hypotheses import CHARACTER_LOOP_TIMES, LOOP_TIMES, bare_words, words
+from evokd.data.hypotheses import is_looping, words
 
 COPY_MIN_WORDS = 3
 """Shorter sources are often names and numbers, which are rightly left as they are."""
 OVER_LONG_RATIO = 2.0
 OVER_LONG_EXTRA_WORDS = 5
 """So that "Yes." → "Yes, that is right." isn't over-long."""
-LOOP_LONGEST = 4
 EXAMPLES = 5
-
-_WORD_LOOP = re.compile(rf"(?<!\S)((?:\S+ ){{1,{LOOP_LONGEST}}}?)\1{{{LOOP_TIMES - 1}}}")
-_CHARACTER_LOOP = re.compile(rf"(.{{1,{LOOP_LONGEST}}}?)\1{{{CHARACTER_LOOP_TIMES - 1}}}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +29,7 @@ class Behaviour:
         words and no reference is that copy too. None without sources.
     over_long: more than 2 × the longest reference + 5 words.
     cut_off: the decoder stopped at its cap of tokens. None where that isn't known.
-    repeated: a loop; see `loops`. Not counted where a reference loops too.
+    repeated: it goes in circles (`is_looping`), and no reference does.
     length_ratio: words of all outputs ÷ words of all references (the mean of several references);
         None if the references hold no words.
     examples: up to 5 line numbers (from 1) by kind of misbehaviour.
@@ -62,7 +57,9 @@ def measure_behaviour(
     lines = {
         "empty": _numbers(not line.strip() for line in hypotheses),
         "over_long": _numbers(_is_over_long(line, refs) for line, refs in segments),
-        "repeated": _numbers(loops(line) and not any(map(loops, refs)) for line, refs in segments),
+        "repeated": _numbers(
+            is_looping(line) and not any(map(is_looping, refs)) for line, refs in segments
+        ),
     }
     if sources is not None:
         lines["copied"] = _numbers(
@@ -78,22 +75,6 @@ def measure_behaviour(
         length_ratio=output_words * len(references) / reference_words if reference_words else None,
         examples={kind: numbers[:EXAMPLES] for kind, numbers in lines.items() if numbers},
         **{kind: len(numbers) for kind, numbers in lines.items()},
-    )
-
-
-def loops(line: str) -> bool:
-    """Whether a line goes round in circles; case and punctuation around words don't matter.
-
-    Three signs: 1 to 4 words come 4 times or more in direct succession; the last 4 words stand in
-    the line 4 times or more (a longer phrase, repeated until the end); 1 to 4 characters, spaces
-    aside, come 10 times or more in direct succession ("!!!!!!!!!!", "lalalalalala…").
-    """
-    spoken = bare_words(line)
-    phrases = list(zip(*(spoken[start:] for start in range(LOOP_LONGEST)), strict=False))
-    return bool(
-        _WORD_LOOP.search("".join(f"{word} " for word in spoken))
-        or (phrases and phrases.count(phrases[-1]) >= LOOP_TIMES)
-        or _CHARACTER_LOOP.search("".join(line.split()))
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from tabulate import tabulate
 
 from evokd.data.languages import split_direction
-from evokd.data.textfiles import read_text
+from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
 from evokd.evaluate.comparison import (
     SystemOutput,
@@ -68,7 +68,7 @@ def score_files(
         *(("reference", path) for path in reference_paths),
         *zip(names, hypothesis_paths, strict=True),
     ]
-    texts = {path: read_segments(path) for _, path in files}
+    texts = {path: read_lines(Path(path)) for _, path in files}
     references = [texts[path] for path in reference_paths]
     for path, lines in texts.items():
         check_counts(lines, references, path, reference_paths)
@@ -122,26 +122,6 @@ def as_table(result: dict[str, Any]) -> str:
     signatures = [f"{labels[name]}|{scores[systems[0], name]['signature']}" for name in metrics]
     parts.append("\n".join([*signatures, f"sacreBLEU {result['versions']['sacrebleu']}"]))
     return "\n\n".join([*parts, _behaviour_table(result["behaviour"])])
-
-
-def read_segments(path: str | Path) -> list[str]:
-    """The lines of a UTF-8 file, as translation tools count them.
-
-    Lines end at "\\n" only: other separators that Python's `splitlines` knows occur inside real
-    sentences. A newline at the end of the file opens no further line, a byte order mark is
-    dropped, and "\\r" before the newline is dropped if every line has it. A name that ends in .gz,
-    .xz or .zst is unpacked.
-
-    Raises:
-        InputError: the file is missing, empty or not UTF-8 (naming the line).
-    """
-    text = read_text(Path(path))
-    if not text:
-        raise InputError(f"{path} is empty; one segment per line is accepted")
-    lines = text.removesuffix("\n").split("\n")
-    if all(line.endswith("\r") for line in lines):
-        lines = [line[:-1] for line in lines]
-    return lines
 
 
 def system_names(paths: Sequence[str]) -> list[str]:

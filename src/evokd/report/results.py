@@ -336,7 +336,7 @@ def mean_of(values: Iterable[float | None]) -> float | None:
 def _mark(metric: str, tests: Sequence[Record]) -> str:
     rising = not describe(metric).lower_is_better
     effects = {(test["delta"] > 0) == rising if is_significant(test) else None for test in tests}
-    return {(True,): BETTER, (False,): WORSE}.get(tuple(effects), "")
+    return BETTER if effects == {True} else WORSE if effects == {False} else ""
 
 
 def _read_json_mapping(path: Path) -> Record:

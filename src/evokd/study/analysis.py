@@ -12,7 +12,6 @@ from evokd.study.evaluation import read_translations, test_sets, translate_tests
 from evokd.study.models import load_for_decoding
 
 Row = dict[str, Any]
-COUNTED = ("accepted", "drafted", "tokens", "teacher_passes")
 
 
 def analyse(study: Study, systems: Sequence[System]) -> list[Row]:

@@ -91,9 +91,7 @@ def cache(
         _save_recipe(study)
         tokenizer = preparation.make_tokenizer(study)
         teacher = models.make_teacher(study, tokenizer)
-        if (
-            recipe.student.prunes_vocabulary
-        ):  # which tokens are kept is known when there is a student
+        if recipe.student.prunes_vocabulary:  # only a student knows which tokens are kept
             models.make_init(study, tokenizer, teacher)
         for kind in recipe.texts():
             if kind in teacher_cache.cached_texts(recipe):

@@ -18,11 +18,11 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from evokd.errors import InputError
+from evokd.models.batching import Budget, Progress, max_positions
 from evokd.models.lm_head import head_of
 from evokd.models.loading import Translator
 from evokd.models.vocabulary import shared_vocabulary
 from evokd.recipe.judging import DecodingSettings
-from evokd.translate.batching import Budget, Progress, max_positions
 from evokd.translate.decoding import DEFAULTS, Answer, answer_lines
 from evokd.translate.likelihood import NO_TOKENS, measure_tokens
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import DynamicCache, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
-from evokd.translate.batching import Budget, Groups, Request, behind_padding, left_padded
+from evokd.models.batching import Budget, Groups, Request, behind_padding, left_padded
 from evokd.translate.stopping import Ends
 
 SPARE_COLUMNS = 16

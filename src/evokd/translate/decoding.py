@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from evokd.data.prompts import answer_line
 from evokd.errors import InputError
+from evokd.models.batching import Groups, Progress, Request, longest_first, max_positions
 from evokd.models.encoding import IGNORED, encode_prompts, token_ids
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
-from evokd.translate.batching import Groups, Progress, Request, longest_first, max_positions
 from evokd.translate.generation import plain_settings, search
 from evokd.translate.stopping import Ends
 

@@ -16,10 +16,10 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from evokd.models.batching import Budget, Groups, Request, left_padded
 from evokd.models.lm_head import evaluating
 from evokd.models.loading import generating_by
 from evokd.recipe.judging import DecodingSettings
-from evokd.translate.batching import Budget, Groups, Request, left_padded
 from evokd.translate.continuous_batching import (
     Choose,
     decode_continuously,

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from evokd.data.hypotheses import Candidate
+from evokd.models.batching import Budget, Progress
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
-from evokd.translate.batching import Budget, Progress
 from evokd.translate.decoding import Answer, answer_lines
 from evokd.translate.generation import search
 from evokd.translate.likelihood import sequence_scores

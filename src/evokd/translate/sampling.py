@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evokd.models.batching import Budget, Request, longest_first, max_positions
 from evokd.models.loading import Translator
-from evokd.translate.batching import Budget, Request, longest_first, max_positions
 from evokd.translate.continuous_batching import Choose
 from evokd.translate.generation import decode, plain_settings
 from evokd.translate.stopping import Ends

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
+from evokd.models.batching import Groups, Progress, Request, max_positions
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
 from evokd.translate.acceptance import DRAFT_TOKENS, Drafting, check_draft, useful_tokens, width_of
-from evokd.translate.batching import Groups, Progress, Request, max_positions
 from evokd.translate.decoding import DEFAULTS, Translations, translate
 from evokd.translate.generation import plain_settings, search
 from evokd.translate.stopping import Ends

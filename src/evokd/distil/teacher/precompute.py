@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from evokd.distil.teacher.cache_reader import PAIR_BYTES, CacheReader, CacheSpec
 from evokd.distil.teacher.cache_writer import CacheWriter
 from evokd.distil.teacher.signal import LazyLogits, LiveTeacher, PairOfBatch, pairs_of_data
 from evokd.errors import InputError
+from evokd.models.batching import Budget
 from evokd.models.lm_head import head_of
 
 PUBLISHED = "DistillKit publishes 114–300 for its compressed top-k"
@@ -155,18 +156,20 @@ def _run(
     live: LiveTeacher, missing: dict[bytes, PairOfBatch], writer: CacheWriter, batch_tokens: int
 ) -> None:
     device = head_of(live.model).weight.device
-    total = sum(len(pair.ids) for pair in missing.values())
-    with tqdm(
-        total=total, desc=f"{'cache':<24}", unit="token", file=sys.stderr, dynamic_ncols=True
-    ) as bar:
-        for keys in _batches(missing, batch_tokens):
-            pairs = [missing[key] for key in keys]
+    keys = sorted(missing, key=lambda key: -len(missing[key].ids))  # what is too large fails first
+    sizes = [len(missing[key].ids) for key in keys]
+    bar = tqdm(
+        total=sum(sizes), desc=f"{'cache':<24}", unit="token", file=sys.stderr, dynamic_ncols=True
+    )
+    with bar:
+        for places in Budget(batch_tokens, batch_tokens).batches(sizes):
+            pairs = [missing[key] for key in keys[places.start : places.stop]]
             inputs, predicts = _padded(pairs, device)
             labels = inputs["input_ids"].roll(-1, dims=1)[predicts]
             rows = _rows(live.forward(inputs, predicts), labels, writer.spec)
             counts = predicts.sum(1).tolist()
             columns = (tensor.split(counts) for tensor in rows.values())
-            for key, *parts in zip(keys, *columns, strict=True):
+            for key, *parts in zip(keys[places.start : places.stop], *columns, strict=True):
                 writer.add(key, dict(zip(rows, parts, strict=True)))
             bar.update(sum(len(pair.ids) for pair in pairs))
         writer.flush()
@@ -185,19 +188,6 @@ def _rows(teacher: LazyLogits, labels: Tensor, spec: CacheSpec) -> dict[str, Ten
         out = teacher.hidden.new_empty((len(ids), spec.vocabulary), dtype=torch.float32)
         parts.append(top_k_of(teacher.logits(rows, spec.vocabulary, out), ids, spec))
     return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
-
-
-def _batches(pairs: dict[bytes, PairOfBatch], batch_tokens: int) -> Iterator[list[bytes]]:
-    """Keys of pairs of like length, longest first: what doesn't fit into memory fails at once."""
-    batch: list[bytes] = []
-    for key in sorted(pairs, key=lambda key: -len(pairs[key].ids)):
-        longest = len(pairs[batch[0]].ids) if batch else 0
-        if batch and longest * (len(batch) + 1) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(key)
-    if batch:
-        yield batch
 
 
 def _padded(pairs: Sequence[PairOfBatch], device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
