@@ -280,7 +280,7 @@ MEASURES = {
 }
 
 
-def evolved(z, t, y, gate, measure, beta=0.5, gamma=0.4, tau=0.2, betas=None):
+def evolved(z, t, y, gate, measure, beta=0.5, gamma=0.4, tau=0.2, doubt=2.0, betas=None):
     """self_evolution's options from probabilities, by autograd; nothing of the package is used."""
     q, p = z.softmax(-1), t.softmax(-1)
     target = (torch.nn.functional.one_hot(y, z.shape[1]) + p) / 2
@@ -294,12 +294,15 @@ def evolved(z, t, y, gate, measure, beta=0.5, gamma=0.4, tau=0.2, betas=None):
     share = {
         "hard": (measured > gamma).double(),
         "inverted": (measured <= gamma).double(),
+        "vouched": (
+            (measured > gamma) & (-p[range(len(y)), y].log() + (p * p.log()).sum(1) > doubt)
+        ).double(),
         "smooth": 1 / (1 + torch.exp((gamma - measured) / tau)),
     }[gate]
     return share * hard + (1 - share) * easy
 
 
-@pytest.mark.parametrize("gate", ["hard", "smooth", "inverted"])
+@pytest.mark.parametrize("gate", ["hard", "smooth", "inverted", "vouched"])
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("beta", [0.5, "difficulty"])
 def test_gates_and_measures_equal_a_naive_twin(gate, measure, beta, logits):
@@ -340,6 +343,9 @@ def test_each_token_may_have_its_own_beta(logits):
         ({"gate": "inverted", "gamma": math.inf}, {"gamma": -1.0}),
         ({"gate": "inverted", "gamma": -1.0}, {"gamma": math.inf}),
         ({"gate": "inverted", "beta": 1.0}, {"beta": 1.0}),
+        ({"gate": "vouched", "doubt": math.inf}, {"gamma": math.inf}),  # noevo
+        ({"gate": "vouched", "doubt": -math.inf}, {}),
+        ({"gate": "vouched", "gamma": -1.0, "doubt": -math.inf}, {"gamma": -1.0}),  # skew
         ({"beta": "difficulty", "gamma": math.inf}, {"gamma": math.inf}),
         ({"beta": "difficulty", "gamma": 0.0}, {"beta": 0.0, "gamma": 0.0}),
     ],

@@ -29,6 +29,8 @@ SETTINGS = [
     {"beta": 1.0},
     {"lam": 0.3, "gamma": 1.0},
     {"gate": "inverted"},
+    {"gate": "vouched"},
+    {"gate": "vouched", "doubt": 0.0, "gamma": 1.0},
     {"alpha": 0.0},
     {"alpha": 0.4},
     {"alpha": 1.0},

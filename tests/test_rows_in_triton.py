@@ -16,7 +16,7 @@ import torch
 
 from evokd.distil.objectives import LOSSES, Tokens
 from evokd.distil.row_loss import rows_in_triton
-from evokd.distil.row_loss.closed_forms import closed_form
+from evokd.distil.row_loss.closed_forms import CROSS, closed_form
 from evokd.distil.token_batch import LogitChunk
 from evokd.distil.tokens import Selection
 from evokd.recipe.objectives import objective_settings
@@ -37,7 +37,9 @@ def case(objective, rows="oss", size=21, tile=SMALL, types="ff", **options):
         "tile": tile,
         "types": types,
         "settings": {
-            k: v for k, v in options.items() if k in ("lam", "beta", "gamma", "gate", "alpha")
+            k: v
+            for k, v in options.items()
+            if k in ("lam", "beta", "gamma", "gate", "doubt", "alpha")
         },
         "given": {k: v for k, v in options.items() if k in ("scale", "cap", "gradient", "hard")},
         "weighted": options.get("weighted", True),
@@ -57,6 +59,8 @@ CASES = {
     "self_evolution": case("self_evolution", "oaw"),
     "topk": case("self_evolution_topk", "oa", hard=[False, True]),
     "inverted": case("self_evolution", "oaw", gate="inverted"),
+    "vouched": case("self_evolution", "oaw", gate="vouched"),
+    "vouched, doubt 0": case("self_evolution", "oaw", gate="vouched", doubt=0.0, gamma=1.0),
     "word_kd": case("word_kd", "ow"),
     "word_kd of a masked teacher": case("word_kd", "m", gradient=False),
     "skl": case("skl", "ow"),
@@ -93,7 +97,7 @@ CASES = {
 }
 PRECISION = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 4e-3}
 """Twice 2e-3 for bfloat16: the interpreter cuts digits off where a GPU rounds to the nearest."""
-NUMBERS = ("lam", "share", "beta", "gamma", "reference", "kl_weight", "scale", "cap")
+NUMBERS = ("lam", "share", "beta", "gamma", "doubt", "reference", "kl_weight", "scale", "cap")
 DTYPES = {"f": torch.float32, "b": torch.bfloat16, "h": torch.float16}
 
 
@@ -274,6 +278,7 @@ def compile_all():
             "FORM": form.form,
             "LOSS": form.loss,
             "TAKERS": form.takers,
+            "ENTROPY": form.loss == CROSS,
             "TEACHER": types[1] != "-",
             "TAUGHT": form.share > 0,
             "WEIGHTED": weighted,

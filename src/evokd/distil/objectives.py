@@ -64,7 +64,8 @@ def skew_teacher(t: Tokens) -> Tensor:
 def self_evolution(t: Tokens) -> Tensor:
     """KL(ỹ‖q̂) where d > Γ, KL(ỹ‖q) elsewhere. Eq. 9.
 
-    Beyond the paper are gate "smooth", g KL(ỹ‖q̂) + (1 − g) KL(ỹ‖q) with g = σ((d − Γ)/τ) and
+    Beyond the paper are gate "vouched", KL(ỹ‖q̂) only where the teacher disbelieves the reference,
+    too (docs/method.md); gate "smooth", g KL(ỹ‖q̂) + (1 − g) KL(ỹ‖q) with g = σ((d − Γ)/τ) and
     without its gradient; gate "inverted", KL(ỹ‖q̂) where d ≤ Γ, as a control; and other measures
     of difficulty in the place of d.
     """
@@ -72,7 +73,9 @@ def self_evolution(t: Tokens) -> Tensor:
     if gate == "smooth":
         evolved = torch.sigmoid((t.measured - t.settings.gamma) / t.settings.tau)
         return evolved * skew(t) + (1 - evolved) * t.difficulty
-    return torch.where(~t.hard() if gate == "inverted" else t.hard(), skew(t), t.difficulty)
+    hard = t.hard()
+    damped = {"hard": hard, "inverted": ~hard, "vouched": hard & t.doubted}[gate]
+    return torch.where(damped, skew(t), t.difficulty)
 
 
 def self_evolution_topk(t: Tokens) -> Tensor:

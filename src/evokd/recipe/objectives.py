@@ -41,9 +41,13 @@ class ObjectiveSettings(Section):
     """Γ: difficulty in nats above which a token is hard."""
     top_percent: float = Field(default=50.0, ge=0, le=100, title="top %")
     """Share of tokens that objectives which rank them choose, in percent."""
-    gate: Literal["hard", "smooth", "inverted"] = "hard"
-    """hard: the proxy where d > Γ; smooth: σ((d − Γ)/τ) of the proxy's loss and the rest of the
-    student's; inverted: the proxy where d ≤ Γ, a control."""
+    gate: Literal["hard", "smooth", "inverted", "vouched"] = "hard"
+    """hard: the proxy where d > Γ; vouched: the proxy where d > Γ and the teacher disbelieves the
+    reference; smooth: σ((d − Γ)/τ) of the proxy's loss and the rest of the student's; inverted:
+    the proxy where d ≤ Γ, a control."""
+    doubt: float = Field(default=2.0, allow_inf_nan=True, title="δ")
+    """δ: a teacher disbelieves a reference that surprises it by more nats than its own entropy and
+    this, −ln p(y) > H(p) + δ."""
     tau: float = Field(default=0.2, gt=0)
     """τ: how many nats the smooth gate is wide."""
     difficulty: Literal["kl", "js", "reverse_kl", "nll"] = "kl"
@@ -104,7 +108,7 @@ OBJECTIVES: dict[str, ObjectiveSpec] = {
     "self_evolution": ObjectiveSpec(
         "KL(ỹ‖q̂) where d > Γ, KL(ỹ‖q) elsewhere",
         "Eq. 9",
-        ("lam", "beta", "gamma", "gate", "tau", "difficulty"),
+        ("lam", "beta", "gamma", "gate", "doubt", "tau", "difficulty"),
     ),
     "self_evolution_topk": ObjectiveSpec(
         "the same, the K % largest d being hard",

@@ -20,7 +20,8 @@ from evokd.recipe.objectives import ObjectiveSettings
 
 LINEAR, SKEW, REVERSE = range(3)
 NLL, DIFFICULTY, FORWARD, MIXED, CROSS = range(5)
-EVERY, HARD, EASY = range(3)
+EVERY, HARD, EASY, VOUCHED = range(4)
+_TAKERS = {"hard": HARD, "inverted": EASY, "vouched": VOUCHED}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,10 @@ class ClosedForm:
     reference: float = 0.0
     kl: float = 1.0
     takers: int = EVERY
-    """The tokens that take the form: EVERY, HARD or EASY ones; the others are linear."""
+    """The tokens that take the form: EVERY, HARD or EASY ones, or HARD ones whose reference the
+    teacher disbelieves (VOUCHED); the others are linear."""
+    doubt: float = 0.0
+    """δ of VOUCHED."""
 
 
 def closed_form(
@@ -81,7 +85,7 @@ def closed_form(
         "noevo": of(LINEAR, DIFFICULTY),
         "skew": of(proxy, DIFFICULTY),
         "self_evolution": of(
-            proxy, DIFFICULTY, takers=EASY if settings.gate == "inverted" else HARD
+            proxy, DIFFICULTY, takers=_TAKERS.get(settings.gate, HARD), doubt=settings.doubt
         ),
         "self_evolution_topk": of(proxy, DIFFICULTY, takers=HARD),
         "skew_teacher": of(SKEW, MIXED, 1.0, **mixed) if beta < 1 else of(LINEAR, FORWARD),

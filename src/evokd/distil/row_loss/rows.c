@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum form { LINEAR, SKEW, REVERSE };
-enum takers { EVERY, HARD, EASY };
+enum takers { EVERY, HARD, EASY, VOUCHED };
 
 typedef struct {
     int32_t form;    /* of the rows that take it; the others are LINEAR */
@@ -21,6 +21,7 @@ typedef struct {
     double share;    /* teacher's share in the target tau of the LINEAR and SKEW form */
     double beta;
     double gamma;
+    double doubt;    /* nats of -ln p(y) - H(p) above which a reference is disbelieved */
     double reference; /* c: weight of q - y beside the SKEW or REVERSE form */
     double kl;        /* kappa: weight of that form */
     double scale, cap; /* of the student's head; cap 0: none */
@@ -251,6 +252,7 @@ static void one_row(
     }
     double lse_s = base.most_s + log(all.e_s), nll = lse_s - s_y;
     double lse_t = 0, log_p_y = 0, p_y = 0, forward = 0, cross = 0, d = nll;
+    int doubted = 0;
     out.nll[i] = (float)nll;
     if (t) {
         lse_t = base.most_t + log(all.e_t);
@@ -263,6 +265,7 @@ static void one_row(
         double lam = what->lam, on_label = lam * p_y + 1 - lam;
         double entropy = lam > 0 ? lam * (p_log_p - times_log(p_y)) + times_log(lam) * (1 - p_y) : 0;
         d = entropy + times_log(on_label) - (lam > 0 ? lam * p_log_q : 0) + (1 - lam) * nll;
+        doubted = (float)(p_log_p - log_p_y) > (float)what->doubt;
         out.teacher_nll[i] = (float)-log_p_y;
         out.difficulty[i] = (float)d;
         if (!preselected) hard = (float)d > (float)what->gamma;
@@ -270,6 +273,7 @@ static void one_row(
     }
 
     int linear = what->takers == HARD ? !hard : what->takers == EASY && hard;
+    if (what->takers == VOUCHED) linear = !(hard && doubted);
     int form = linear ? LINEAR : what->form;
     double share = what->share, beta = what->beta, cap = what->cap, divergence = 0, qr = 0;
     double q_y = exp(-nll), tau_y = share * p_y + 1 - share, r_y = 0;

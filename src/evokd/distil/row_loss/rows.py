@@ -59,7 +59,7 @@ class _Plan(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int32) for name in ("form", "takers", "teacher", "gradient", "loss")),
         ("threads", ctypes.c_int32),
-        *((name, ctypes.c_double) for name in ("lam", "share", "beta", "gamma")),
+        *((name, ctypes.c_double) for name in ("lam", "share", "beta", "gamma", "doubt")),
         *((name, ctypes.c_double) for name in ("reference", "kl", "scale", "cap")),
     )
 
