@@ -364,10 +364,7 @@ def test_fused_loss_without_labels_is_0():
         ({"objective": "kd"}, "unknown objective 'kd'; did you mean 'atkd'"),
         ({"gama": 1.0}, "gama: unknown key 'gama'; did you mean 'gamma'"),
         ({"teacher_hidden": None}, "noevo needs a teacher"),
-        (
-            {"labels": torch.zeros(3, dtype=torch.long)},
-            r"\(37, 12\), head .* and labels \(3,\) don't fit",
-        ),
+        ({"labels": torch.zeros(3, dtype=torch.long)}, r"\(37, 12\), .* labels \(3,\) don't fit"),
         ({"student_head": torch.zeros(V, 9)}, r"hidden states \(37, 12\), head \(50, 9\)"),
         ({"teacher_head": torch.zeros(V + 2, HT)}, "50 entries, the teacher's 52; pass voc"),
     ],

@@ -104,7 +104,14 @@ def test_a_row_says_what_its_function_reads(name):
     labels = torch.randint(11, (40,), generator=generator)
     other = {
         **{"lam": 0.8, "target_lam": 0.9, "beta": 0.3, "gamma": 3.0, "top_percent": 20.0},
-        **{"gate": "inverted", "doubt": 1.0, "tau": 0.7, "difficulty": "nll", "alpha": 0.7, "mu": 0.9},
+        **{
+            "gate": "inverted",
+            "doubt": 1.0,
+            "tau": 0.7,
+            "difficulty": "nll",
+            "alpha": 0.7,
+            "mu": 0.9,
+        },
         **{"smoothing": 0.4, "queue": 8, "averaging": "all"},
     }
     assert other.keys() == ObjectiveSettings.model_fields.keys()

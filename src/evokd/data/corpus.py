@@ -14,6 +14,7 @@ from typing import Any
 
 from evokd.data.cleaning import CleaningReport, clean
 from evokd.data.contamination import HeldOut, held_out_sentences, leaks_of, sentences_of
+from evokd.data.noise import WrongWords, add_noise, write_record
 from evokd.data.pairs import Pair, by_sentence, read_pairs, write_pairs
 from evokd.data.sources import input_files, read_source, read_unpaired, source_format
 from evokd.errors import InputError
@@ -27,6 +28,7 @@ _LEAST_CORRELATION = 0.2
 _CORRELATION_NEEDS = 100  # sentence pairs
 
 UNPAIRED = "unpaired.jsonl"
+NOISE = "noise.jsonl"
 Tests = dict[tuple[str, str], list[Pair]]
 """{(test set, direction): pairs}"""
 
@@ -42,15 +44,19 @@ class Corpus:
     report: dict[str, Any]
     unpaired: list[Pair] = field(default_factory=list)
     """Sentences to be translated, cleaned and weighed: pairs whose target is empty."""
+    noise: list[WrongWords] = field(default_factory=list)
+    """What was made wrong on purpose in `train`, before it was cleaned."""
 
 
 def save_corpus(corpus: Corpus, folder: Path) -> None:
     """train.jsonl, valid.jsonl, test/*.jsonl with plain .src and .ref beside, cleaning.json; and
-    unpaired.jsonl, if there is such text."""
+    unpaired.jsonl and noise.jsonl, if there is such text."""
     write_pairs(folder / "train.jsonl", corpus.train)
     write_pairs(folder / "valid.jsonl", corpus.valid)
     if corpus.unpaired:
         write_pairs(folder / UNPAIRED, corpus.unpaired)
+    if corpus.noise:
+        write_record(folder / NOISE, corpus.noise)
     for (name, direction), pairs in corpus.tests.items():
         stem = f"test/{name}.{direction}"
         write_pairs(folder / f"{stem}.jsonl", pairs)
@@ -104,7 +110,8 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
     root = Path(settings.root).expanduser()
     tests = _read_tests(settings.test, directions, root, facts)
     valid = _read_sources("valid", settings.valid, directions, root, facts)
-    train = _read_sources("train", settings.train, directions, root, facts)
+    record: list[WrongWords] = []
+    train = _read_sources("train", settings.train, directions, root, facts, record)
 
     cleaned, cleaning = clean(train, settings.cleaning)
     held_out = held_out_sentences(valid, tests)
@@ -130,7 +137,7 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
     facts["notes"] += _gaps(by_direction, tests, cleaning)
     report = {**cleaning.as_dict(), "directions": by_direction, **facts}
     unpaired = _weigh(unpaired, settings.weights, random.Random(f"{seed}:unpaired weights"))
-    return Corpus(weighted, valid, tests, report, unpaired)
+    return Corpus(weighted, valid, tests, report, unpaired, record)
 
 
 def _read_sources(
@@ -139,21 +146,26 @@ def _read_sources(
     directions: Sequence[str],
     root: Path,
     facts: dict[str, Any],
+    record: list[WrongWords] | None = None,
 ) -> list[Pair]:
+    """`record` takes what is made wrong on purpose."""
     pairs = []
     for source in sources:
         own, notes = read_source(source, directions, root)
         correlation = _length_correlation(own)
-        facts["sources"].append(
-            {
-                "part": part,
-                "path": source.path,
-                "format": source_format(source, root),
-                "pairs": len(own),
-                "directions": dict(Counter(pair.direction for pair in own)),
-                "length_correlation": correlation,
-            }
-        )
+        row = {
+            "part": part,
+            "path": source.path,
+            "format": source_format(source, root),
+            "pairs": len(own),
+            "directions": dict(Counter(pair.direction for pair in own)),
+            "length_correlation": correlation,
+        }
+        if source.noise and record is not None:
+            own, wrong = add_noise(own, source.noise)
+            row["noise"] = dict(Counter(one.kind for one in wrong))
+            record += wrong
+        facts["sources"].append(row)
         facts["notes"] += notes
         if correlation is not None and correlation < _LEAST_CORRELATION:
             facts["notes"].append(

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from evokd.data.cleaning import SHORT, latin_length
 from evokd.data.pairs import Pair
 
+LEFT_OUT = "left_out.json"
+"""In a folder of text: what was left out of it, with counts and examples."""
 LOOP_TIMES = 4
 """Words that come so often in direct succession go in a circle."""
 CHARACTER_LOOP_TIMES = 10

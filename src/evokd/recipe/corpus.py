@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
 from evokd.recipe.formats import AUTO, FORMATS
-from evokd.recipe.section import Section, as_mappings
+from evokd.recipe.section import Section, as_list, as_mappings
 from evokd.recipe.validation import one_of
 
 Column = Annotated[str, BeforeValidator(str)]
 """A name (JSON key, TSV header) or a number from 1."""
+
+
+NOISES = {
+    "misaligned": "another pair's target",
+    "wrong_language": "another sentence of the source language",
+    "copied": "the source itself",
+    "word_by_word": "the source word by word, as a bad system translates it",
+    "truncated": "the target's beginning",
+    "dropped_words": "without some words",
+    "swapped_words": "some words in their neighbours' places",
+    "replaced_words": "other words in the place of some",
+}
+"""What a target may be made into on purpose; functions of `evokd.data.noise` by these names."""
+
+
+class NoiseSettings(Section):
+    """Training targets made wrong on purpose, for controlled studies."""
+
+    kind: Annotated[str, one_of("kind", lambda: NOISES)]
+    share: float = Field(ge=0, le=1)
+    """Of the pairs of each direction; of the words where the kind is about words."""
+    seed: int = 1
 
 
 class CorpusSource(Section):
@@ -30,6 +52,13 @@ class CorpusSource(Section):
     columns: tuple[Column, Column] | None = None
     limit: int | None = Field(default=None, ge=1)
     """Take the first so many pairs."""
+    noise: tuple[NoiseSettings, ...] = ()
+    """Only for training text."""
+
+    @field_validator("noise", mode="before")
+    @classmethod
+    def _one_is_a_list_too(cls, value: Any) -> Any:
+        return as_list(value)
 
 
 class TestSource(CorpusSource):
@@ -58,6 +87,17 @@ class UnpairedSource(Section):
     limit: int | None = Field(default=None, ge=1)
 
 
+class TeacherFilter(Section):
+    """How text is filtered by the teacher, for methods with text: filtered."""
+
+    by: Literal["excess", "nll", "dual"] = "excess"
+    """What a pair is judged by, nats a token: excess, −ln p(y) − H(p) of the teacher; nll, −ln p(y);
+    dual, that of both directions and their difference (Junczys-Dowmunt 2018)."""
+    threshold: float | None = None
+    """Above which it is left out; null: where it is likelier wrong than right, which is read off
+    pairs whose targets are shuffled."""
+
+
 class CleaningSettings(Section):
     """What is dropped from the training text. Validation and test sets are never touched."""
 
@@ -71,6 +111,7 @@ class CleaningSettings(Section):
     drop_copies: bool = True
     drop_duplicates: bool = True
     drop_test_leaks: bool = True
+    by_teacher: TeacherFilter = TeacherFilter()
 
 
 class CorpusSettings(Section):
@@ -94,3 +135,11 @@ class CorpusSettings(Section):
     @classmethod
     def _paths_are_sources(cls, value: Any) -> Any:
         return as_mappings(value, "path")
+
+    @field_validator("valid", "test")
+    @classmethod
+    def _noise_is_for_training(cls, sources: tuple[CorpusSource, ...]) -> Any:
+        noisy = [source.path for source in sources if source.noise]
+        if noisy:
+            raise ValueError(f"noise on {', '.join(noisy)}; only sources of corpus.train take it")
+        return sources

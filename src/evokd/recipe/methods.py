@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     Field,
@@ -40,7 +40,8 @@ NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_+]*$")
 TeacherText = Literal["teacher", "nearest"]
 """Training text whose translations are the teacher's: its best ones; of its n best the one nearest
 to the reference."""
-TrainingText = Literal["reference", "teacher", "nearest"]
+TrainingText = Literal["reference", "filtered", "teacher", "nearest"]
+"""What students are trained on; filtered: the references that the teacher believes."""
 RENAMED = {("gate", "swapped"): "inverted"}
 """Values of keys that have a better name by now; the old one goes on working."""
 
@@ -208,7 +209,7 @@ class MethodSettings(ObjectiveSettings):
 
     def kind(self) -> str:
         """Its objective; seq_kd or seq_inter where that is NLL of the teacher's text."""
-        if self.objective == "sft" and self.text != "reference":
+        if self.objective == "sft" and self.text in get_args(TeacherText):
             return "seq_kd" if self.text == "teacher" else "seq_inter"
         return self.objective
 

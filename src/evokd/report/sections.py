@@ -33,6 +33,7 @@ KEYS = MethodSettings.model_fields.keys()
 USUAL = {"gate": "hard", "difficulty": "kl", "text": "reference"}
 """What is told of a method only where it isn't this."""
 TITLES = {
+    "filtered": "What the teacher believes of the training text",
     "teacher": "The teacher’s translations",
     "nearest": "The teacher’s translations nearest to the references",
 }
@@ -143,7 +144,7 @@ def cleaning(results: Results) -> dict[str, Any] | None:
 
 
 def teacher_texts(results: Results) -> list[dict[str, Any]]:
-    """What the teacher wrote, what of it was left out and why; one for each kind."""
+    """What the teacher wrote or filtered, what was left out and why; one for each kind."""
     texts = []
     for kind, record in (results.tree.get("teacher_text") or {}).items():
         facts = {
@@ -151,8 +152,11 @@ def teacher_texts(results: Results) -> list[dict[str, Any]]:
             "translations of each source": whole(record.get("candidates")),
             "sources": whole(record.get("sentences")),
             "tokens written": whole(record.get("tokens")),
-            "mean probability of the first": percent(record["mass_of_best"] / 100),
         }
+        if "mass_of_best" in record:
+            facts["mean probability of the first"] = percent(record["mass_of_best"] / 100)
+        for direction, wrong in (record.get("wrong") or {}).items():
+            facts[f"wrong by estimate, {arrow(direction)}"] = percent(wrong["share"])
         if "bleu_of_nearest" in record:
             facts["sentence BLEU of the first"] = decimal(record["bleu_of_best"], 1)
             facts["sentence BLEU of the nearest"] = decimal(record["bleu_of_nearest"], 1)

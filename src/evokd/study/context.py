@@ -35,6 +35,7 @@ class Paths:
         self.init_model = folder / "start/model"  # what all students start from
         self.sanity_check = folder / "gate"  # is the teacher better than the students' start?
         self.teacher_text = folder / "teacher_text"  # KIND/: what the teacher translated
+        self.filtered = folder / "filtered"  # training text that the teacher believes
         self.cache = folder / "cache"  # hidden/, topK/: the teacher's signal for each token
         self.students = folder / "students"  # NAME.seedN/
         self.translations = folder / "translations"  # TEST.DIRECTION.SYSTEM.txt and .json
@@ -177,6 +178,8 @@ class Study:
 
     def pairs(self, split: str) -> Sequence[Pair]:
         """Validation text ("valid") or training text, of any kind."""
+        if split == "filtered":
+            return read_pairs(self.paths.filtered / PAIRS)
         if split in ("teacher", "nearest"):
             return read_pairs(self.paths.teacher_text / split / PAIRS)
         return self.corpus.valid if split == "valid" else self.corpus.train

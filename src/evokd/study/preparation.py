@@ -23,7 +23,11 @@ def make_corpus(study: Study) -> Stage:
     stage = Stage(
         "corpus",
         study.paths.corpus,
-        fingerprint(settings.model_dump(mode="json"), directions, list(hashes.values())),
+        fingerprint(
+            settings.model_dump(mode="json", exclude={"cleaning": {"by_teacher"}}),
+            directions,
+            list(hashes.values()),
+        ),
     )
     if study.is_done(stage):
         return stage

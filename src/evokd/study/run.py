@@ -22,6 +22,7 @@ from evokd.rundir import Stage, locked, write_text
 from evokd.study import (
     analysis,
     evaluation,
+    filtering,
     models,
     preparation,
     students,
@@ -50,6 +51,8 @@ def run(recipe: Recipe, folder: Path, log: Callable[[str], None] = print) -> dic
             kind: teacher_translations.make_teacher_text(study, teacher, kind)
             for kind in recipe.texts()
         }
+        if any(method.text == "filtered" for method in recipe.methods):
+            texts["filtered"] = filtering.make_filtered_text(study, teacher)
         specs = students.student_specs(study, teacher, init, texts)
         if recipe.teacher.signal != "live" and not all(spec.stage.is_done() for spec in specs):
             signal_cache = teacher_cache.make_cache(study, teacher)

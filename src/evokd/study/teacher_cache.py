@@ -121,7 +121,8 @@ def describe_size(facts: dict[str, Any]) -> str:
 
 def cached_texts(recipe: Recipe) -> list[TrainingText]:
     """Kinds of training text for which methods need the teacher's signal; NLL doesn't."""
-    return sorted({m.text for m in recipe.methods if m.kind() not in PRESETS})
+    texts = {m.text for m in recipe.methods if m.kind() not in PRESETS}
+    return sorted({"reference" if text == "filtered" else text for text in texts})
 
 
 def _beside_references(study: Study) -> list[Any]:

@@ -28,7 +28,7 @@ from typing import Any, get_args
 
 from evokd.data.cleaning import CleaningReport
 from evokd.data.corpus import UNPAIRED
-from evokd.data.hypotheses import Candidate, reason_to_leave_out
+from evokd.data.hypotheses import LEFT_OUT, Candidate, reason_to_leave_out
 from evokd.data.pairs import Pair, write_pairs
 from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
@@ -47,7 +47,6 @@ from evokd.rundir import (
 )
 from evokd.study.context import PAIRS, Study, System, progress_bar
 
-LEFT_OUT = "left_out.json"
 SHARD_SENTENCES = 512
 PROBE_SENTENCES = 16
 """Translated first where there is more than a shard to do, to tell how long that will take."""

@@ -1,0 +1,133 @@
+"""The stage that drops training pairs whose targets the teacher disbelieves.
+
+    scores/NNNNN.json   what the teacher says of the pairs, SHARD at a time
+    pairs.jsonl         what is left of the training text
+    left_out.json       what isn't, with counts and examples
+
+Scores depend on the teacher, the text and the prompt: a killed run goes on behind the last shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from evokd.data.cleaning import CleaningReport
+from evokd.data.hypotheses import LEFT_OUT
+from evokd.data.noise import add_noise
+from evokd.data.pairs import Pair, write_pairs
+from evokd.errors import InputError
+from evokd.recipe.corpus import NoiseSettings
+from evokd.rundir import Stage, fingerprint, hash_file, read_json, write_json
+from evokd.study.context import PAIRS, Study, System, progress_bar
+
+SHARD = 2048
+SHUFFLED = 1000
+"""Pairs of each direction whose targets are shuffled, to see what the teacher says of wrong ones."""
+
+
+def make_filtered_text(study: Study, teacher: System) -> Stage:
+    """The training text without what is likelier wrong than right, or beyond a threshold.
+
+    Raises:
+        InputError: nothing is left.
+    """
+    settings = study.recipe.corpus.cleaning.by_teacher
+    stage = Stage(
+        "filtered text",
+        study.paths.filtered,
+        fingerprint(study.text_hashes(), teacher.fingerprint, vars(study.prompt), vars(settings)),
+    )
+    if study.is_done(stage):
+        return stage
+    stage.begin()
+    pairs = list(dict.fromkeys(study.corpus.train))
+    shuffled, _ = add_noise(_first_of_each(pairs), [NoiseSettings(kind="misaligned", share=1)])
+    scored = _scores(study, stage, [*shuffled, *pairs])
+    scores = _by_pair(scored, settings.by)
+    bad, facts = _disbelieved(study, pairs, shuffled, scores)
+    left_out = CleaningReport(read=len(pairs))
+    for pair in pairs:
+        if pair in bad:
+            left_out.drop("disbelieved", pair)
+    if len(bad) == len(pairs):
+        raise InputError(
+            f"{stage.name}: the teacher disbelieves all {len(pairs)} pairs; is it fine-tuned for "
+            "this task (teacher.sft), with this prompt?"
+        )
+    write_pairs(stage.folder / PAIRS, [pair for pair in study.corpus.train if pair not in bad])
+    write_json(stage.folder / LEFT_OUT, left_out.as_dict())
+    facts |= {"pairs": left_out.kept, "left_out": {"disbelieved": len(bad)}}
+    stage.finish(facts, outputs={PAIRS: hash_file(stage.folder / PAIRS)})
+    shares = ", ".join(f"{d} {one['share']:.0%}" for d, one in facts["wrong"].items())
+    study.log(
+        f"{stage.name}: {len(bad)} of {len(pairs)} pairs left out; estimated to be wrong: {shares}"
+    )
+    return stage
+
+
+def _first_of_each(pairs: Sequence[Pair]) -> list[Pair]:
+    """Some of each direction, spread over all."""
+    chosen = []
+    for direction in dict.fromkeys(pair.direction for pair in pairs):
+        own = [pair for pair in pairs if pair.direction == direction]
+        chosen += own[:: -(-len(own) // SHUFFLED)]
+    return chosen
+
+
+def _scores(
+    study: Study, stage: Stage, pairs: Sequence[Pair]
+) -> list[tuple[Pair, tuple[float, float]]]:
+    """Of each pair −ln p(y) and H(p), means over its response tokens."""
+    from evokd.distil.surprisal import reference_surprisal
+    from evokd.distil.teacher.signal import LiveTeacher
+    from evokd.models.encoding import encode_corpus
+
+    folder, found = stage.folder / "scores", []
+    show = progress_bar(stage.name)
+    for number, start in enumerate(range(0, len(pairs), SHARD)):
+        path, shard = folder / f"{number:05d}.json", pairs[start : start + SHARD]
+        if not path.exists():
+            teacher = study.teacher
+            data, _ = encode_corpus(shard, teacher.tokenizer, study.prompt)
+            signal = LiveTeacher(teacher.model)
+            each = reference_surprisal(signal, data, signal.width, study.device)
+            write_json(path, [one.mean(0).tolist() for one in each])
+        found += [(pair, tuple(one)) for pair, one in zip(shard, read_json(path), strict=True)]
+        show(len(found), len(pairs))
+    return found
+
+
+def _by_pair(scored: Sequence[tuple[Pair, tuple[float, float]]], by: str) -> list[float]:
+    """What a pair is judged by, in nats a token, larger where it is likelier wrong."""
+    if by == "excess":
+        return [nll - entropy for _, (nll, entropy) in scored]
+    if by == "nll":
+        return [nll for _, (nll, _) in scored]
+    # Dual conditional cross-entropy (Junczys-Dowmunt 2018): both directions, and how they differ.
+    of = {(pair.source, pair.target): nll for pair, (nll, _) in scored}
+    both = [(nll, of.get((pair.target, pair.source), nll)) for pair, (nll, _) in scored]
+    return [abs(one - other) + (one + other) / 2 for one, other in both]
+
+
+def _disbelieved(
+    study: Study, pairs: Sequence[Pair], shuffled: Sequence[Pair], scores: Sequence[float]
+) -> tuple[set[Pair], dict[str, Any]]:
+    """Pairs that the teacher disbelieves; by direction the share of wrong ones and the threshold."""
+    import torch
+
+    from evokd.distil.surprisal import wrong_share
+
+    limit = study.recipe.corpus.cleaning.by_teacher.threshold
+    known_wrong, rest = scores[: len(shuffled)], scores[len(shuffled) :]
+    bad: set[Pair] = set()
+    facts: dict[str, Any] = {"by": study.recipe.corpus.cleaning.by_teacher.by, "wrong": {}}
+    for direction in dict.fromkeys(pair.direction for pair in pairs):
+        own = [(p, s) for p, s in zip(pairs, rest, strict=True) if p.direction == direction]
+        wrong = [s for p, s in zip(shuffled, known_wrong, strict=True) if p.direction == direction]
+        estimate = wrong_share(torch.tensor([s for _, s in own]), torch.tensor(wrong))
+        threshold = estimate.threshold if limit is None else limit
+        facts["wrong"][direction] = {**asdict(estimate), "threshold": threshold}
+        bad |= {pair for pair, score in own if score > threshold}
+    return bad, facts
