@@ -91,8 +91,8 @@ class TeacherFilter(Section):
     """How text is filtered by the teacher, for methods with text: filtered."""
 
     by: Literal["excess", "nll", "dual"] = "excess"
-    """What a pair is judged by, nats a token: excess, −ln p(y) − H(p) of the teacher; nll, −ln p(y);
-    dual, that of both directions and their difference (Junczys-Dowmunt 2018)."""
+    """What a pair is judged by, nats a token: excess, −ln p(y) − H(p) of the teacher; nll, −ln p(y)
+    alone; dual, that of both directions and their difference (Junczys-Dowmunt 2018)."""
     threshold: float | None = None
     """Above which it is left out; null: where it is likelier wrong than right, which is read off
     pairs whose targets are shuffled."""

@@ -24,7 +24,7 @@ from evokd.study.context import PAIRS, Study, System, progress_bar
 
 SHARD = 2048
 SHUFFLED = 1000
-"""Pairs of each direction whose targets are shuffled, to see what the teacher says of wrong ones."""
+"""Pairs of each direction whose targets are shuffled, to see how the teacher takes wrong ones."""
 
 
 def make_filtered_text(study: Study, teacher: System) -> Stage:
@@ -114,7 +114,7 @@ def _by_pair(scored: Sequence[tuple[Pair, tuple[float, float]]], by: str) -> lis
 def _disbelieved(
     study: Study, pairs: Sequence[Pair], shuffled: Sequence[Pair], scores: Sequence[float]
 ) -> tuple[set[Pair], dict[str, Any]]:
-    """Pairs that the teacher disbelieves; by direction the share of wrong ones and the threshold."""
+    """What the teacher disbelieves; by direction the share of wrong pairs and the threshold."""
     import torch
 
     from evokd.distil.surprisal import wrong_share
