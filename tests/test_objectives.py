@@ -294,9 +294,7 @@ def evolved(z, t, y, gate, measure, beta=0.5, gamma=0.4, tau=0.2, doubt=2.0, bet
     share = {
         "hard": (measured > gamma).double(),
         "inverted": (measured <= gamma).double(),
-        "vouched": (
-            (measured > gamma) & (-p[range(len(y)), y].log() + (p * p.log()).sum(1) > doubt)
-        ).double(),
+        "vouched": ((measured > gamma) & (-p[range(len(y)), y].log() > doubt)).double(),
         "smooth": 1 / (1 + torch.exp((gamma - measured) / tau)),
     }[gate]
     return share * hard + (1 - share) * easy

@@ -16,7 +16,7 @@ import torch
 
 from evokd.distil.objectives import LOSSES, Tokens
 from evokd.distil.row_loss import rows_in_triton
-from evokd.distil.row_loss.closed_forms import CROSS, closed_form
+from evokd.distil.row_loss.closed_forms import closed_form
 from evokd.distil.token_batch import LogitChunk
 from evokd.distil.tokens import Selection
 from evokd.recipe.objectives import objective_settings
@@ -60,7 +60,7 @@ CASES = {
     "topk": case("self_evolution_topk", "oa", hard=[False, True]),
     "inverted": case("self_evolution", "oaw", gate="inverted"),
     "vouched": case("self_evolution", "oaw", gate="vouched"),
-    "vouched, doubt 0": case("self_evolution", "oaw", gate="vouched", doubt=0.0, gamma=1.0),
+    "vouched, doubt 1": case("self_evolution", "oaw", gate="vouched", doubt=1.0, gamma=1.0),
     "word_kd": case("word_kd", "ow"),
     "word_kd of a masked teacher": case("word_kd", "m", gradient=False),
     "skl": case("skl", "ow"),
@@ -278,7 +278,6 @@ def compile_all():
             "FORM": form.form,
             "LOSS": form.loss,
             "TAKERS": form.takers,
-            "ENTROPY": form.loss == CROSS,
             "TEACHER": types[1] != "-",
             "TAUGHT": form.share > 0,
             "WEIGHTED": weighted,

@@ -18,7 +18,13 @@ from evokd.data.noise import WrongWords, add_noise, write_record
 from evokd.data.pairs import Pair, by_sentence, read_pairs, write_pairs
 from evokd.data.sources import input_files, read_source, read_unpaired, source_format
 from evokd.errors import InputError
-from evokd.recipe.corpus import CorpusSettings, CorpusSource, TestSource, UnpairedSource
+from evokd.recipe.corpus import (
+    CorpusSettings,
+    CorpusSource,
+    TestSource,
+    TrainSource,
+    UnpairedSource,
+)
 from evokd.rundir import read_json, write_json, write_lines
 
 VALID_SHARE = 0.02
@@ -161,7 +167,7 @@ def _read_sources(
             "directions": dict(Counter(pair.direction for pair in own)),
             "length_correlation": correlation,
         }
-        if source.noise and record is not None:
+        if record is not None and isinstance(source, TrainSource) and source.noise:
             own, wrong = add_noise(own, source.noise)
             row["noise"] = dict(Counter(one.kind for one in wrong))
             record += wrong

@@ -8,6 +8,7 @@ shuffled are wrong for certain, and tell what wrong ones look like to this teach
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,10 @@ from evokd.models.encoding import collate, target_mask
 
 BATCH_TOKENS = 4096
 TIED = 0.005
-"""Of a threshold's errors; of all that have so few more than the best, the middle is taken."""
+"""Of a threshold's errors; of all that have so few more than the best, the largest is taken: what
+    stays may still be gated, what is dropped is lost."""
+LEAST_APART = 0.1
+"""Of the shares of wrong and right ones above a threshold, below which nothing can be told."""
 _CHUNK = 512
 """Response tokens whose logits stand in memory at once."""
 
@@ -69,32 +73,42 @@ class WrongShare:
     """How many of some things are wrong, and which."""
 
     share: float
-    """0 to 1"""
+    """0 to 1; 0 where right and wrong ones look the same."""
     threshold: float
     """What is above it is likelier wrong than right."""
 
 
-def wrong_share(values: Tensor, wrong: Tensor) -> WrongShare:
-    """The share of wrong ones among `values`, from what values `wrong` ones have.
+def wrong_share(values: Tensor, wrong: Tensor, right: Tensor | None = None) -> WrongShare:
+    """The share of wrong ones among `values`, from what values wrong and right ones have.
 
-    With F the distribution of values and W that of wrong ones, F = (1 − π) R + π W for the right
-    ones' R. Right ones hardly exceed the median m of wrong ones, so π = (1 − F(m)) / (1 − W(m)).
-    The threshold t has the fewest errors, π W(t) + (1 − F(t)) − π (1 − W(t)).
+    F, the distribution of values, is π W + (1 − π) R of wrong and right ones, so that at any m
+    π = (F(m) − R(m)) / (W(m) − R(m)); here it is read off m from the second to the eighth tenth of
+    W. Where nothing is known of right ones, they aren't expected there. The threshold t has the
+    fewest errors, π W(t) + (1 − π) (1 − R(t)).
 
     Args:
         values: (n,), larger where it is likelier wrong.
         wrong: (m,), of some that are wrong for certain.
+        right: (k,), of some that are right for certain, as far as is known.
     """
     values, wrong = values.double().sort().values, wrong.double().sort().values
+    none = torch.zeros(0, dtype=torch.float64)
+    right = none if right is None else right.double().sort().values
 
     def above(numbers: Tensor, at: Tensor) -> Tensor:
-        return 1 - torch.searchsorted(numbers, at, right=True).double() / len(numbers)
+        rank = torch.searchsorted(numbers, at, right=True).double()
+        return 1 - rank / len(numbers) if len(numbers) else torch.zeros_like(at)
 
-    middle = wrong.median()[None]
-    share = float((above(values, middle) / above(wrong, middle).clamp(min=1e-9)).clamp(max=1.0))
-    at = torch.cat([values, wrong]).unique()
-    missed = share * (1 - above(wrong, at))
-    falsely = (above(values, at) - share * above(wrong, at)).clamp(min=0.0)
-    errors = missed + falsely
-    best = at[errors <= errors.min() + TIED]
-    return WrongShare(share, float(best[0] + best[-1]) / 2)
+    middle = wrong.quantile(torch.arange(2, 9, dtype=torch.float64) / 10)
+    expected = above(right, middle)
+    apart = float((above(wrong, middle) - expected).mean())
+    if apart < LEAST_APART:
+        return WrongShare(0.0, math.inf)
+    share = float((above(values, middle) - expected).mean()) / apart
+    share = min(1.0, max(0.0, share))
+    at = torch.cat([values, wrong, right]).unique()
+    falsely = above(values, at) - share * above(wrong, at)
+    if len(right):
+        falsely = (1 - share) * above(right, at)
+    errors = share * (1 - above(wrong, at)) + falsely.clamp(min=0.0)
+    return WrongShare(share, float(at[errors <= errors.min() + TIED][-1]))

@@ -149,12 +149,8 @@ class Tokens:
 
     @property
     def doubted(self) -> Tensor:
-        """(N,) bool: the teacher disbelieves the reference, −ln p(y) − H(p) > δ.
-
-        A teacher that is calibrated expects 0 of this difference: H(p) is what it thinks −ln p(y)
-        will be.
-        """
-        return self.teacher_nll - self.p.entropy > self.settings.doubt
+        """(N,) bool: the teacher disbelieves the reference, −ln p(y) > δ."""
+        return self.teacher_nll > self.settings.doubt
 
     def hard(self) -> Tensor:
         """(N,) bool, d > Γ, strictly; or the set that was selected before."""

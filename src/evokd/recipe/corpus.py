@@ -52,8 +52,12 @@ class CorpusSource(Section):
     columns: tuple[Column, Column] | None = None
     limit: int | None = Field(default=None, ge=1)
     """Take the first so many pairs."""
+
+
+class TrainSource(CorpusSource):
+    """Parallel text that is trained on."""
+
     noise: tuple[NoiseSettings, ...] = ()
-    """Only for training text."""
 
     @field_validator("noise", mode="before")
     @classmethod
@@ -117,7 +121,7 @@ class CleaningSettings(Section):
 class CorpusSettings(Section):
     root: str = "."
     """Folder that relative paths start from."""
-    train: tuple[CorpusSource, ...]
+    train: tuple[TrainSource, ...]
     """Empty only where all training text is the teacher's, of `unpaired`."""
     valid: tuple[CorpusSource, ...] = ()
     """Held-out text for checkpoints and the sanity gate; without it, 2 % of train (at most 500
@@ -135,11 +139,3 @@ class CorpusSettings(Section):
     @classmethod
     def _paths_are_sources(cls, value: Any) -> Any:
         return as_mappings(value, "path")
-
-    @field_validator("valid", "test")
-    @classmethod
-    def _noise_is_for_training(cls, sources: tuple[CorpusSource, ...]) -> Any:
-        noisy = [source.path for source in sources if source.noise]
-        if noisy:
-            raise ValueError(f"noise on {', '.join(noisy)}; only sources of corpus.train take it")
-        return sources

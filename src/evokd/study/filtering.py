@@ -9,8 +9,7 @@ Scores depend on the teacher, the text and the prompt: a killed run goes on behi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evokd.data.cleaning import CleaningReport
@@ -18,11 +17,13 @@ from evokd.data.hypotheses import LEFT_OUT
 from evokd.data.noise import add_noise
 from evokd.data.pairs import Pair, write_pairs
 from evokd.errors import InputError
-from evokd.recipe.corpus import NoiseSettings
+from evokd.recipe.corpus import NoiseSettings, TeacherFilter
 from evokd.rundir import Stage, fingerprint, hash_file, read_json, write_json
 from evokd.study.context import PAIRS, Study, System, progress_bar
 
 SHARD = 2048
+FEW = 50
+"""Validation pairs of a direction below which they say little of right ones."""
 SHUFFLED = 1000
 """Pairs of each direction whose targets are shuffled, to see how the teacher takes wrong ones."""
 
@@ -43,10 +44,17 @@ def make_filtered_text(study: Study, teacher: System) -> Stage:
         return stage
     stage.begin()
     pairs = list(dict.fromkeys(study.corpus.train))
-    shuffled, _ = add_noise(_first_of_each(pairs), [NoiseSettings(kind="misaligned", share=1)])
-    scored = _scores(study, stage, [*shuffled, *pairs])
-    scores = _by_pair(scored, settings.by)
-    bad, facts = _disbelieved(study, pairs, shuffled, scores)
+    wrong, _ = add_noise(_some_of_each(pairs), [NoiseSettings(kind="misaligned", share=1)])
+    # Text that was set aside from the training text is no better than that.
+    right = study.corpus.valid if study.recipe.corpus.valid else []
+    parts = {"train": pairs, "wrong": wrong, "right": right}
+    every = _scores(study, stage, [pair for part in parts.values() for pair in part])
+    scores = _by_pair(every, settings.by)
+    scored = {}
+    for name, part in parts.items():
+        scored[name] = list(zip(part, scores[: len(part)], strict=True))
+        scores = scores[len(part) :]
+    bad, facts = _disbelieved(scored, settings)
     left_out = CleaningReport(read=len(pairs))
     for pair in pairs:
         if pair in bad:
@@ -67,8 +75,8 @@ def make_filtered_text(study: Study, teacher: System) -> Stage:
     return stage
 
 
-def _first_of_each(pairs: Sequence[Pair]) -> list[Pair]:
-    """Some of each direction, spread over all."""
+def _some_of_each(pairs: Sequence[Pair]) -> list[Pair]:
+    """So many of each direction, spread over all."""
     chosen = []
     for direction in dict.fromkeys(pair.direction for pair in pairs):
         own = [pair for pair in pairs if pair.direction == direction]
@@ -112,22 +120,31 @@ def _by_pair(scored: Sequence[tuple[Pair, tuple[float, float]]], by: str) -> lis
 
 
 def _disbelieved(
-    study: Study, pairs: Sequence[Pair], shuffled: Sequence[Pair], scores: Sequence[float]
+    scored: Mapping[str, Sequence[tuple[Pair, float]]], settings: TeacherFilter
 ) -> tuple[set[Pair], dict[str, Any]]:
-    """What the teacher disbelieves; by direction the share of wrong pairs and the threshold."""
+    """What the teacher disbelieves; by direction the share of wrong pairs and the threshold.
+
+    Args:
+        scored: pairs of `train`, and such as are wrong and right for certain, with their scores.
+    """
     import torch
 
     from evokd.distil.surprisal import wrong_share
 
-    limit = study.recipe.corpus.cleaning.by_teacher.threshold
-    known_wrong, rest = scores[: len(shuffled)], scores[len(shuffled) :]
     bad: set[Pair] = set()
-    facts: dict[str, Any] = {"by": study.recipe.corpus.cleaning.by_teacher.by, "wrong": {}}
-    for direction in dict.fromkeys(pair.direction for pair in pairs):
-        own = [(p, s) for p, s in zip(pairs, rest, strict=True) if p.direction == direction]
-        wrong = [s for p, s in zip(shuffled, known_wrong, strict=True) if p.direction == direction]
-        estimate = wrong_share(torch.tensor([s for _, s in own]), torch.tensor(wrong))
-        threshold = estimate.threshold if limit is None else limit
-        facts["wrong"][direction] = {**asdict(estimate), "threshold": threshold}
-        bad |= {pair for pair, score in own if score > threshold}
+    facts: dict[str, Any] = {"by": settings.by, "wrong": {}}
+    for direction in dict.fromkeys(pair.direction for pair, _ in scored["train"]):
+        own = {
+            part: [(pair, score) for pair, score in of_part if pair.direction == direction]
+            for part, of_part in scored.items()
+        }
+        values = {
+            part: torch.tensor([score for _, score in some], dtype=torch.float64)
+            for part, some in own.items()
+        }
+        right = values["right"] if len(own["right"]) >= FEW else None
+        estimate = wrong_share(values["train"], values["wrong"], right)
+        limit = estimate.threshold if settings.threshold is None else settings.threshold
+        facts["wrong"][direction] = {"share": estimate.share, "threshold": limit}
+        bad |= {pair for pair, score in own["train"] if score > limit}
     return bad, facts

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from evokd.distil.row_loss.closed_forms import CROSS, NLL, VOUCHED, ClosedForm
+from evokd.distil.row_loss.closed_forms import NLL, ClosedForm
 from evokd.distil.statistics import TokenStats
 from evokd.distil.token_batch import LogitChunk
 
@@ -84,7 +84,6 @@ def row_pass(form: ClosedForm, chunk: LogitChunk, gradient: bool = True) -> Toke
                 FORM=form.form,
                 LOSS=form.loss,
                 TAKERS=form.takers,
-                ENTROPY=form.loss == CROSS or form.takers == VOUCHED,
                 TEACHER=teacher is not None,
                 TAUGHT=form.share > 0,
                 WEIGHTED=chunk.weights is not None,
@@ -143,12 +142,12 @@ def _row_kernel() -> Any:
 def _rows(
     students, teachers, labels, weights, gates, columns, student_stride, teacher_stride, count,
     size, lam, share, beta, gamma, doubt, reference, kl_weight, scale, cap, FORM: tl.constexpr,
-    LOSS: tl.constexpr, TAKERS: tl.constexpr, ENTROPY: tl.constexpr, TEACHER: tl.constexpr,
-    TAUGHT: tl.constexpr, WEIGHTED: tl.constexpr, PRESELECTED: tl.constexpr,
-    CAPPED: tl.constexpr, GRADIENT: tl.constexpr, LANES: tl.constexpr, GROUP: tl.constexpr,
+    LOSS: tl.constexpr, TAKERS: tl.constexpr, TEACHER: tl.constexpr, TAUGHT: tl.constexpr,
+    WEIGHTED: tl.constexpr, PRESELECTED: tl.constexpr, CAPPED: tl.constexpr,
+    GRADIENT: tl.constexpr, LANES: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """One row: its numbers into `columns` (5, count), its gate, its gradient. FORM, LOSS and TAKERS
-    are those of `closed_forms.py`, in its order; ENTROPY, whether H(p) is needed."""
+    are those of `closed_forms.py`, in its order."""
     LN2: tl.constexpr = 0.6931471805599453
     row = tl.program_id(0)
     student = students + row.to(tl.int64) * student_stride
@@ -163,7 +162,7 @@ def _rows(
         student, teacher, label, size, True, steepness, TEACHER, CAPPED, "evict_last"
     )
     z_top, z_sum, u_top, u_sum, ahead, back = _scan(
-        student, teacher, size, steepness, z_bits, FORM, ENTROPY, TEACHER, CAPPED, LANES, GROUP
+        student, teacher, size, steepness, z_bits, FORM, LOSS, TEACHER, CAPPED, LANES, GROUP
     )
 
     # The lanes meet.
@@ -176,6 +175,7 @@ def _rows(
     u_total = 1.0
     kl = 0.0
     hard = False
+    doubted = False
     if TEACHER:
         u_max = tl.max(u_top, 0)
         u_share = tl.exp2((u_top - u_max) / LN2)
@@ -197,19 +197,16 @@ def _rows(
         else:
             hard = difficulty > gamma
             tl.store(gates + row, hard.to(tl.uint8))
+        doubted = teacher_nll > doubt
         tl.store(columns + 2 * count + row, difficulty)
         tl.store(columns + 3 * count + row, teacher_nll)
-        doubted = False
-        entropy = 0.0
-        if ENTROPY:
-            own = tl.sum(_times(u_share, back + u_sum * ((u_top - u_max) / LN2)), 0)
-            entropy = tl.log(u_total) - own / u_total * LN2
-            doubted = teacher_nll - entropy > doubt
         if LOSS == 1:
             loss = difficulty
         elif LOSS == 2:
             loss = _times(1 - share, nll) + _times(share, kl)
         elif LOSS == 4:  # CE(p, q) = KL(p‖q) + H(p)
+            own = tl.sum(_times(u_share, back + u_sum * ((u_top - u_max) / LN2)), 0)
+            entropy = tl.log(u_total) - own / u_total * LN2
             loss = _times(1 - share, nll) + _times(share, kl + entropy)
         if FORM == 2:
             kl = tl.sum(_times(z_share, back - z_sum * moved), 0) / z_total * LN2
@@ -250,7 +247,7 @@ def _rows(
 
 
 def _scan(
-    student, teacher, size, steepness, z_bits, FORM: tl.constexpr, ENTROPY: tl.constexpr,
+    student, teacher, size, steepness, z_bits, FORM: tl.constexpr, LOSS: tl.constexpr,
     TEACHER: tl.constexpr, CAPPED: tl.constexpr, LANES: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """Of each lane, with a = (z − max z) z_bits and b likewise of u: the maxima, Σ 2ᵃ, Σ 2ᵇ,
@@ -285,7 +282,7 @@ def _scan(
                 back = _times(a_kept, back - z_sum * (b_moved - a_moved))
                 back += tl.sum(_times(tl.exp2(a), a - b), 1)
             b = tl.maximum(b, -1000.0)  # 2ᵇ is 0 either way, and 0 · −inf is no number
-            if ENTROPY:
+            if LOSS == 4:
                 back = b_kept * (back + u_sum * b_moved) + tl.sum(tl.exp2(b) * b, 1)
             ahead = b_kept * (ahead + u_sum * (b_moved - a_moved))
             ahead += tl.sum(tl.exp2(b) * (b - a), 1)

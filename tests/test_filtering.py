@@ -1,0 +1,120 @@
+"""Training text without what the teacher disbelieves: what goes, what stays, and after a kill."""
+
+import pytest
+import torch
+
+from evokd.data.corpus import Corpus, save_corpus
+from evokd.data.hypotheses import LEFT_OUT
+from evokd.data.noise import add_noise
+from evokd.data.pairs import Pair, read_pairs
+from evokd.data.prompts import load_prompt
+from evokd.distil import surprisal
+from evokd.errors import InputError
+from evokd.recipe.corpus import NoiseSettings
+from evokd.recipe.recipe import Recipe
+from evokd.rundir import read_json
+from evokd.study import filtering
+from evokd.study.context import Study, System
+from small_study import recipe as small_recipe
+from small_study import sentences
+
+CLEAN = [
+    pair
+    for i, (english, german) in enumerate(sentences(150))
+    for pair in (
+        Pair(english, german, "en", "de", f"t:{i}"),
+        Pair(german, english, "de", "en", f"t:{i}"),
+    )
+]
+TRAIN, RECORD = add_noise(CLEAN, [NoiseSettings(kind="misaligned", share=0.3)])
+WRONG = {(one.origin, one.direction) for one in RECORD}
+TRANSLATION = {(pair.source, pair.target) for pair in CLEAN}
+
+
+class FakeTeacher:
+    """Surprised by what is no translation: 5 nats a token, else 1; its entropy is 1."""
+
+    tokenizer = None
+    model = None
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    calls = []
+
+    def surprise(signal, pairs, size, device, progress=None):
+        calls.append(len(pairs))
+        return [
+            torch.tensor([[1.0 + 4.0 * ((p.source, p.target) not in TRANSLATION), 1.0]] * 3)
+            + torch.tensor([0.1 * (len(p.source) % 5), 0.0])
+            for p in pairs
+        ]
+
+    monkeypatch.setattr(surprisal, "reference_surprisal", surprise)
+    monkeypatch.setattr("evokd.models.encoding.encode_corpus", lambda pairs, *_: (pairs, 0))
+    monkeypatch.setattr(
+        "evokd.distil.teacher.signal.LiveTeacher", lambda model: type("Signal", (), {"width": 9})
+    )
+    tree = small_recipe()
+    tree["methods"] = [{"name": "noevo", "text": "filtered"}]
+    notes = []
+    study = Study(Recipe.model_validate(tree), tmp_path, load_prompt("compact"), notes.append)
+    study.__dict__.update(teacher=FakeTeacher(), device=torch.device("cpu"))
+    report = {"notes": []}
+    save_corpus(Corpus(TRAIN, CLEAN[:100], {}, report), study.paths.corpus)
+    (study.paths.corpus / "manifest.json").write_text('{"outputs": {"train.jsonl": "1"}}')
+    study.calls, study.notes = calls, notes
+    return study
+
+
+def made(study):
+    teacher = System("teacher", study.folder / "teacher", "print", "teacher")
+    return filtering.make_filtered_text(study, teacher)
+
+
+def changed(study, **by_teacher):
+    corpus = study.recipe.corpus
+    cleaning = corpus.cleaning.model_copy(
+        update={"by_teacher": corpus.cleaning.by_teacher.model_copy(update=by_teacher)}
+    )
+    study.recipe = study.recipe.model_copy(
+        update={"corpus": corpus.model_copy(update={"cleaning": cleaning})}
+    )
+    return study
+
+
+@pytest.mark.parametrize("by", ["excess", "nll", "dual"])
+def test_wrong_pairs_go_and_right_ones_stay(study, by):
+    stage = made(changed(study, by=by))
+    kept = list(study.pairs("filtered"))
+    assert [pair for pair in TRAIN if (pair.origin, pair.direction) not in WRONG] == kept
+    facts = stage.facts()
+    assert facts["pairs"] == len(kept)
+    assert facts["left_out"] == {"disbelieved": len(WRONG)}
+    for direction in ("en-de", "de-en"):
+        assert facts["wrong"][direction]["share"] == pytest.approx(0.3, abs=0.08)
+    left_out = read_json(stage.folder / LEFT_OUT)
+    assert left_out["reasons"]["disbelieved"]["count"] == len(WRONG)
+    assert len(left_out["reasons"]["disbelieved"]["examples"]) == 5
+    assert "pairs left out" in study.notes[-1]
+
+
+def test_a_threshold_of_ones_own(study):
+    made(changed(study, threshold=100.0))
+    assert read_pairs(study.paths.filtered / "pairs.jsonl") == TRAIN
+    with pytest.raises(InputError, match="disbelieves all 300 pairs"):
+        made(changed(study, threshold=-1.0))
+
+
+def test_a_killed_scoring_goes_on_behind_the_last_shard(study, monkeypatch):
+    monkeypatch.setattr(filtering, "SHARD", 128)
+    whole = made(study).facts()
+    assert len(study.calls) > 4
+    count = len(study.calls)
+    (study.paths.filtered / "manifest.json").unlink()
+    last = sorted((study.paths.filtered / "scores").glob("*.json"))[-1]
+    last.unlink()
+    assert made(study).facts() == whole
+    assert len(study.calls) == count + 1
+    assert made(study).facts() == whole
+    assert len(study.calls) == count + 1
