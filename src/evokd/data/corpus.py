@@ -34,6 +34,7 @@ _LEAST_CORRELATION = 0.2
 _CORRELATION_NEEDS = 100  # sentence pairs
 
 UNPAIRED = "unpaired.jsonl"
+MODELS = "models.jsonl"
 NOISE = "noise.jsonl"
 Tests = dict[tuple[str, str], list[Pair]]
 """{(test set, direction): pairs}"""
@@ -52,15 +53,19 @@ class Corpus:
     """Sentences to be translated, cleaned and weighed: pairs whose target is empty."""
     noise: list[WrongWords] = field(default_factory=list)
     """What was made wrong on purpose in `train`, before it was cleaned."""
+    models: list[Pair] = field(default_factory=list)
+    """What teacher and start are trained on, where that is other text than `train`."""
 
 
 def save_corpus(corpus: Corpus, folder: Path) -> None:
     """train.jsonl, valid.jsonl, test/*.jsonl with plain .src and .ref beside, cleaning.json; and
-    unpaired.jsonl and noise.jsonl, if there is such text."""
+    unpaired.jsonl, models.jsonl and noise.jsonl, if there is such text."""
     write_pairs(folder / "train.jsonl", corpus.train)
     write_pairs(folder / "valid.jsonl", corpus.valid)
     if corpus.unpaired:
         write_pairs(folder / UNPAIRED, corpus.unpaired)
+    if corpus.models:
+        write_pairs(folder / MODELS, corpus.models)
     if corpus.noise:
         write_record(folder / NOISE, corpus.noise)
     for (name, direction), pairs in corpus.tests.items():
@@ -84,6 +89,7 @@ def load_corpus(folder: Path) -> Corpus:
         tests=tests,
         report=read_json(folder / "cleaning.json"),
         unpaired=read_pairs(folder / UNPAIRED) if (folder / UNPAIRED).exists() else [],
+        models=read_pairs(folder / MODELS) if (folder / MODELS).exists() else [],
     )
 
 
@@ -117,19 +123,30 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
     tests = _read_tests(settings.test, directions, root, facts)
     valid = _read_sources("valid", settings.valid, directions, root, facts)
     record: list[WrongWords] = []
-    train = _read_sources("train", settings.train, directions, root, facts, record)
 
-    cleaned, cleaning = clean(train, settings.cleaning)
-    held_out = held_out_sentences(valid, tests)
-    train, leaks = _without_leaks(cleaned, held_out, cleaning, settings.cleaning.drop_test_leaks)
-    facts["leaks"] = _leaks_report(leaks, valid, held_out, settings, facts["notes"])
-    if settings.limit is not None:
-        before = len(train)
-        train = _sample(train, settings.limit, random.Random(f"{seed}:limit"))
-        facts["left_out_by_limit"] = before - len(train)
+    def read(use: str, facts: dict[str, Any]) -> tuple[list[Pair], list[Pair], CleaningReport]:
+        """Text for one use: cleaned, what is trained on of it, and what cleaning did."""
+        pairs = _read_sources("train", settings.train_for(use), directions, root, facts, record)
+        cleaned, cleaning = clean(pairs, settings.cleaning)
+        held_out, drop = held_out_sentences(valid, tests), settings.cleaning.drop_test_leaks
+        train, leaks = _without_leaks(cleaned, held_out, cleaning, drop)
+        facts["leaks"] = _leaks_report(leaks, valid, held_out, settings, facts["notes"])
+        if settings.limit is not None:
+            before = len(train)
+            train = _sample(train, settings.limit, random.Random(f"{seed}:limit"))
+            facts["left_out_by_limit"] = before - len(train)
+        return cleaned, train, cleaning
+
+    cleaned, train, cleaning = read("students", facts)
     if not settings.valid:
         train, valid = _set_aside(train, cleaning, random.Random(f"{seed}:valid"))
         facts["set_aside_for_valid"] = len(valid)
+    models: list[Pair] = []
+    if settings.train_for("models") != settings.train_for("students"):
+        of_models: dict[str, Any] = {"sources": [], "notes": facts["notes"]}
+        _, models, report_of_models = read("models", of_models)
+        facts["models"] = {**report_of_models.as_dict(), "sources": of_models["sources"]}
+        models = _weigh(models, settings.weights, random.Random(f"{seed}:models"))
     unpaired: list[Pair] = []
     if settings.unpaired:
         held_out = held_out_sentences(valid, tests)
@@ -143,7 +160,7 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
     facts["notes"] += _gaps(by_direction, tests, cleaning)
     report = {**cleaning.as_dict(), "directions": by_direction, **facts}
     unpaired = _weigh(unpaired, settings.weights, random.Random(f"{seed}:unpaired weights"))
-    return Corpus(weighted, valid, tests, report, unpaired, record)
+    return Corpus(weighted, valid, tests, report, unpaired, record, models)
 
 
 def _read_sources(

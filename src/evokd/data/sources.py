@@ -47,9 +47,9 @@ def read_source(
         if not own:
             unmatched += 1
             first_unmatched = first_unmatched or unit
-        elif source.limit is None or taken[unit.direction] < source.limit:
+        elif source.limit is None or taken[unit.direction] < source.skip + source.limit:
             taken[unit.direction] += 1
-            pairs += own
+            pairs += own if taken[unit.direction] > source.skip else []
         elif unit.direction is None:
             break
     if first_unmatched:

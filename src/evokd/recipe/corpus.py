@@ -52,11 +52,16 @@ class CorpusSource(Section):
     columns: tuple[Column, Column] | None = None
     limit: int | None = Field(default=None, ge=1)
     """Take the first so many pairs."""
+    skip: int = Field(default=0, ge=0)
+    """After so many others."""
 
 
 class TrainSource(CorpusSource):
     """Parallel text that is trained on."""
 
+    use: Literal["all", "models", "students"] = "all"
+    """models: to fine-tune the teacher and to warm the students' start up; students: by the
+    methods, which compare what becomes of that start."""
     noise: tuple[NoiseSettings, ...] = ()
 
     @field_validator("noise", mode="before")
@@ -134,6 +139,18 @@ class CorpusSettings(Section):
     """How often a direction's pairs are seen per epoch: 2 twice, 0.5 every second one."""
     limit: int | None = Field(default=None, ge=1)
     """Use so many sentence pairs for training (a seeded random subset, before directions)."""
+
+    def train_for(self, use: str) -> list[TrainSource]:
+        """The sources that models, or students, are trained on."""
+        return [source for source in self.train if source.use in ("all", use)]
+
+    @field_validator("train")
+    @classmethod
+    def _each_use_has_text(cls, sources: tuple[TrainSource, ...]) -> Any:
+        for use in ("models", "students"):
+            if sources and all(source.use not in ("all", use) for source in sources):
+                raise ValueError(f"no source is for {use}; add one with use: {use} or use: all")
+        return sources
 
     @field_validator("train", "valid", "test", mode="before")
     @classmethod

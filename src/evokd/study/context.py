@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evokd.data.corpus import Corpus, load_corpus
+from evokd.data.corpus import MODELS, Corpus, load_corpus
 from evokd.data.pairs import Pair, read_pairs
 from evokd.data.prompts import Prompt
 from evokd.errors import InputError
@@ -91,8 +91,16 @@ class Study:
         return load_corpus(self.paths.corpus)
 
     def text_hashes(self) -> dict[str, str]:
-        """Of the files of the corpus that training depends on."""
-        return dict(read_json(self.paths.corpus / MANIFEST)["outputs"])
+        """Of the files of the corpus that students depend on."""
+        outputs = dict(read_json(self.paths.corpus / MANIFEST)["outputs"])
+        outputs.pop(MODELS, None)  # of which their start depends
+        return outputs
+
+    def models_hashes(self) -> dict[str, str]:
+        """Of the files of the corpus that teacher, start and tokenizer depend on."""
+        outputs = dict(read_json(self.paths.corpus / MANIFEST)["outputs"])
+        own = outputs.pop(MODELS, None)
+        return outputs if own is None else {**outputs, "train.jsonl": own}
 
     @cached_property
     def device(self) -> Any:
@@ -177,11 +185,14 @@ class Study:
         return pairs[:: max(1, len(pairs) // DIAGNOSED_PAIRS)]
 
     def pairs(self, split: str) -> Sequence[Pair]:
-        """Validation text ("valid") or training text, of any kind."""
+        """Validation text ("valid") or training text, of any kind; "models": of teacher and
+        start."""
         if split == "filtered":
             return read_pairs(self.paths.filtered / PAIRS)
         if split in ("teacher", "nearest"):
             return read_pairs(self.paths.teacher_text / split / PAIRS)
+        if split == "models":
+            return self.corpus.models or self.corpus.train
         return self.corpus.valid if split == "valid" else self.corpus.train
 
     def encoded(self, split: str, tokenizer: Any, max_length: int) -> Any:

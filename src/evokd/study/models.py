@@ -90,10 +90,12 @@ def train_student(
     method: MethodSettings,
     source: TeacherSource | None = None,
     masks: dict[str, Any] | None = None,
+    text: str | None = None,
 ) -> dict[str, Any]:
     """Train a student by one method; facts of the training.
 
     Args:
+        text: another one than the method's.
         masks: of weights, by name; what is 0 there stays 0.
     """
     from evokd.distil.train.on_policy import PairsToWeigh
@@ -109,7 +111,7 @@ def train_student(
             study.log(f"{stage.name}: {shared.note}")
         study.log(f"{stage.name}: its teacher is {source.description}")
     tokenizer, longest = student.tokenizer, training.max_length
-    train_set = study.encoded(method.text, tokenizer, longest)
+    train_set = study.encoded(text or method.text, tokenizer, longest)
     valid_set = study.encoded("valid", tokenizer, longest) if study.corpus.valid else None
     for data in (train_set, valid_set):
         if source is not None and data is not None:
@@ -234,8 +236,9 @@ def _make_model(
         if study.recipe.student.prunes_vocabulary:
             unpaired = study.paths.corpus / UNPAIRED  # its tokens are kept, too
             parts.append([hash_file(unpaired)] if unpaired.exists() else [])
+            parts += [study.text_hashes()] if study.corpus.models else []
     if steps != 0 or origin is not None:
-        parts += [study.text_hashes(), training_key(training)]
+        parts += [study.models_hashes(), training_key(training)]
     stage = System(name, study.folder / name, fingerprint(name, *parts), name)
     if study.is_done(stage):
         return stage
@@ -252,7 +255,7 @@ def _make_model(
     facts: dict[str, Any] = {"warm_start_steps": steps} if steps else {}
     if steps != 0:
         method = MethodSettings(name="sft", objective="sft")
-        facts |= train_student(study, stage, student, training, method)
+        facts |= train_student(study, stage, student, training, method, text="models")
     finish_stage(study, stage, student, facts, kept_ids)
     return stage
 
@@ -306,12 +309,12 @@ def _cut_from_teacher(
 
     settings = study.recipe.student.cut
     teacher = load_for_training(study, origin)
-    data = study.encoded("reference", teacher.tokenizer, max_length)
+    data = study.encoded("models", teacher.tokenizer, max_length)
     batches = calibration_batches(data, settings.calibration_pairs)
     model, tokenizer, kept_ids = cut(teacher.model, settings, batches), teacher.tokenizer, None
     if settings.vocabulary == "corpus":
         # Not the test sets: what a student is judged on has no say in what it is.
-        pairs = [*study.corpus.train, *study.corpus.valid]
+        pairs = [*study.corpus.models, *study.corpus.train, *study.corpus.valid]
         texts = dict.fromkeys(text for pair in pairs for text in (pair.source, pair.target))
         texts |= dict.fromkeys(pair.source for pair in study.corpus.unpaired)
         encoded = (data[number]["input_ids"] for number in range(len(data)))

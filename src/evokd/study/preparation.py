@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from evokd.data.corpus import build_corpus, corpus_files, save_corpus
+from evokd.data.corpus import MODELS, build_corpus, corpus_files, save_corpus
 from evokd.data.prompts import prompt_tags
 from evokd.rundir import Stage, fingerprint, hash_file
 from evokd.study.context import Study
 from evokd.study.models import model_identity
 
-TRAINING_FILES = ("train.jsonl", "valid.jsonl")
+TRAINING_FILES = ("train.jsonl", "valid.jsonl", MODELS)
 """Files of the corpus that training depends on; a new test set needs no new models."""
 
 
@@ -39,7 +39,11 @@ def make_corpus(study: Study) -> Stage:
         "valid_pairs": len(corpus.valid),
         "test_pairs": {f"{n}.{d}": len(pairs) for (n, d), pairs in corpus.tests.items()},
     }
-    outputs = {name: hash_file(stage.folder / name) for name in TRAINING_FILES}
+    outputs = {
+        name: hash_file(stage.folder / name)
+        for name in TRAINING_FILES
+        if (stage.folder / name).exists()
+    }
     stage.finish(facts, inputs=hashes, outputs=outputs)
     study.log(
         f"corpus: {facts['train_pairs']} training and {facts['valid_pairs']} validation pairs"
@@ -57,7 +61,7 @@ def make_tokenizer(study: Study) -> Stage:
     if ready_made:
         origin: object = model_identity(ready_made)
     else:
-        origin = (recipe.tokenizer.model_dump(), study.text_hashes())
+        origin = (recipe.tokenizer.model_dump(), study.models_hashes())
     stage = Stage("tokenizer", study.paths.tokenizer, fingerprint(origin, recipe.languages()))
     if study.is_done(stage):
         return stage
@@ -68,7 +72,7 @@ def make_tokenizer(study: Study) -> Stage:
     if ready_made:
         tokenizer = load_tokenizer(ready_made)
     else:
-        texts = dict.fromkeys(text for p in study.corpus.train for text in (p.source, p.target))
+        texts = dict.fromkeys(t for p in study.pairs("models") for t in (p.source, p.target))
         size = recipe.tokenizer.vocab_size
         tokenizer = train_tokenizer(texts, size, prompt_tags(recipe.languages()))
     tokenizer.save_pretrained(stage.folder)
