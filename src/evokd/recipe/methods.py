@@ -115,6 +115,8 @@ class MethodSettings(ObjectiveSettings):
     text: TrainingText = "reference"
     start: str | None = None
     """The method whose student of the same seed it goes on from; default: the common start."""
+    open: bool = False
+    """What the check before training advises is laid over it (method auto)."""
     on_policy: OnPolicySettings | None = None
     pair_weights: dict[str, SerializeAsAny[Section]] = Field(default_factory=dict)
     """What weighs its training pairs: keys of `PAIR_WEIGHTS`, which stand among those of the method

@@ -161,8 +161,12 @@ OBJECTIVES: dict[str, ObjectiveSpec] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "seq_kd": {"objective": "sft", "text": "teacher"},
     "seq_inter": {"objective": "sft", "text": "nearest", "start": "seq_kd"},
+    "vouched": {"objective": "self_evolution", "gate": "vouched"},
+    "auto": {"objective": "self_evolution", "gate": "vouched", "open": True},
 }
-"""Methods that are an objective on another text (Kim and Rush 2016)."""
+"""Methods that are an objective on another text (Kim and Rush 2016) or with other settings; auto is
+what the check before training advises."""
+TEXT_PRESETS = ("seq_kd", "seq_inter")
 
 
 @dataclass(frozen=True)

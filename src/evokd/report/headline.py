@@ -24,7 +24,7 @@ def headline(results: Results) -> list[str]:
     lines = [f"{where}{_gap(results, focus, test_set)}{_lead(results, focus, test_set)}."]
     if len(results.seeds) > 1:
         lines.append(f"Scores are means over {len(results.seeds)} seeds.")
-    return [*lines, *_noise(results, focus), *_speed(results)]
+    return [*lines, *_published(results, focus), *_noise(results, focus), *_speed(results)]
 
 
 def _without_distillation(results: Results) -> str:
@@ -92,6 +92,19 @@ def _lead(results: Results, focus: str, test_set: str) -> str:
     if significant:
         return f", {lead}, which is significant only in part ({values})"
     return f"; its {lead} is not significant ({values})"
+
+
+def _published(results: Results, focus: str) -> list[str]:
+    """Where self-evolution as in its paper stands, if the finding is about another method."""
+    test_set = next(iter(results.columns))
+    for name in results.students:
+        settings = results.settings(name)
+        as_published = results.objective(name) == "self_evolution" and results.on_references(name)
+        gate = settings.get("gate", "hard")
+        if as_published and gate == "hard" and name != focus and results.bleu(name) is not None:
+            own = results.bleu(name)
+            return [f"{name}, as published, reaches {own:.1f}{_lead(results, name, test_set)}."]
+    return []
 
 
 def _noise(results: Results, focus: str) -> list[str]:

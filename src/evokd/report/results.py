@@ -158,11 +158,17 @@ class Results:
     def focus(self) -> str | None:
         """The distilled student that the report is about.
 
-        Self-evolution if it took part; else the distilled student with the best average BLEU.
+        What was advised for the data, if it took part; else self-evolution; else the distilled
+        student with the best average BLEU.
         """
         distilled = [name for name in self.students if self.objective(name) != "sft"]
+        advised = [name for name in distilled if self.settings(name).get("open")]
         ours = [name for name in distilled if self.objective(name) == "self_evolution"]
-        return next(iter(ours), None) or self.best(distilled) or next(iter(distilled), None)
+        return (
+            next(iter([*advised, *ours]), None)
+            or self.best(distilled)
+            or next(iter(distilled), None)
+        )
 
     @cached_property
     def with_curves(self) -> list[str]:

@@ -44,17 +44,7 @@ def make_filtered_text(study: Study, teacher: System) -> Stage:
         return stage
     stage.begin()
     pairs = list(dict.fromkeys(study.corpus.train))
-    wrong, _ = add_noise(_some_of_each(pairs), [NoiseSettings(kind="misaligned", share=1)])
-    # Text that was set aside from the training text is no better than that.
-    right = study.corpus.valid if study.recipe.corpus.valid else []
-    parts = {"train": pairs, "wrong": wrong, "right": right}
-    every = _scores(study, stage, [pair for part in parts.values() for pair in part])
-    scores = _by_pair(every, settings.by)
-    scored = {}
-    for name, part in parts.items():
-        scored[name] = list(zip(part, scores[: len(part)], strict=True))
-        scores = scores[len(part) :]
-    bad, facts = _disbelieved(scored, settings)
+    bad, facts = disbelieved(study, stage, pairs)
     left_out = CleaningReport(read=len(pairs))
     for pair in pairs:
         if pair in bad:
@@ -75,13 +65,23 @@ def make_filtered_text(study: Study, teacher: System) -> Stage:
     return stage
 
 
-def _some_of_each(pairs: Sequence[Pair]) -> list[Pair]:
-    """So many of each direction, spread over all."""
-    chosen = []
-    for direction in dict.fromkeys(pair.direction for pair in pairs):
-        own = [pair for pair in pairs if pair.direction == direction]
-        chosen += own[:: -(-len(own) // SHUFFLED)]
-    return chosen
+def disbelieved(
+    study: Study, stage: Stage, pairs: Sequence[Pair]
+) -> tuple[set[Pair], dict[str, Any]]:
+    """Which of some training pairs the teacher disbelieves, and by direction the estimated share of
+    wrong ones and the threshold that tells them apart. Scores are kept in the stage's folder."""
+    settings = study.recipe.corpus.cleaning.by_teacher
+    wrong, _ = add_noise(some_of_each(pairs), [NoiseSettings(kind="misaligned", share=1)])
+    # Text that was set aside from the training text is no better than that.
+    right = study.corpus.valid if study.recipe.corpus.valid else []
+    parts = {"train": pairs, "wrong": wrong, "right": right}
+    every = _scores(study, stage, [pair for part in parts.values() for pair in part])
+    scores = _by_pair(every, settings.by)
+    scored = {}
+    for name, part in parts.items():
+        scored[name] = list(zip(part, scores[: len(part)], strict=True))
+        scores = scores[len(part) :]
+    return _judged(scored, settings)
 
 
 def _scores(
@@ -119,7 +119,7 @@ def _by_pair(scored: Sequence[tuple[Pair, tuple[float, float]]], by: str) -> lis
     return [abs(one - other) + (one + other) / 2 for one, other in both]
 
 
-def _disbelieved(
+def _judged(
     scored: Mapping[str, Sequence[tuple[Pair, float]]], settings: TeacherFilter
 ) -> tuple[set[Pair], dict[str, Any]]:
     """What the teacher disbelieves; by direction the share of wrong pairs and the threshold.
@@ -148,3 +148,12 @@ def _disbelieved(
         facts["wrong"][direction] = {"share": estimate.share, "threshold": limit}
         bad |= {pair for pair, score in own["train"] if score > limit}
     return bad, facts
+
+
+def some_of_each(pairs: Sequence[Pair]) -> list[Pair]:
+    """SHUFFLED pairs of each direction, spread over all."""
+    chosen = []
+    for direction in dict.fromkeys(pair.direction for pair in pairs):
+        own = [pair for pair in pairs if pair.direction == direction]
+        chosen += own[:: -(-len(own) // SHUFFLED)]
+    return chosen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from evokd.data.corpus import UNPAIRED
@@ -12,6 +13,7 @@ from evokd.recipe.models import ModelSettings
 from evokd.recipe.objectives import PAIR_WEIGHTS
 from evokd.recipe.training import TrainingSettings
 from evokd.rundir import Stage, fingerprint, hash_file, write_json
+from evokd.study.advice import advise
 from evokd.study.context import (
     Study,
     System,
@@ -20,6 +22,7 @@ from evokd.study.context import (
     progress_bar,
     training_key,
 )
+from evokd.study.filtering import disbelieved, some_of_each
 
 NOT_IDENTITY = {"training", "warm_start_steps", "warm_start_training", "sft", "signal", "top_k"}
 """Settings of a model that are of its training, or of how students get its signal."""
@@ -49,7 +52,8 @@ def make_init(study: Study, tokenizer: Stage, teacher: System) -> System:
 
 
 def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
-    """Before any hour is spent: is the teacher better than the student on validation?
+    """Before any hour is spent: is the teacher better than the student on validation, how many
+    references look wrong to it, and which method is that a case for?
 
     Returns:
         What was measured; nothing where there is no validation text.
@@ -57,7 +61,9 @@ def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
     stage = Stage(
         "sanity check",
         study.paths.sanity_check,
-        fingerprint(study.text_hashes(), teacher.fingerprint, init.fingerprint),
+        fingerprint(
+            study.text_hashes(), teacher.fingerprint, init.fingerprint, len(study.corpus.unpaired)
+        ),
     )
     if not study.corpus.valid:
         return {}
@@ -78,6 +84,14 @@ def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
             "warning: the teacher is no better than the student on validation, so there is little "
             "to distil. Is it fine-tuned for this task (teacher.sft), with this prompt?"
         )
+    if study.corpus.train:
+        pairs = some_of_each(list(dict.fromkeys(study.corpus.train)))
+        _, judged = disbelieved(study, stage, pairs)
+        facts["wrong_share"] = fmean(one["share"] for one in judged["wrong"].values())
+    advice = advise(facts, len(study.corpus.unpaired))
+    facts["advice"] = vars(advice)
+    for line in advice.lines():
+        study.log(line)
     stage.finish(facts)
     return facts
 

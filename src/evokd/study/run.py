@@ -29,6 +29,7 @@ from evokd.study import (
     teacher_cache,
     teacher_translations,
 )
+from evokd.study.advice import with_advice
 from evokd.study.context import Study
 from evokd.study.results import make_results
 
@@ -47,6 +48,8 @@ def run(recipe: Recipe, folder: Path, log: Callable[[str], None] = print) -> dic
         teacher = models.make_teacher(study, tokenizer)
         init = models.make_init(study, tokenizer, teacher)
         init_facts = init.facts() | models.sanity_check(study, teacher, init)
+        if "advice" in init_facts:
+            study.recipe = recipe = with_advice(recipe, init_facts["advice"]["method"])
         texts: dict[str, Stage] = {
             kind: teacher_translations.make_teacher_text(study, teacher, kind)
             for kind in recipe.texts()

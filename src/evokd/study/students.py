@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evokd.recipe.methods import RENAMED, MethodSettings
-from evokd.recipe.objectives import BETA_RULES, PRESETS
+from evokd.recipe.objectives import BETA_RULES, TEXT_PRESETS
 from evokd.recipe.recipe import Recipe, StudentKind
 from evokd.rundir import Stage, fingerprint
 from evokd.study.context import Study, System, TeacherSource, training_key
@@ -98,7 +98,7 @@ def _source_for(study: Study, method: MethodSettings) -> TeacherSource | None:
     """A cache knows nothing of text made on the fly, nor of text that only NLL is trained on."""
     if method.on_policy is not None:
         return study.live_teacher_source()
-    if method.kind() in PRESETS and study.recipe.teacher.signal != "live":
+    if method.kind() in TEXT_PRESETS and study.recipe.teacher.signal != "live":
         return None
     return study.teacher_source
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evokd.recipe.methods import MethodSettings, TrainingText
-from evokd.recipe.objectives import PRESETS
+from evokd.recipe.objectives import TEXT_PRESETS
 from evokd.recipe.recipe import Recipe
 from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file
 from evokd.study.context import Study, System
@@ -121,7 +121,7 @@ def describe_size(facts: dict[str, Any]) -> str:
 
 def cached_texts(recipe: Recipe) -> list[TrainingText]:
     """Kinds of training text for which methods need the teacher's signal; NLL doesn't."""
-    texts = {m.text for m in recipe.methods if m.kind() not in PRESETS}
+    texts = {m.text for m in recipe.methods if m.kind() not in TEXT_PRESETS}
     return sorted({"reference" if text == "filtered" else text for text in texts})
 
 

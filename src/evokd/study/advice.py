@@ -1,0 +1,70 @@
+"""What the check before training advises: which method and text, for the data at hand, and why.
+
+The rules are those of the map (docs/regimes.md): what wins where, as measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from evokd.recipe.methods import MethodSettings
+from evokd.recipe.recipe import Recipe
+
+FEW_WRONG = 0.02
+"""Estimated share of wrong pairs up to which there may be none: the estimate is off by as much."""
+VOUCHED = {"objective": "self_evolution", "gate": "vouched"}
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A method for the data at hand."""
+
+    method: dict[str, Any]
+    """Keys of a method in a recipe, without its name."""
+    reason: str
+    row: str
+    """Of docs/regimes.md."""
+
+    def lines(self) -> list[str]:
+        """Two lines for the log and the report."""
+        keys = ", ".join(f"{key}: {value}" for key, value in self.method.items())
+        return [f"advice: {self.reason}", f"advice: take {{{keys}}} (docs/regimes.md, {self.row})"]
+
+
+def advise(facts: Mapping[str, Any], unpaired: int = 0) -> Advice:
+    """A method, from what the check before training measured.
+
+    Args:
+        facts: teacher_nll and student_nll (nats per validation token), hard_share (of the start's
+            tokens), wrong_share (estimate; of the training pairs).
+        unpaired: sentences without a translation.
+    """
+    lead = facts["student_nll"] - facts["teacher_nll"]
+    wrong, hard = facts.get("wrong_share") or 0.0, facts["hard_share"]
+    seen = (
+        f"about {wrong:.0%} of the training pairs look wrong to the teacher, {hard:.0%} of the "
+        f"start's tokens are hard, the teacher leads by {lead:.2f} nats a token"
+    )
+    if lead <= 0:
+        return Advice({"objective": "sft"}, f"{seen}: there is nothing to distil", "no lead")
+    if unpaired:
+        more = f"{seen}; {unpaired} sentences without a translation are there for it to translate"
+        return Advice({**VOUCHED, "text": "teacher"}, more, "plain text")
+    if wrong > FEW_WRONG:
+        return Advice({**VOUCHED, "text": "teacher"}, f"{seen}: its own text is cleaner", "noise")
+    return Advice({**VOUCHED, "text": "reference"}, f"{seen}: the references are fine", "clean")
+
+
+def with_advice(recipe: Recipe, advice: Mapping[str, Any]) -> Recipe:
+    """The recipe with what was advised in the place of each method that leaves it open."""
+    methods = [
+        MethodSettings.model_validate(
+            {"name": method.name, "training": method.training, "open": True, **advice}
+            if method.open
+            else method
+        )
+        for method in recipe.methods
+    ]
+    return recipe.model_copy(update={"methods": tuple(methods)})
