@@ -396,3 +396,21 @@ def test_a_corpus_survives_its_folder(folder, tmp_path):
     save_corpus(plain, tmp_path / "plain")
     assert not (tmp_path / "plain/unpaired.jsonl").exists()
     assert load_corpus(tmp_path / "plain") == plain
+
+
+def test_models_and_students_may_have_text_of_their_own(folder, tmp_path):
+    noise = {"kind": "truncated", "share": 0.5}
+    own = {"path": "train", "use": "students", "skip": 150, "limit": 30, "noise": noise}
+    corpus = build(folder, train=[{"path": "train", "use": "models", "limit": 120}, own])
+    assert words_of(corpus.models) == [word for word in NUMBERS[:120] for _ in BOTH]
+    assert words_of(corpus.train) == [word for word in NUMBERS[150:180] for _ in BOTH]
+    assert len(corpus.noise) == 30
+    assert corpus.report["models"]["kept"] == 240
+    save_corpus(corpus, tmp_path / "corpus")
+    assert load_corpus(tmp_path / "corpus").models == corpus.models
+    assert not build(folder).models
+
+
+def test_each_use_has_text(folder):
+    with pytest.raises(ValueError, match="no source is for students; add one with use: students"):
+        build(folder, train=[{"path": "train", "use": "models"}])

@@ -45,8 +45,8 @@ def study(tmp_path, monkeypatch):
     def surprise(signal, pairs, size, device, progress=None):
         calls.append(len(pairs))
         return [
-            torch.tensor([[1.0 + 4.0 * ((p.source, p.target) not in TRANSLATION), 1.0]] * 3)
-            + torch.tensor([0.1 * (len(p.source) % 5), 0.0])
+            torch.tensor([[1.0 + 4.0 * ((p.source, p.target) not in TRANSLATION), 1.0, 0.1]] * 3)
+            + torch.tensor([0.1 * (len(p.source) % 5), 0.0, 0.0])
             for p in pairs
         ]
 
@@ -118,3 +118,10 @@ def test_a_killed_scoring_goes_on_behind_the_last_shard(study, monkeypatch):
     assert len(study.calls) == count + 1
     assert made(study).facts() == whole
     assert len(study.calls) == count + 1
+
+
+def test_without_text_that_is_right_a_teacher_knows_what_to_expect(study):
+    corpus = study.recipe.corpus.model_copy(update={"valid": ()})
+    study.recipe = study.recipe.model_copy(update={"corpus": corpus})
+    facts = made(study).facts()
+    assert facts["left_out"] == {"disbelieved": len(WRONG)}

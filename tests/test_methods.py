@@ -23,7 +23,10 @@ def refused(*given) -> str:
 @pytest.mark.parametrize("name", [n for n in method_names() if n != "seq_inter"])
 def test_a_bare_name_is_a_method(name):
     (made,) = methods(name).values()
-    assert (made.name, made.kind()) == (name, name)
+    of_settings = {"vouched": "self_evolution", "auto": "self_evolution"}
+    assert (made.name, made.kind()) == (name, of_settings.get(name, name))
+    assert (made.gate == "vouched") == (name in of_settings)
+    assert made.open == (name == "auto")
 
 
 def test_methods_of_kim_and_rush_are_nll_on_the_teachers_text():

@@ -531,3 +531,39 @@ def test_reports_are_made_anew_from_files(finished, copied):
     assert code == 0
     assert Path(out.strip()) == copied / "report.html"
     assert (copied / "table.md").read_text() == (finished[0] / "table.md").read_text()
+
+
+def test_a_study_of_noise_filters_gates_and_advises(tmp_path):
+    """Text for models and students apart, some of it wrong; what is advised is what is trained."""
+    noise = {"kind": "misaligned", "share": 0.4}
+    train = [
+        {"path": "phrasebook:train:100", "use": "models"},
+        {"path": "phrasebook:train:160", "use": "students", "skip": 100, "noise": noise},
+    ]
+    tree = recipe(methods=["sft", "vouched", {"name": "filtered", "objective": "noevo"}, "auto"])
+    tree["methods"][2]["text"] = "filtered"
+    tree["corpus"]["train"] = train
+    tree["corpus"]["cleaning"] = {"by_teacher": {"threshold": 5.0}}
+    path = write_recipe(tmp_path / "noise.yaml", tree)
+    code, out, err = evokd("run", path, "-o", tmp_path / "run", "teacher_text.beam=1")
+    assert code == 0, err
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    advice, systems = results["start"]["advice"], {one["system"]: one for one in results["systems"]}
+    assert 0 <= results["start"]["wrong_share"] <= 1
+    assert f"docs/regimes.md, {advice['row']}" in err + out
+    auto = systems["auto"]["settings"]
+    assert auto["open"]
+    assert auto["text"] == advice["method"].get("text", "reference")
+    assert systems["vouched"]["settings"]["gate"] == "vouched"
+    kept = results["teacher_text"]["filtered"]["pairs"]
+    lines = (tmp_path / "run/filtered/pairs.jsonl").read_text().splitlines()
+    assert (
+        len(lines) == kept == 120 - results["teacher_text"]["filtered"]["left_out"]["disbelieved"]
+    )
+    assert len((tmp_path / "run/corpus/models.jsonl").read_text().splitlines()) == 200
+    record = (tmp_path / "run/corpus/noise.jsonl").read_text().splitlines()
+    assert len(record) == 48
+    before = {k: v for k, v in snapshot(tmp_path / "run").items() if k not in VIEWS}
+    assert evokd("run", path, "-o", tmp_path / "run", "teacher_text.beam=1")[0] == 0
+    after = snapshot(tmp_path / "run")
+    assert {k: v for k, v in after.items() if k not in VIEWS} == before

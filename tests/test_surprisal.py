@@ -29,9 +29,10 @@ def test_surprisal_equals_a_naive_twin():
         where = [i for i, label in enumerate(example["labels"]) if label != -100]
         nll = torch.stack([-p[i - 1, example["input_ids"][i]].log() for i in where])
         entropy = torch.stack([-(p[i - 1] * p[i - 1].log()).sum() for i in where])
-        torch.testing.assert_close(
-            own, torch.stack([nll, entropy], 1).float(), rtol=1e-5, atol=1e-5
-        )
+        logs = torch.stack([p[i - 1].log() for i in where])
+        spread = (logs.exp() * (-logs - entropy[:, None]) ** 2).sum(1)
+        expected = torch.stack([nll, entropy, spread], 1).float()
+        torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-5)
 
 
 def drawn(share, apart, count=4000, seed=1):

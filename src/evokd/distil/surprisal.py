@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from evokd.distil.teacher.signal import TeacherSignal
-from evokd.distil.tokens import Distribution, gather_labels
+from evokd.distil.tokens import LEAST_LOG, Distribution, gather_labels
 from evokd.models.batching import Budget, longest_first
 from evokd.models.encoding import collate, target_mask
 
@@ -39,7 +39,8 @@ def reference_surprisal(
     device: torch.device | str,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Tensor]:
-    """Of each pair of a data set (n, 2): −ln p(y) and H(p) of its response tokens, in nats.
+    """Of each pair of a data set (n, 3): of its response tokens −ln p(y), what the teacher expects
+    of that, H(p), and the variance that it expects, in nats and their square.
 
     Args:
         data: pairs of `input_ids` and `labels`.
@@ -60,7 +61,10 @@ def reference_surprisal(
         for start in range(0, len(labels), _CHUNK):
             rows = slice(start, start + _CHUNK)
             p = Distribution(logits.logits(rows, size).float().log_softmax(-1))
-            columns.append(torch.stack([-gather_labels(p.log, labels[rows]), p.entropy], dim=1))
+            squares = torch.linalg.vecdot(p.probabilities, p.log.clamp(min=LEAST_LOG).square())
+            spread = (squares - p.entropy.square()).clamp(min=0.0)
+            own = -gather_labels(p.log, labels[rows])
+            columns.append(torch.stack([own, p.entropy, spread], dim=1))
         each = torch.cat(columns).cpu().split(predicts.sum(1).tolist())
         found |= dict(zip(numbers, each, strict=True))
         if progress is not None:

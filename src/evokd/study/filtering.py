@@ -9,6 +9,7 @@ Scores depend on the teacher, the text and the prompt: a killed run goes on behi
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from evokd.rundir import Stage, fingerprint, hash_file, read_json, write_json
 from evokd.study.context import PAIRS, Study, System, progress_bar
 
 SHARD = 2048
+Scored = tuple[Pair, tuple[float, float, float]]
 FEW = 50
 """Validation pairs of a direction below which they say little of right ones."""
 SHUFFLED = 1000
@@ -81,13 +83,13 @@ def disbelieved(
     for name, part in parts.items():
         scored[name] = list(zip(part, scores[: len(part)], strict=True))
         scores = scores[len(part) :]
+    scored["expected"] = _expected(every[: len(pairs)], settings.by)
     return _judged(scored, settings)
 
 
-def _scores(
-    study: Study, stage: Stage, pairs: Sequence[Pair]
-) -> list[tuple[Pair, tuple[float, float]]]:
-    """Of each pair −ln p(y) and H(p), means over its response tokens."""
+def _scores(study: Study, stage: Stage, pairs: Sequence[Pair]) -> list[Scored]:
+    """Of each pair −ln p(y) and H(p), means over its response tokens, and the standard deviation
+    that the teacher expects of the former."""
     from evokd.distil.surprisal import reference_surprisal
     from evokd.distil.teacher.signal import LiveTeacher
     from evokd.models.encoding import encode_corpus
@@ -101,22 +103,38 @@ def _scores(
             data, _ = encode_corpus(shard, teacher.tokenizer, study.prompt)
             signal = LiveTeacher(teacher.model)
             each = reference_surprisal(signal, data, signal.width, study.device)
-            write_json(path, [one.mean(0).tolist() for one in each])
+            means = (one.double().sum(0) / len(one) for one in each)
+            spreads = (float(one[:, 2].double().sum().sqrt()) / len(one) for one in each)
+            rows = [
+                [*mean[:2].tolist(), spread] for mean, spread in zip(means, spreads, strict=True)
+            ]
+            write_json(path, rows)
         found += [(pair, tuple(one)) for pair, one in zip(shard, read_json(path), strict=True)]
         show(len(found), len(pairs))
     return found
 
 
-def _by_pair(scored: Sequence[tuple[Pair, tuple[float, float]]], by: str) -> list[float]:
+def _by_pair(scored: Sequence[Scored], by: str) -> list[float]:
     """What a pair is judged by, in nats a token, larger where it is likelier wrong."""
     if by == "excess":
-        return [nll - entropy for _, (nll, entropy) in scored]
+        return [nll - entropy for _, (nll, entropy, _) in scored]
     if by == "nll":
-        return [nll for _, (nll, _) in scored]
+        return [nll for _, (nll, _, _) in scored]
     # Dual conditional cross-entropy (Junczys-Dowmunt 2018): both directions, and how they differ.
-    of = {(pair.source, pair.target): nll for pair, (nll, _) in scored}
-    both = [(nll, of.get((pair.target, pair.source), nll)) for pair, (nll, _) in scored]
+    of = {(pair.source, pair.target): nll for pair, (nll, _, _) in scored}
+    both = [(nll, of.get((pair.target, pair.source), nll)) for pair, (nll, _, _) in scored]
     return [abs(one - other) + (one + other) / 2 for one, other in both]
+
+
+def _expected(scored: Sequence[Scored], by: str) -> list[tuple[Pair, float]]:
+    """What a calibrated teacher would say of them, if all were right; by: excess or nll."""
+    if by == "dual":
+        return []
+    chance = random.Random(1)
+    return [
+        (pair, (entropy if by == "nll" else 0.0) + spread * chance.gauss(0, 1))
+        for pair, (_, entropy, spread) in scored
+    ]
 
 
 def _judged(
@@ -125,7 +143,8 @@ def _judged(
     """What the teacher disbelieves; by direction the share of wrong pairs and the threshold.
 
     Args:
-        scored: pairs of `train`, and such as are wrong and right for certain, with their scores.
+        scored: pairs of `train`, such as are wrong and right for certain, and those of train with
+            the scores that are expected of right ones.
     """
     import torch
 
@@ -142,7 +161,8 @@ def _judged(
             part: torch.tensor([score for _, score in some], dtype=torch.float64)
             for part, some in own.items()
         }
-        right = values["right"] if len(own["right"]) >= FEW else None
+        # Without text that is known to be right, what the teacher expects of such text.
+        right = values["right" if len(own["right"]) >= FEW else "expected"]
         estimate = wrong_share(values["train"], values["wrong"], right)
         limit = estimate.threshold if settings.threshold is None else settings.threshold
         facts["wrong"][direction] = {"share": estimate.share, "threshold": limit}

@@ -1,0 +1,57 @@
+"""What is advised for which data, and what a study makes of a method that is left open."""
+
+import pytest
+
+from evokd.recipe.recipe import Recipe
+from evokd.study.advice import advise, with_advice
+from small_study import recipe
+
+GOOD = {"student_nll": 2.0, "teacher_nll": 1.0, "hard_share": 0.2, "wrong_share": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("facts", "unpaired", "text", "row"),
+    [
+        ({}, 0, "reference", "clean"),
+        ({"wrong_share": 0.01}, 0, "reference", "clean"),
+        ({"wrong_share": 0.3}, 0, "teacher", "noise"),
+        ({}, 500, "teacher", "plain text"),
+    ],
+)
+def test_text_goes_by_what_is_wrong_and_what_is_there(facts, unpaired, text, row):
+    advice = advise(GOOD | facts, unpaired)
+    assert advice.method == {"objective": "self_evolution", "gate": "vouched", "text": text}
+    assert advice.row == row
+
+
+def test_a_teacher_without_a_lead_is_not_followed():
+    advice = advise(GOOD | {"teacher_nll": 2.1, "wrong_share": 0.5})
+    assert advice.method == {"objective": "sft"}
+
+
+def test_two_lines_say_what_and_why():
+    first, second = advise(GOOD | {"wrong_share": 0.31}).lines()
+    assert "31% of the training pairs look wrong" in first
+    assert "20% of the start's tokens are hard" in first
+    assert "leads by 1.00 nats" in first
+    assert "text: teacher" in second
+    assert "docs/regimes.md" in second
+
+
+def test_only_what_is_left_open_changes():
+    given = ["sft", {"name": "auto", "training": {"epochs": 2}}, "vouched"]
+    made = with_advice(
+        Recipe.model_validate(recipe(methods=given)), advise(GOOD | {"wrong_share": 0.5}).method
+    )
+    sft, auto, vouched = made.methods
+    assert (sft.objective, vouched.text) == ("sft", "reference")
+    assert (auto.name, auto.text, auto.gate, auto.training.epochs) == (
+        "auto",
+        "teacher",
+        "vouched",
+        2,
+    )
+    assert auto.open
+    assert made.texts() == ["teacher"]
+    without = with_advice(made, {"objective": "sft"})
+    assert without.method("auto").objective == "sft"
