@@ -12,8 +12,8 @@ GOOD = {"student_nll": 2.0, "teacher_nll": 1.0, "hard_share": 0.2, "wrong_share"
 @pytest.mark.parametrize(
     ("facts", "unpaired", "text", "row"),
     [
-        ({}, 0, "reference", "clean"),
-        ({"wrong_share": 0.01}, 0, "reference", "clean"),
+        ({}, 0, "reference", "free"),
+        ({"wrong_share": 0.01}, 0, "reference", "free"),
         ({"wrong_share": 0.3}, 0, "teacher", "noise"),
         ({}, 500, "teacher", "plain text"),
     ],
@@ -22,6 +22,11 @@ def test_text_goes_by_what_is_wrong_and_what_is_there(facts, unpaired, text, row
     advice = advise(GOOD | facts, unpaired)
     assert advice.method == {"objective": "self_evolution", "gate": "vouched", "text": text}
     assert advice.row == row
+
+
+def test_clean_text_that_holds_no_surprise_needs_no_gate():
+    advice = advise(GOOD | {"teacher_nll": 0.1})
+    assert (advice.method, advice.row) == ({"objective": "forward_kd"}, "clean")
 
 
 def test_a_teacher_without_a_lead_is_not_followed():
@@ -39,7 +44,7 @@ def test_two_lines_say_what_and_why():
 
 
 def test_only_what_is_left_open_changes():
-    given = ["sft", {"name": "auto", "training": {"epochs": 2}}, "vouched"]
+    given = ["sft", {"name": "auto", "lam": 0.7, "training": {"epochs": 2}}, "vouched"]
     made = with_advice(
         Recipe.model_validate(recipe(methods=given)), advise(GOOD | {"wrong_share": 0.5}).method
     )
@@ -52,6 +57,7 @@ def test_only_what_is_left_open_changes():
         2,
     )
     assert auto.open
+    assert auto.lam == 0.7
     assert made.texts() == ["teacher"]
     without = with_advice(made, {"objective": "sft"})
     assert without.method("auto").objective == "sft"

@@ -275,7 +275,7 @@ def test_distil_prints_and_saves_the_recipe_it_stands_for(distilled):
     assert text in out
     assert "recipe that this command stands for" in out
     found = json.loads((folder / "results.json").read_text())
-    assert {row["system"] for row in found["scores"]} == {"teacher", "sft", "noevo"}
+    assert {row["system"] for row in found["scores"]} == {"teacher", "sft", "forward_kd", "noevo"}
     assert {row["test_set"] for row in found["scores"]} == {"newstest"}
 
 
@@ -304,7 +304,7 @@ def test_overrides_may_follow_flags_of_several_values(tmp_path, monkeypatch):
     (made,) = seen
     assert (made.training.epochs, made.seeds, made.corpus.root) == (2, (4,), "elsewhere")
     assert [source.path for source in made.corpus.train] == ["data/train"]
-    assert [method.name for method in made.methods] == ["sft", "noevo"]
+    assert [method.name for method in made.methods] == ["sft", "forward_kd", "noevo"]
 
 
 def test_two_tokenizers_are_refused_before_anything_is_trained(distilled, tmp_path):
@@ -352,7 +352,7 @@ def test_a_flag_that_is_repeated_adds_to_what_was_said():
     tree = cli._recipe_of(args)
     assert [source["path"] for source in tree["corpus"]["train"]] == ["x", "y", "z"]
     assert [source["path"] for source in tree["corpus"]["test"]] == ["t", "u"]
-    assert tree["methods"] == ["sft", "seq_kd", "seq_inter", "skl"]  # seq_inter goes on from seq_kd
+    assert tree["methods"] == ["sft", "forward_kd", "seq_kd", "seq_inter", "skl"]  # from seq_kd
 
 
 def test_distil_can_check_its_flags_and_stop(tmp_path):
@@ -462,3 +462,10 @@ def test_a_failure_is_told_in_short_or_in_full(tmp_path, monkeypatch):
     monkeypatch.setenv("EVOKD_TRACEBACK", "1")
     with pytest.raises(RuntimeError, match="on fire"):
         evokd("run", "r.yaml")
+
+
+def test_distil_takes_controls_beside_it_unless_told_otherwise():
+    said = "distil --teacher a --student b -l en-de -o out --train x --test t".split()
+    default = cli._recipe_of(cli._arguments(said))
+    assert default["methods"] == ["sft", "forward_kd", "auto"]
+    assert cli._recipe_of(cli._arguments([*said, "--only"]))["methods"] == ["auto"]

@@ -128,10 +128,11 @@ def run(args: argparse.Namespace) -> int:
     flag("--test PREFIX", nargs="*", action="extend", default=[]),
     flag(
         "--method METHOD",
-        f"default: self_evolution; of {', '.join(method_names())}",
+        f"default: auto, what the check before training advises; of {', '.join(method_names())}",
         choices=method_names(),
         **SEVERAL,
     ),
+    flag("--only", "without sft and forward_kd as controls beside it", action="store_true"),
     flag("--prompt", PROMPT_HELP, default="parrot"),
     flag("--teacher-as-is", "don't fine-tune the teacher first", action="store_true"),
     flag("-o --output DIR", type=Path, required=True),
@@ -350,7 +351,9 @@ def _recipe_of(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError(
             "no test set; add --test PREFIX (or sacrebleu:wmt22) so that the loss can be told"
         )
-    before = ["seq_kd"] if "seq_inter" in (args.method or ()) else []  # what it goes on from
+    methods = args.method or ["auto"]
+    before = [] if args.only else ["sft", "forward_kd"]
+    before += ["seq_kd"] if "seq_inter" in methods else []  # what it goes on from
     return {
         "name": args.output.resolve().name,
         "directions": ",".join(args.direction).split(","),
@@ -362,7 +365,7 @@ def _recipe_of(args: argparse.Namespace) -> dict[str, Any]:
         },
         "teacher": {"model": args.teacher, "sft": not args.teacher_as_is},
         "student": {"model": args.student},
-        "methods": list(dict.fromkeys(["sft", *before, *(args.method or ["self_evolution"])])),
+        "methods": list(dict.fromkeys([*before, *methods])),
     }
 
 
