@@ -465,21 +465,7 @@ def test_a_failure_is_told_in_short_or_in_full(tmp_path, monkeypatch):
 
 
 def test_distil_takes_controls_beside_it_unless_told_otherwise():
-    said = [
-        "distil",
-        "--teacher",
-        "a",
-        "--student",
-        "b",
-        "-l",
-        "en-de",
-        "-o",
-        "out",
-        "--train",
-        "x",
-        "--test",
-        "t",
-    ]
-    default = cli._recipe_of(cli._arguments(said))
+    said = "distil --teacher a --student b -l en-de -o out --train x --test t"
+    default = cli._recipe_of(cli._arguments(said.split()))
     assert default["methods"] == ["sft", "forward_kd", "auto"]
-    assert cli._recipe_of(cli._arguments([*said, "--only"]))["methods"] == ["auto"]
+    assert cli._recipe_of(cli._arguments([*said.split(), "--only"]))["methods"] == ["auto"]
