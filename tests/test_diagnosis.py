@@ -7,7 +7,7 @@ import torch
 
 from evokd.data.pairs import Pair
 from evokd.data.prompts import load_prompt, prompt_tags
-from evokd.distil.diagnosis import EDGES, SHOWN, diagnose
+from evokd.distil.diagnosis import EDGES, GATES, SHOWN, diagnose, gate_quality
 from evokd.distil.objectives import difficulty, token_loss
 from evokd.distil.teacher.signal import LiveTeacher
 from evokd.models.fresh import train_tokenizer
@@ -96,3 +96,49 @@ def test_some_sentences_are_shown_from_first_to_last(student):
             assert token["student_nll"] == pytest.approx(float(nll), abs=1e-4)
             assert token["teacher_nll"] == pytest.approx(float(theirs), abs=1e-4)
             assert token["hard"] == (float(d) > GAMMA)
+
+
+def test_gates_are_judged_by_the_words_that_are_wrong(student):
+    """Of every third pair all words and the end are wrong, of every other third the second word."""
+    size = student.model.config.vocab_size
+    teacher = outspoken(tiny_llama(2, vocab_size=size))
+    wrong = [
+        set(range(len(pair.target.split()) + 1)) if i % 3 == 0 else {1} if i % 3 == 1 else set()
+        for i, pair in enumerate(PAIRS)
+    ]
+    found = gate_quality(student, LiveTeacher(teacher), PAIRS, wrong, size)
+    assert [(row["gamma"], row["doubt"]) for row in found] == GATES
+    flags, values = [], []
+    for pair, own in zip(PAIRS, wrong, strict=True):
+        example = encode_pair(student.tokenizer, student.prompt, pair)
+        ids = [i for i in example["labels"] if i >= 0]
+        labels = torch.tensor(example["labels"])
+        places = (labels >= 0).nonzero()[:, 0]
+        inputs = torch.tensor([example["input_ids"]])
+        theirs, ours = (
+            model(inputs).logits[0, places - 1].detach() for model in (teacher, student.model)
+        )
+        values.append(
+            torch.stack(
+                [
+                    difficulty(ours, theirs, labels[places]),
+                    token_loss("sft", theirs, None, labels[places]),
+                ]
+            )
+        )
+        for end in range(1, len(ids)):
+            words = student.tokenizer.decode(ids[:end], skip_special_tokens=False).split()
+            flags.append(max(0, len(words) - 1) in own)
+        flags.append(len(pair.target.split()) in own)
+    d, teacher_nll = torch.cat(values, dim=1)
+    is_wrong = torch.tensor(flags)
+    assert 0.2 < is_wrong.float().mean() < 0.8
+    for row in found:
+        damped = d > row["gamma"]
+        if row["doubt"] is not None:
+            damped &= teacher_nll > row["doubt"]
+        hits = float((damped & is_wrong).sum())
+        assert row["damped"] == pytest.approx(float(damped.float().mean()))
+        assert row["recall"] == pytest.approx(hits / float(is_wrong.sum()))
+        if damped.any():
+            assert row["precision"] == pytest.approx(hits / float(damped.sum()))

@@ -135,7 +135,9 @@ def test_a_corpus_keeps_the_record_beside_its_text(tmp_path):
     corpus = build_corpus(settings, ["en-de"], 1)
     assert corpus.report["sources"][-1]["noise"] == {"misaligned": 60}
     save_corpus(corpus, tmp_path / "corpus")
-    record = read_record(tmp_path / "corpus" / NOISE)
+    kept = read_record(tmp_path / "corpus" / NOISE)
+    assert kept == corpus.noise
+    record = {(one.origin, one.direction): one for one in kept}
     assert len(record) == 60
     right = dict(sentences(120))
     for pair in corpus.train:

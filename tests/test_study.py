@@ -551,6 +551,9 @@ def test_a_study_of_noise_filters_gates_and_advises(tmp_path):
     advice, systems = results["start"]["advice"], {one["system"]: one for one in results["systems"]}
     assert 0 <= results["start"]["wrong_share"] <= 1
     assert f"docs/regimes.md, {advice['row']}" in err + out
+    gates = results["start"]["gates"]
+    assert [(row["gamma"], row["doubt"]) for row in gates][:2] == [(0.4, None), (1.5, None)]
+    assert all(0 <= row["recall"] <= 1 for row in gates)
     auto = systems["auto"]["settings"]
     assert auto["open"]
     assert auto["text"] == advice["method"].get("text", "reference")

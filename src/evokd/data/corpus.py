@@ -14,7 +14,7 @@ from typing import Any
 
 from evokd.data.cleaning import CleaningReport, clean
 from evokd.data.contamination import HeldOut, held_out_sentences, leaks_of, sentences_of
-from evokd.data.noise import WrongWords, add_noise, write_record
+from evokd.data.noise import WrongWords, add_noise, read_record, write_record
 from evokd.data.pairs import Pair, by_sentence, read_pairs, write_pairs
 from evokd.data.sources import input_files, read_source, read_unpaired, source_format
 from evokd.errors import InputError
@@ -90,6 +90,7 @@ def load_corpus(folder: Path) -> Corpus:
         report=read_json(folder / "cleaning.json"),
         unpaired=read_pairs(folder / UNPAIRED) if (folder / UNPAIRED).exists() else [],
         models=read_pairs(folder / MODELS) if (folder / MODELS).exists() else [],
+        noise=read_record(folder / NOISE) if (folder / NOISE).exists() else [],
     )
 
 

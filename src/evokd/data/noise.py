@@ -157,11 +157,10 @@ def write_record(path: Path, record: Iterable[WrongWords]) -> None:
     write_lines(path, (json.dumps(asdict(one), ensure_ascii=False) for one in record))
 
 
-def read_record(path: Path) -> dict[tuple[str, str], WrongWords]:
-    """What `write_record` wrote, by origin and direction."""
+def read_record(path: Path) -> list[WrongWords]:
+    """What `write_record` wrote."""
     rows = [json.loads(line) for line in read_lines(path, may_be_empty=True)]
-    record = [WrongWords(**{**row, "words": tuple(row["words"])}) for row in rows]
-    return {(one.origin, one.direction): one for one in record}
+    return [WrongWords(**{**row, "words": tuple(row["words"])}) for row in rows]
 
 
 def _some(pairs: Sequence[Pair], share: float, chance: random.Random) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,11 +16,14 @@ from evokd.models.encoding import IGNORED, collate, encode_corpus, target_mask
 from evokd.models.lm_head import final_hidden, head_of
 from evokd.models.loading import Translator
 from evokd.recipe.methods import MethodSettings
+from evokd.recipe.objectives import ObjectiveSettings
 
 EDGES = [round(0.1 * step, 1) for step in range(51)]
 """Bins of the difficulty histogram, in nats; a last one takes all above."""
 SHOWN = 12
 """Sentences of which each token is kept, for the report."""
+GATES = [(0.4, None), (1.5, None), (3.0, None), (0.4, 1.0), (0.4, 2.0), (0.4, 4.0)]
+"""Γ and δ of gates that are compared; without δ they are the paper's."""
 _CHUNK = 256
 """Tokens whose logits stand in memory at once."""
 
@@ -40,6 +43,86 @@ def diagnose(
     """
     signal = LiveTeacher(teacher) if isinstance(teacher, nn.Module) else teacher
     _, settings = method.in_force()
+    responses, of_pairs, lost = _token_values(
+        student, signal, pairs, settings, vocabulary_size, batch_size
+    )
+    shown = sorted({round(i * (len(pairs) - 1) / max(1, SHOWN - 1)) for i in range(SHOWN)})
+    d, nll, teacher_nll = torch.cat(of_pairs).double().T.contiguous()
+    edges = torch.tensor(EDGES, dtype=torch.float64)
+    counts = torch.bincount(torch.bucketize(d, edges[1:], right=True), minlength=len(EDGES))
+    return {
+        "gamma": settings.gamma,
+        "tokens": len(d),
+        "hard_share": float((d > settings.gamma).double().mean()),
+        "mean_difficulty": float(d.mean()),
+        "student_nll": float(nll.mean()),
+        "teacher_nll": float(teacher_nll.mean()),
+        "lost_mass": dict(zip(("teacher", "student"), (lost / len(d)).tolist(), strict=True)),
+        "histogram": {"edges": [*EDGES, None], "counts": counts.tolist()},
+        "sentences": [
+            _sentence(student.tokenizer, pairs[i], responses[i], of_pairs[i], settings.gamma)
+            for i in shown
+        ],
+    }
+
+
+@torch.no_grad()
+def gate_quality(
+    student: Translator,
+    signal: TeacherSignal,
+    pairs: Sequence[Pair],
+    wrong_words: Sequence[Collection[int]],
+    vocabulary_size: int,
+    batch_size: int = 32,
+) -> list[dict[str, Any]]:
+    """How well gates find the tokens that are wrong, where these are known.
+
+    Args:
+        wrong_words: of each pair's target, words by number; one more than the last is its end.
+
+    Returns:
+        A row for each of GATES: gamma, doubt (None: the paper's gate), the share of tokens that it
+        damps, of these the share that is wrong (precision; None without any), of the wrong ones the
+        share that it damps (recall).
+    """
+    settings = ObjectiveSettings()
+    responses, of_pairs, _ = _token_values(
+        student, signal, pairs, settings, vocabulary_size, batch_size
+    )
+    flags = [
+        torch.tensor([word in wrong for word in _words_of(student.tokenizer, ids)])
+        for ids, wrong in zip(responses, wrong_words, strict=True)
+    ]
+    is_wrong = torch.cat(flags)
+    d, _, teacher_nll = torch.cat(of_pairs).T
+    rows = []
+    for gamma, doubt in GATES:
+        damped = d > gamma
+        if doubt is not None:
+            damped &= teacher_nll > doubt
+        hits, count = int((damped & is_wrong).sum()), int(damped.sum())
+        rows.append(
+            {
+                "gamma": gamma,
+                "doubt": doubt,
+                "damped": count / len(damped),
+                "precision": hits / count if count else None,
+                "recall": hits / max(1, int(is_wrong.sum())),
+            }
+        )
+    return rows
+
+
+def _token_values(
+    student: Translator,
+    signal: TeacherSignal,
+    pairs: Sequence[Pair],
+    settings: ObjectiveSettings,
+    vocabulary_size: int,
+    batch_size: int,
+) -> tuple[list[list[int]], tuple[Tensor, ...], Tensor]:
+    """Of each pair its response tokens, and (n, 3) d, −ln q(y) and −ln p(y) of these; in all the
+    mass that teacher and student lose where their vocabularies are cut."""
     model = student.model.eval()
     device = next(model.parameters()).device
     data, _ = encode_corpus(pairs, student.tokenizer, student.prompt)
@@ -57,25 +140,16 @@ def diagnose(
             values = (tokens.difficulty, tokens.nll, tokens.teacher_nll)
             columns.append(torch.stack(values, dim=1).cpu())
     responses = [[i for i in example["labels"] if i != IGNORED] for example in examples]
-    of_pairs = torch.cat(columns).split([len(response) for response in responses])
-    shown = sorted({round(i * (len(pairs) - 1) / max(1, SHOWN - 1)) for i in range(SHOWN)})
-    d, nll, teacher_nll = torch.cat(columns).double().T.contiguous()
-    edges = torch.tensor(EDGES, dtype=torch.float64)
-    counts = torch.bincount(torch.bucketize(d, edges[1:], right=True), minlength=len(EDGES))
-    return {
-        "gamma": settings.gamma,
-        "tokens": len(d),
-        "hard_share": float((d > settings.gamma).double().mean()),
-        "mean_difficulty": float(d.mean()),
-        "student_nll": float(nll.mean()),
-        "teacher_nll": float(teacher_nll.mean()),
-        "lost_mass": dict(zip(("teacher", "student"), (lost / len(d)).tolist(), strict=True)),
-        "histogram": {"edges": [*EDGES, None], "counts": counts.tolist()},
-        "sentences": [
-            _sentence(student.tokenizer, pairs[i], responses[i], of_pairs[i], settings.gamma)
-            for i in shown
-        ],
-    }
+    return responses, torch.cat(columns).split([len(ids) for ids in responses]), lost
+
+
+def _words_of(tokenizer: Any, ids: list[int]) -> list[int]:
+    """The number of the word that each response token ends in; the end token's is one more."""
+    words, text = [], ""
+    for piece in _pieces(tokenizer, ids[:-1]):
+        text += piece
+        words.append(max(0, len(text.split()) - 1))
+    return [*words, len(text.split())]
 
 
 def response_chunks(

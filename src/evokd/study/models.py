@@ -15,6 +15,7 @@ from evokd.recipe.training import TrainingSettings
 from evokd.rundir import Stage, fingerprint, hash_file, write_json
 from evokd.study.advice import advise
 from evokd.study.context import (
+    DIAGNOSED_PAIRS,
     Study,
     System,
     TeacherSource,
@@ -88,12 +89,34 @@ def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
         pairs = some_of_each(list(dict.fromkeys(study.corpus.train)))
         _, judged = disbelieved(study, stage, pairs)
         facts["wrong_share"] = fmean(one["share"] for one in judged["wrong"].values())
+    if study.corpus.noise:
+        facts["gates"] = _gate_quality(study, student)
     advice = advise(facts, len(study.corpus.unpaired))
     facts["advice"] = vars(advice)
     for line in advice.lines():
         study.log(line)
     stage.finish(facts)
     return facts
+
+
+def _gate_quality(study: Study, student: Any) -> list[dict[str, Any]]:
+    """How well gates tell wrong tokens, with the student as it starts, where these are known."""
+    from evokd.distil.diagnosis import gate_quality
+
+    pairs = study.corpus.train[:: max(1, len(study.corpus.train) // DIAGNOSED_PAIRS)]
+    record = {(one.origin, one.direction): one.words for one in study.corpus.noise}
+    wrong = [record.get((pair.origin, pair.direction), ()) for pair in pairs]
+    source = study.live_teacher_source()
+    size = source.shared_vocabulary(student).size
+    rows = gate_quality(student, source.signal, pairs, wrong, size)
+    for row in rows:
+        rule = f"Γ = {row['gamma']}" + (f", δ = {row['doubt']}" if row["doubt"] else "")
+        right = "" if row["precision"] is None else f", {row['precision']:.0%} of it rightly"
+        study.log(
+            f"gate {rule}: damps {row['damped']:.0%} of the tokens{right}, and {row['recall']:.0%} "
+            "of those that were made wrong"
+        )
+    return rows
 
 
 def train_student(
