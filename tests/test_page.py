@@ -92,7 +92,7 @@ def test_page_shows_every_part(built: str) -> None:
         "2.7×",
         "λ 0.5 · β 0.5 · Γ 0.4",
         "test leak",
-        "Of 57\u202f418 pairs, 57\u202f310 have a translation".replace("\u202f", " "),
+        "Of 57\u202f418 pairs, 57\u202f310 are fit to train on".replace("\u202f", " "),
         "sentence BLEU of the nearest36.9",
         "mean probability of the first5.2",
         "A dog runs & runs. ⟷ Ein Ein",

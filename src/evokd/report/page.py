@@ -72,6 +72,8 @@ def write_page(results: Results, out: Path) -> None:
         speed=sections.speed(results),
         training=sections.training(results),
         stages=sections.stages(results),
+        advice=(results.start.get("advice") or {}).get("reason"),
+        gates=sections.gates(results),
         cleaning=sections.cleaning(results),
         teacher_texts=sections.teacher_texts(results),
     )

@@ -155,6 +155,11 @@ class Results:
         return next((name for name in self.students if self.objective(name) == "sft"), None)
 
     @cached_property
+    def start(self) -> Record:
+        """What was measured before training: the students' common start, the text, the teacher."""
+        return self.tree.get("start") or {}
+
+    @cached_property
     def focus(self) -> str | None:
         """The distilled student that the report is about.
 

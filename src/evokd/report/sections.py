@@ -123,6 +123,17 @@ def speed(results: Results) -> Grid:
     return Grid(headings, {"": rows})
 
 
+def gates(results: Results) -> Grid | None:
+    """How well gates told tokens that were made wrong on purpose, before training."""
+    rows = []
+    for row in results.start.get("gates") or []:
+        name = "self_evolution" if row["doubt"] is None else "vouched"
+        numbers = [row["gamma"], row["doubt"]]
+        shares = [percent(row[key]) for key in ("damped", "precision", "recall")]
+        rows.append([name, *(DASH if n is None else f"{n:g}" for n in numbers), *shares])
+    return Grid(["gate", "Γ", "δ", "damped", "precision", "recall"], {"": rows}) if rows else None
+
+
 def stages(results: Results) -> dict[str, dict[str, str]]:
     """What the teacher's training and the students' common start noted down: simple values."""
     stages = {}
@@ -130,7 +141,7 @@ def stages(results: Results) -> dict[str, dict[str, str]]:
         manifest = results.manifest(stage)
         noted = {**(manifest.get("facts") or {})}
         if stage == "start":
-            noted |= results.tree.get("start") or {}
+            noted |= results.start
         texts = {key: _value(value) for key, value in noted.items()}
         if manifest.get("wall_s"):
             texts["time"] = duration(manifest["wall_s"])
