@@ -43,7 +43,10 @@ def make_init(study: Study, tokenizer: Stage, teacher: System) -> System:
         settings.training, settings.warm_start_training, TrainingSettings(select="last")
     )
     steps = settings.warm_start_steps
-    gated = any(m.objective.startswith("self_evolution") for m in study.recipe.methods)
+    gated = any(
+        m.objective.startswith("self_evolution") and m.gate != "vouched"
+        for m in study.recipe.methods
+    )
     if settings.model == "fresh" and not steps and gated:
         study.log(
             "warning: the student starts from random weights, so nearly every token is hard for "

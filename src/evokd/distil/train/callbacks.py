@@ -61,7 +61,8 @@ class HardWarning(TrainerCallback):
             self.log(
                 f"warning: {share:.0%} of the tokens are hard at step {state.global_step}; the "
                 "loss of a hard token is bounded and its gradient damped, so a student this weak "
-                "learns slowly: warm-start it (student.warm_start_steps) or raise gamma"
+                "learns slowly: take gate: vouched, warm-start it (student.warm_start_steps) or "
+                "raise gamma"
             )
 
 
