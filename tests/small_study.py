@@ -12,6 +12,7 @@ from unittest import mock
 import yaml
 
 from evokd.cli import main
+from evokd.data.pairs import Pair
 
 DIRECTIONS = ("en-de", "de-en")
 
@@ -49,6 +50,18 @@ def recipe(**changes: Any) -> dict[str, Any]:
         "scoring": {"bootstrap_samples": 50},
         **changes,
     }
+
+
+def both_ways(count: int) -> list[Pair]:
+    """Sentence pairs, each in both directions."""
+    return [
+        pair
+        for i, (english, german) in enumerate(sentences(count))
+        for pair in (
+            Pair(english, german, "en", "de", f"t:{i}"),
+            Pair(german, english, "de", "en", f"t:{i}"),
+        )
+    ]
 
 
 def write_recipe(path: Path, tree: dict[str, Any]) -> Path:

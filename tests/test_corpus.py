@@ -411,6 +411,12 @@ def test_models_and_students_may_have_text_of_their_own(folder, tmp_path):
     assert not build(folder).models
 
 
+def test_teacher_and_start_need_text_that_outlives_the_cleaning(folder):
+    nothing = {"path": "train", "use": "models", "noise": {"kind": "copied", "share": 1}}
+    with pytest.raises(InputError, match="no training pairs for teacher and start: 400 pairs"):
+        build(folder, train=[nothing, {"path": "train", "use": "students"}])
+
+
 def test_each_use_has_text(folder):
     with pytest.raises(ValueError, match="no source is for students; add one with use: students"):
         build(folder, train=[{"path": "train", "use": "models"}])

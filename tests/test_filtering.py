@@ -6,7 +6,7 @@ import torch
 from evokd.data.corpus import Corpus, save_corpus
 from evokd.data.hypotheses import LEFT_OUT
 from evokd.data.noise import add_noise
-from evokd.data.pairs import Pair, read_pairs
+from evokd.data.pairs import read_pairs
 from evokd.data.prompts import load_prompt
 from evokd.distil import surprisal
 from evokd.errors import InputError
@@ -15,17 +15,10 @@ from evokd.recipe.recipe import Recipe
 from evokd.rundir import read_json
 from evokd.study import filtering
 from evokd.study.context import Study, System
+from small_study import both_ways
 from small_study import recipe as small_recipe
-from small_study import sentences
 
-CLEAN = [
-    pair
-    for i, (english, german) in enumerate(sentences(150))
-    for pair in (
-        Pair(english, german, "en", "de", f"t:{i}"),
-        Pair(german, english, "de", "en", f"t:{i}"),
-    )
-]
+CLEAN = both_ways(150)
 TRAIN, RECORD = add_noise(CLEAN, [NoiseSettings(kind="misaligned", share=0.3)])
 WRONG = {(one.origin, one.direction) for one in RECORD}
 TRANSLATION = {(pair.source, pair.target) for pair in CLEAN}
@@ -100,7 +93,10 @@ def test_wrong_pairs_go_and_right_ones_stay(study, by):
 
 
 def test_a_threshold_of_ones_own(study):
+    made(study)
+    count = len(study.calls)
     made(changed(study, threshold=100.0))
+    assert len(study.calls) == count  # what the teacher says is the same
     assert read_pairs(study.paths.filtered / "pairs.jsonl") == TRAIN
     with pytest.raises(InputError, match="disbelieves all 300 pairs"):
         made(changed(study, threshold=-1.0))
@@ -112,7 +108,7 @@ def test_a_killed_scoring_goes_on_behind_the_last_shard(study, monkeypatch):
     assert len(study.calls) > 4
     count = len(study.calls)
     (study.paths.filtered / "manifest.json").unlink()
-    last = sorted((study.paths.filtered / "scores").glob("*.json"))[-1]
+    last = sorted(study.paths.surprisal.glob("0*.json"))[-1]
     last.unlink()
     assert made(study).facts() == whole
     assert len(study.calls) == count + 1

@@ -9,16 +9,9 @@ from evokd.data.pairs import Pair
 from evokd.errors import InputError
 from evokd.recipe.corpus import NOISES, CorpusSettings, NoiseSettings
 from evokd.recipe.file import check_recipe
-from small_study import recipe, sentences
+from small_study import both_ways, recipe, sentences
 
-PAIRS = [
-    pair
-    for i, (english, german) in enumerate(sentences(200))
-    for pair in (
-        Pair(english, german, "en", "de", f"t:{i}"),
-        Pair(german, english, "de", "en", f"t:{i}"),
-    )
-]
+PAIRS = both_ways(200)
 BY_NAME = {(pair.origin, pair.direction): pair for pair in PAIRS}
 
 

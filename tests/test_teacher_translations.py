@@ -21,18 +21,11 @@ from evokd.study.context import Study, System
 from evokd.study.teacher_translations import make_teacher_text
 from evokd.translate import nbest as room
 from evokd.translate.decoding import translate
+from small_study import both_ways, sentences, snapshot
 from small_study import recipe as small_recipe
-from small_study import sentences, snapshot
 
 TEXT = sentences(12)
-TRAIN = [
-    pair
-    for i, (english, german) in enumerate(TEXT)
-    for pair in (
-        Pair(english, german, "en", "de", f"t:{i}"),
-        Pair(german, english, "de", "en", f"t:{i}"),
-    )
-]
+TRAIN = both_ways(12)
 MORE = [
     Pair(english, "", "en", "de", f"more:{i}") for i, (english, _) in enumerate(sentences(3, 50))
 ]

@@ -125,7 +125,9 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
     valid = _read_sources("valid", settings.valid, directions, root, facts)
     record: list[WrongWords] = []
 
-    def read(use: str, facts: dict[str, Any]) -> tuple[list[Pair], list[Pair], CleaningReport]:
+    def read(
+        use: str, facts: dict[str, Any], record: list[WrongWords]
+    ) -> tuple[list[Pair], list[Pair], CleaningReport]:
         """Text for one use: cleaned, what is trained on of it, and what cleaning did."""
         pairs = _read_sources("train", settings.train_for(use), directions, root, facts, record)
         cleaned, cleaning = clean(pairs, settings.cleaning)
@@ -138,14 +140,19 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
             facts["left_out_by_limit"] = before - len(train)
         return cleaned, train, cleaning
 
-    cleaned, train, cleaning = read("students", facts)
+    cleaned, train, cleaning = read("students", facts, record)
     if not settings.valid:
         train, valid = _set_aside(train, cleaning, random.Random(f"{seed}:valid"))
         facts["set_aside_for_valid"] = len(valid)
     models: list[Pair] = []
     if settings.train_for("models") != settings.train_for("students"):
         of_models: dict[str, Any] = {"sources": [], "notes": facts["notes"]}
-        _, models, report_of_models = read("models", of_models)
+        _, models, report_of_models = read("models", of_models, [])
+        if not models:
+            raise InputError(
+                f"no training pairs for teacher and start: {report_of_models.read} pairs of "
+                "corpus.train with use: models were read, none is left after cleaning"
+            )
         facts["models"] = {**report_of_models.as_dict(), "sources": of_models["sources"]}
         models = _weigh(models, settings.weights, random.Random(f"{seed}:models"))
     unpaired: list[Pair] = []

@@ -64,16 +64,12 @@ Noisy = Iterator[tuple[int, list[str], Iterable[int]]]
 
 def misaligned(pairs: Sequence[Pair], share: float, chance: random.Random) -> Noisy:
     """Targets of other pairs, as where lines have slipped."""
-    chosen = _some(pairs, share, chance)
-    for place, other in zip(chosen, [*chosen[1:], *chosen[:1]], strict=True):
-        if other != place:
-            yield _all_wrong(place, pairs[other].target)
+    return _of_others(pairs, share, chance, [pair.target for pair in pairs])
 
 
 def wrong_language(pairs: Sequence[Pair], share: float, chance: random.Random) -> Noisy:
     """Other sentences of the source language."""
-    for place in _some(pairs, share, chance):
-        yield _all_wrong(place, chance.choice(pairs).source)
+    return _of_others(pairs, share, chance, [pair.source for pair in pairs])
 
 
 def copied(pairs: Sequence[Pair], share: float, chance: random.Random) -> Noisy:
@@ -166,6 +162,16 @@ def read_record(path: Path) -> list[WrongWords]:
 def _some(pairs: Sequence[Pair], share: float, chance: random.Random) -> list[int]:
     """Places of this share of the pairs, in no order."""
     return chance.sample(range(len(pairs)), round(share * len(pairs)))
+
+
+def _of_others(
+    pairs: Sequence[Pair], share: float, chance: random.Random, texts: Sequence[str]
+) -> Noisy:
+    """This share of the pairs, each with the text of another one of them."""
+    chosen = _some(pairs, share, chance)
+    for place, other in zip(chosen, [*chosen[1:], *chosen[:1]], strict=True):
+        if other != place:
+            yield _all_wrong(place, texts[other])
 
 
 def _all_wrong(place: int, target: str) -> tuple[int, list[str], range]:

@@ -24,7 +24,7 @@ from evokd.models.encoding import collate, target_mask
 BATCH_TOKENS = 4096
 TIED = 0.005
 """Of a threshold's errors; of all that have so few more than the best, the largest is taken: what
-    stays may still be gated, what is dropped is lost."""
+stays may still be gated, what is dropped is lost."""
 LEAST_APART = 0.1
 """Of the shares of wrong and right ones above a threshold, below which nothing can be told."""
 _CHUNK = 512

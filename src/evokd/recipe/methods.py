@@ -209,6 +209,11 @@ class MethodSettings(ObjectiveSettings):
     def spec(self) -> ObjectiveSpec:
         return OBJECTIVES[self.objective]
 
+    @property
+    def damps_all_hard(self) -> bool:
+        """Whether every token with d > Γ is damped, so that a weak student learns from few."""
+        return "gamma" in self.spec.settings and self.gate != "vouched"
+
     def kind(self) -> str:
         """Its objective; seq_kd or seq_inter where that is NLL of the teacher's text."""
         if self.objective == "sft" and self.text in get_args(TeacherText):

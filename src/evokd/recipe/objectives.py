@@ -166,7 +166,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Methods that are an objective on another text (Kim and Rush 2016) or with other settings; auto is
 what the check before training advises."""
-TEXT_PRESETS = ("seq_kd", "seq_inter")
+TEXT_PRESETS = {name for name, preset in PRESETS.items() if "text" in preset}
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from evokd.recipe.objectives import ObjectiveSettings
 from evokd.report.formatting import p_value, points, signed
 from evokd.report.results import Results, is_significant
+
+PUBLISHED = ObjectiveSettings().model_dump(include={"gamma", "gate", "difficulty"})
+"""Self-evolution as in its paper."""
 
 
 def headline(results: Results) -> list[str]:
@@ -98,11 +102,10 @@ def _published(results: Results, focus: str) -> list[str]:
     """Where self-evolution as in its paper stands, if the finding is about another method."""
     test_set = next(iter(results.columns))
     for name in results.students:
-        settings = results.settings(name)
-        as_published = results.objective(name) == "self_evolution" and results.on_references(name)
-        gate = settings.get("gate", "hard")
-        if as_published and gate == "hard" and name != focus and results.bleu(name) is not None:
-            own = results.bleu(name)
+        settings, own = results.settings(name), results.bleu(name)
+        published = results.objective(name) == "self_evolution" and results.on_references(name)
+        published &= all(settings.get(key, value) == value for key, value in PUBLISHED.items())
+        if published and name != focus and own is not None:
             return [f"{name}, as published, reaches {own:.1f}{_lead(results, name, test_set)}."]
     return []
 

@@ -36,6 +36,7 @@ class Paths:
         self.sanity_check = folder / "gate"  # is the teacher better than the students' start?
         self.teacher_text = folder / "teacher_text"  # KIND/: what the teacher translated
         self.filtered = folder / "filtered"  # training text that the teacher believes
+        self.surprisal = folder / "surprisal"  # how much pairs surprise the teacher
         self.cache = folder / "cache"  # hidden/, topK/: the teacher's signal for each token
         self.students = folder / "students"  # NAME.seedN/
         self.translations = folder / "translations"  # TEST.DIRECTION.SYSTEM.txt and .json
@@ -200,6 +201,8 @@ class Study:
         from evokd.models import vocabulary
         from evokd.models.encoding import encode_corpus
 
+        if split == "models" and not self.corpus.models:
+            split = "reference"  # encoded once
         key = split, vocabulary.fingerprint(tokenizer), max_length
         if key in self._encoded:
             return self._encoded[key]

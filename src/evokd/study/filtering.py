@@ -1,16 +1,20 @@
 """The stage that drops training pairs whose targets the teacher disbelieves.
 
-    scores/NNNNN.json   what the teacher says of the pairs, SHARD at a time
-    pairs.jsonl         what is left of the training text
-    left_out.json       what isn't, with counts and examples
+    filtered/pairs.jsonl     what is left of the training text
+    filtered/left_out.json   what isn't, with counts and examples
+    surprisal/NNNNN.json     what the teacher says of the pairs, SHARD at a time
 
-Scores depend on the teacher, the text and the prompt: a killed run goes on behind the last shard.
+What the teacher says depends on itself and the prompt: a killed run goes on behind the last shard,
+the check before training has scored some of the pairs already, and another threshold costs nothing.
 """
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from evokd.data.cleaning import CleaningReport
@@ -19,7 +23,7 @@ from evokd.data.noise import add_noise
 from evokd.data.pairs import Pair, write_pairs
 from evokd.errors import InputError
 from evokd.recipe.corpus import NoiseSettings, TeacherFilter
-from evokd.rundir import Stage, fingerprint, hash_file, read_json, write_json
+from evokd.rundir import Stage, fingerprint, hash_file, read_json, read_made_of, write_json
 from evokd.study.context import PAIRS, Study, System, progress_bar
 
 SHARD = 2048
@@ -46,7 +50,7 @@ def make_filtered_text(study: Study, teacher: System) -> Stage:
         return stage
     stage.begin()
     pairs = list(dict.fromkeys(study.corpus.train))
-    bad, facts = disbelieved(study, stage, pairs)
+    bad, facts = disbelieved(study, teacher, pairs)
     left_out = CleaningReport(read=len(pairs))
     for pair in pairs:
         if pair in bad:
@@ -68,50 +72,56 @@ def make_filtered_text(study: Study, teacher: System) -> Stage:
 
 
 def disbelieved(
-    study: Study, stage: Stage, pairs: Sequence[Pair]
+    study: Study, teacher: System, pairs: Sequence[Pair]
 ) -> tuple[set[Pair], dict[str, Any]]:
     """Which of some training pairs the teacher disbelieves, and by direction the estimated share of
-    wrong ones and the threshold that tells them apart. Scores are kept in the stage's folder."""
+    wrong ones and the threshold that tells them apart."""
     settings = study.recipe.corpus.cleaning.by_teacher
     wrong, _ = add_noise(some_of_each(pairs), [NoiseSettings(kind="misaligned", share=1)])
     # Text that was set aside from the training text is no better than that.
-    right = study.corpus.valid if study.recipe.corpus.valid else []
+    right = some_of_each(study.corpus.valid) if study.recipe.corpus.valid else []
     parts = {"train": pairs, "wrong": wrong, "right": right}
-    every = _scores(study, stage, [pair for part in parts.values() for pair in part])
-    scores = _by_pair(every, settings.by)
-    scored = {}
-    for name, part in parts.items():
-        scored[name] = list(zip(part, scores[: len(part)], strict=True))
-        scores = scores[len(part) :]
+    every = _surprisal(study, teacher, [pair for part in parts.values() for pair in part])
+    scores = iter(_by_pair(every, settings.by))
+    scored = {name: [(pair, next(scores)) for pair in part] for name, part in parts.items()}
     scored["expected"] = _expected(every[: len(pairs)], settings.by)
     return _judged(scored, settings)
 
 
-def _scores(study: Study, stage: Stage, pairs: Sequence[Pair]) -> list[Scored]:
+def _surprisal(study: Study, teacher: System, pairs: Sequence[Pair]) -> list[Scored]:
     """Of each pair −ln p(y) and H(p), means over its response tokens, and the standard deviation
     that the teacher expects of the former."""
+    folder = study.paths.surprisal
+    made_of = fingerprint(teacher.fingerprint, vars(study.prompt))
+    if not read_made_of(folder / "made.json", made_of):
+        shutil.rmtree(folder, ignore_errors=True)
+        write_json(folder / "made.json", {"fingerprint": made_of})
+    shards = sorted(folder.glob("[0-9]*.json"))
+    known = dict(chain.from_iterable(read_json(path).items() for path in shards))
+    keys = [fingerprint(pair.direction, pair.source, pair.target) for pair in pairs]
+    missing = [(key, pair) for key, pair in zip(keys, pairs, strict=True) if key not in known]
+    missing = list(dict(missing).items())
+    show = progress_bar("what the teacher makes of it")
+    for number, start in enumerate(range(0, len(missing), SHARD), start=len(shards)):
+        shard = dict(missing[start : start + SHARD])
+        rows = dict(zip(shard, _scores(study, list(shard.values())), strict=True))
+        write_json(folder / f"{number:05d}.json", rows)
+        known |= rows
+        show(start + len(shard), len(missing))
+    return [(pair, tuple(known[key])) for key, pair in zip(keys, pairs, strict=True)]
+
+
+def _scores(study: Study, pairs: Sequence[Pair]) -> Iterator[list[float]]:
+    """The three numbers of each pair."""
     from evokd.distil.surprisal import reference_surprisal
     from evokd.distil.teacher.signal import LiveTeacher
     from evokd.models.encoding import encode_corpus
 
-    folder, found = stage.folder / "scores", []
-    show = progress_bar(stage.name)
-    for number, start in enumerate(range(0, len(pairs), SHARD)):
-        path, shard = folder / f"{number:05d}.json", pairs[start : start + SHARD]
-        if not path.exists():
-            teacher = study.teacher
-            data, _ = encode_corpus(shard, teacher.tokenizer, study.prompt)
-            signal = LiveTeacher(teacher.model)
-            each = reference_surprisal(signal, data, signal.width, study.device)
-            means = (one.double().sum(0) / len(one) for one in each)
-            spreads = (float(one[:, 2].double().sum().sqrt()) / len(one) for one in each)
-            rows = [
-                [*mean[:2].tolist(), spread] for mean, spread in zip(means, spreads, strict=True)
-            ]
-            write_json(path, rows)
-        found += [(pair, tuple(one)) for pair, one in zip(shard, read_json(path), strict=True)]
-        show(len(found), len(pairs))
-    return found
+    data, _ = encode_corpus(pairs, study.teacher.tokenizer, study.prompt)
+    signal = LiveTeacher(study.teacher.model)
+    for each in reference_surprisal(signal, data, signal.width, study.device):
+        nll, entropy, variance = (each.double().sum(0) / len(each)).tolist()
+        yield [nll, entropy, math.sqrt(variance / len(each))]
 
 
 def _by_pair(scored: Sequence[Scored], by: str) -> list[float]:

@@ -44,8 +44,7 @@ def make_init(study: Study, tokenizer: Stage, teacher: System) -> System:
     )
     steps = settings.warm_start_steps
     gated = any(
-        m.objective.startswith("self_evolution") and m.gate != "vouched"
-        for m in study.recipe.methods
+        m.damps_all_hard or m.objective == "self_evolution_topk" for m in study.recipe.methods
     )
     if settings.model == "fresh" and not steps and gated:
         study.log(
@@ -66,7 +65,10 @@ def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
         "sanity check",
         study.paths.sanity_check,
         fingerprint(
-            study.text_hashes(), teacher.fingerprint, init.fingerprint, len(study.corpus.unpaired)
+            study.text_hashes(),
+            [teacher.fingerprint, init.fingerprint],
+            len(study.corpus.unpaired),
+            vars(study.recipe.corpus.cleaning.by_teacher),
         ),
     )
     if not study.corpus.valid:
@@ -90,7 +92,7 @@ def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
         )
     if study.corpus.train:
         pairs = some_of_each(list(dict.fromkeys(study.corpus.train)))
-        _, judged = disbelieved(study, stage, pairs)
+        _, judged = disbelieved(study, teacher, pairs)
         facts["wrong_share"] = fmean(one["share"] for one in judged["wrong"].values())
     if study.corpus.noise:
         facts["gates"] = _gate_quality(study, student)

@@ -183,9 +183,7 @@ def _notes(
                 f"{name} {direction} has only {len(pairs)} segments: differences between systems "
                 "say little, whatever their p-values."
             )
-    damped = {
-        m.name for m in recipe.methods if m.objective == "self_evolution" and m.gate != "vouched"
-    }
+    damped = {m.name for m in recipe.methods if m.damps_all_hard}
     for label, own in facts.items():
         if own.get("hard_share_end", 0) > 0.5 and label.rpartition(".seed")[0] in damped:
             notes.append(

@@ -272,9 +272,10 @@ static void one_row(
         out.hard[i] = (uint8_t)hard;
     }
 
-    int linear = what->takers == HARD ? !hard : what->takers == EASY && hard;
-    if (what->takers == VOUCHED) linear = !(hard && doubted);
-    int form = linear ? LINEAR : what->form;
+    int taken = what->takers == HARD ? hard
+              : what->takers == EASY ? !hard
+              : what->takers == VOUCHED ? hard && doubted : 1;
+    int form = taken ? what->form : LINEAR;
     double share = what->share, beta = what->beta, cap = what->cap, divergence = 0, qr = 0;
     double q_y = exp(-nll), tau_y = share * p_y + 1 - share, r_y = 0;
     row w = {

@@ -92,7 +92,7 @@ def train(
     last = last_checkpoint(job.folder / "checkpoints")
     mark = CheckpointMark(0.0 if last is None else read_json(last / COMPLETE)["seconds"])
     callbacks = [MetricsFile(metrics), mark, Bar(job.label), tensorboard(job.folder)]
-    if "gamma" in job.method.spec.settings and job.method.gate != "vouched":
+    if job.method.damps_all_hard:
         callbacks.append(HardWarning(log))
     if job.masks is not None:
         callbacks.append(Masks(student, job.masks))
