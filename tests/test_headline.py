@@ -71,3 +71,18 @@ def test_headline_ends_with_the_speed_of_teacher_and_best_student() -> None:
     )
     results["speed"] = results["speed"][:2]
     assert len(headline(Results(results))) == 1
+
+
+def test_what_was_advised_leads_and_the_published_gate_follows() -> None:
+    results = small_results()
+    for key in ("systems", "scores", "summary", "comparisons"):
+        ours = next(row for row in results[key] if row["system"] == "self_evolution")
+        results[key].append(ours | {"system": "auto"})
+    results["systems"][-1]["settings"] = {"open": True, "gate": "vouched", "gamma": 0.4}
+    published = next(row for row in results["systems"] if row["system"] == "self_evolution")
+    published["settings"] = {"gate": "hard", "gamma": 0.4, "difficulty": "kl"}
+    lines = headline(Results(results))
+    assert lines[0].startswith("auto ")
+    assert lines[1].startswith("self_evolution, as published, reaches 25.5, +1.5 BLEU over")
+    published["settings"]["gamma"] = 1.5
+    assert len(headline(Results(results))) == len(lines) - 1

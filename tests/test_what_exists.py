@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,33 @@ def test_a_row_says_whether_teacher_and_reference_count(name):
             evokd.token_loss(name, student, None, labels)
     else:
         evokd.token_loss(name, student, None, labels)
+
+
+def test_other_measures_of_disbelief_are_a_plugin(tables):
+    from evokd_extras import disbelief
+
+    generator = torch.Generator().manual_seed(1)
+    student, teacher = (2 * torch.randn(60, 11, generator=generator).double() for _ in range(2))
+    labels = torch.randint(11, (60,), generator=generator)
+    p = teacher.softmax(1)
+    own = p[range(60), labels]
+    measured = {
+        "excess_1": -own.log() + (p * p.log()).sum(1) > 1,
+        "excess_2": -own.log() + (p * p.log()).sum(1) > 2,
+        "below_mode_3": p.amax(1) > own * math.exp(3),
+        "tail_3": (p * (p <= own[:, None])).sum(1) < math.exp(-3),
+        "left_out_2": own < math.exp(-2),
+    }
+    assert measured.keys() == disbelief.GATES.keys()
+    easy = evokd.token_loss("noevo", student, teacher, labels)
+    damped = evokd.token_loss("skew", student, teacher, labels)
+    for name, doubted in measured.items():
+        taken = doubted & (easy > 1.5)
+        assert 3 < taken.sum() < 57, name
+        other = torch.zeros_like(damped) if name == "left_out_2" else damped
+        expected = torch.where(taken, other, easy)
+        found = evokd.token_loss(name, student, teacher, labels, gamma=1.5)
+        torch.testing.assert_close(found, expected, msg=name)
 
 
 def test_an_objective_from_outside(tmp_path, monkeypatch, tables):

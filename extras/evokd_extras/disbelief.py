@@ -1,0 +1,63 @@
+"""Other measures of a teacher's disbelief than −ln p(y), as objectives; none did better.
+
+A plugin that a recipe names: `plugins: [evokd_extras.disbelief]` (docs/results.md has the command).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from evokd.distil.objectives import LOSSES, skew
+from evokd.distil.tokens import Tokens
+from evokd.recipe.objectives import OBJECTIVES, ObjectiveSpec
+
+Measure = Callable[[Tokens], Tensor]
+"""From N tokens to (N,) nats."""
+
+
+def excess(t: Tokens) -> Tensor:
+    """−ln p(y) − H(p): 0 on average for a calibrated teacher."""
+    return t.teacher_nll - t.p.entropy
+
+
+def below_mode(t: Tokens) -> Tensor:
+    """By how much the reference is less likely than the likeliest token."""
+    return t.p.log.amax(1) + t.teacher_nll
+
+
+def tail(t: Tokens) -> Tensor:
+    """−ln of the mass of the tokens that are no likelier than the reference, a p-value."""
+    no_likelier = t.p.log <= -t.teacher_nll[:, None]
+    return -torch.where(no_likelier, t.p.probabilities, 0.0).sum(1).log()
+
+
+def surprisal(t: Tokens) -> Tensor:
+    """−ln p(y), as in the vouched gate."""
+    return t.teacher_nll
+
+
+def gated(measure: Measure, limit: float, left_out: bool = False) -> Callable[[Tokens], Tensor]:
+    """Eq. 9, but a hard token is damped, or left out, only where a measure is above a limit."""
+
+    def loss(t: Tokens) -> Tensor:
+        doubted = t.hard() & (measure(t) > limit)
+        return torch.where(doubted, torch.zeros(()) if left_out else skew(t), t.difficulty)
+
+    return loss
+
+
+GATES = {
+    "excess_1": gated(excess, 1.0),
+    "excess_2": gated(excess, 2.0),
+    "below_mode_3": gated(below_mode, 3.0),
+    "tail_3": gated(tail, 3.0),
+    "left_out_2": gated(surprisal, 2.0, left_out=True),
+}
+LOSSES |= GATES
+OBJECTIVES |= {
+    name: ObjectiveSpec("as Eq. 9, another gate", "ours", ("lam", "beta", "gamma"))
+    for name in GATES
+}
