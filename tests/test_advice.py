@@ -29,6 +29,11 @@ def test_clean_text_that_holds_no_surprise_needs_no_gate():
     assert (advice.method, advice.row) == ({"objective": "forward_kd"}, "clean")
 
 
+def test_a_teacher_that_is_sure_of_nothing_vouches_for_nothing():
+    advice = advise(GOOD | {"student_nll": 6.0, "teacher_nll": 5.4, "wrong_share": 0.3}, 500)
+    assert (advice.method, advice.row) == ({"objective": "forward_kd"}, "unsure")
+
+
 def test_a_teacher_without_a_lead_is_not_followed():
     advice = advise(GOOD | {"teacher_nll": 2.1, "wrong_share": 0.5})
     assert advice.method == {"objective": "sft"}

@@ -45,7 +45,7 @@ class ObjectiveSettings(Section):
     """hard: the proxy where d > Γ; vouched: the proxy where d > Γ and the teacher disbelieves the
     reference; smooth: σ((d − Γ)/τ) of the proxy's loss and the rest of the student's; inverted:
     the proxy where d ≤ Γ, a control."""
-    doubt: float = Field(default=2.0, allow_inf_nan=True, title="δ")
+    doubt: float = Field(default=2.0, allow_inf_nan=True)
     """δ: surprisal −ln p(y), in nats, above which the teacher disbelieves the reference."""
     tau: float = Field(default=0.2, gt=0)
     """τ: how many nats the smooth gate is wide."""

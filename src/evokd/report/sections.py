@@ -30,7 +30,7 @@ EFFORT = {
 }
 KEYS = MethodSettings.model_fields.keys()
 """A method's own; others are of extras."""
-USUAL = {"gate": "hard", "difficulty": "kl", "text": "reference"}
+USUAL = {"gate": "hard", "doubt": 2.0, "difficulty": "kl", "text": "reference"}
 """What is told of a method only where it isn't this."""
 TITLES = {
     "filtered": "What the teacher believes of the training text",

@@ -17,6 +17,8 @@ FEW_WRONG = 0.02
 FREE = 0.5
 """Nats per validation token that the teacher spends on references above which these are free
 translations: of image captions it was 2 and more, of made sentences 0.05."""
+UNSURE = 4.0
+"""The same, above which a teacher disbelieves nearly every reference and can vouch for none."""
 VOUCHED = {"objective": "self_evolution", "gate": "vouched"}
 
 
@@ -52,6 +54,9 @@ def advise(facts: Mapping[str, Any], unpaired: int = 0) -> Advice:
     )
     if lead <= 0:
         return Advice({"objective": "sft"}, f"{seen}: there is nothing to distil", "no lead")
+    if facts["teacher_nll"] > UNSURE:
+        unsure = f"{seen}, who is sure of nothing ({facts['teacher_nll']:.1f} nats a token)"
+        return Advice({"objective": "forward_kd"}, unsure, "unsure")
     if unpaired:
         more = f"{seen}; {unpaired} sentences without a translation are there for it to translate"
         return Advice({**VOUCHED, "text": "teacher"}, more, "plain text")
