@@ -14,7 +14,7 @@ from typing import Any
 
 from evokd.data.prompts import PROMPTS
 from evokd.errors import InputError
-from evokd.recipe.file import check_recipe, dump_recipe, load_recipe
+from evokd.recipe.file import check_recipe, dump_recipe, load_recipe, points
 from evokd.recipe.formats import FORMATS
 from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
 from evokd.recipe.objectives import ObjectiveSettings, method_names, objectives_table
@@ -106,9 +106,11 @@ def run(args: argparse.Namespace) -> int:
     """A study from its recipe."""
     recipe = load_recipe(args.recipe, args.override)
     if args.check:
+        points(recipe)
         print(f"{args.recipe}: fine")
         return 0
-    return _study(recipe, args.output or Path("runs") / recipe.name)
+    folder = args.output or Path("runs") / recipe.name
+    return _grid(recipe, folder) if recipe.grid else _study(recipe, folder)
 
 
 @verb(
@@ -263,9 +265,11 @@ def methods(args: argparse.Namespace) -> int:
 @verb("evokd report runs/demo", flag("run DIR", "the folder of a run", type=Path))
 def report(args: argparse.Namespace) -> int:
     """Tables and page of a finished run, made anew."""
+    from evokd.report.map_page import build_map
     from evokd.report.page import build_report
 
-    print(build_report(args.run))
+    is_grid = (args.run / "map.json").exists()
+    print(build_map(args.run) if is_grid else build_report(args.run))
     return 0
 
 
@@ -342,6 +346,22 @@ def _study(recipe: Recipe, folder: Path) -> int:
         print(f"Hard tokens (d > {gamma:g} nats) before distillation: {hard:.0%}.")
     print("\n" + examples_text(results))
     print(f"report: {(folder / 'report.html').resolve()}")
+    return 0
+
+
+def _grid(recipe: Recipe, folder: Path) -> int:
+    from evokd.report.map import Map
+    from evokd.report.map_page import lesson
+    from evokd.report.tables import plain_table
+
+    _quiet()
+    from evokd.study.grid import run_grid
+
+    page = run_grid(recipe, folder, _log)
+    shown = Map(folder)
+    summary = shown.summary()
+    print(plain_table(summary.headings, summary.groups[""]))
+    print(f"\n{lesson(shown)}\nmap: {page.resolve()}")
     return 0
 
 

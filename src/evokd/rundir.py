@@ -113,6 +113,19 @@ class Stage:
         self.began = time.perf_counter()
         return bool(read_made_of(self.folder / MANIFEST, self.fingerprint))
 
+    def adopt(self, folder: Path) -> bool:
+        """Take over what another run made in a folder under the same settings, on the same inputs;
+        whether there was such a thing. Its files are linked, not copied."""
+        if not read_made_of(folder / MANIFEST, self.fingerprint):
+            return False
+        self.begin()
+        later = shutil.ignore_patterns(MANIFEST, STARTED)
+        shutil.copytree(
+            folder, self.folder, ignore=later, copy_function=os.link, dirs_exist_ok=True
+        )
+        shutil.copy2(folder / MANIFEST, self.folder / MANIFEST)
+        return True
+
     def facts(self) -> dict[str, Any]:
         """What the finished stage noted down."""
         return dict(read_json(self.folder / MANIFEST)["facts"])

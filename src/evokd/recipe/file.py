@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,23 @@ def check_recipe(
         raise InputError("\n  ".join(lines)) from None
 
 
+def points(recipe: Recipe) -> dict[str, Recipe]:
+    """The study at each point of a recipe's grid, by its name: "weak.clean".
+
+    Raises:
+        InputError: the settings of a place don't fit the recipe.
+    """
+    tree = recipe.model_dump(mode="json", exclude={"grid"})
+    studies = {}
+    for choice in product(*(places.items() for places in recipe.grid.values())):
+        name, own = ".".join(place for place, _ in choice), copy.deepcopy(tree)
+        for _, settings in choice:
+            for key, value in settings.items():
+                _set(own, key, copy.deepcopy(value), f"{name}: {key}")
+        studies[name] = check_recipe(own, origin=f"grid point {name}")
+    return studies
+
+
 def dump_recipe(recipe: Recipe) -> str:
     """The resolved recipe, every default written out, as YAML that `load_recipe` takes."""
     return yaml.safe_dump(
@@ -99,20 +117,25 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         value = text
+    _set(tree, key, value, f"override {override!r}")
+
+
+def _set(tree: dict[str, Any], key: str, value: Any, what: str) -> None:
+    """Put a value at a place such as corpus.train.0.limit; `what` names it in complaints."""
     node: Any = tree
     *parents, last = key.split(".")
     for depth, part in enumerate(parents):
-        place = _place(node, part, override)
+        place = _place(node, part, what)
         if isinstance(node, dict) and node.get(part) is None:
             node[part] = {}
         node = node[place]
         if not isinstance(node, (dict, list)):
             where = ".".join(parents[: depth + 1])
-            raise InputError(f"override {override!r}: {where} is {_kind(node)}, it has no keys")
-    node[_place(node, last, override)] = value
+            raise InputError(f"{what}: {where} is {_kind(node)}, it has no keys")
+    node[_place(node, last, what)] = value
 
 
-def _place(node: dict[str, Any] | list[Any], part: str, override: str) -> Any:
+def _place(node: dict[str, Any] | list[Any], part: str, what: str) -> Any:
     """A mapping's key as it is; in a list the position of an element, by number or by name."""
     if isinstance(node, dict):
         return part
@@ -122,7 +145,7 @@ def _place(node: dict[str, Any] | list[Any], part: str, override: str) -> Any:
     if part.isdigit() and int(part) < len(node):
         return int(part)
     accepted = ", ".join(str(n) for n in names if n) or f"0 to {len(node) - 1}"
-    raise InputError(f"override {override!r}: no element {part!r}; accepted: {accepted}")
+    raise InputError(f"{what}: no element {part!r}; accepted: {accepted}")
 
 
 def _kind(value: Any) -> str:

@@ -84,6 +84,9 @@ class StudentSettings(ModelSettings):
     """SFT steps before any method starts; all methods start from the same weights."""
     warm_start_training: TrainingOverrides = TrainingSettings()
     """Of those steps."""
+    starts: Literal["shared", "per_seed"] = "shared"
+    """One start for all seeds, or one for each, from other random weights and another order of
+    data: what is then said of a method doesn't rest on one start."""
 
     @property
     def prunes_vocabulary(self) -> bool:

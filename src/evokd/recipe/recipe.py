@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, field_validator, mod
 
 from evokd.recipe.corpus import CorpusSettings
 from evokd.recipe.judging import AnalysisSettings, DecodingSettings, ReportSettings, ScoringSettings
-from evokd.recipe.methods import MethodSettings, TeacherText
+from evokd.recipe.methods import NAME, MethodSettings, TeacherText
 from evokd.recipe.models import CutModel, StudentSettings, TeacherSettings, TokenizerSettings
 from evokd.recipe.section import Section, as_list
 from evokd.recipe.training import PruningSettings, TeacherTextSettings, TrainingSettings
@@ -58,11 +58,27 @@ class Recipe(Section):
     """auto, cpu, cuda, cuda:1, mps."""
     plugins: tuple[str, ...] = ()
     """Python modules that register objectives, formats or prompts of their own; imported first."""
+    grid: dict[str, dict[str, dict[str, Any]]] = Field(default={})
+    """Axis → place on it → settings that differ there. The recipe then stands for a study at each
+    point, one place on each axis (`recipe.file.points`)."""
 
     @field_validator("directions", "methods", "seeds", "plugins", mode="before")
     @classmethod
     def _one_is_a_list_too(cls, value: Any) -> Any:
         return as_list(value)
+
+    @field_validator("grid")
+    @classmethod
+    def _places_name_folders(cls, grid: dict[str, Any]) -> dict[str, Any]:
+        for axis, places in grid.items():
+            if not places:
+                raise ValueError(f"{axis}: found nothing; name a place and what differs there")
+            for name in places:
+                if not NAME.match(name):
+                    raise ValueError(
+                        f"{axis}: {name!r} can't name a folder; letters, digits and _ are accepted"
+                    )
+        return grid
 
     @model_validator(mode="after")
     def _names_fit(self) -> Recipe:

@@ -43,7 +43,40 @@ def write_page(results: Results, out: Path) -> None:
 
     Nothing on the page is loaded from anywhere: style and figures stand in the file itself.
     """
-    environment = Environment(
+    tree, created = results.tree, results.tree.get("created")
+    page = (
+        environment()
+        .get_template("page.html.jinja")
+        .render(
+            results=results,
+            title=tree.get("title") or tree.get("name") or "evokd report",
+            name=tree.get("name") or "",
+            evokd=tree.get("evokd") or "",
+            created=f"{datetime.fromisoformat(created):%-d %B %Y}" if created else "",
+            notes=tree.get("notes") or [],
+            versions=tree.get("versions") or {},
+            headline=[_unbroken(line) for line in headline(results)],
+            palette=make_palette(["start", *results.systems]),
+            training_notes=sections.training_notes(results),
+            figures=report_figures(results),
+            tokens=hard_tokens(results),
+            behaviour=sections.behaviour(results),
+            analysis=analysis.analysis_table(results),
+            speed=sections.speed(results),
+            training=sections.training(results),
+            stages=sections.stages(results),
+            advice=(results.start.get("advice") or {}).get("reason"),
+            gates=sections.gates(results),
+            cleaning=sections.cleaning(results),
+            teacher_texts=sections.teacher_texts(results),
+        )
+    )
+    rundir.write_text(out, page)
+
+
+def environment() -> Environment:
+    """Of the templates in this folder, with what they write numbers by."""
+    made = Environment(
         loader=PackageLoader("evokd", "report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -51,33 +84,9 @@ def write_page(results: Results, out: Path) -> None:
         lstrip_blocks=True,
     )
     for function in (arrow, closeness, sections.differing_words, legend, signatures):
-        environment.filters[function.__name__] = function
-    environment.filters |= {"gap": format_gap, "spec": describe}
-    tree, created = results.tree, results.tree.get("created")
-    page = environment.get_template("page.html.jinja").render(
-        results=results,
-        title=tree.get("title") or tree.get("name") or "evokd report",
-        name=tree.get("name") or "",
-        evokd=tree.get("evokd") or "",
-        created=f"{datetime.fromisoformat(created):%-d %B %Y}" if created else "",
-        notes=tree.get("notes") or [],
-        versions=tree.get("versions") or {},
-        headline=[_unbroken(line) for line in headline(results)],
-        palette=make_palette(["start", *results.systems]),
-        training_notes=sections.training_notes(results),
-        figures=report_figures(results),
-        tokens=hard_tokens(results),
-        behaviour=sections.behaviour(results),
-        analysis=analysis.analysis_table(results),
-        speed=sections.speed(results),
-        training=sections.training(results),
-        stages=sections.stages(results),
-        advice=(results.start.get("advice") or {}).get("reason"),
-        gates=sections.gates(results),
-        cleaning=sections.cleaning(results),
-        teacher_texts=sections.teacher_texts(results),
-    )
-    rundir.write_text(out, page)
+        made.filters[function.__name__] = function
+    made.filters |= {"gap": format_gap, "spec": describe}
+    return made
 
 
 def _unbroken(line: str) -> str:

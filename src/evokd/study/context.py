@@ -81,6 +81,8 @@ class Study:
     folder: Path
     prompt: Prompt
     log: Callable[[str], None]
+    siblings: Sequence[Path] = ()
+    """Folders of other studies, whose stages are taken over where they are the same."""
     _encoded: dict[tuple[str, str, int], Any] = field(default_factory=dict)
 
     @cached_property
@@ -218,12 +220,18 @@ class Study:
         self._encoded[key] = data
         return data
 
-    def is_done(self, stage: Stage) -> bool:
-        """Whether a stage was finished by an earlier run, which is logged."""
-        done = stage.is_done()
-        if done:
+    def is_done(self, stage: Stage, others: Sequence[Path] = ()) -> bool:
+        """Whether a stage was finished before, in its own folder or in a sibling's or another one,
+        from where it is taken over."""
+        if stage.is_done():
             self.log(f"{stage.name}: done before, kept")
-        return done
+            return True
+        place = stage.folder.relative_to(self.folder)
+        for other in (*others, *(sibling / place for sibling in self.siblings)):
+            if stage.adopt(other):
+                self.log(f"{stage.name}: the same as {other}, taken over")
+                return True
+        return False
 
     def seed_of(self, system: System) -> int:
         """Its own; models that exist once take the first of the recipe."""

@@ -25,7 +25,10 @@ from evokd.study.context import (
 )
 from evokd.study.filtering import disbelieved, some_of_each
 
-NOT_IDENTITY = {"training", "warm_start_steps", "warm_start_training", "sft", "signal", "top_k"}
+NOT_IDENTITY = {
+    *("training", "warm_start_steps", "warm_start_training", "starts"),
+    *("sft", "signal", "top_k"),
+}
 """Settings of a model that are of its training, or of how students get its signal."""
 
 
@@ -36,8 +39,12 @@ def make_teacher(study: Study, tokenizer: Stage) -> System:
     return _make_model(study, tokenizer, "teacher", settings, training, None if settings.sft else 0)
 
 
-def make_init(study: Study, tokenizer: Stage, teacher: System) -> System:
-    """What every student starts from: the model of the recipe, after some steps of SFT."""
+def make_init(study: Study, tokenizer: Stage, teacher: System) -> dict[int, System]:
+    """What students start from: the model of the recipe, after some steps of SFT.
+
+    Returns:
+        Seed → start, one for all unless the recipe asks for one a seed.
+    """
     settings = study.recipe.student
     training = study.recipe.training_of(
         settings.training, settings.warm_start_training, TrainingSettings(select="last")
@@ -51,7 +58,13 @@ def make_init(study: Study, tokenizer: Stage, teacher: System) -> System:
             "warning: the student starts from random weights, so nearly every token is hard for "
             "long; student.warm_start_steps=N warms it up by N steps of SFT"
         )
-    return _make_model(study, tokenizer, "start", settings, training, steps, teacher)
+    first, *others = study.recipe.seeds
+    given = (study, tokenizer, "start", settings, training, steps, teacher)
+    starts = {first: _make_model(*given)}
+    own = settings.starts == "per_seed" and (settings.model == "fresh" or bool(steps))
+    for seed in others:
+        starts[seed] = _make_model(*given, seed) if own else starts[first]
+    return starts
 
 
 def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
@@ -261,9 +274,13 @@ def _make_model(
     training: TrainingSettings,
     steps: int | None,
     teacher: System | None = None,
+    seed: int | None = None,
 ) -> System:
     """A model as given, fresh or cut from the teacher, fine-tuned for `steps` (None: as long as
     `training` says).
+
+    Args:
+        seed: its own; None for the recipe's first.
 
     Raises:
         InputError: a model of the recipe can't be loaded, or the two don't fit each other.
@@ -271,7 +288,7 @@ def _make_model(
     if steps:
         training = training.model_copy(update={"max_steps": steps})
     parts: list[Any] = [model_identity(settings), tokenizer.fingerprint, vars(study.prompt)]
-    parts += [steps, study.recipe.seeds[0]]
+    parts += [steps, study.recipe.seeds[0] if seed is None else seed]
     origin = teacher if settings.model == "cut" else None
     if origin is not None:
         parts.append(origin.fingerprint)
@@ -281,7 +298,8 @@ def _make_model(
             parts += [study.text_hashes()] if study.corpus.models else []
     if steps != 0 or origin is not None:
         parts += [study.models_hashes(), training_key(training)]
-    stage = System(name, study.folder / name, fingerprint(name, *parts), name)
+    folder = study.folder / (name if seed is None else f"{name}.seed{seed}")
+    stage = System(folder.name, folder, fingerprint(name, *parts), name, seed)
     if study.is_done(stage):
         return stage
     _check_models(study)
@@ -291,9 +309,9 @@ def _make_model(
     if origin is not None:
         student, kept_ids = _cut_from_teacher(study, origin, training.max_length)
     else:
-        student, kept_ids = _load_untrained(study, settings), None
+        student, kept_ids = _load_untrained(study, settings, study.seed_of(stage)), None
     millions = describe(student.model)["parameters"] / 1e6
-    study.log(f"{name}: {millions:.2f}M parameters, {settings.model}")
+    study.log(f"{stage.name}: {millions:.2f}M parameters, {settings.model}")
     facts: dict[str, Any] = {"warm_start_steps": steps} if steps else {}
     if steps != 0:
         method = MethodSettings(name="sft", objective="sft")
@@ -326,7 +344,7 @@ def _check_models(study: Study) -> None:
         shared_vocabulary(one, len(one), other, len(other))
 
 
-def _load_untrained(study: Study, settings: ModelSettings) -> Any:
+def _load_untrained(study: Study, settings: ModelSettings, seed: int) -> Any:
     """A model as the recipe names it, or a fresh one."""
     import torch
 
@@ -335,7 +353,7 @@ def _load_untrained(study: Study, settings: ModelSettings) -> Any:
 
     tokenizer = study.tokenizer_of(settings)
     if settings.model == "fresh":
-        model: Any = fresh_model(settings.fresh, tokenizer, study.recipe.seeds[0]).to(study.device)
+        model: Any = fresh_model(settings.fresh, tokenizer, seed).to(study.device)
     else:
         model = load_model(settings, study.device, torch.float32)
     return Translator(model, tokenizer, study.prompt)

@@ -10,7 +10,7 @@ done, and a changed setting redoes what depends on it and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +34,28 @@ from evokd.study.context import Study
 from evokd.study.results import make_results
 
 
-def run(recipe: Recipe, folder: Path, log: Callable[[str], None] = print) -> dict[str, Any]:
+def run(
+    recipe: Recipe,
+    folder: Path,
+    log: Callable[[str], None] = print,
+    siblings: Sequence[Path] = (),
+) -> dict[str, Any]:
     """Run a study into a folder, from wherever it stands, and return its results.
+
+    Args:
+        siblings: folders of other studies, whose stages are taken over where they are the same.
 
     Raises:
         InputError: something about the recipe, the files or the models doesn't fit.
     """
-    study = Study(recipe, folder, load_prompt(recipe.prompt), log)
+    study = Study(recipe, folder, load_prompt(recipe.prompt), log, siblings)
     with locked(folder):
         corpus = preparation.make_corpus(study)
         _save_recipe(study)
         tokenizer = preparation.make_tokenizer(study)
         teacher = models.make_teacher(study, tokenizer)
-        init = models.make_init(study, tokenizer, teacher)
+        starts = models.make_init(study, tokenizer, teacher)
+        init = starts[recipe.seeds[0]]
         init_facts = init.facts() | models.sanity_check(study, teacher, init)
         if "advice" in init_facts:
             study.recipe = recipe = with_advice(recipe, init_facts["advice"]["method"])
@@ -56,7 +65,7 @@ def run(recipe: Recipe, folder: Path, log: Callable[[str], None] = print) -> dic
         }
         if any(method.text == "filtered" for method in recipe.methods):
             texts["filtered"] = filtering.make_filtered_text(study, teacher)
-        specs = students.student_specs(study, teacher, init, texts)
+        specs = students.student_specs(study, teacher, starts, texts)
         if recipe.teacher.signal != "live" and not all(spec.stage.is_done() for spec in specs):
             signal_cache = teacher_cache.make_cache(study, teacher)
             teacher_cache.check_cache(study, signal_cache, init)

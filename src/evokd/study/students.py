@@ -20,16 +20,17 @@ class StudentSpec:
 
     stage: System
     origin: System
-    """What it goes on from: the common start, or another student."""
+    """What it goes on from: its seed's start, or another student."""
     kind: StudentKind
 
 
 def student_specs(
-    study: Study, teacher: System, init: System, texts: Mapping[str, Stage]
+    study: Study, teacher: System, starts: Mapping[int, System], texts: Mapping[str, Stage]
 ) -> list[StudentSpec]:
     """All students of a study, in the order in which they can be made.
 
     Args:
+        starts: what those of each seed go on from.
         texts: the stages in which the teacher wrote training text, by kind.
     """
     recipe, specs = study.recipe, []
@@ -38,9 +39,9 @@ def student_specs(
         for name, kind in recipe.students().items():
             method, training, level = kind
             if level is None:
-                origin = init if method.start is None else systems[method.start]
+                origin = starts[seed] if method.start is None else systems[method.start]
                 key = [
-                    study.text_hashes(),
+                    _text_hashes(study, method),
                     [teacher.fingerprint, origin.fingerprint],
                     _identity(method),
                     training_key(training),
@@ -60,9 +61,11 @@ def student_specs(
 
 
 def make_student(study: Study, spec: StudentSpec) -> System:
-    """Train a student from where it starts, and keep it."""
+    """Train a student from where it starts, and keep it; one of another name will do, too, that
+    was made the same way."""
     stage, (method, training, level) = spec.stage, spec.kind
-    if study.is_done(stage):
+    others = sorted(study.paths.students.glob(f"*.seed{stage.seed}"))
+    if study.is_done(stage, others):
         return stage
     from evokd.models.magnitude_pruning import prune_model, pruned_facts
 
@@ -83,10 +86,16 @@ def make_student(study: Study, spec: StudentSpec) -> System:
     return stage
 
 
+def _text_hashes(study: Study, method: MethodSettings) -> dict[str, str]:
+    """Of the text that students depend on; those of the teacher's own don't on the references."""
+    hashes = study.text_hashes()
+    return {k: v for k, v in hashes.items() if k != "train.jsonl" or method.text != "teacher"}
+
+
 def _identity(method: MethodSettings) -> dict[str, Any]:
     """Of its settings what makes another student; a new name of one alone doesn't."""
     settings = method.model_dump(
-        mode="json", exclude={"name", "start", "training"}, exclude_defaults=True
+        mode="json", exclude={"name", "start", "training", "open"}, exclude_defaults=True
     )
     for (key, old), new in RENAMED.items():
         if settings.get(key) == new:

@@ -132,10 +132,13 @@ def _decoding(study: Study, kind: TeacherText) -> tuple[DecodingSettings, int]:
 
 
 def _text_hashes(study: Study, kind: TeacherText) -> list[str]:
-    """Of the text that this depends on; validation and test sets aren't translated."""
-    names = ("train.jsonl", UNPAIRED) if kind == "teacher" else ("train.jsonl",)
-    paths = [study.paths.corpus / name for name in names]
-    return [hash_file(path) for path in paths if path.exists()]
+    """Of the text that this depends on; validation and test sets aren't translated, and what the
+    references say matters only where one near to them is chosen."""
+    train, unpaired = study.paths.corpus / "train.jsonl", study.paths.corpus / UNPAIRED
+    if kind == "nearest":
+        return [hash_file(train)]
+    sources = [(pair.direction, pair.source, pair.origin) for pair in study.corpus.train]
+    return [fingerprint(sources), *([hash_file(unpaired)] if unpaired.exists() else [])]
 
 
 def _shards_folder(study: Study, stage: Stage, kind: TeacherText, search: str) -> Path:

@@ -1,0 +1,237 @@
+"""What the studies of a grid found, side by side: each method's gain over the baseline."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from evokd import rundir
+from evokd.errors import InputError
+from evokd.recipe.metrics import AVERAGE
+from evokd.report.formatting import DASH, decimal, percent, signed
+from evokd.report.results import BETTER, WORSE, Record, Results, TableCell
+from evokd.report.tables import Grid, markdown_table
+
+METRIC = "bleu"
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a method gains over the baseline at one point of the grid, in average BLEU."""
+
+    score: float
+    spread: float | None
+    """Standard deviation of the score over seeds."""
+    gain: float
+    mark: str
+    """Of a difference that is significant in each direction and seed."""
+
+    @property
+    def printed(self) -> str:
+        """91.72 ± 0.20†, for tables."""
+        spread = "" if self.spread is None else f" ± {self.spread:.2f}"
+        return f"{self.score:.2f}{spread}{self.mark}"
+
+
+class Map:
+    """The finished studies in the folder of a grid."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read them.
+
+        Raises:
+            InputError: there is no grid, or nothing of it is finished.
+        """
+        path = folder / "recipe.yaml"
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+        self.axes: dict[str, list[str]] = {
+            axis: list(places) for axis, places in ((tree or {}).get("grid") or {}).items()
+        }
+        if not tree or not self.axes:
+            raise InputError(
+                f"{path} has no grid; give the folder of a run of a recipe that has one"
+            )
+        self.name: str = tree["name"]
+        self.title: str = (tree.get("report") or {}).get("title") or f"{self.name}: the map"
+        self.studies = {
+            point: Results.read(folder / ".".join(point))
+            for point in product(*self.axes.values())
+            if (folder / ".".join(point) / "results.json").is_file()
+        }
+        if not self.studies:
+            raise InputError(f"no study in {folder} has finished; evokd run goes on with them")
+
+    @property
+    def baseline(self) -> str:
+        """What others are compared with; one for all."""
+        return next(iter(self.studies.values())).baseline or ""
+
+    @cached_property
+    def systems(self) -> list[str]:
+        """Every student of any study."""
+        return list(dict.fromkeys(s for one in self.studies.values() for s in one.students))
+
+    @cached_property
+    def rivals(self) -> list[str]:
+        """The students but the baseline."""
+        return [name for name in self.systems if name != self.baseline]
+
+    @cached_property
+    def gated(self) -> list[str]:
+        """Students that damp tokens of the references, by whatever gate."""
+        return [
+            name
+            for name in self.systems
+            if any(
+                one.objective(name) in ("self_evolution", "skew") and one.on_references(name)
+                for one in self.studies.values()
+                if name in one.students
+            )
+        ]
+
+    @cached_property
+    def rows(self) -> list[tuple[str, ...]]:
+        """Places on all axes but the last: a panel each."""
+        return list(product(*list(self.axes.values())[:-1]))
+
+    @property
+    def columns(self) -> list[str]:
+        """Places on the last axis."""
+        return list(self.axes.values())[-1]
+
+    @cached_property
+    def gains(self) -> dict[tuple[str, tuple[str, ...]], Gain]:
+        """(System, point) → its gain, wherever it was scored."""
+        gains = {}
+        for point, study in self.studies.items():
+            usual = study.bleu(self.baseline)
+            for name in study.students:
+                own = _average(study, name)
+                if own.mean is not None and usual is not None:
+                    marked = _mark(study, name)
+                    gains[name, point] = Gain(own.mean, own.std, own.mean - usual, marked)
+        return gains
+
+    def of(self, system: str, points: Iterable[tuple[str, ...]] | None = None) -> list[Gain]:
+        """A system's gains, at all points or some."""
+        wanted = self.studies if points is None else points
+        return [self.gains[system, point] for point in wanted if (system, point) in self.gains]
+
+    def summary(self) -> Grid:
+        """Each method over the whole grid: its worst, middle and best, how often it is ahead."""
+        plain = next((s.plain_student for s in self.studies.values()), None)
+        rows = []
+        for name in self.rivals:
+            gains = [one.gain for one in self.of(name)]
+            marks = [one.mark for one in self.of(name)]
+            over = [
+                self.gains[name, point].score - self.gains[plain, point].score
+                for point in self.studies
+                if plain and (name, point) in self.gains and (plain, point) in self.gains
+            ]
+            rows.append(
+                [
+                    name,
+                    *(signed(f(gains)) for f in (min, statistics.median, max)),
+                    *(f"{marks.count(mark)} of {len(marks)}" for mark in (BETTER, WORSE)),
+                    DASH if name == plain or not over else signed(min(over)),
+                ]
+            )
+        headings = ["method", "worst", "median", "best", "better", "worse", f"worst over {plain}"]
+        return Grid(headings, {"": rows})
+
+    def scores(self, row: tuple[str, ...]) -> Grid:
+        """Average BLEU ± standard deviation of every system along the last axis."""
+        names = ["teacher", *self.systems]
+        points = [(*row, column) for column in self.columns if (*row, column) in self.studies]
+        rows = []
+        for name in names:
+            cells = []
+            for point in points:
+                gain = self.gains.get((name, point))
+                cells.append(gain.printed if gain else decimal(self.studies[point].bleu(name), 2))
+            rows.append([name, *cells])
+        return Grid(["method", *(point[-1] for point in points)], {"": rows})
+
+    def conditions(self) -> Grid:
+        """What was measured before training at each point, and what was advised."""
+        rows = []
+        for point, study in self.studies.items():
+            start = study.start
+            advice: Record = start.get("advice") or {}
+            rows.append(
+                [
+                    " · ".join(point),
+                    *(decimal(start.get(key), 2) for key in ("teacher_nll", "student_nll")),
+                    *(percent(start.get(key)) for key in ("hard_share", "wrong_share")),
+                    _method(advice.get("method") or {}),
+                ]
+            )
+        headings = ["point", "teacher NLL", "start NLL", "hard tokens", "look wrong", "advised"]
+        return Grid(headings, {"": rows})
+
+    def gates(self) -> dict[tuple[str, ...], list[Record]]:
+        """Point → what is known of how well gates find wrong tokens."""
+        return {
+            point: rows
+            for point, study in self.studies.items()
+            if (rows := [row for row in study.start.get("gates") or [] if row["recall"]])
+        }
+
+
+def as_markdown(shown: Map) -> str:
+    """The map's tables for other pages."""
+    blocks = [("Over the whole grid", shown.summary())]
+    blocks += [(" · ".join(row) or shown.name, shown.scores(row)) for row in shown.rows]
+    blocks.append(("Before training", shown.conditions()))
+    return "\n".join(f"### {title}\n\n{_markdown(grid)}\n" for title, grid in blocks)
+
+
+def as_tree(shown: Map) -> dict[str, Any]:
+    """Its numbers, for other programs."""
+    return {
+        "name": shown.name,
+        "axes": shown.axes,
+        "baseline": shown.baseline,
+        "gains": [
+            {"point": list(point), "system": name, "score": one.score, "spread": one.spread}
+            | {"gain": one.gain, "mark": one.mark}
+            for (name, point), one in shown.gains.items()
+        ],
+        "start": [
+            {"point": list(point)} | {k: v for k, v in study.start.items() if k != "advice"}
+            for point, study in shown.studies.items()
+        ],
+        "versions": rundir.versions(),
+    }
+
+
+def _markdown(grid: Grid) -> str:
+    return markdown_table(grid.headings, [row for rows in grid.groups.values() for row in rows])
+
+
+def _average(study: Results, system: str) -> TableCell:
+    """Average BLEU on the first test set."""
+    test_set = next(iter(study.columns))
+    return study.cell(system, test_set, (METRIC, study.overall(test_set)))
+
+
+def _mark(study: Results, system: str) -> str:
+    """Of a difference that is significant in every direction and seed."""
+    test_set = next(iter(study.columns))
+    directions = [d for m, d in study.columns[test_set] if m == METRIC and d != AVERAGE]
+    marks = {study.cell(system, test_set, (METRIC, d)).mark for d in directions}
+    return marks.pop() if len(marks) == 1 else ""
+
+
+def _method(keys: Mapping[str, Any]) -> str:
+    parts: Sequence[str] = [str(keys[k]) for k in ("gate", "objective") if k in keys][:1]
+    text = keys.get("text")
+    return " ".join([*parts, *([f"on {text}’s text"] if text == "teacher" else [])]) or DASH

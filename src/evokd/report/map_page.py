@@ -1,0 +1,66 @@
+"""The page of a grid: its map as figures and tables, and the way to each study's own page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from markupsafe import Markup
+
+from evokd import rundir
+from evokd.report.formatting import signed
+from evokd.report.map import Map, as_markdown, as_tree
+from evokd.report.map_figures import gain_lines, gate_curves, heat_map
+from evokd.report.page import environment
+from evokd.report.results import BETTER, WORSE
+
+
+def build_map(folder: Path) -> Path:
+    """Write map.md, map.json and report.html from what the studies of a grid have found so far.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        InputError: there is no grid, or no study of it is finished.
+    """
+    shown = Map(folder)
+    rundir.write_text(folder / "map.md", as_markdown(shown))
+    rundir.write_json(folder / "map.json", as_tree(shown))
+    panels = [(" · ".join(row) or shown.name, row) for row in shown.rows]
+    gates = gate_curves(shown)
+    page = (
+        environment()
+        .get_template("map.html.jinja")
+        .render(
+            map=shown,
+            lesson=lesson(shown),
+            panels=[
+                {
+                    "title": title,
+                    "heat": Markup(heat_map(shown, row)),
+                    "lines": Markup(gain_lines(shown, row)) if shown.gated else None,
+                    "scores": shown.scores(row),
+                }
+                for title, row in panels
+            ],
+            gates=Markup(gates) if gates else None,
+            versions=rundir.versions(),
+        )
+    )
+    rundir.write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def lesson(shown: Map) -> str:
+    """What never loses and what wins most, in a sentence."""
+    safest = max(shown.rivals, key=lambda name: min((g.gain for g in shown.of(name)), default=-1e9))
+    gains, studies = shown.of(safest), len(shown.studies)
+    if not gains:
+        return "Nothing has been scored yet."
+    marks = [gain.mark for gain in gains]
+    low, high = (f(gain.gain for gain in gains) for f in (min, max))
+    return (
+        f"{safest} is the safest of {len(shown.rivals)} methods: {signed(low)} to {signed(high)} "
+        f"BLEU over {shown.baseline} under {studies} conditions, significantly better under "
+        f"{marks.count(BETTER)}, worse under {marks.count(WORSE)}."
+    )

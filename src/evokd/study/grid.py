@@ -1,0 +1,41 @@
+"""A study at each point of a recipe's grid, and the map of what they found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean
+
+from evokd.recipe.file import dump_recipe, points
+from evokd.recipe.recipe import Recipe
+from evokd.report.formatting import duration
+from evokd.report.map_page import build_map
+from evokd.rundir import locked, write_text
+from evokd.study.run import run
+
+
+def run_grid(recipe: Recipe, folder: Path, log: Callable[[str], None] = print) -> Path:
+    """Run the studies into folder/POINT, from wherever they stand; the map is drawn after each.
+
+    Returns:
+        The page with the map.
+
+    Raises:
+        InputError: something about the recipe, the files or the models doesn't fit.
+    """
+    studies = points(recipe)
+    times: list[float] = []
+    with locked(folder):
+        write_text(folder / "recipe.yaml", dump_recipe(recipe))
+        for number, (name, study) in enumerate(studies.items()):
+            left = (
+                f", about {duration(fmean(times) * (len(studies) - number))} left" if times else ""
+            )
+            log(f"grid point {number + 1} of {len(studies)}: {name}{left}")
+            began = time.perf_counter()
+            siblings = [folder / other for other in studies if other != name]
+            run(study, folder / name, log, siblings)
+            times.append(time.perf_counter() - began)
+            page = build_map(folder)
+    return page
