@@ -85,8 +85,8 @@ def gate_curves(shown: Map) -> str | None:
                 ]
                 if places:
                     axes.plot(*zip(*places, strict=True), "o-", color=colour, alpha=0.6, ms=3, lw=1)
-        axes.set_xlabel("recall: of wrong tokens, damped, %")
-        axes.set_ylabel("precision: of damped tokens, wrong, %")
+        axes.set_xlabel("recall, %")
+        axes.set_ylabel("precision, %")
         axes.plot([], [], "o-", color="#D55E00", label="Γ alone")
         axes.plot([], [], "o-", color="#0072B2", label="vouched, δ")
         tidy(axes, 2)
