@@ -8,6 +8,7 @@ import pytest
 from evokd.data.contamination import normalised
 from evokd.data.corpus import build_corpus, corpus_files, load_corpus, save_corpus
 from evokd.data.pairs import Pair, by_sentence
+from evokd.data.phrasebook import phrasebook
 from evokd.errors import InputError
 from evokd.recipe.corpus import CorpusSettings
 
@@ -292,11 +293,20 @@ def test_what_is_set_aside_is_not_left_in_unpaired_text(folder):
     assert reasons["duplicate"]["count"] == 196
 
 
+def test_unpaired_text_may_be_one_side_of_a_corpus_with_an_address(folder):
+    text = [{"path": "phrasebook:train", "direction": "de-en", "skip": 5, "limit": 7}]
+    corpus = build(folder, unpaired=text)
+    expected = [(sentence["de"], "") for sentence in phrasebook("train")[5:12]]
+    assert [(pair.source, pair.target) for pair in corpus.unpaired] == expected
+    assert {pair.direction for pair in corpus.unpaired} == {"de-en"}
+
+
 def test_unpaired_text_has_limits_and_weights(folder):
-    source = unpaired(folder, [f"{word} is new." for word in NUMBERS[:40]], limit=10)
+    source = unpaired(folder, [f"{word} is new." for word in NUMBERS[:40]], limit=10, skip=3)
     corpus = build(folder, unpaired=[source], weights={"en-de": 2.5})
     assert len(corpus.unpaired) == 25
     assert Counter(Counter(pair.source for pair in corpus.unpaired).values()) == {2: 5, 3: 5}
+    assert {pair.source.split()[0] for pair in corpus.unpaired} == set(NUMBERS[3:13])
     assert corpus.report["directions"]["en-de"]["unpaired"] == 10
 
 

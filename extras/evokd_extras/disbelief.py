@@ -39,6 +39,16 @@ def surprisal(t: Tokens) -> Tensor:
     return t.teacher_nll
 
 
+def beyond_entropy(t: Tokens) -> Tensor:
+    """−ln p(y), where it also exceeds H(p); else 0: a teacher that is sure of nothing doubts less."""
+    return torch.where(t.teacher_nll > t.p.entropy, t.teacher_nll, 0.0)
+
+
+def half_excess(t: Tokens) -> Tensor:
+    """−ln p(y) − H(p) / 2."""
+    return t.teacher_nll - 0.5 * t.p.entropy
+
+
 def gated(measure: Measure, limit: float, left_out: bool = False) -> Callable[[Tokens], Tensor]:
     """Eq. 9, but a hard token is damped, or left out, only where a measure is above a limit."""
 
@@ -52,6 +62,8 @@ def gated(measure: Measure, limit: float, left_out: bool = False) -> Callable[[T
 GATES = {
     "excess_1": gated(excess, 1.0),
     "excess_2": gated(excess, 2.0),
+    "beyond_entropy_2": gated(beyond_entropy, 2.0),
+    "half_excess_15": gated(half_excess, 1.5),
     "below_mode_3": gated(below_mode, 3.0),
     "tail_3": gated(tail, 3.0),
     "left_out_2": gated(surprisal, 2.0, left_out=True),

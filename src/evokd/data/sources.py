@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from evokd.data.pairs import Pair
@@ -82,23 +83,35 @@ def input_files(
             return []
         if path_is == "prefix":
             return list(moses_files(request_for(source, directions, root)).values())
+    if _addressed(source.path):
+        return []
     path = root / Path(source.path).expanduser()
     with open_bytes(path):
         return [path]
 
 
 def read_unpaired(source: UnpairedSource, root: Path) -> list[Pair]:
-    """The lines of a text as pairs with empty targets; nothing is cleaned.
+    """The lines of a text, or the source sides of a corpus with an address, as pairs with empty
+    targets; nothing is cleaned.
 
     Raises:
-        InputError: missing, empty, not UTF-8 or broken compression.
+        InputError: missing, empty, not UTF-8 or broken compression; nothing of that direction.
     """
+    if _addressed(source.path):
+        paired = CorpusSource(path=source.path, limit=source.limit, skip=source.skip)
+        pairs, _ = read_source(paired, [source.direction], root)
+        return [replace(pair, target="") for pair in pairs]
     language, target_language = source.direction.split("-")
-    lines = read_lines(root / Path(source.path).expanduser())[: source.limit]
+    lines = read_lines(root / Path(source.path).expanduser())
     return [
         Pair(line, "", language, target_language, f"{source.path}:{number}")
-        for number, line in enumerate(lines, start=1)
+        for number, line in list(enumerate(lines, start=1))[source.skip :][: source.limit]
     ]
+
+
+def _addressed(path: str) -> bool:
+    scheme = path.split(":")[0]
+    return scheme in FORMATS and FORMATS[scheme].path_is == "address"
 
 
 def source_format(source: CorpusSource, root: Path) -> str:
@@ -109,9 +122,8 @@ def source_format(source: CorpusSource, root: Path) -> str:
     """
     if source.format != AUTO:
         return source.format
-    scheme = source.path.split(":")[0]
-    if scheme in FORMATS and FORMATS[scheme].path_is == "address":
-        return scheme
+    if _addressed(source.path):
+        return source.path.split(":")[0]
     path = root / Path(source.path).expanduser()
     suffix = Path(path.stem if path.suffix in COMPRESSIONS else path.name).suffix.lower()
     for name, spec in FORMATS.items():

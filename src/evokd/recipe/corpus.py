@@ -91,9 +91,11 @@ class UnpairedSource(Section):
     """Lines of one language, to be translated by the teacher."""
 
     path: str
-    """A text file, a sentence a line."""
+    """A text file, a sentence a line; or hub:…, sacrebleu:…, phrasebook:…, of which only the source
+    side is read."""
     direction: str
     limit: int | None = Field(default=None, ge=1)
+    skip: int = Field(default=0, ge=0)
 
 
 class TeacherFilter(Section):

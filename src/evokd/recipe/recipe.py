@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, NamedTuple, get_args
 
-from pydantic import AfterValidator, Field, NonNegativeInt, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    field_validator,
+    model_validator,
+)
 
 from evokd.recipe.corpus import CorpusSettings
 from evokd.recipe.judging import AnalysisSettings, DecodingSettings, ReportSettings, ScoringSettings
@@ -58,7 +65,7 @@ class Recipe(Section):
     """auto, cpu, cuda, cuda:1, mps."""
     plugins: tuple[str, ...] = ()
     """Python modules that register objectives, formats or prompts of their own; imported first."""
-    grid: dict[str, dict[str, dict[str, Any]]] = Field(default={})
+    grid: dict[str, dict[Annotated[str, BeforeValidator(str)], dict[str, Any]]] = Field(default={})
     """Axis → place on it → settings that differ there. The recipe then stands for a study at each
     point, one place on each axis (`recipe.file.points`)."""
 
@@ -107,6 +114,8 @@ class Recipe(Section):
         if self.scoring.baseline is not None:
             systems = ("teacher", *self.students())
             check_known("system", self.scoring.baseline, systems, "scoring.baseline: ")
+        if self.grid and "bleu" not in self.scoring.metrics:
+            raise ValueError("grid: its map is of BLEU; add bleu to scoring.metrics")
         beams = (self.decoding.beam, *self.analysis.beams)
         if len(set(beams)) < len(beams):
             raise ValueError(
