@@ -8,7 +8,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= gguf,hub
+EXTRAS ?= gguf,hub,langid
 DEMO ?= runs/demo
 BENCH_VENV ?= .venv-bench
 BENCH_RESULTS ?= runs/bench

@@ -1,3 +1,4 @@
+import sys
 import unicodedata
 
 import pytest
@@ -5,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evokd.data.cleaning import clean, letter_share, repair, word_count
+from evokd.data.identification import _identifier
 from evokd.data.pairs import Pair
+from evokd.errors import InputError
 from evokd.recipe.corpus import CleaningSettings
 
 DEFAULTS = CleaningSettings()
@@ -55,6 +58,29 @@ def test_min_words():
 def test_filters_are_the_same_in_both_directions():
     for source, target in [("four", "a b c d e f g h i j k"), ("", "x"), ("x", "x")]:
         assert reason_of(source, target) == reason_of(target, source, "de-en")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "reason"),
+    [
+        ("The train leaves at nine.", "Der Zug fährt um neun Uhr ab.", None),
+        ("The train leaves at nine.", "Where is the nearest pharmacy, please?", "wrong_language"),
+        ("Kde je prosím lékárna?", "Der Zug fährt um neun Uhr ab.", "wrong_language"),
+        ("Berlin, Potsdam", "Berlin & Potsdam", None),  # names are nobody's
+    ],
+)
+def test_a_side_in_another_language_is_dropped_where_that_is_asked_for(source, target, reason):
+    assert reason_of(source, target) is None
+    assert reason_of(source, target, drop_wrong_language=True) == reason
+
+
+def test_languages_that_nobody_can_tell_are_said_so(monkeypatch):
+    with pytest.raises(InputError, match="doesn't know Yakut"):
+        reason_of("A dog.", "Ein Hund.", "en-sah", drop_wrong_language=True)
+    _identifier.cache_clear()
+    monkeypatch.setitem(sys.modules, "py3langid.langid", None)
+    with pytest.raises(InputError, match=r"pip install 'evokd\[langid\]'"):
+        reason_of("A dog.", "Ein Hund.", drop_wrong_language=True)
 
 
 def test_languages_without_spaces():

@@ -40,7 +40,7 @@ def surprisal(t: Tokens) -> Tensor:
 
 
 def beyond_entropy(t: Tokens) -> Tensor:
-    """−ln p(y), where it also exceeds H(p); else 0: a teacher that is sure of nothing doubts less."""
+    """−ln p(y) where it exceeds H(p), else 0: who is sure of nothing doubts less."""
     return torch.where(t.teacher_nll > t.p.entropy, t.teacher_nll, 0.0)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from evokd.data.identification import in_language
 from evokd.data.languages import language
 from evokd.data.pairs import Pair
 from evokd.recipe.corpus import CleaningSettings
@@ -124,6 +125,8 @@ def _reason_to_drop(pair: Pair, settings: CleaningSettings, one_sided: bool) -> 
         return "copy"
     if min(letter_share(text) for text, _ in sides) < settings.min_letter_share:
         return "few_letters"
+    if settings.drop_wrong_language and not all(in_language(*side) for side in sides):
+        return "wrong_language"
     return None
 
 

@@ -119,6 +119,8 @@ class CleaningSettings(Section):
     """Longest accepted ratio of the two sides' lengths in characters (for sides over 20 chars)."""
     min_letter_share: float = Field(default=0.4, ge=0, le=1)
     """Least accepted share of letters among the characters that aren't spaces."""
+    drop_wrong_language: bool = False
+    """A side that py3langid takes for another language's."""
     drop_copies: bool = True
     drop_duplicates: bool = True
     drop_test_leaks: bool = True
