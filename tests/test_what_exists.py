@@ -165,9 +165,12 @@ def test_other_measures_of_disbelief_are_a_plugin(tables):
     labels = torch.randint(11, (60,), generator=generator)
     p = teacher.softmax(1)
     own = p[range(60), labels]
+    entropy = -(p * p.log()).sum(1)
     measured = {
-        "excess_1": -own.log() + (p * p.log()).sum(1) > 1,
-        "excess_2": -own.log() + (p * p.log()).sum(1) > 2,
+        "excess_1": -own.log() - entropy > 1,
+        "excess_2": -own.log() - entropy > 2,
+        "beyond_entropy_2": (-own.log() > 2) & (-own.log() > entropy),
+        "half_excess_15": -own.log() - entropy / 2 > 1.5,
         "below_mode_3": p.amax(1) > own * math.exp(3),
         "tail_3": (p * (p <= own[:, None])).sum(1) < math.exp(-3),
         "left_out_2": own < math.exp(-2),
@@ -182,6 +185,10 @@ def test_other_measures_of_disbelief_are_a_plugin(tables):
         expected = torch.where(taken, other, easy)
         found = evokd.token_loss(name, student, teacher, labels, gamma=1.5)
         torch.testing.assert_close(found, expected, msg=name)
+    found = evokd.token_loss("truncated", student, teacher, labels, gamma=2.0, difficulty="nll")
+    small = -student.log_softmax(1)[range(60), labels] <= 2
+    assert 3 < small.sum() < 57
+    torch.testing.assert_close(found, torch.where(small, easy, 0.0))
 
 
 def test_an_objective_from_outside(tmp_path, monkeypatch, tables):

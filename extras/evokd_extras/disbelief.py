@@ -1,4 +1,5 @@
-"""Other measures of a teacher's disbelief than −ln p(y), as objectives; none did better.
+"""Rivals of the vouched gate, as objectives: other measures of a teacher's disbelief than −ln p(y),
+and `truncated`, which asks the student alone; none did better.
 
 A plugin that a recipe names: `plugins: [evokd_extras.disbelief]` (docs/results.md has the command).
 """
@@ -59,6 +60,12 @@ def gated(measure: Measure, limit: float, left_out: bool = False) -> Callable[[T
     return loss
 
 
+def truncated(t: Tokens) -> Tensor:
+    """noevo without what is hard. With difficulty: nll and gamma: {rule: running_quantile} this is
+    loss truncation (Kang and Hashimoto 2020), by token."""
+    return torch.where(t.hard(), 0.0, t.difficulty)
+
+
 GATES = {
     "excess_1": gated(excess, 1.0),
     "excess_2": gated(excess, 2.0),
@@ -68,8 +75,11 @@ GATES = {
     "tail_3": gated(tail, 3.0),
     "left_out_2": gated(surprisal, 2.0, left_out=True),
 }
-LOSSES |= GATES
+LOSSES |= {**GATES, "truncated": truncated}
 OBJECTIVES |= {
     name: ObjectiveSpec("as Eq. 9, another gate", "ours", ("lam", "beta", "gamma"))
     for name in GATES
 }
+OBJECTIVES["truncated"] = ObjectiveSpec(
+    "d where d ≤ Γ, else 0", "Kang and Hashimoto 2020", ("lam", "gamma", "difficulty")
+)
