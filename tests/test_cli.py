@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import sacrebleu
 
 from evokd import cli
-from evokd.recipe.file import load_recipe
+from evokd.recipe.file import load_recipe, points
 from evokd.recipe.objectives import OBJECTIVES
 from small_study import evokd, recipe, sentences, without_figures, write_moses, write_recipe
 from test_walls import run_without_torch
@@ -163,6 +164,39 @@ def test_check_stops_after_checking(tmp_path):
     code, out, _ = evokd("run", path, "--check", "-o", tmp_path / "run")
     assert (code, out) == (0, f"{path}: fine\n")
     assert not (tmp_path / "run").exists()
+
+
+WEAK = "grid.start={weak: {student.warm_start_steps: 2, corpus.train.0.noise: []}}"
+
+
+def test_a_grid_is_checked_at_each_point(tmp_path):
+    path = write_recipe(tmp_path / "r.yaml", recipe())
+    assert evokd("run", path, "--check", WEAK) == (0, f"{path}: fine\n", "")
+    for verb in (("run", path, "--check"), ("run", path), ("cache", path), ("demo",)):
+        said = refused(*verb, "-o", tmp_path / "run", "grid.start={weak: {training.epoch: 1}}")
+        assert "grid point weak has errors" in said
+        assert "did you mean 'epochs'?" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_verbs_that_run_a_study_run_a_grid(tmp_path, monkeypatch):
+    path, got = write_recipe(tmp_path / "r.yaml", recipe()), []
+    monkeypatch.setattr(cli, "_grid", lambda made, folder: got.append(list(made.grid)) or 0)
+    assert evokd("run", path, "-o", "DIR", WEAK)[0] == 0
+    assert evokd("demo", "-o", "DIR", WEAK)[0] == 0
+    assert got == [["start"], ["start"]]
+
+
+def test_cache_of_a_grid_says_how_to_name_a_point(tmp_path):
+    path = write_recipe(tmp_path / "r.yaml", recipe())
+    said = refused("cache", path, "-o", tmp_path / "run", WEAK, "grid.noise={none: {}}")
+    assert "a cache is of one study" in said
+    argv = ["cache", str(path), *shlex.split(said.partition("e.g. ")[2])]
+    args = cli._arguments(argv)
+    made = load_recipe(path, args.override)
+    assert args.output == tmp_path / "run/weak.none"
+    assert (made.grid, made.student.warm_start_steps) == ({}, 2)
+    assert made == points(load_recipe(path, [WEAK]))["weak"]
 
 
 @pytest.mark.parametrize(

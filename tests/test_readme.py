@@ -302,6 +302,17 @@ def test_the_citation_is_of_this_version():
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_commands_of_the_documentation_are_accepted():
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in re.findall(
+            r"^ *evokd (?:run|demo|cache) (?:'[^']*'|[^'\n])*$", text, re.MULTILINE
+        ):
+            verb, *argv = shlex.split(line, comments=True)[1:]
+            args = cli._arguments([verb, *argv])
+            load_recipe(ROOT / getattr(args, "recipe", "recipes/demo.yaml"), args.override)
+
+
 def test_the_recipes_are_valid():
     for block in blocks("yaml"):
         tree = yaml.safe_load(block)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from evokd.errors import InputError
-from evokd.recipe.file import check_recipe, dump_recipe, load_recipe
+from evokd.recipe.file import check_recipe, dump_recipe, load_recipe, points
 from evokd.recipe.methods import BetaSchedule
 from evokd.recipe.training import TrainingSettings
 from small_study import recipe, write_recipe
@@ -211,6 +211,75 @@ def test_a_later_override_wins_and_the_tree_stays_as_it_was():
 )
 def test_bad_overrides_are_refused(override, said):
     assert said in refusal(recipe(), override)
+
+
+def test_a_grid_is_a_study_at_each_point():
+    grid = {
+        "start": {"weak": {"student.warm_start_steps": 1}, "good": {}},
+        "limit": {
+            "5": {"corpus.train.0.limit": 5, "methods.sft.training": {"max_steps": 2}},
+            "all": {},
+        },
+    }
+    made = check_recipe(recipe(grid=grid))
+    studies = points(made)
+    found = {
+        name: (
+            study.student.warm_start_steps,
+            study.corpus.train[0].limit,
+            study.method("sft").training.max_steps,
+        )
+        for name, study in studies.items()
+    }
+    assert found == {
+        "weak.5": (1, 5, 2),
+        "weak.all": (1, None, None),
+        "good.5": (3, 5, 2),
+        "good.all": (3, None, None),
+    }
+    assert studies["good.all"] == check_recipe(recipe()), "where nothing differs it is the same"
+
+
+def test_a_grid_is_overridden_like_other_keys():
+    made = check_recipe(
+        recipe(grid={"start": {"weak": {}, "good": {}}}),
+        ["grid.start={weak: {student.warm_start_steps: 2}}", "student.warm_start_steps=7"],
+    )
+    assert {n: s.student.warm_start_steps for n, s in points(made).items()} == {"weak": 2}
+    assert check_recipe(recipe(grid=made.grid), ["grid={}"]) == check_recipe(recipe())
+
+
+@pytest.mark.parametrize(
+    ("grid", "parts"),
+    [
+        ({"start": {}}, ["grid: start: found nothing; name a place"]),
+        ({"start": ["weak"]}, ["grid.start: found ['weak']; a mapping"]),
+        ({"start": {"weak": None}}, ["grid.start.weak: found None; a mapping"]),
+        ({"start": {"a/b": {}}}, ["start: 'a/b' can't name a folder; letters"]),
+        (
+            {"start": {"good": {}, "weak": {"student.warm_start_step": 1}}},
+            ["grid point weak has errors", "did you mean 'warm_start_steps'?"],
+        ),
+        (
+            {"start": {"weak": {"student.warm_start_steps": -1}}},
+            ["grid point weak", "student.warm_start_steps: found -1"],
+        ),
+        (
+            {"start": {"weak": {"methods.skew.beta": 1}}, "noise": {"clean": {}}},
+            ["grid point weak.clean: methods.skew.beta: no element 'skew'; accepted: sft"],
+        ),
+        ({"start": {"weak": {"grid.more": {"a": {}}}}}, ["grid point weak: found grid.more; no"]),
+    ],
+)
+def test_a_grid_that_fits_nothing_is_refused(grid, parts):
+    said = refusal(recipe(grid=grid))
+    for part in parts:
+        assert part in said
+
+
+def test_a_grid_wants_bleu():
+    tree = recipe(grid={"start": {"weak": {}}}, scoring={"metrics": ["chrf"]})
+    assert "grid: its map is of BLEU; add bleu to scoring.metrics" in refusal(tree)
 
 
 def test_a_dumped_recipe_is_the_same_recipe(tmp_path):

@@ -125,6 +125,54 @@ def test_a_kill_while_a_folder_is_wiped_leaves_no_manifest(tmp_path, monkeypatch
     assert not (old.folder / "model").exists()
 
 
+def test_a_stage_takes_over_what_another_run_made(tmp_path, monkeypatch):
+    """Also in place of a half of its own, and after a kill in the middle."""
+    one = Stage("teacher", tmp_path / "a/teacher", "abc")
+    other = Stage("teacher", tmp_path / "b/teacher", "abc")
+    assert not other.adopt(one.folder)
+    one.begin()
+    (one.folder / "model").mkdir()
+    (one.folder / "model/weights").write_text("made")
+    assert not other.adopt(one.folder), "it isn't finished"
+    one.finish({"steps": 3})
+    other.begin()
+    (other.folder / "model").mkdir()
+    (other.folder / "model/weights").write_text("half")
+    (other.folder / "checkpoints").mkdir()
+
+    def killed(source, target):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rundir.os, "link", killed)
+        with pytest.raises(KeyboardInterrupt):
+            other.adopt(one.folder)
+    assert not other.is_done()
+    assert other.adopt(one.folder)
+    assert (other.is_done(), other.facts()) == (True, {"steps": 3})
+    assert (other.folder / "model/weights").samefile(one.folder / "model/weights")
+    assert {p.name for p in other.folder.iterdir()} == {"model", "manifest.json"}
+    assert [p.name for p in other.folder.parent.iterdir()] == ["teacher"]
+
+    Stage("teacher", other.folder, "new").begin()
+    assert (one.folder / "model/weights").read_text() == "made", "links, but not one folder"
+    assert not Stage("teacher", tmp_path / "c", "new").adopt(one.folder)
+
+
+def test_without_links_a_stage_is_copied(tmp_path, monkeypatch):
+    one = Stage("teacher", tmp_path / "a", "abc")
+    one.begin()
+    one.finish({})
+
+    def refused(source, target):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(rundir.os, "link", refused)
+    other = Stage("teacher", tmp_path / "b", "abc")
+    assert other.adopt(one.folder)
+    assert other.is_done()
+
+
 def test_a_second_process_is_kept_out_of_a_run_folder(tmp_path):
     script = (
         "import sys; from pathlib import Path; from evokd.rundir import locked\n"

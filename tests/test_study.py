@@ -570,3 +570,72 @@ def test_a_study_of_noise_filters_gates_and_advises(tmp_path):
     assert evokd("run", path, "-o", tmp_path / "run", "teacher_text.beam=1")[0] == 0
     after = snapshot(tmp_path / "run")
     assert {k: v for k, v in after.items() if k not in VIEWS} == before
+
+
+def test_a_grid_shares_what_is_the_same_and_draws_a_map(tmp_path):
+    """Teacher and starts are the same with clean and noisy references, and so is a student of the
+    teacher's own text; one of another name that is made the same way isn't trained again."""
+    from safetensors.torch import load_file
+
+    noise = {"kind": "misaligned", "share": 0.4}
+    tree = recipe(
+        directions="en-de",
+        seeds=list(SEEDS),
+        methods=["sft", "forward_kd", {"name": "again", "objective": "forward_kd"}, "seq_kd"],
+        teacher_text={"beam": 1},
+        grid={"noise": {"clean": {}, "pairs40": {"corpus.train.1.noise": noise}}},
+    )
+    tree["corpus"]["train"] = [
+        {"path": "phrasebook:train:60", "use": "models"},
+        {"path": "phrasebook:train:100", "use": "students", "skip": 60},
+    ]
+    still = {"objective": "sft", "name": "still", "training": {"learning_rate": 1e-12}}
+    tree["methods"].append(still)
+    tree["student"]["starts"] = "per_seed"
+    tree["teacher"]["training"] = {"max_steps": 80, "learning_rate": 1e-2}  # or it writes nothing
+    path, run = write_recipe(tmp_path / "grid.yaml", tree), tmp_path / "run"
+    code, out, err = evokd("run", path, "-o", run)
+    assert code == 0, err
+    assert f"map: {run / 'report.html'}" in out
+
+    def weights(point, place):
+        return run / point / place / "model/model.safetensors"
+
+    for place in ("teacher", "start", "start.seed2", "students/seq_kd.seed2"):
+        assert weights("clean", place).samefile(weights("pairs40", place))
+    for point in ("clean", "pairs40"):
+        first, second = (weights(point, f"students/{m}.seed1") for m in ("forward_kd", "again"))
+        assert first.samefile(second)
+        for seed, start in ((1, "start"), (2, "start.seed2")):
+            moved = load_file(weights(point, f"students/still.seed{seed}"))
+            for key, tensor in load_file(weights(point, start)).items():
+                assert tensor.allclose(moved[key], atol=1e-8), "each seed goes on from its own"
+    clean, noisy = (weights(p, "students/sft.seed1").read_bytes() for p in ("clean", "pairs40"))
+    assert clean != noisy
+    starts = [weights("clean", place).read_bytes() for place in ("start", "start.seed2")]
+    assert starts[0] != starts[1]
+
+    shown = json.loads((run / "map.json").read_text())
+    assert (shown["axes"], shown["baseline"]) == ({"noise": ["clean", "pairs40"]}, "forward_kd")
+    for point in ("clean", "pairs40"):
+        bleu = {
+            row["system"]: row["mean"]
+            for row in results_of(run / point)["summary"]
+            if row["metric"] == "bleu" and row["direction"] == "en-de"
+        }
+        gains = {g["system"]: g["gain"] for g in shown["gains"] if g["point"] == [point]}
+        assert gains.keys() == bleu.keys() - {"teacher"}
+        for name, gain in gains.items():
+            assert gain == pytest.approx(bleu[name] - bleu["forward_kd"])
+        assert f'href="{point}/report.html"' in (run / "report.html").read_text()
+
+    before, views = snapshot(run), {*VIEWS, "map.md", "map.json"}
+    assert evokd("run", path, "-o", run)[0] == 0
+    assert {Path(name).name for name in changed(before, snapshot(run))} <= views
+
+    table = (run / "map.md").read_text()
+    (run / "map.md").unlink()
+    (run / "report.html").unlink()
+    assert evokd("report", run)[:2] == (0, f"{run / 'report.html'}\n")
+    assert (run / "map.md").read_text() == table
+    assert (run / "report.html").exists()

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parent.parent
 DATA = {
     *("evokd/py.typed", "evokd/data/phrasebook.tsv.xz", "evokd/data/languages.tsv"),
     "evokd/distil/row_loss/rows.c",
-    *("evokd/report/page.html.jinja", "evokd/report/page.css"),
+    *("evokd/report/page.html.jinja", "evokd/report/map.html.jinja", "evokd/report/page.css"),
+    "evokd/report/macros.html.jinja",
 }
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from evokd.data.prompts import PROMPTS
 from evokd.errors import InputError
-from evokd.recipe.file import check_recipe, dump_recipe, load_recipe, points
+from evokd.recipe.file import check_recipe, dump_recipe, load_recipe
 from evokd.recipe.formats import FORMATS
 from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
-from evokd.recipe.objectives import ObjectiveSettings, method_names, objectives_table
+from evokd.recipe.objectives import method_names, objectives_table
 from evokd.recipe.recipe import Recipe
 from evokd.rundir import versions
 
@@ -106,11 +106,9 @@ def run(args: argparse.Namespace) -> int:
     """A study from its recipe."""
     recipe = load_recipe(args.recipe, args.override)
     if args.check:
-        points(recipe)
         print(f"{args.recipe}: fine")
         return 0
-    folder = args.output or Path("runs") / recipe.name
-    return _grid(recipe, folder) if recipe.grid else _study(recipe, folder)
+    return _study(recipe, args.output or Path("runs") / recipe.name)
 
 
 @verb(
@@ -265,11 +263,11 @@ def methods(args: argparse.Namespace) -> int:
 @verb("evokd report runs/demo", flag("run DIR", "the folder of a run", type=Path))
 def report(args: argparse.Namespace) -> int:
     """Tables and page of a finished run, made anew."""
+    from evokd.report.map import has_grid
     from evokd.report.map_page import build_map
     from evokd.report.page import build_report
 
-    is_grid = (args.run / "map.json").exists()
-    print(build_map(args.run) if is_grid else build_report(args.run))
+    print(build_map(args.run) if has_grid(args.run) else build_report(args.run))
     return 0
 
 
@@ -327,41 +325,27 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def _study(recipe: Recipe, folder: Path) -> int:
-    from evokd.report import analysis
-    from evokd.report.headline import headline
+    if recipe.grid:
+        return _grid(recipe, folder)
+    from evokd.report.console import study_text
     from evokd.report.results import Results
-    from evokd.report.tables import as_text, examples_text
 
     _quiet()
     from evokd.study.run import run as run_study
 
-    tree = run_study(recipe, folder, _log)
-    results = Results(tree)
-    print(as_text(results))
-    if results.analysis:
-        print("\n" + analysis.as_text(results))
-    print("\n" + " ".join(headline(results)))
-    if "hard_share" in tree["start"]:
-        hard, gamma = tree["start"]["hard_share"], ObjectiveSettings().gamma
-        print(f"Hard tokens (d > {gamma:g} nats) before distillation: {hard:.0%}.")
-    print("\n" + examples_text(results))
+    print(study_text(Results(run_study(recipe, folder, _log))))
     print(f"report: {(folder / 'report.html').resolve()}")
     return 0
 
 
 def _grid(recipe: Recipe, folder: Path) -> int:
-    from evokd.report.map import Map
-    from evokd.report.map_page import lesson
-    from evokd.report.tables import plain_table
+    from evokd.report.console import map_text
 
     _quiet()
     from evokd.study.grid import run_grid
 
     page = run_grid(recipe, folder, _log)
-    shown = Map(folder)
-    summary = shown.summary()
-    print(plain_table(summary.headings, summary.groups[""]))
-    print(f"\n{lesson(shown)}\nmap: {page.resolve()}")
+    print(f"{map_text(folder)}\nmap: {page.resolve()}")
     return 0
 
 

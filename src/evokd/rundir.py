@@ -118,12 +118,12 @@ class Stage:
         whether there was such a thing. Its files are linked, not copied."""
         if not read_made_of(folder / MANIFEST, self.fingerprint):
             return False
-        self.begin()
-        later = shutil.ignore_patterns(MANIFEST, STARTED)
-        shutil.copytree(
-            folder, self.folder, ignore=later, copy_function=os.link, dirs_exist_ok=True
-        )
-        shutil.copy2(folder / MANIFEST, self.folder / MANIFEST)
+        draft = self.folder.with_name(f".{self.folder.name}.draft")
+        (self.folder / MANIFEST).unlink(missing_ok=True)  # first of all, as in `begin`
+        _remove(path for path in (self.folder, draft) if path.exists())
+        started = shutil.ignore_patterns(STARTED)
+        shutil.copytree(folder, draft, ignore=started, copy_function=_link)
+        draft.replace(self.folder)
         return True
 
     def facts(self) -> dict[str, Any]:
@@ -175,6 +175,13 @@ def locked(folder: Path) -> Iterator[None]:
                 f"another run is at work in {folder}; wait for it, or choose another folder with -o"
             ) from None
         yield
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # not every file system has links
+        shutil.copy2(source, target)
 
 
 def _remove(paths: Iterable[Path]) -> None:

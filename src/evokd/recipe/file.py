@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -54,10 +55,13 @@ def check_recipe(
     _import_plugins(tree.get("plugins"), origin)
     tree.setdefault("name", Path(origin).stem)
     try:
-        return Recipe.model_validate(tree)
+        recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         lines = [f"{origin} has errors:", *explain(error, Recipe, tree)]
         raise InputError("\n  ".join(lines)) from None
+    if recipe.grid:
+        points(recipe)
+    return recipe
 
 
 def points(recipe: Recipe) -> dict[str, Recipe]:
@@ -72,9 +76,18 @@ def points(recipe: Recipe) -> dict[str, Recipe]:
         name, own = ".".join(place for place, _ in choice), copy.deepcopy(tree)
         for _, settings in choice:
             for key, value in settings.items():
-                _set(own, key, copy.deepcopy(value), f"{name}: {key}")
+                if key.split(".")[0] == "grid":
+                    raise InputError(f"grid point {name}: found {key}; no grid is accepted in it")
+                _set(own, key, copy.deepcopy(value), f"grid point {name}: {key}")
         studies[name] = check_recipe(own, origin=f"grid point {name}")
     return studies
+
+
+def first_point(recipe: Recipe) -> tuple[str, list[str]]:
+    """The name of the first point of a recipe's grid, and its settings as overrides."""
+    places = [next(iter(places.items())) for places in recipe.grid.values()]
+    overrides = [f"{key}={json.dumps(value)}" for _, own in places for key, value in own.items()]
+    return ".".join(name for name, _ in places), overrides
 
 
 def dump_recipe(recipe: Recipe) -> str:

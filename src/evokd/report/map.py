@@ -49,14 +49,14 @@ class Map:
         Raises:
             InputError: there is no grid, or nothing of it is finished.
         """
-        path = folder / "recipe.yaml"
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+        tree = _recipe_in(folder)
         self.axes: dict[str, list[str]] = {
-            axis: list(places) for axis, places in ((tree or {}).get("grid") or {}).items()
+            axis: list(places) for axis, places in (tree.get("grid") or {}).items()
         }
-        if not tree or not self.axes:
+        if not self.axes:
             raise InputError(
-                f"{path} has no grid; give the folder of a run of a recipe that has one"
+                f"{folder / 'recipe.yaml'} has no grid; give the folder of a run of a recipe that "
+                "has one"
             )
         self.name: str = tree["name"]
         self.title: str = (tree.get("report") or {}).get("title") or f"{self.name}: the map"
@@ -126,9 +126,12 @@ class Map:
 
     def summary(self) -> Grid:
         """Each method over the whole grid: its worst, middle and best, how often it is ahead."""
-        plain = next((s.plain_student for s in self.studies.values()), None)
+        plain = next(iter(self.studies.values())).plain_student
+        plain = None if plain == self.baseline else plain
         rows = []
         for name in self.rivals:
+            if not self.of(name):
+                continue
             gains = [one.gain for one in self.of(name)]
             marks = [one.mark for one in self.of(name)]
             over = [
@@ -141,10 +144,11 @@ class Map:
                     name,
                     *(signed(f(gains)) for f in (min, statistics.median, max)),
                     *(f"{marks.count(mark)} of {len(marks)}" for mark in (BETTER, WORSE)),
-                    DASH if name == plain or not over else signed(min(over)),
+                    *([DASH if name == plain or not over else signed(min(over))] if plain else []),
                 ]
             )
-        headings = ["method", "worst", "median", "best", "better", "worse", f"worst over {plain}"]
+        headings = ["method", "worst", "median", "best", "better", "worse"]
+        headings += [f"worst over {plain}"] if plain else []
         return Grid(headings, {"": rows})
 
     def scores(self, row: tuple[str, ...]) -> Grid:
@@ -186,6 +190,11 @@ class Map:
         }
 
 
+def has_grid(folder: Path) -> bool:
+    """Whether a run's folder is that of a grid."""
+    return bool(_recipe_in(folder).get("grid"))
+
+
 def as_markdown(shown: Map) -> str:
     """The map's tables for other pages."""
     blocks = [("Over the whole grid", shown.summary())]
@@ -211,6 +220,15 @@ def as_tree(shown: Map) -> dict[str, Any]:
         ],
         "versions": rundir.versions(),
     }
+
+
+def _recipe_in(folder: Path) -> dict[str, Any]:
+    """A run's recipe; empty where there is none that can be read."""
+    try:
+        tree = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
 
 
 def _markdown(grid: Grid) -> str:

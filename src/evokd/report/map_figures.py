@@ -31,7 +31,9 @@ def heat_map(shown: Map, row: tuple[str, ...]) -> str:
         values = np.full((len(shown.rivals), len(shown.columns)), np.nan)
         for place, gain in gains.items():
             values[place] = gain.gain
-        axes.imshow(values, cmap="RdBu", vmin=-SATURATED, vmax=SATURATED, aspect="auto")
+        down, across = (np.arange(size + 1) - 0.5 for size in values.shape)
+        axes.pcolormesh(across, down, values, cmap="RdBu", vmin=-SATURATED, vmax=SATURATED)
+        axes.invert_yaxis()
         for (y, x), one in gains.items():
             colour = "white" if abs(one.gain) > 0.7 * SATURATED else INK
             text = signed(one.gain) + one.mark

@@ -37,7 +37,7 @@ def build_map(folder: Path) -> Path:
             panels=[
                 {
                     "title": title,
-                    "heat": Markup(heat_map(shown, row)),
+                    "heat": Markup(heat_map(shown, row)) if shown.rivals else None,
                     "lines": Markup(gain_lines(shown, row)) if shown.gated else None,
                     "scores": shown.scores(row),
                 }
@@ -53,10 +53,11 @@ def build_map(folder: Path) -> Path:
 
 def lesson(shown: Map) -> str:
     """What never loses and what wins most, in a sentence."""
-    safest = max(shown.rivals, key=lambda name: min((g.gain for g in shown.of(name)), default=-1e9))
+    known = [name for name in shown.rivals if shown.of(name)]
+    if not known:
+        return f"Nothing has been compared with {shown.baseline} yet."
+    safest = max(known, key=lambda name: min(gain.gain for gain in shown.of(name)))
     gains, studies = shown.of(safest), len(shown.studies)
-    if not gains:
-        return "Nothing has been scored yet."
     marks = [gain.mark for gain in gains]
     low, high = (f(gain.gain for gain in gains) for f in (min, max))
     return (

@@ -10,12 +10,14 @@ done, and a changed setting redoes what depends on it and nothing else.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from evokd.data.prompts import load_prompt
-from evokd.recipe.file import dump_recipe
+from evokd.errors import InputError
+from evokd.recipe.file import dump_recipe, first_point
 from evokd.recipe.recipe import Recipe
 from evokd.report.page import build_report
 from evokd.rundir import Stage, locked, write_text
@@ -94,6 +96,12 @@ def cache(
     Raises:
         InputError: something about the recipe, the files or the models doesn't fit.
     """
+    if recipe.grid:
+        point, settings = first_point(recipe)
+        typed = shlex.join(["-o", str(folder / point), "grid={}", *settings])
+        raise InputError(
+            f"the recipe has a grid, and a cache is of one study; name a point, e.g. {typed}"
+        )
     if recipe.teacher.signal == "live":
         log(
             "cache: the recipe's teacher.signal is live; hidden states are written, which are exact"
