@@ -16,7 +16,7 @@ from evokd import rundir
 from evokd.errors import InputError
 from evokd.recipe.metrics import AVERAGE
 from evokd.report.formatting import DASH, decimal, percent, signed
-from evokd.report.results import BETTER, WORSE, Record, Results, TableCell
+from evokd.report.results import BETTER, WORSE, Record, Results
 from evokd.report.tables import Grid, markdown_table
 
 METRIC = "bleu"
@@ -27,17 +27,17 @@ class Gain:
     """What a method gains over the baseline at one point of the grid, in average BLEU."""
 
     score: float
-    spread: float | None
-    """Standard deviation of the score over seeds."""
     gain: float
+    spread: float | None
+    """Standard deviation of the gain over seeds, each compared with the baseline of its own."""
     mark: str
     """Of a difference that is significant in each direction and seed."""
 
     @property
     def printed(self) -> str:
-        """91.72 ± 0.20†, for tables."""
-        spread = "" if self.spread is None else f" ± {self.spread:.2f}"
-        return f"{self.score:.2f}{spread}{self.mark}"
+        """91.72 (+3.5 ± 0.2†), for tables."""
+        spread = "" if self.spread is None else f" ± {self.spread:.1f}"
+        return f"{self.score:.2f} ({signed(self.gain)}{spread}{self.mark})"
 
 
 class Map:
@@ -111,12 +111,15 @@ class Map:
         """(System, point) → its gain, wherever it was scored."""
         gains = {}
         for point, study in self.studies.items():
-            usual = study.bleu(self.baseline)
+            usual = _by_seed(study, self.baseline)
             for name in study.students:
-                own = _average(study, name)
-                if own.mean is not None and usual is not None:
+                own = _by_seed(study, name)
+                over = [own[seed] - usual[seed] for seed in own if seed in usual]
+                if over:
+                    spread = statistics.stdev(over) if len(over) > 1 else None
+                    score = statistics.fmean(own.values())
                     marked = _mark(study, name)
-                    gains[name, point] = Gain(own.mean, own.std, own.mean - usual, marked)
+                    gains[name, point] = Gain(score, statistics.fmean(over), spread, marked)
         return gains
 
     def of(self, system: str, points: Iterable[tuple[str, ...]] | None = None) -> list[Gain]:
@@ -152,14 +155,14 @@ class Map:
         return Grid(headings, {"": rows})
 
     def scores(self, row: tuple[str, ...]) -> Grid:
-        """Average BLEU ± standard deviation of every system along the last axis."""
+        """Average BLEU of every system along the last axis, and what that is over the baseline."""
         names = ["teacher", *self.systems]
         points = [(*row, column) for column in self.columns if (*row, column) in self.studies]
         rows = []
         for name in names:
             cells = []
             for point in points:
-                gain = self.gains.get((name, point))
+                gain = None if name == self.baseline else self.gains.get((name, point))
                 cells.append(gain.printed if gain else decimal(self.studies[point].bleu(name), 2))
             rows.append([name, *cells])
         return Grid(["method", *(point[-1] for point in points)], {"": rows})
@@ -235,17 +238,25 @@ def _markdown(grid: Grid) -> str:
     return markdown_table(grid.headings, [row for rows in grid.groups.values() for row in rows])
 
 
-def _average(study: Results, system: str) -> TableCell:
-    """Average BLEU on the first test set."""
+def _places(study: Results) -> list[tuple[str, str, str]]:
+    """The first test set in BLEU, each direction."""
     test_set = next(iter(study.columns))
-    return study.cell(system, test_set, (METRIC, study.overall(test_set)))
+    columns = study.columns[test_set]
+    return [(test_set, METRIC, d) for m, d in columns if m == METRIC and d != AVERAGE]
+
+
+def _by_seed(study: Results, system: str) -> dict[int, float]:
+    """Average BLEU over directions of a system's students."""
+    scores: dict[int, list[float]] = {}
+    for place in _places(study):
+        for record in study.scores.get((system, *place), []):
+            scores.setdefault(record["seed"], []).append(record["score"])
+    return {seed: statistics.fmean(own) for seed, own in scores.items()}
 
 
 def _mark(study: Results, system: str) -> str:
     """Of a difference that is significant in every direction and seed."""
-    test_set = next(iter(study.columns))
-    directions = [d for m, d in study.columns[test_set] if m == METRIC and d != AVERAGE]
-    marks = {study.cell(system, test_set, (METRIC, d)).mark for d in directions}
+    marks = {study.cell(system, test_set, (m, d)).mark for test_set, m, d in _places(study)}
     return marks.pop() if len(marks) == 1 else ""
 
 
