@@ -191,6 +191,10 @@ def test_the_page_is_sound_and_leads_to_each_study(
 def test_report_draws_the_map_of_a_grid_and_the_page_of_a_study(one_axis: Path) -> None:
     assert evokd("report", one_axis) == (0, f"{one_axis / 'report.html'}\n", "")
     assert {"map.md", "map.json", "report.html"} <= {path.name for path in one_axis.iterdir()}
+    figures = sorted((one_axis / "figures").iterdir())
+    assert [path.name for path in figures] == ["gates.svg", "heat.svg", "lines.svg"]
+    for path in figures:
+        assert ElementTree.parse(path).getroot().get("style") == "background: white"
     assert evokd("report", one_axis / "weak")[0] == 0
     assert (one_axis / "weak/table.md").exists()
     assert not (one_axis / "weak/map.md").exists()

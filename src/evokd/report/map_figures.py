@@ -15,8 +15,10 @@ SATURATED = 8.0
 """BLEU of a gain or a loss from which a cell has its full colour."""
 
 
-def heat_map(shown: Map, row: tuple[str, ...]) -> str:
+def heat_map(shown: Map, row: tuple[str, ...]) -> str | None:
     """Gain over the baseline in average BLEU: methods down, the last axis across."""
+    if not shown.rivals:
+        return None
     gains = {
         (y, x): gain
         for y, name in enumerate(shown.rivals)

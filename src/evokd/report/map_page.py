@@ -15,7 +15,8 @@ from evokd.report.results import BETTER, WORSE
 
 
 def build_map(folder: Path) -> Path:
-    """Write map.md, map.json and report.html from what the studies of a grid have found so far.
+    """Write map.md, map.json, figures/*.svg and report.html from what the studies of a grid have
+    found so far.
 
     Returns:
         The path of report.html.
@@ -26,8 +27,14 @@ def build_map(folder: Path) -> Path:
     shown = Map(folder)
     rundir.write_text(folder / "map.md", as_markdown(shown))
     rundir.write_json(folder / "map.json", as_tree(shown))
-    panels = [(" · ".join(row) or shown.name, row) for row in shown.rows]
-    gates = gate_curves(shown)
+
+    def drawn(name: str, svg: str | None) -> Markup | None:
+        if svg is None:
+            return None
+        on_white = svg.replace("<svg ", '<svg style="background: white" ', 1)
+        rundir.write_text(folder / "figures" / f"{name}.svg", on_white)
+        return Markup(svg)
+
     page = (
         environment()
         .get_template("map.html.jinja")
@@ -36,14 +43,14 @@ def build_map(folder: Path) -> Path:
             lesson=lesson(shown),
             panels=[
                 {
-                    "title": title,
-                    "heat": Markup(heat_map(shown, row)) if shown.rivals else None,
-                    "lines": Markup(gain_lines(shown, row)) if shown.gated else None,
+                    "title": " · ".join(row) or shown.name,
+                    "heat": drawn("-".join(["heat", *row]), heat_map(shown, row)),
+                    "lines": drawn("-".join(["lines", *row]), gain_lines(shown, row)),
                     "scores": shown.scores(row),
                 }
-                for title, row in panels
+                for row in shown.rows
             ],
-            gates=Markup(gates) if gates else None,
+            gates=drawn("gates", gate_curves(shown)),
             versions=rundir.versions(),
         )
     )
