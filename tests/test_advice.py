@@ -12,8 +12,8 @@ GOOD = {"student_nll": 2.0, "teacher_nll": 1.0, "hard_share": 0.2, "wrong_share"
 @pytest.mark.parametrize(
     ("facts", "unpaired", "text", "row"),
     [
-        ({}, 0, "reference", "free"),
-        ({"wrong_share": 0.01}, 0, "reference", "free"),
+        ({}, 0, "reference", "clean"),
+        ({"wrong_share": 0.01, "teacher_nll": 0.1}, 0, "reference", "clean"),
         ({"wrong_share": 0.3}, 0, "teacher", "noise"),
         ({}, 500, "teacher", "plain text"),
     ],
@@ -24,14 +24,9 @@ def test_text_goes_by_what_is_wrong_and_what_is_there(facts, unpaired, text, row
     assert advice.row == row
 
 
-def test_clean_text_that_holds_no_surprise_needs_no_gate():
-    advice = advise(GOOD | {"teacher_nll": 0.1})
-    assert (advice.method, advice.row) == ({"objective": "forward_kd"}, "clean")
-
-
-def test_a_teacher_that_is_sure_of_nothing_vouches_for_nothing():
+def test_a_teacher_that_is_sure_of_nothing_is_not_followed():
     advice = advise(GOOD | {"student_nll": 6.0, "teacher_nll": 5.4, "wrong_share": 0.3}, 500)
-    assert (advice.method, advice.row) == ({"objective": "forward_kd"}, "unsure")
+    assert (advice.method, advice.row) == ({"objective": "sft"}, "unsure")
 
 
 def test_a_teacher_without_a_lead_is_not_followed():

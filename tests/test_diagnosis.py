@@ -123,6 +123,7 @@ def test_gates_are_judged_by_the_words_that_are_wrong(student):
                 [
                     difficulty(ours, theirs, labels[places]),
                     token_loss("sft", theirs, None, labels[places]),
+                    torch.distributions.Categorical(logits=theirs).entropy(),
                 ]
             )
         )
@@ -130,13 +131,13 @@ def test_gates_are_judged_by_the_words_that_are_wrong(student):
             words = student.tokenizer.decode(ids[:end], skip_special_tokens=False).split()
             flags.append(max(0, len(words) - 1) in own)
         flags.append(len(pair.target.split()) in own)
-    d, teacher_nll = torch.cat(values, dim=1)
+    d, teacher_nll, entropy = torch.cat(values, dim=1)
     is_wrong = torch.tensor(flags)
     assert 0.2 < is_wrong.float().mean() < 0.8
     for row in found:
         damped = d > row["gamma"]
         if row["doubt"] is not None:
-            damped &= teacher_nll > row["doubt"]
+            damped &= (teacher_nll > row["doubt"]) & (teacher_nll > entropy)
         hits = float((damped & is_wrong).sum())
         assert row["damped"] == pytest.approx(float(damped.float().mean()))
         assert row["recall"] == pytest.approx(hits / float(is_wrong.sum()))

@@ -291,10 +291,12 @@ def evolved(z, t, y, gate, measure, beta=0.5, gamma=0.4, tau=0.2, doubt=2.0, bet
     proxy = beta[:, None] * q + (1 - beta[:, None]) * target
     easy = (target * (target / q).log()).sum(1)
     hard = (target * (target / proxy).log()).sum(1)
+    surprised = -p[range(len(y)), y].log()
+    disbelieved = (surprised > doubt) & (surprised > -(p * p.log()).sum(1))
     share = {
         "hard": (measured > gamma).double(),
         "inverted": (measured <= gamma).double(),
-        "vouched": ((measured > gamma) & (-p[range(len(y)), y].log() > doubt)).double(),
+        "vouched": ((measured > gamma) & disbelieved).double(),
         "smooth": 1 / (1 + torch.exp((gamma - measured) / tau)),
     }[gate]
     return share * hard + (1 - share) * easy
@@ -342,8 +344,6 @@ def test_each_token_may_have_its_own_beta(logits):
         ({"gate": "inverted", "gamma": -1.0}, {"gamma": math.inf}),
         ({"gate": "inverted", "beta": 1.0}, {"beta": 1.0}),
         ({"gate": "vouched", "doubt": math.inf}, {"gamma": math.inf}),  # noevo
-        ({"gate": "vouched", "doubt": -math.inf}, {}),
-        ({"gate": "vouched", "gamma": -1.0, "doubt": -math.inf}, {"gamma": -1.0}),  # skew
         ({"beta": "difficulty", "gamma": math.inf}, {"gamma": math.inf}),
         ({"beta": "difficulty", "gamma": 0.0}, {"beta": 0.0, "gamma": 0.0}),
     ],
@@ -353,6 +353,33 @@ def test_limits_of_gates(settings, same_as, logits):
         torch.testing.assert_close(
             of("self_evolution", *logits, **settings), of("self_evolution", *logits, **same_as)
         )
+
+
+@pytest.mark.parametrize(
+    ("others", "own", "same_as"),
+    [
+        (2.0, -80.0, "self_evolution"),  # sure of other tokens: all references are disbelieved
+        (2.0, 80.0, "noevo"),  # sure of the references
+        (0.0, 0.1, "noevo"),  # sure of nothing: −ln p(y) = 2.31 > δ, but H(p) = 2.40
+    ],
+)
+def test_whom_the_vouched_gate_listens_to(others, own, same_as, logits):
+    student, teacher, labels = logits
+    teacher = (others / 2 * teacher).scatter(1, labels[:, None], own)
+    given = (student, teacher, labels)
+    for of in (token_loss, gradient):
+        found = of("self_evolution", *given, gate="vouched")
+        torch.testing.assert_close(found, of(same_as, *given))
+
+
+def test_a_teacher_that_is_the_student_disbelieves_what_surprises_both(logits):
+    student, labels = logits[0] / 8, logits[2]
+    found = token_loss("self_evolution", student, student, labels, gate="vouched")
+    nll, skewed = (token_loss(name, student, student, labels) for name in ("sft", "skew"))
+    surprised = nll > torch.distributions.Categorical(logits=student).entropy().clamp(min=2.0)
+    assert 5 < surprised.sum() < 35
+    easy = token_loss("noevo", student, student, labels)
+    torch.testing.assert_close(found, torch.where(surprised, skewed, easy))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -60,7 +60,7 @@ CASES = {
     "topk": case("self_evolution_topk", "oa", hard=[False, True]),
     "inverted": case("self_evolution", "oaw", gate="inverted"),
     "vouched": case("self_evolution", "oaw", gate="vouched"),
-    "vouched, doubt 1": case("self_evolution", "oaw", gate="vouched", doubt=1.0, gamma=1.0),
+    "vouched, by entropy": case("self_evolution", "oossaaw", gate="vouched", doubt=0.0, gamma=1.0),
     "word_kd": case("word_kd", "ow"),
     "word_kd of a masked teacher": case("word_kd", "m", gradient=False),
     "skl": case("skl", "ow"),

@@ -169,7 +169,7 @@ def test_other_measures_of_disbelief_are_a_plugin(tables):
     measured = {
         "excess_1": -own.log() - entropy > 1,
         "excess_2": -own.log() - entropy > 2,
-        "beyond_entropy_2": (-own.log() > 2) & (-own.log() > entropy),
+        "surprisal_2": own < math.exp(-2),
         "half_excess_15": -own.log() - entropy / 2 > 1.5,
         "below_mode_3": p.amax(1) > own * math.exp(3),
         "tail_3": (p * (p <= own[:, None])).sum(1) < math.exp(-3),

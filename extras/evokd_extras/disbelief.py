@@ -1,5 +1,5 @@
-"""Rivals of the vouched gate, as objectives: other measures of a teacher's disbelief than −ln p(y),
-and `truncated`, which asks the student alone; none did better.
+"""Rivals of the vouched gate, as objectives: other measures of a teacher's disbelief, and
+`truncated`, which asks the student alone; none did better.
 
 A plugin that a recipe names: `plugins: [evokd_extras.disbelief]` (docs/results.md has the command).
 """
@@ -36,13 +36,8 @@ def tail(t: Tokens) -> Tensor:
 
 
 def surprisal(t: Tokens) -> Tensor:
-    """−ln p(y), as in the vouched gate."""
+    """−ln p(y), whatever H(p)."""
     return t.teacher_nll
-
-
-def beyond_entropy(t: Tokens) -> Tensor:
-    """−ln p(y) where it exceeds H(p), else 0: who is sure of nothing doubts less."""
-    return torch.where(t.teacher_nll > t.p.entropy, t.teacher_nll, 0.0)
 
 
 def half_excess(t: Tokens) -> Tensor:
@@ -69,7 +64,7 @@ def truncated(t: Tokens) -> Tensor:
 GATES = {
     "excess_1": gated(excess, 1.0),
     "excess_2": gated(excess, 2.0),
-    "beyond_entropy_2": gated(beyond_entropy, 2.0),
+    "surprisal_2": gated(surprisal, 2.0),
     "half_excess_15": gated(half_excess, 1.5),
     "below_mode_3": gated(below_mode, 3.0),
     "tail_3": gated(tail, 3.0),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from evokd.data.pairs import Pair
 from evokd.distil.teacher.signal import LiveTeacher, TeacherSignal
 from evokd.distil.token_batch import TeacherLogits
-from evokd.distil.tokens import Tokens
+from evokd.distil.tokens import Tokens, disbelieves
 from evokd.models.encoding import IGNORED, collate, encode_corpus, target_mask
 from evokd.models.lm_head import final_hidden, head_of
 from evokd.models.loading import Translator
@@ -47,7 +47,7 @@ def diagnose(
         student, signal, pairs, settings, vocabulary_size, batch_size
     )
     shown = sorted({round(i * (len(pairs) - 1) / max(1, SHOWN - 1)) for i in range(SHOWN)})
-    d, nll, teacher_nll = torch.cat(of_pairs).double().T.contiguous()
+    d, nll, teacher_nll, _ = torch.cat(of_pairs).double().T.contiguous()
     edges = torch.tensor(EDGES, dtype=torch.float64)
     counts = torch.bincount(torch.bucketize(d, edges[1:], right=True), minlength=len(EDGES))
     return {
@@ -94,12 +94,12 @@ def gate_quality(
         for ids, wrong in zip(responses, wrong_words, strict=True)
     ]
     is_wrong = torch.cat(flags)
-    d, _, teacher_nll = torch.cat(of_pairs).T
+    d, _, teacher_nll, entropy = torch.cat(of_pairs).T
     rows = []
     for gamma, doubt in GATES:
         damped = d > gamma
         if doubt is not None:
-            damped &= teacher_nll > doubt
+            damped &= disbelieves(teacher_nll, entropy, doubt)
         hits, count = int((damped & is_wrong).sum()), int(damped.sum())
         rows.append(
             {
@@ -121,8 +121,8 @@ def _token_values(
     vocabulary_size: int,
     batch_size: int,
 ) -> tuple[list[list[int]], tuple[Tensor, ...], Tensor]:
-    """Of each pair its response tokens, and (n, 3) d, −ln q(y) and −ln p(y) of these; in all the
-    mass that teacher and student lose where their vocabularies are cut."""
+    """Of each pair its response tokens, and (n, 4) d, −ln q(y), −ln p(y) and H(p) of these; in all
+    the mass that teacher and student lose where their vocabularies are cut."""
     model = student.model.eval()
     device = next(model.parameters()).device
     data, _ = encode_corpus(pairs, student.tokenizer, student.prompt)
@@ -137,7 +137,7 @@ def _token_values(
             lost += torch.stack([_mass_beyond(one, vocabulary_size) for one in (theirs, ours)])
             ours, theirs = ours[:, :vocabulary_size], theirs[:, :vocabulary_size]
             tokens = Tokens(ours, theirs, labels, settings)
-            values = (tokens.difficulty, tokens.nll, tokens.teacher_nll)
+            values = (tokens.difficulty, tokens.nll, tokens.teacher_nll, tokens.p.entropy)
             columns.append(torch.stack(values, dim=1).cpu())
     responses = [[i for i in example["labels"] if i != IGNORED] for example in examples]
     return responses, torch.cat(columns).split([len(ids) for ids in responses]), lost
@@ -195,7 +195,7 @@ def _sentence(
                 "student_nll": round(float(nll), 4),
                 "teacher_nll": round(float(teacher), 4),
             }
-            for text, (d, nll, teacher) in zip(texts, values, strict=True)
+            for text, (d, nll, teacher, _) in zip(texts, values, strict=True)
         ],
     }
 

@@ -149,8 +149,8 @@ class Tokens:
 
     @property
     def doubted(self) -> Tensor:
-        """(N,) bool: the teacher disbelieves the reference, −ln p(y) > δ."""
-        return self.teacher_nll > self.settings.doubt
+        """(N,) bool: the teacher disbelieves the reference, −ln p(y) > max(δ, H(p))."""
+        return disbelieves(self.teacher_nll, self.p.entropy, self.settings.doubt)
 
     def hard(self) -> Tensor:
         """(N,) bool, d > Γ, strictly; or the set that was selected before."""
@@ -181,6 +181,12 @@ class Distribution:
     def kl_to(self, log_b: Tensor) -> Tensor:
         """(N,), KL(a‖b) = Σ_v a (ln a − ln b) over the vocabulary, entropy of a included."""
         return self.cross_entropy_to(log_b) - self.entropy
+
+
+def disbelieves(nll: Tensor, entropy: Tensor, doubt: float) -> Tensor:
+    """(N,) bool: whether a teacher who is surprised by a reference, −ln p(y), by more than δ is so by
+    more than it expects, too: H(p)."""
+    return nll > entropy.clamp(min=doubt)
 
 
 def kl(log_a: Tensor, log_b: Tensor) -> Tensor:

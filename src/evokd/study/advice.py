@@ -14,11 +14,9 @@ from evokd.recipe.recipe import Recipe
 
 FEW_WRONG = 0.02
 """Estimated share of wrong pairs up to which there may be none: the estimate is off by as much."""
-FREE = 0.5
-"""Nats per validation token that the teacher spends on references above which these are free
-translations: of image captions it was 2 and more, of made sentences 0.05."""
 UNSURE = 4.0
-"""The same, above which a teacher disbelieves nearly every reference and can vouch for none."""
+"""Nats per validation token that the teacher spends on references above which it knows too little
+to teach: of image captions it was 2 and more, of made sentences 0.05."""
 VOUCHED = {"objective": "self_evolution", "gate": "vouched"}
 
 
@@ -56,16 +54,13 @@ def advise(facts: Mapping[str, Any], unpaired: int = 0) -> Advice:
         return Advice({"objective": "sft"}, f"{seen}: there is nothing to distil", "no lead")
     if facts["teacher_nll"] > UNSURE:
         unsure = f"{seen}, who is sure of nothing ({facts['teacher_nll']:.1f} nats a token)"
-        return Advice({"objective": "forward_kd"}, unsure, "unsure")
+        return Advice({"objective": "sft"}, unsure, "unsure")
     if unpaired:
         more = f"{seen}; {unpaired} sentences without a translation are there for it to translate"
         return Advice({**VOUCHED, "text": "teacher"}, more, "plain text")
     if wrong > FEW_WRONG:
         return Advice({**VOUCHED, "text": "teacher"}, f"{seen}: its own text is cleaner", "noise")
-    if facts["teacher_nll"] > FREE:
-        free = f"{seen}, whom free translations surprise by {facts['teacher_nll']:.1f}"
-        return Advice({**VOUCHED, "text": "reference"}, free, "free")
-    return Advice({"objective": "forward_kd"}, f"{seen}: the references are fine", "clean")
+    return Advice({**VOUCHED, "text": "reference"}, f"{seen}: the references are fine", "clean")
 
 
 def with_advice(recipe: Recipe, advice: Mapping[str, Any]) -> Recipe:

@@ -21,7 +21,7 @@ typedef struct {
     double share;    /* teacher's share in the target tau of the LINEAR and SKEW form */
     double beta;
     double gamma;
-    double doubt;    /* nats of -ln p(y) above which the teacher disbelieves a reference */
+    double doubt;    /* nats of -ln p(y) above which, and above H(p), the teacher disbelieves a reference */
     double reference; /* c: weight of q - y beside the SKEW or REVERSE form */
     double kl;        /* kappa: weight of that form */
     double scale, cap; /* of the student's head; cap 0: none */
@@ -265,7 +265,7 @@ static void one_row(
         double lam = what->lam, on_label = lam * p_y + 1 - lam;
         double entropy = lam > 0 ? lam * (p_log_p - times_log(p_y)) + times_log(lam) * (1 - p_y) : 0;
         d = entropy + times_log(on_label) - (lam > 0 ? lam * p_log_q : 0) + (1 - lam) * nll;
-        doubted = (float)-log_p_y > (float)what->doubt;
+        doubted = (float)-log_p_y > larger((float)what->doubt, (float)-p_log_p);
         out.teacher_nll[i] = (float)-log_p_y;
         out.difficulty[i] = (float)d;
         if (!preselected) hard = (float)d > (float)what->gamma;

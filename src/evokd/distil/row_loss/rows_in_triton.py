@@ -162,7 +162,8 @@ def _rows(
         student, teacher, label, size, True, steepness, TEACHER, CAPPED, "evict_last"
     )
     z_top, z_sum, u_top, u_sum, ahead, back = _scan(
-        student, teacher, size, steepness, z_bits, FORM, LOSS, TEACHER, CAPPED, LANES, GROUP
+        student, teacher, size, steepness, z_bits, FORM, LOSS == 4 or TAKERS == 3, TEACHER, CAPPED,
+        LANES, GROUP,
     )
 
     # The lanes meet.
@@ -197,7 +198,11 @@ def _rows(
         else:
             hard = difficulty > gamma
             tl.store(gates + row, hard.to(tl.uint8))
-        doubted = teacher_nll > doubt
+        entropy = 0.0
+        if LOSS == 4 or TAKERS == 3:
+            own = tl.sum(_times(u_share, back + u_sum * ((u_top - u_max) / LN2)), 0)
+            entropy = tl.log(u_total) - own / u_total * LN2
+        doubted = teacher_nll > tl.maximum(doubt, entropy)
         tl.store(columns + 2 * count + row, difficulty)
         tl.store(columns + 3 * count + row, teacher_nll)
         if LOSS == 1:
@@ -205,8 +210,6 @@ def _rows(
         elif LOSS == 2:
             loss = _times(1 - share, nll) + _times(share, kl)
         elif LOSS == 4:  # CE(p, q) = KL(p‖q) + H(p)
-            own = tl.sum(_times(u_share, back + u_sum * ((u_top - u_max) / LN2)), 0)
-            entropy = tl.log(u_total) - own / u_total * LN2
             loss = _times(1 - share, nll) + _times(share, kl + entropy)
         if FORM == 2:
             kl = tl.sum(_times(z_share, back - z_sum * moved), 0) / z_total * LN2
@@ -247,7 +250,7 @@ def _rows(
 
 
 def _scan(
-    student, teacher, size, steepness, z_bits, FORM: tl.constexpr, LOSS: tl.constexpr,
+    student, teacher, size, steepness, z_bits, FORM: tl.constexpr, ENTROPY: tl.constexpr,
     TEACHER: tl.constexpr, CAPPED: tl.constexpr, LANES: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     """Of each lane, with a = (z − max z) z_bits and b likewise of u: the maxima, Σ 2ᵃ, Σ 2ᵇ,
@@ -282,7 +285,7 @@ def _scan(
                 back = _times(a_kept, back - z_sum * (b_moved - a_moved))
                 back += tl.sum(_times(tl.exp2(a), a - b), 1)
             b = tl.maximum(b, -1000.0)  # 2ᵇ is 0 either way, and 0 · −inf is no number
-            if LOSS == 4:
+            if ENTROPY:
                 back = b_kept * (back + u_sum * b_moved) + tl.sum(tl.exp2(b) * b, 1)
             ahead = b_kept * (ahead + u_sum * (b_moved - a_moved))
             ahead += tl.sum(tl.exp2(b) * (b - a), 1)
