@@ -135,6 +135,33 @@ def test_directions_are_averaged_and_a_mark_needs_all_of_them_and_all_seeds(tmp_
     assert [one.gain for one in gains] == [3.0, 3.0, 3.0]
 
 
+@pytest.mark.parametrize(
+    ("gains", "mark"),
+    [
+        ((1.0, 1.2, 1.1), "†"),
+        ((-1.0, -1.2, -1.1), "‡"),
+        ((1.0, 2.0, 2.4), "†"),  # t = 4.3235, over 4.303
+        ((1.0, 2.0, 2.5), ""),  # t = 4.1576
+        ((0.0, 0.0, 0.0), ""),
+        ((1.0, 2.0, 2.5, 1.5), "†"),  # t = 5.4222, and 3.182 is enough
+    ],
+)
+def test_over_three_seeds_or_more_a_gain_is_marked_by_a_paired_t_test(
+    gains: tuple[float, ...], mark: str, tmp_path: Path
+) -> None:
+    made = results()
+    made["comparisons"] = []
+    made["scores"] = [
+        row | {"system": system, "seed": seed, "score": 20.0 + 3 * seed + gain * ours}
+        for row in made["scores"][:1]
+        for seed, gain in enumerate(gains)
+        for system, ours in (("forward_kd", 0), ("self_evolution", 1))
+    ]
+    made["summary"] = summarise(made["scores"])
+    (gain,) = Map(make_grid(tmp_path, {"start": ["weak"]}, weak=made)).of("self_evolution")
+    assert gain.mark == mark
+
+
 def test_tables_name_points_and_what_was_measured_before_training(two_axes: Path) -> None:
     shown = Map(two_axes)
     assert (shown.rows, shown.columns) == ([("weak",), ("good",)], ["clean", "pairs30"])

@@ -20,6 +20,8 @@ from evokd.report.results import BETTER, WORSE, Record, Results
 from evokd.report.tables import Grid, markdown_table
 
 METRIC = "bleu"
+T_LIMITS = (4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""Student's t beyond which p < 0.05, two-sided, with 2 to 9 degrees of freedom."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Gain:
     spread: float | None
     """Standard deviation of the gain over seeds, each compared with the baseline of its own."""
     mark: str
-    """Of a difference that is significant in each direction and seed."""
+    """Of a gain or loss with p < 0.05: by a paired t-test over seeds, three or more; with fewer, by
+    the bootstrap of each direction and seed."""
 
     @property
     def printed(self) -> str:
@@ -117,9 +120,9 @@ class Map:
                 over = [own[seed] - usual[seed] for seed in own if seed in usual]
                 if over:
                     spread = statistics.stdev(over) if len(over) > 1 else None
-                    score = statistics.fmean(own.values())
-                    marked = _mark(study, name)
-                    gains[name, point] = Gain(score, statistics.fmean(over), spread, marked)
+                    score, gain = statistics.fmean(own.values()), statistics.fmean(over)
+                    mark = _mark_over_seeds(over) if len(over) > 2 else _mark(study, name)
+                    gains[name, point] = Gain(score, gain, spread, mark)
         return gains
 
     def of(self, system: str, points: Iterable[tuple[str, ...]] | None = None) -> list[Gain]:
@@ -252,6 +255,13 @@ def _by_seed(study: Results, system: str) -> dict[int, float]:
         for record in study.scores.get((system, *place), []):
             scores.setdefault(record["seed"], []).append(record["score"])
     return {seed: statistics.fmean(own) for seed, own in scores.items()}
+
+
+def _mark_over_seeds(gains: Sequence[float]) -> str:
+    """Of gains whose mean is too far from 0 to be chance, by Student's t."""
+    mean, error = statistics.fmean(gains), statistics.stdev(gains) / len(gains) ** 0.5
+    limit = T_LIMITS[min(len(gains) - 3, len(T_LIMITS) - 1)]
+    return "" if abs(mean) <= limit * error else BETTER if mean > 0 else WORSE
 
 
 def _mark(study: Results, system: str) -> str:
