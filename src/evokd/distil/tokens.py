@@ -184,8 +184,8 @@ class Distribution:
 
 
 def disbelieves(nll: Tensor, entropy: Tensor, doubt: float) -> Tensor:
-    """(N,) bool: whether a teacher who is surprised by a reference, −ln p(y), by more than δ is so by
-    more than it expects, too: H(p)."""
+    """(N,) bool: −ln p(y) > max(δ, H(p)). A reference surprises a teacher by more than δ, and by
+    more than it expects."""
     return nll > entropy.clamp(min=doubt)
 
 

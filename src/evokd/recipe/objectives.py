@@ -46,8 +46,8 @@ class ObjectiveSettings(Section):
     reference; smooth: σ((d − Γ)/τ) of the proxy's loss and the rest of the student's; inverted:
     the proxy where d ≤ Γ, a control."""
     doubt: float = Field(default=2.0, allow_inf_nan=True)
-    """δ: surprisal −ln p(y), in nats, above which the teacher disbelieves the reference, if it is also
-    above what the teacher expects, its entropy H(p)."""
+    """δ: surprisal −ln p(y), in nats, above which the teacher disbelieves the reference, if it is
+    also above what the teacher expects, its entropy H(p)."""
     tau: float = Field(default=0.2, gt=0)
     """τ: how many nats the smooth gate is wide."""
     difficulty: Literal["kl", "js", "reverse_kl", "nll"] = "kl"

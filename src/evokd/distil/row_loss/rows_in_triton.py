@@ -162,8 +162,17 @@ def _rows(
         student, teacher, label, size, True, steepness, TEACHER, CAPPED, "evict_last"
     )
     z_top, z_sum, u_top, u_sum, ahead, back = _scan(
-        student, teacher, size, steepness, z_bits, FORM, LOSS == 4 or TAKERS == 3, TEACHER, CAPPED,
-        LANES, GROUP,
+        student,
+        teacher,
+        size,
+        steepness,
+        z_bits,
+        FORM,
+        LOSS == 4 or TAKERS == 3,
+        TEACHER,
+        CAPPED,
+        LANES,
+        GROUP,
     )
 
     # The lanes meet.
