@@ -129,7 +129,7 @@ def test_micro_batches_make_another_student_where_tokens_of_one_are_ranked(tmp_p
     def marks(**training):
         training = {"max_steps": 1, "batch_size": 16, **training}
         study = study_of(tmp_path, methods=methods, pruning=pruning, training=training)
-        specs = student_specs(study, *systems, {})
+        specs = student_specs(study, systems[0], {1: systems[1]}, {})
         return {one.stage.system: one.stage.fingerprint for one in specs}
 
     whole, parts = marks(), marks(micro_batch_size=4)

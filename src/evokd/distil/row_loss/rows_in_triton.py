@@ -149,6 +149,7 @@ def _rows(
     """One row: its numbers into `columns` (5, count), its gate, its gradient. FORM, LOSS and TAKERS
     are those of `closed_forms.py`, in its order."""
     LN2: tl.constexpr = 0.6931471805599453
+    ENTROPY: tl.constexpr = LOSS == 4 or TAKERS == 3
     row = tl.program_id(0)
     student = students + row.to(tl.int64) * student_stride
     teacher = teachers + row.to(tl.int64) * teacher_stride
@@ -162,17 +163,7 @@ def _rows(
         student, teacher, label, size, True, steepness, TEACHER, CAPPED, "evict_last"
     )
     z_top, z_sum, u_top, u_sum, ahead, back = _scan(
-        student,
-        teacher,
-        size,
-        steepness,
-        z_bits,
-        FORM,
-        LOSS == 4 or TAKERS == 3,
-        TEACHER,
-        CAPPED,
-        LANES,
-        GROUP,
+        student, teacher, size, steepness, z_bits, FORM, ENTROPY, TEACHER, CAPPED, LANES, GROUP
     )
 
     # The lanes meet.
@@ -208,7 +199,7 @@ def _rows(
             hard = difficulty > gamma
             tl.store(gates + row, hard.to(tl.uint8))
         entropy = 0.0
-        if LOSS == 4 or TAKERS == 3:
+        if ENTROPY:
             own = tl.sum(_times(u_share, back + u_sum * ((u_top - u_max) / LN2)), 0)
             entropy = tl.log(u_total) - own / u_total * LN2
         doubted = teacher_nll > tl.maximum(doubt, entropy)
@@ -216,9 +207,7 @@ def _rows(
         tl.store(columns + 3 * count + row, teacher_nll)
         if LOSS == 1:
             loss = difficulty
-        elif LOSS == 2:
-            loss = _times(1 - share, nll) + _times(share, kl)
-        elif LOSS == 4:  # CE(p, q) = KL(p‖q) + H(p)
+        elif LOSS == 2 or LOSS == 4:  # CE(p, q) = KL(p‖q) + H(p), of which LOSS 2 has no part
             loss = _times(1 - share, nll) + _times(share, kl + entropy)
         if FORM == 2:
             kl = tl.sum(_times(z_share, back - z_sum * moved), 0) / z_total * LN2
