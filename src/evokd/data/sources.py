@@ -83,7 +83,7 @@ def input_files(
             return []
         if path_is == "prefix":
             return list(moses_files(request_for(source, directions, root)).values())
-    if _addressed(source.path):
+    elif _addressed(source.path):
         return []
     path = root / Path(source.path).expanduser()
     with open_bytes(path):
@@ -102,10 +102,10 @@ def read_unpaired(source: UnpairedSource, root: Path) -> list[Pair]:
         pairs, _ = read_source(paired, [source.direction], root)
         return [replace(pair, target="") for pair in pairs]
     language, target_language = source.direction.split("-")
-    lines = read_lines(root / Path(source.path).expanduser())
+    lines = read_lines(root / Path(source.path).expanduser())[source.skip :][: source.limit]
     return [
         Pair(line, "", language, target_language, f"{source.path}:{number}")
-        for number, line in list(enumerate(lines, start=1))[source.skip :][: source.limit]
+        for number, line in enumerate(lines, start=source.skip + 1)
     ]
 
 
