@@ -23,6 +23,7 @@ from evokd.data.prompts import prompt_tags
 from evokd.models.fresh import train_tokenizer
 from evokd.recipe.file import check_recipe, load_recipe
 from small_study import evokd, sentences, without_figures, write_moses
+from test_what_exists import tables  # noqa: F401, a fixture
 from tiny import copy_task, tiny_llama
 
 ROOT = Path(__file__).parent.parent
@@ -302,6 +303,7 @@ def test_the_citation_is_of_this_version():
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("tables")
 def test_commands_of_the_documentation_are_accepted():
     for path in sorted((ROOT / "docs").glob("*.md")):
         text = path.read_text(encoding="utf-8").replace("\\\n", " ")
