@@ -176,16 +176,21 @@ def test_other_measures_of_disbelief_are_a_plugin(tables):
         "half_excess_15": -own.log() - entropy / 2 > 1.5,
         "below_mode_3": p.amax(1) > own * math.exp(3),
         "tail_3": (p * (p <= own[:, None])).sum(1) < math.exp(-3),
+        "span_2": torch.stack([-own[max(n - 1, 0) : n + 2].log().mean() for n in range(60)]) > 2,
         "left_out_2": own < math.exp(-2),
+        "teacher_alone_2": own < math.exp(-2),
     }
     assert measured.keys() == disbelief.GATES.keys()
     easy = evokd.token_loss("noevo", student, teacher, labels)
     damped = evokd.token_loss("skew", student, teacher, labels)
+    instead = {
+        "left_out_2": torch.zeros_like(damped),
+        "teacher_alone_2": evokd.token_loss("forward_kd", student, teacher, labels, lam=1.0),
+    }
     for name, doubted in measured.items():
         taken = doubted & (easy > 1.5)
         assert 3 < taken.sum() < 57, name
-        other = torch.zeros_like(damped) if name == "left_out_2" else damped
-        expected = torch.where(taken, other, easy)
+        expected = torch.where(taken, instead.get(name, damped), easy)
         found = evokd.token_loss(name, student, teacher, labels, gamma=1.5)
         torch.testing.assert_close(found, expected, msg=name)
     found = evokd.token_loss("truncated", student, teacher, labels, gamma=2.0, difficulty="nll")

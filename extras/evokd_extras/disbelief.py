@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool1d
 
 from evokd.distil.objectives import LOSSES, skew
 from evokd.distil.tokens import Tokens
@@ -45,12 +46,28 @@ def half_excess(t: Tokens) -> Tensor:
     return t.teacher_nll - 0.5 * t.p.entropy
 
 
-def gated(measure: Measure, limit: float, left_out: bool = False) -> Callable[[Tokens], Tensor]:
-    """Eq. 9, but a hard token is damped, or left out, only where a measure is above a limit."""
+def span(t: Tokens) -> Tensor:
+    """The mean of −ln p(y) over a token and its neighbours, at a sentence's ends the next one's."""
+    return avg_pool1d(t.teacher_nll[None], 3, 1, padding=1, count_include_pad=False)[0]
+
+
+def nothing(t: Tokens) -> Tensor:
+    """0: a token is left out."""
+    return torch.zeros_like(t.nll)
+
+
+def teacher_alone(t: Tokens) -> Tensor:
+    """KL(p‖q), without the reference."""
+    return t.forward_kl
+
+
+def gated(measure: Measure, limit: float, instead: Measure = skew) -> Callable[[Tokens], Tensor]:
+    """Eq. 9, but a hard token gets the proxy's or another loss only where a measure is above a
+    limit."""
 
     def loss(t: Tokens) -> Tensor:
         doubted = t.hard() & (measure(t) > limit)
-        return torch.where(doubted, torch.zeros(()) if left_out else skew(t), t.difficulty)
+        return torch.where(doubted, instead(t), t.difficulty)
 
     return loss
 
@@ -68,7 +85,9 @@ GATES = {
     "half_excess_15": gated(half_excess, 1.5),
     "below_mode_3": gated(below_mode, 3.0),
     "tail_3": gated(tail, 3.0),
-    "left_out_2": gated(surprisal, 2.0, left_out=True),
+    "span_2": gated(span, 2.0),
+    "left_out_2": gated(surprisal, 2.0, instead=nothing),
+    "teacher_alone_2": gated(surprisal, 2.0, instead=teacher_alone),
 }
 LOSSES |= {**GATES, "truncated": truncated}
 OBJECTIVES |= {
