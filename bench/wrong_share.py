@@ -24,6 +24,7 @@ from evokd.distil.teacher.signal import LiveTeacher
 from evokd.models.encoding import encode_corpus
 from evokd.models.loading import load_translator, pick_device
 from evokd.recipe.corpus import CorpusSource, NoiseSettings
+from evokd.report.formatting import percent
 
 SHARES = (0.0, 0.1, 0.3, 0.6)
 
@@ -72,8 +73,7 @@ def main() -> None:
         hits = float((dropped & is_wrong).sum())
         cells = [
             f"{share:.0%}",
-            f"{estimate.share:.1%}",
-            f"{wrong_share(values, wrong, expected).share:.1%}",
+            *(percent(one.share) for one in (estimate, wrong_share(values, wrong, expected))),
             f"{float(dropped.double().mean()):.1%}",
             f"{hits / max(1, int(dropped.sum())):.0%}",
             f"{hits / max(1, int(is_wrong.sum())):.0%}",

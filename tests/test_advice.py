@@ -15,6 +15,8 @@ GOOD = {"student_nll": 2.0, "teacher_nll": 1.0, "hard_share": 0.2, "wrong_share"
         ({}, 0, "reference", "clean"),
         ({"wrong_share": 0.01, "teacher_nll": 0.1}, 0, "reference", "clean"),
         ({"wrong_share": 0.3}, 0, "teacher", "noise"),
+        ({"wrong_share": None}, 0, "reference", "not told"),
+        ({"wrong_share": None}, 500, "teacher", "plain text"),
         ({}, 500, "teacher", "plain text"),
     ],
 )
@@ -45,9 +47,10 @@ def test_two_lines_say_what_and_why():
 
 def test_only_what_is_left_open_changes():
     given = ["sft", {"name": "auto", "lam": 0.7, "training": {"epochs": 2}}, "vouched"]
-    made = with_advice(
-        Recipe.model_validate(recipe(methods=given)), advise(GOOD | {"wrong_share": 0.5}).method
-    )
+    said = []
+    advice = advise(GOOD | {"wrong_share": 0.5}).method
+    made = with_advice(Recipe.model_validate(recipe(methods=given)), advice, said.append)
+    assert said == ["auto: takes {objective: self_evolution, gate: vouched, text: teacher}"]
     sft, auto, vouched = made.methods
     assert (sft.objective, vouched.text) == ("sft", "reference")
     assert (auto.name, auto.text, auto.gate, auto.training.epochs) == (
@@ -59,5 +62,6 @@ def test_only_what_is_left_open_changes():
     assert auto.open
     assert auto.lam == 0.7
     assert made.texts() == ["teacher"]
-    without = with_advice(made, {"objective": "sft"})
+    without = with_advice(made, {"objective": "sft"}, said.append)
     assert without.method("auto").objective == "sft"
+    assert said[1:] == ["auto: takes {objective: sft}, which has no lam"]

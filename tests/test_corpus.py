@@ -421,6 +421,17 @@ def test_models_and_students_may_have_text_of_their_own(folder, tmp_path):
     assert not build(folder).models
 
 
+@pytest.mark.parametrize(("held_out", "left"), [(12, 188), (500, 180)])
+def test_some_pairs_are_kept_from_the_teacher(folder, held_out, left):
+    """As many as are named, both directions of each, a tenth at most."""
+    corpus = build(folder, held_out=held_out)
+    train, models = words_of(corpus.train), words_of(corpus.models)
+    assert (len(train), len(models)) == (400, 2 * left)
+    assert set(models) < set(train)
+    assert sorted(models) == sorted(2 * list(dict.fromkeys(models)))
+    assert corpus.report["held_out"] == 200 - left
+
+
 def test_teacher_and_start_need_text_that_outlives_the_cleaning(folder):
     nothing = {"path": "train", "use": "models", "noise": {"kind": "copied", "share": 1}}
     with pytest.raises(InputError, match="no training pairs for teacher and start: 400 pairs"):

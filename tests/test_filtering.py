@@ -13,7 +13,7 @@ from evokd.errors import InputError
 from evokd.recipe.corpus import NoiseSettings
 from evokd.recipe.recipe import Recipe
 from evokd.rundir import read_json
-from evokd.study import filtering
+from evokd.study import filtering, models
 from evokd.study.context import Study, System
 from small_study import both_ways
 from small_study import recipe as small_recipe
@@ -50,6 +50,7 @@ def study(tmp_path, monkeypatch):
     )
     tree = small_recipe()
     tree["methods"] = [{"name": "noevo", "text": "filtered"}]
+    tree["teacher"]["sft"] = False
     notes = []
     study = Study(Recipe.model_validate(tree), tmp_path, load_prompt("compact"), notes.append)
     study.__dict__.update(teacher=FakeTeacher(), device=torch.device("cpu"))
@@ -90,6 +91,50 @@ def test_wrong_pairs_go_and_right_ones_stay(study, by):
     assert left_out["reasons"]["disbelieved"]["count"] == len(WRONG)
     assert len(left_out["reasons"]["disbelieved"]["examples"]) == 5
     assert "pairs left out" in study.notes[-1]
+
+
+def test_of_pairs_that_it_was_trained_on_as_many_go_that_surprise_it_most(study, monkeypatch):
+    """By the share among the others: what it has learnt has no excess any more."""
+    teacher = study.recipe.teacher.model_copy(update={"sft": True})
+    study.recipe = study.recipe.model_copy(update={"teacher": teacher})
+    seen = [pair for i, pair in enumerate(TRAIN) if i // 2 % 2]
+    others = [pair for pair in TRAIN if pair not in seen]
+    save_corpus(Corpus(TRAIN, CLEAN[:100], {}, {"notes": []}, models=seen), study.paths.corpus)
+    surprise = surprisal.reference_surprisal
+
+    def learnt(signal, pairs, *others):
+        rows = surprise(signal, pairs, *others)
+        calm = torch.tensor([[0.1, 0.0, 1.0]])  # −ln p(y) of what it was trained on
+        return [r * calm if p in seen else r for p, r in zip(pairs, rows, strict=True)]
+
+    monkeypatch.setattr(surprisal, "reference_surprisal", learnt)
+    facts = made(study).facts()
+    kept = set(study.pairs("filtered"))
+    for part in (seen, others):
+        wrong = {pair for pair in part if (pair.origin, pair.direction) in WRONG}
+        gone = set(part) - kept
+        assert 0.6 * len(wrong) < len(gone & wrong)
+        assert len(gone - wrong) < 0.1 * len(wrong)
+    for direction in ("en-de", "de-en"):
+        assert facts["wrong"][direction]["share"] == pytest.approx(0.3, abs=0.15)
+
+
+def test_the_share_of_wrong_pairs_is_told_by_those_that_are_new_to_the_teacher(study):
+    teacher = System("teacher", study.folder / "teacher", "print", "teacher")
+    assert models._wrong_share(study, teacher) == pytest.approx(0.3, abs=0.05)
+    trained = study.recipe.teacher.model_copy(update={"sft": True})
+    study.recipe = study.recipe.model_copy(update={"teacher": trained})
+    del study.unseen
+    assert models._wrong_share(study, teacher) is None
+
+
+def test_a_teacher_to_whom_all_look_the_same_leaves_all_in(study, monkeypatch):
+    same = torch.tensor([[1.0, 1.0, 0.1]])
+    monkeypatch.setattr(surprisal, "reference_surprisal", lambda _, pairs, *__: [same] * len(pairs))
+    facts = made(study).facts()
+    assert list(study.pairs("filtered")) == TRAIN
+    assert facts["wrong"]["en-de"] == {"share": None, "threshold": None}
+    assert "right and wrong pairs look the same to the teacher" in study.notes[-1]
 
 
 def test_a_threshold_of_ones_own(study):

@@ -122,6 +122,7 @@ def test_a_corpus_keeps_the_record_beside_its_text(tmp_path):
     settings = CorpusSettings(
         root=str(tmp_path),
         train=[{"path": "train", "noise": {"kind": "misaligned", "share": 0.5}}],
+        valid=[{"path": "train", "limit": 1}],
         test=[{"name": "t", "path": "train"}],
         cleaning={"drop_test_leaks": False},
     )

@@ -277,6 +277,57 @@ def test_a_grid_that_fits_nothing_is_refused(grid, parts):
         assert part in said
 
 
+FILTERED = {"name": "noevo", "text": "filtered"}
+
+
+@pytest.mark.parametrize(
+    ("corpus", "methods", "parts"),
+    [
+        (
+            {"train": {"path": "a", "noise": {"kind": "copied", "share": 0.1}}, "valid": []},
+            ["sft"],
+            ["corpus: train.0.noise: without corpus.valid", "name some in corpus.valid"],
+        ),
+        (
+            {"train": [{"path": "a", "use": "students"}, {"path": "b"}], "held_out": 50},
+            ["sft"],
+            ["corpus: held_out: 50 is for text that teacher and students", "Leave held_out out"],
+        ),
+        ({}, [FILTERED], ["methods.noevo.text: filtered", "hold some of it back (corpus.held_out"]),
+        ({}, [{"name": "auto", "objective": "noevo"}], ["methods.auto: found objective noevo"]),
+        (
+            {},
+            [{"name": "auto", "text": "teacher"}],
+            ["methods.auto: objective, gate and text are what", "'text': 'teacher'"],
+        ),
+        (
+            {},
+            [{"name": "best", "objective": "skew", "open": True}],
+            ["methods.best: objective, gate and text are what", "'objective': 'skew'"],
+        ),
+    ],
+)
+def test_what_the_teacher_can_not_tell_is_not_asked(corpus, methods, parts):
+    tree = recipe(methods=methods)
+    tree["corpus"] |= corpus
+    said = refusal(tree)
+    for part in parts:
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["corpus.held_out=20"],
+        ["teacher.sft=false"],
+        ["corpus.cleaning.by_teacher.threshold=2"],
+        ["corpus.train=[{path: a, use: models}, {path: b, use: students}]"],
+    ],
+)
+def test_a_teacher_tells_what_it_was_not_trained_on(overrides):
+    assert check_recipe(recipe(methods=[FILTERED]), overrides).methods[0].text == "filtered"
+
+
 def test_a_grid_wants_bleu():
     tree = recipe(grid={"start": {"weak": {}}}, scoring={"metrics": ["chrf"]})
     assert "grid: its map is of BLEU; add bleu to scoring.metrics" in refusal(tree)

@@ -192,6 +192,7 @@ def test_the_reference_equals_the_defaults():
             "train": [
                 {k: source[k] for k in ("path", "noise")} for source in TREE["corpus"]["train"]
             ],
+            "valid": TREE["corpus"]["valid"],
             "test": [{k: source[k] for k in ("name", "path")} for source in TREE["corpus"]["test"]],
             "unpaired": [
                 {k: text[k] for k in ("path", "direction")} for text in TREE["corpus"]["unpaired"]

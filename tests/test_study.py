@@ -549,7 +549,7 @@ def test_a_study_of_noise_filters_gates_and_advises(tmp_path):
     assert code == 0, err
     results = json.loads((tmp_path / "run/results.json").read_text())
     advice, systems = results["start"]["advice"], {one["system"]: one for one in results["systems"]}
-    assert 0 <= results["start"]["wrong_share"] <= 1
+    assert results["start"]["wrong_share"] is None, "to so poor a teacher all pairs look the same"
     assert f"docs/regimes.md, {advice['row']}" in err + out
     gates = results["start"]["gates"]
     assert [(row["gamma"], row["doubt"]) for row in gates][:2] == [(0.4, None), (1.5, None)]
@@ -630,6 +630,17 @@ def test_a_grid_shares_what_is_the_same_and_draws_a_map(tmp_path):
         assert f'href="{point}/report.html"' in (run / "report.html").read_text()
 
     before, views = snapshot(run), {*VIEWS, "map.md", "map.json"}
+    code, _, err = evokd("run", path, "-o", run, "grid={}")
+    assert code == 2
+    assert f"{run} holds the studies of a grid" in err
+    lost = 'grid={noise: {clean: {}, lost: {corpus.train.0.path: "nowhere"}}}'
+    code, _, err = evokd("run", path, "-o", run, lost)
+    assert code == 2
+    assert "grid point lost: nowhere.en, nowhere.de not found" in err
+    code, _, err = evokd("run", path, "-o", run / "clean", "grid={noise: {clean: {}}}")
+    assert code == 2
+    assert "holds a study without a grid" in err
+    assert not changed(before, snapshot(run))
     assert evokd("run", path, "-o", run)[0] == 0
     anew = {Path(name) for name in changed(before, snapshot(run))}
     assert {file.name for file in anew if file.parent.name != "figures"} <= views

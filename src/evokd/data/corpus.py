@@ -113,8 +113,8 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
 
     In this order: read; clean train; drop training pairs that share a sentence with a test or
     validation set; take a random `limit` of sentence pairs; set validation text aside if none is
-    named; clean unpaired text and drop what is in train, valid or a test set; weigh directions. The
-    same settings and seed give the same corpus.
+    named, then what the teacher isn't to see; clean unpaired text and drop what is in train, valid
+    or a test set; weigh directions. The same settings and seed give the same corpus.
 
     Raises:
         InputError: whatever is wrong with a source, or a direction without text to train on.
@@ -154,7 +154,11 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
                 "corpus.train with use: models were read, none is left after cleaning"
             )
         facts["models"] = {**report_of_models.as_dict(), "sources": of_models["sources"]}
-        models = _weigh(models, settings.weights, random.Random(f"{seed}:models"))
+    elif settings.held_out:
+        models, facts["held_out"] = _without_some(
+            train, settings.held_out, random.Random(f"{seed}:held out")
+        )
+    models = _weigh(models, settings.weights, random.Random(f"{seed}:models"))
     unpaired: list[Pair] = []
     if settings.unpaired:
         held_out = held_out_sentences(valid, tests)
@@ -332,6 +336,16 @@ def _set_aside(
     rest = [pair for i, group in enumerate(groups) if i not in chosen for pair in group]
     rest, _ = _without_leaks(rest, {"valid": sentences_of(valid)}, cleaning, drop=True)
     return rest, valid
+
+
+def _without_some(
+    train: list[Pair], held_out: int, chance: random.Random
+) -> tuple[list[Pair], int]:
+    """All but so many sentence pairs at random, a tenth at most, and how many these are."""
+    groups = by_sentence(train)
+    size = min(held_out, len(groups) // 10)
+    chosen = set(chance.sample(range(len(groups)), size))
+    return [pair for i, group in enumerate(groups) if i not in chosen for pair in group], size
 
 
 def _gaps(

@@ -76,8 +76,8 @@ def reference_surprisal(
 class WrongShare:
     """How many of some things are wrong, and which."""
 
-    share: float
-    """0 to 1; 0 where right and wrong ones look the same."""
+    share: float | None
+    """0 to 1; None where right and wrong ones look the same."""
     threshold: float
     """What is above it is likelier wrong than right."""
 
@@ -107,7 +107,7 @@ def wrong_share(values: Tensor, wrong: Tensor, right: Tensor | None = None) -> W
     expected = above(right, middle)
     apart = float((above(wrong, middle) - expected).mean())
     if apart < LEAST_APART:
-        return WrongShare(0.0, math.inf)
+        return WrongShare(None, math.inf)
     share = float((above(values, middle) - expected).mean()) / apart
     share = min(1.0, max(0.0, share))
     at = torch.cat([values, wrong, right]).unique()

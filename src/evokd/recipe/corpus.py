@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from evokd.recipe.formats import AUTO, FORMATS
 from evokd.recipe.section import Section, as_list, as_mappings
@@ -143,6 +143,25 @@ class CorpusSettings(Section):
     """How often a direction's pairs are seen per epoch: 2 twice, 0.5 every second one."""
     limit: int | None = Field(default=None, ge=1)
     """Use so many sentence pairs for training (a seeded random subset, before directions)."""
+
+    held_out: int = Field(default=0, ge=0)
+    """So many sentence pairs of train, a tenth at most, that teacher and start aren't trained on:
+    what the teacher makes of these tells how many references are wrong."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> CorpusSettings:
+        noisy = [i for i, source in enumerate(self.train) if source.noise]
+        if noisy and not self.valid:
+            raise ValueError(
+                f"train.{noisy[0]}.noise: without corpus.valid validation text is set aside "
+                "from that text and would be wrong, too; name some in corpus.valid"
+            )
+        if self.held_out and any(source.use == "students" for source in self.train):
+            raise ValueError(
+                f"held_out: {self.held_out} is for text that teacher and students are both "
+                "trained on; the teacher never sees what has use: students. Leave held_out out"
+            )
+        return self
 
     def train_for(self, use: str) -> list[TrainSource]:
         """The sources that models, or students, are trained on."""

@@ -18,6 +18,7 @@ from evokd.recipe.corpus import CorpusSettings
 from evokd.recipe.judging import AnalysisSettings, DecodingSettings, ReportSettings, ScoringSettings
 from evokd.recipe.methods import NAME, MethodSettings, TeacherText
 from evokd.recipe.models import CutModel, StudentSettings, TeacherSettings, TokenizerSettings
+from evokd.recipe.objectives import PRESETS
 from evokd.recipe.section import Section, as_list
 from evokd.recipe.training import PruningSettings, TeacherTextSettings, TrainingSettings
 from evokd.recipe.validation import check_known
@@ -180,6 +181,33 @@ class Recipe(Section):
                 "corpus.train is empty, so nothing can be trained on references; that takes "
                 + "; ".join(missing)
             )
+        return self
+
+    @model_validator(mode="after")
+    def _methods_know_their_text(self) -> Recipe:
+        corpus = self.corpus
+        told = corpus.held_out or any(source.use == "students" for source in corpus.train)
+        told = told or not self.teacher.sft or corpus.cleaning.by_teacher.threshold is not None
+        for method in self.methods:
+            if method.text == "filtered" and not told:
+                raise ValueError(
+                    f"methods.{method.name}.text: filtered leaves out what the teacher disbelieves,"
+                    " and it believes what it was trained on, which is all of corpus.train; hold "
+                    "some of it back (corpus.held_out=500), train the teacher on other text (use: "
+                    "models and use: students in corpus.train), take it as it is "
+                    "(teacher.sft=false) or name a threshold (corpus.cleaning.by_teacher)"
+                )
+            found = {"objective": method.objective, "gate": method.gate, "text": method.text}
+            if method.open and {**found, "open": True} != {**PRESETS["auto"], "text": "reference"}:
+                raise ValueError(
+                    f"methods.{method.name}: objective, gate and text are what the check before "
+                    f"training advises; found {found}. Leave these out, or open: true"
+                )
+            if method.name == "auto" and not method.open:
+                raise ValueError(
+                    f"methods.auto: found objective {method.objective}; auto is the method that "
+                    "takes what is advised. Give this one another name"
+                )
         return self
 
     def training_of(self, *overrides: TrainingSettings) -> TrainingSettings:

@@ -5,7 +5,7 @@ The rules are those of the map (docs/regimes.md): what wins where, as measured.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +32,10 @@ class Advice:
 
     def lines(self) -> list[str]:
         """Two lines for the log and the report."""
-        keys = ", ".join(f"{key}: {value}" for key, value in self.method.items())
-        return [f"advice: {self.reason}", f"advice: take {{{keys}}} (docs/regimes.md, {self.row})"]
+        return [
+            f"advice: {self.reason}",
+            f"advice: take {_words(self.method)} (docs/regimes.md, {self.row})",
+        ]
 
 
 def advise(facts: Mapping[str, Any], unpaired: int = 0) -> Advice:
@@ -41,39 +43,59 @@ def advise(facts: Mapping[str, Any], unpaired: int = 0) -> Advice:
 
     Args:
         facts: teacher_nll and student_nll (nats per validation token), hard_share (of the start's
-            tokens), wrong_share (estimate; of the training pairs).
+            tokens), wrong_share (estimate; of the training pairs; None: it can't be told).
         unpaired: sentences without a translation.
     """
     lead = facts["student_nll"] - facts["teacher_nll"]
-    wrong, hard = facts.get("wrong_share") or 0.0, facts["hard_share"]
+    wrong, hard = facts.get("wrong_share"), facts["hard_share"]
+    looks = (
+        "how many of the training pairs are wrong can't be told"
+        if wrong is None
+        else f"about {wrong:.0%} of the training pairs look wrong to the teacher"
+    )
     seen = (
-        f"about {wrong:.0%} of the training pairs look wrong to the teacher, {hard:.0%} of the "
-        f"start's tokens are hard, the teacher leads by {lead:.2f} nats a token"
+        f"{looks}, {hard:.0%} of the start's tokens are hard, the teacher leads by {lead:.2f} nats "
+        "a token"
     )
     if lead <= 0:
         return Advice({"objective": "sft"}, f"{seen}: there is nothing to distil", "no lead")
     if facts["teacher_nll"] > UNSURE:
-        unsure = f"{seen}, who is sure of nothing ({facts['teacher_nll']:.1f} nats a token)"
-        return Advice({"objective": "sft"}, unsure, "unsure")
+        spends = f"but spends {facts['teacher_nll']:.1f} itself: it hardly knows the language"
+        return Advice({"objective": "sft"}, f"{seen}, {spends}", "unsure")
     if unpaired:
         more = f"{seen}; {unpaired} sentences without a translation are there for it to translate"
         return Advice({**VOUCHED, "text": "teacher"}, more, "plain text")
+    if wrong is None:
+        untold = f"{seen}; a teacher judges pairs that it wasn't trained on (corpus.held_out)"
+        return Advice({**VOUCHED, "text": "reference"}, untold, "not told")
     if wrong > FEW_WRONG:
         return Advice({**VOUCHED, "text": "teacher"}, f"{seen}: its own text is cleaner", "noise")
     return Advice({**VOUCHED, "text": "reference"}, f"{seen}: the references are fine", "clean")
 
 
-def with_advice(recipe: Recipe, advice: Mapping[str, Any]) -> Recipe:
+def with_advice(
+    recipe: Recipe, advice: Mapping[str, Any], log: Callable[[str], None] = print
+) -> Recipe:
     """The recipe with what was advised laid over each method that leaves it open."""
     return recipe.model_copy(
-        update={"methods": tuple(_advised(method, advice) for method in recipe.methods)}
+        update={"methods": tuple(_advised(method, advice, log) for method in recipe.methods)}
     )
 
 
-def _advised(method: MethodSettings, advice: Mapping[str, Any]) -> MethodSettings:
+def _advised(
+    method: MethodSettings, advice: Mapping[str, Any], log: Callable[[str], None]
+) -> MethodSettings:
     if not method.open:
         return method
     own = method.model_dump(mode="json", exclude_defaults=True)
+    unused = []
     if advice["objective"] != method.objective:  # whose settings the other one doesn't have
-        own = {key: own[key] for key in ("name", "training", "open") if key in own}
+        unused = [key for key in own if key not in ("name", "start", "training", "open")]
+        own = {key: value for key, value in own.items() if key not in unused}
+    lost = ", ".join(key for key in unused if key not in (*VOUCHED, "text"))
+    log(f"{method.name}: takes {_words(advice)}" + (f", which has no {lost}" if lost else ""))
     return MethodSettings.model_validate({**own, **advice})
+
+
+def _words(method: Mapping[str, Any]) -> str:
+    return "{" + ", ".join(f"{key}: {value}" for key, value in method.items()) + "}"

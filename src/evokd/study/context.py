@@ -93,6 +93,12 @@ class Study:
     def corpus(self) -> Corpus:
         return load_corpus(self.paths.corpus)
 
+    @cached_property
+    def unseen(self) -> list[Pair]:
+        """The training pairs, each once, that the teacher wasn't trained on."""
+        seen = set(self.pairs("models")) if self.recipe.teacher.sft else set()
+        return [pair for pair in dict.fromkeys(self.corpus.train) if pair not in seen]
+
     def text_hashes(self) -> dict[str, str]:
         """Of the files of the corpus that students depend on."""
         outputs = dict(read_json(self.paths.corpus / MANIFEST)["outputs"])

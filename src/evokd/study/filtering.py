@@ -15,6 +15,7 @@ import random
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from evokd.data.cleaning import CleaningReport
@@ -49,8 +50,9 @@ def make_filtered_text(study: Study, teacher: System) -> Stage:
     if study.is_done(stage):
         return stage
     stage.begin()
-    pairs = list(dict.fromkeys(study.corpus.train))
-    bad, facts = disbelieved(study, teacher, pairs)
+    pairs, unseen = list(dict.fromkeys(study.corpus.train)), study.unseen
+    bad, facts = disbelieved(study, teacher, unseen)
+    bad |= _as_many_of_others(study, teacher, list(set(pairs) - set(unseen)), facts)
     left_out = CleaningReport(read=len(pairs))
     for pair in pairs:
         if pair in bad:
@@ -64,10 +66,16 @@ def make_filtered_text(study: Study, teacher: System) -> Stage:
     write_json(stage.folder / LEFT_OUT, left_out.as_dict())
     facts |= {"pairs": left_out.kept, "left_out": {"disbelieved": len(bad)}}
     stage.finish(facts, outputs={PAIRS: hash_file(stage.folder / PAIRS)})
-    shares = ", ".join(f"{d} {one['share']:.0%}" for d, one in facts["wrong"].items())
+    told = {d: one["share"] for d, one in facts["wrong"].items()}
+    shares = ", ".join(f"{d} {'?' if s is None else f'{s:.0%}'}" for d, s in told.items())
     study.log(
         f"{stage.name}: {len(bad)} of {len(pairs)} pairs left out; estimated to be wrong: {shares}"
     )
+    if None in told.values():
+        study.log(
+            f"warning: {stage.name}: right and wrong pairs look the same to the teacher; is it "
+            "fine-tuned for this task (teacher.sft), with this prompt?"
+        )
     return stage
 
 
@@ -75,7 +83,11 @@ def disbelieved(
     study: Study, teacher: System, pairs: Sequence[Pair]
 ) -> tuple[set[Pair], dict[str, Any]]:
     """Which of some training pairs the teacher disbelieves, and by direction the estimated share of
-    wrong ones and the threshold that tells them apart."""
+    wrong ones and the threshold that tells them apart; None each where nothing does.
+
+    Args:
+        pairs: such as it wasn't trained on. Of the others it believes what it has been told.
+    """
     settings = study.recipe.corpus.cleaning.by_teacher
     wrong, _ = add_noise(some_of_each(pairs), [NoiseSettings(kind="misaligned", share=1)])
     # Text that was set aside from the training text is no better than that.
@@ -86,6 +98,23 @@ def disbelieved(
     scored = {name: [(pair, next(scores)) for pair in part] for name, part in parts.items()}
     scored["expected"] = _expected(every[: len(pairs)], settings.by)
     return _judged(scored, settings)
+
+
+def _as_many_of_others(
+    study: Study, teacher: System, seen: Sequence[Pair], facts: dict[str, Any]
+) -> set[Pair]:
+    """Of pairs that the teacher was trained on as large a share as it disbelieves of others, those
+    with the largest −ln p(y): wrong ones surprise it less than they did, but still the most."""
+    settings, bad = study.recipe.corpus.cleaning.by_teacher, set()
+    scored = _surprisal(study, teacher, seen) if seen else []
+    if settings.threshold is not None:
+        values = zip(scored, _by_pair(scored, settings.by), strict=True)
+        return {pair for (pair, _), value in values if value > settings.threshold}
+    for direction, one in facts["wrong"].items():
+        own = [(nll, pair) for pair, (nll, *_) in scored if pair.direction == direction]
+        own.sort(key=itemgetter(0), reverse=True)
+        bad |= {pair for _, pair in own[: round((one["share"] or 0.0) * len(own))]}
+    return bad
 
 
 def _surprisal(study: Study, teacher: System, pairs: Sequence[Pair]) -> list[Scored]:
@@ -175,7 +204,8 @@ def _judged(
         right = values["right" if len(own["right"]) >= FEW else "expected"]
         estimate = wrong_share(values["train"], values["wrong"], right)
         limit = estimate.threshold if settings.threshold is None else settings.threshold
-        facts["wrong"][direction] = {"share": estimate.share, "threshold": limit}
+        known = {"share": estimate.share, "threshold": limit if math.isfinite(limit) else None}
+        facts["wrong"][direction] = known
         bad |= {pair for pair, score in own["train"] if score > limit}
     return bad, facts
 

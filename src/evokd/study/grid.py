@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 
+from evokd.data.corpus import corpus_files
+from evokd.errors import InputError
 from evokd.recipe.file import dump_recipe, points
 from evokd.recipe.recipe import Recipe
 from evokd.report.formatting import duration
@@ -25,8 +27,19 @@ def run_grid(recipe: Recipe, folder: Path, log: Callable[[str], None] = print) -
         InputError: something about the recipe, the files or the models doesn't fit.
     """
     studies = points(recipe)
+    if (folder / "corpus").exists():
+        raise InputError(f"{folder} holds a study without a grid; name another folder with -o")
+    for name, study in studies.items():
+        try:
+            corpus_files(study.corpus, study.directions)
+        except InputError as error:
+            raise InputError(f"grid point {name}: {error}") from None
     times: list[float] = []
     with locked(folder):
+        earlier = [path.parent for path in sorted(folder.glob("*/recipe.yaml"))]
+        off = [path.name for path in earlier if path.name not in studies]
+        if off:
+            log(f"not on the map, since not in the grid: {', '.join(off)}, of earlier runs")
         write_text(folder / "recipe.yaml", dump_recipe(recipe))
         for number, (name, study) in enumerate(studies.items()):
             left = (
@@ -34,7 +47,7 @@ def run_grid(recipe: Recipe, folder: Path, log: Callable[[str], None] = print) -
             )
             log(f"grid point {number + 1} of {len(studies)}: {name}{left}")
             began = time.perf_counter()
-            siblings = [folder / other for other in studies if other != name]
+            siblings = [folder / other for other in (*studies, *off) if other != name]
             run(study, folder / name, log, siblings)
             times.append(time.perf_counter() - began)
             page = build_map(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 from statistics import fmean
@@ -23,7 +24,7 @@ from evokd.study.context import (
     progress_bar,
     training_key,
 )
-from evokd.study.filtering import disbelieved, some_of_each
+from evokd.study.filtering import FEW, disbelieved, some_of_each
 
 NOT_IDENTITY = {
     *("training", "warm_start_steps", "warm_start_training", "starts"),
@@ -103,10 +104,7 @@ def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
             "warning: the teacher is no better than the student on validation, so there is little "
             "to distil. Is it fine-tuned for this task (teacher.sft), with this prompt?"
         )
-    if study.corpus.train:
-        pairs = some_of_each(list(dict.fromkeys(study.corpus.train)))
-        _, judged = disbelieved(study, teacher, pairs)
-        facts["wrong_share"] = fmean(one["share"] for one in judged["wrong"].values())
+    facts["wrong_share"] = _wrong_share(study, teacher)
     if study.corpus.noise:
         facts["gates"] = _gate_quality(study, student)
     advice = advise(facts, len(study.corpus.unpaired))
@@ -115,6 +113,18 @@ def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
         study.log(line)
     stage.finish(facts)
     return facts
+
+
+def _wrong_share(study: Study, teacher: System) -> float | None:
+    """The estimated share of wrong training pairs, from those that the teacher wasn't trained on;
+    None where these are too few, or wrong ones look no different to it."""
+    counts = Counter(pair.direction for pair in study.unseen)
+    pairs = [pair for pair in study.unseen if counts[pair.direction] >= FEW]
+    if not pairs:
+        return None
+    _, judged = disbelieved(study, teacher, some_of_each(pairs))
+    shares = [one["share"] for one in judged["wrong"].values() if one["share"] is not None]
+    return fmean(shares) if shares else None
 
 
 def _gate_quality(study: Study, student: Any) -> list[dict[str, Any]]:

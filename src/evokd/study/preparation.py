@@ -45,9 +45,15 @@ def make_corpus(study: Study) -> Stage:
         if (stage.folder / name).exists()
     }
     stage.finish(facts, inputs=hashes, outputs=outputs)
-    study.log(
-        f"corpus: {facts['train_pairs']} training and {facts['valid_pairs']} validation pairs"
-    )
+    parts = [f"{len(corpus.train)} training pairs"]
+    parts += [f"{len(corpus.models)} for teacher and start"] if corpus.models else []
+    parts += [f"{len(corpus.unpaired)} sentences without translations"] if corpus.unpaired else []
+    study.log(f"corpus: {', '.join(parts)} and {len(corpus.valid)} validation pairs")
+    if corpus.unpaired and not any(m.text == "teacher" or m.open for m in study.recipe.methods):
+        study.log(
+            "warning: no method uses corpus.unpaired, which is for the teacher to translate; "
+            "seq_kd, text: teacher and auto do"
+        )
     for text in corpus.report.get("notes", []):
         study.log(f"corpus: {text}")
     return stage

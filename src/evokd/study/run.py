@@ -19,6 +19,7 @@ from evokd.data.prompts import load_prompt
 from evokd.errors import InputError
 from evokd.recipe.file import dump_recipe, first_point
 from evokd.recipe.recipe import Recipe
+from evokd.report.map import has_grid
 from evokd.report.page import build_report
 from evokd.rundir import Stage, locked, write_text
 from evokd.study import (
@@ -50,6 +51,10 @@ def run(
     Raises:
         InputError: something about the recipe, the files or the models doesn't fit.
     """
+    if has_grid(folder):
+        raise InputError(
+            f"{folder} holds the studies of a grid; name another folder with -o, or that of a point"
+        )
     study = Study(recipe, folder, load_prompt(recipe.prompt), log, siblings)
     with locked(folder):
         corpus = preparation.make_corpus(study)
@@ -60,7 +65,7 @@ def run(
         init = starts[recipe.seeds[0]]
         init_facts = init.facts() | models.sanity_check(study, teacher, init)
         if "advice" in init_facts:
-            study.recipe = recipe = with_advice(recipe, init_facts["advice"]["method"])
+            study.recipe = recipe = with_advice(recipe, init_facts["advice"]["method"], log)
         texts: dict[str, Stage] = {
             kind: teacher_translations.make_teacher_text(study, teacher, kind)
             for kind in recipe.texts()
