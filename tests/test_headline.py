@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from evokd.report.headline import headline
 from evokd.report.results import Results
 from fake_run import small_results
@@ -47,6 +51,35 @@ def test_headline_knows_the_noise() -> None:
     assert "only more seeds would show its noise" in headline(Results(results))[1]
     results["seeds"] = [1, 2]
     assert "its noise is that between seeds" in " ".join(headline(Results(results)))
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"settings": {"lam": 1.0}},
+        {"settings": {"lam": 0.5, "text": "filtered"}},
+        {"settings": {"lam": 0.5, "start": "sft"}},
+        {"settings": {"lam": 0.5, "on_policy": {"share": 0.5}}},
+        {"settings": {"lam": 0.5, "competence": {"samples": 2}}},
+        {"training": {"max_steps": 30}},
+        {"train_steps": 30},  # of a folder from before trainings stood in results.json
+    ],
+)
+def test_headline_compares_only_what_was_trained_alike(own: dict[str, Any]) -> None:
+    results = small_results()
+    row = next(row for row in results["systems"] if row["system"] == "forward_kd")
+    row |= {"settings": {"lam": 0.5, "beta": 0.5}, "training": {}, "train_steps": 600}
+    twin = {"system": "noevo", "objective": "noevo"}
+    for key in ("scores", "summary"):
+        results[key].append(results[key][1] | {"system": "noevo"})
+    results["systems"].append(row | twin | own)
+    assert len(headline(Results(results))) == 1
+    like = {"settings": {"lam": 0.5, "beta": 0.9}}
+    results["systems"].append(row | like | {"system": "other", "objective": "noevo"})
+    for key in ("scores", "summary"):
+        results[key].append(results[key][1] | {"system": "other"})
+    said = headline(Results(results))[1]
+    assert said.startswith("forward_kd and other have the same gradients and gave the same scores")
 
 
 def test_headline_ends_with_the_speed_of_teacher_and_best_student() -> None:

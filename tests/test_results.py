@@ -126,6 +126,8 @@ def test_settings_are_those_in_force():
     rows = systems_with("methods.self_evolution.beta=0.0", "teacher.sft=false")
     assert rows["self_evolution"]["settings"]["beta"] == 0.0
     assert rows["teacher"]["objective"] == "given"
+    rows = systems_with("methods.sft.training.max_steps=9")
+    assert [rows[n]["training"]["max_steps"] for n in ("sft", "self_evolution")] == [9, 6]
     rows = systems_with("methods.self_evolution.beta.start=0.9")
     assert rows["self_evolution"]["settings"]["beta"]["start"] == 0.9
 

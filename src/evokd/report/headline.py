@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from evokd.recipe.objectives import ObjectiveSettings
 from evokd.report.formatting import p_value, points, signed
 from evokd.report.results import Results, is_significant
@@ -14,9 +16,9 @@ def headline(results: Results) -> list[str]:
     """The finding in one sentence, and the sentences that put it into proportion.
 
     BLEU on the first test set, the mean over directions and seeds. The second kind of sentence
-    compares the finding with the noise of the setup: forward_kd and noevo have the same gradients,
-    so what lies between their scores is chance. The last one says what the study is for: how much
-    faster than the teacher the best student translates.
+    compares the finding with the noise of the setup: forward_kd and noevo, trained alike, have the
+    same gradients, so what lies between their scores is chance. The last one says what the study is
+    for: how much faster than the teacher the best student translates.
     """
     if not results.columns:
         return ["Nothing has been scored yet."]
@@ -112,10 +114,8 @@ def _published(results: Results, focus: str) -> list[str]:
 
 def _noise(results: Results, focus: str) -> list[str]:
     """How far two methods with the same gradients are apart, beside the finding."""
-    by_objective = {results.objective(name): name for name in reversed(results.students)}
-    twins = [by_objective[one] for one in ("forward_kd", "noevo") if one in by_objective]
-    settings = [results.settings(name) for name in twins]
-    if len(twins) < 2 or settings[0].get("lam") != settings[1].get("lam"):
+    twins = _twins(results)
+    if not twins:
         return []
     # the largest over directions: in an average, chance cancels and looks smaller than it is
     pairs = [[results.bleu(name, one) for name in twins] for one in results.directions]
@@ -135,6 +135,14 @@ def _noise(results: Results, focus: str) -> list[str]:
             "of this setup."
         ]
     return [f"{fact}: smaller differences mean nothing here."]
+
+
+def _twins(results: Results) -> tuple[str, ...] | None:
+    """The first forward_kd and noevo that were trained alike: on one text, from one start, with the
+    same λ and training."""
+    own = {name: results.objective(name) for name in results.students}
+    pairs = product(*([n for n in own if own[n] == one] for one in ("forward_kd", "noevo")))
+    return next((pair for pair in pairs if len(set(map(results.trained_as, pair))) == 1), None)
 
 
 def _speed(results: Results) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from evokd import rundir
 from evokd.errors import InputError
 from evokd.recipe.metrics import AVERAGE, BLEU_VS_TEACHER, describe
+from evokd.recipe.objectives import ObjectiveSettings
 from evokd.report.formatting import decimal
 
 Record = Mapping[str, Any]
@@ -28,6 +29,7 @@ PLACE = ("system", "test_set", "metric", "direction")
 """What a score belongs to, seeds apart."""
 
 BETTER, WORSE = "†", "‡"
+OBJECTIVE_KEYS = ObjectiveSettings.model_fields.keys()
 MOST_CURVES = 8
 """Students whose curves stand in one figure; more can't be told apart."""
 
@@ -198,6 +200,14 @@ class Results:
         """The settings of its method that were in force."""
         runs = self.runs.get(system)
         return (runs[0].get("settings") if runs else None) or {}
+
+    def trained_as(self, system: str) -> str:
+        """What its training is but for the objective, as text to compare: λ, text, start and all
+        else that isn't a setting of some objective alone."""
+        run = next(iter(self.runs.get(system) or []), {})
+        settings = self.settings(system)
+        shared = {k: v for k, v in settings.items() if k == "lam" or k not in OBJECTIVE_KEYS}
+        return repr((sorted(shared.items()), run.get("training"), run.get("train_steps")))
 
     def on_references(self, system: str) -> bool:
         """Whether its training text was the references, so that what was logged of it compares."""

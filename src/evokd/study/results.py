@@ -126,8 +126,10 @@ def _systems(recipe: Recipe, facts: Mapping[str, dict[str, Any]]) -> list[dict[s
     students = [(name, seed) for seed in recipe.seeds for name in kinds]
     for name, seed in [("teacher", None), *students]:
         objective, settings = "sft" if recipe.teacher.sft else "given", {}
+        training: dict[str, Any] | None = None
         if seed is not None:
-            method, _, level = kinds[name]
+            method, keys, level = kinds[name]
+            training = keys.model_dump(mode="json")
             objective = method.kind() if level is None else "pruned"
             settings = method.model_dump(mode="json", exclude={"name", "objective", "training"})
             for key in ("lam", "beta", "alpha"):
@@ -135,7 +137,8 @@ def _systems(recipe: Recipe, facts: Mapping[str, dict[str, Any]]) -> list[dict[s
                     settings[key] = getattr(method.in_force()[1], key)
         own = facts[name if seed is None else f"{name}.seed{seed}"]
         row = {"system": name, "seed": seed, "objective": objective, "settings": settings}
-        row |= {"train_seconds": own.get("train_seconds"), "train_steps": own.get("steps")}
+        row |= {"training": training, "train_seconds": own.get("train_seconds")}
+        row |= {"train_steps": own.get("steps")}
         rows.append(row | {key: own.get(key) for key in SYSTEM_FACTS})
     return rows
 
