@@ -68,7 +68,19 @@ def test_gamma_may_be_a_rule():
             {"objective": "noevo", "gamma": {"rule": "linear"}},
             ["setting of self_evolution"],
         ),
-        ({"objective": "skew", "gate": "smooth"}, ["gate is a setting of self_evolution"]),
+        (
+            {"objective": "skew", "gate": "smooth"},
+            ["gate is a setting of self_evolution", "Leave gate out, or set it to hard"],
+        ),
+        ({"objective": "noevo", "doubt": 3}, ["doubt is a setting of self_evolution"]),
+        ({"doubt": 3}, ["doubt: found 3.0, which is of gate: vouched", "Type gate: vouched, or"]),
+        ({"gate": "vouched", "tau": 0.1}, ["tau: found 0.1, which is of gate: smooth; the gate"]),
+        ({"gate": "vouched", "doubt": -3}, ["doubt: found -3; input should be greater"]),
+        (
+            {"gate": "vouched", "doubt": float("inf")},
+            ["doubt: found inf; input should be"],
+        ),
+        ({"objective": "auto", "gate": "smooth"}, ["may choose another gate than smooth"]),
         (
             {"objective": "skew", "beta": "network"},
             ["the objective is skew"],
@@ -107,6 +119,13 @@ def test_ones_own_text_needs_an_objective_without_reference(objective):
 def test_a_mix_with_the_reference_is_no_objective_without_it(objective):
     method = {"name": "own", "objective": objective, "on_policy": {}}
     assert "compares the student with the reference" in refused(method)
+
+
+@pytest.mark.parametrize("name", ["vouched", "auto"])
+def test_what_the_vouched_gate_reads_is_dumped_and_read_again(name):
+    for given in (name, {"objective": name, "name": "m", "doubt": 4.0}):
+        (made,) = methods(given).values()
+        assert MethodSettings.model_validate(made.model_dump(mode="json")) == made
 
 
 def test_an_old_name_of_a_value_goes_on_working(caplog):

@@ -207,7 +207,8 @@ def test_a_hard_set_that_is_given_needs_no_measure(gate):
 )
 def test_what_the_formulas_do_not_cover_has_no_closed_form(options, of, preselected):
     for name in LOSSES:
-        found = closed_form(name, objective_settings(name, **options), preselected=preselected)
+        settings = objective_settings(name).model_copy(update=options)
+        found = closed_form(name, settings, preselected=preselected)
         assert (found is not None) == (name in CLOSED and name not in of)
         each = closed_form(name, objective_settings(name), preselected=preselected, per_token=True)
         has_proxy = "skew" in name or "evolution" in name

@@ -25,6 +25,7 @@ from evokd.recipe.objectives import (
     ObjectiveSettings,
     ObjectiveSpec,
     Share,
+    check_gate,
     free_of_references,
     method_names,
     objective_settings,
@@ -111,6 +112,7 @@ class MethodSettings(ObjectiveSettings):
     beta: Beta = None  # type: ignore[assignment]
     """A number, a schedule, difficulty, or a rule of `BETA_RULES`."""
     gamma: Gamma = PAPERS_GAMMA  # type: ignore[assignment]
+    doubt: float = Field(default=ObjectiveSettings().doubt, ge=0)
     alpha: Share | None = None  # type: ignore[assignment]
     text: TrainingText = "reference"
     start: str | None = None
@@ -169,16 +171,16 @@ class MethodSettings(ObjectiveSettings):
     @model_validator(mode="after")
     def _parts_fit(self) -> MethodSettings:
         spec = self.spec
-        unusual = {
-            "gamma": isinstance(self.gamma, GammaRule),
-            "gate": self.gate != "hard",
-            "difficulty": self.difficulty != "kl",
-        }
-        for key, is_unusual in unusual.items():
-            if is_unusual and key not in spec.settings:
-                raise ValueError(
-                    f"{key} is a setting of self_evolution; the objective is {self.objective}"
-                )
+        if isinstance(self.gamma, GammaRule) and "gamma" not in spec.settings:
+            raise ValueError(
+                f"gamma: a rule is a setting of self_evolution; the objective is {self.objective}"
+            )
+        check_gate(self.objective, self)
+        if self.open and self.gate not in ("hard", "vouched"):
+            raise ValueError(
+                f"open: the check before training may choose another gate than {self.gate}; leave "
+                "open or gate out (method auto is open)"
+            )
         if self.beta == "difficulty" and self.first_gamma() <= 0:
             raise ValueError(
                 f"beta: difficulty is Γ/(Γ + d), and gamma is {self.gamma}; take one above 0"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from evokd.recipe.section import Section
 from evokd.recipe.validation import check_known, explain, one_kind_of
@@ -45,7 +45,7 @@ class ObjectiveSettings(Section):
     """hard: the proxy where d > Γ; vouched: the proxy where d > Γ and the teacher disbelieves the
     reference; smooth: σ((d − Γ)/τ) of the proxy's loss and the rest of the student's; inverted:
     the proxy where d ≤ Γ, a control."""
-    doubt: float = Field(default=2.0, allow_inf_nan=True)
+    doubt: float = Field(default=2.0, ge=0, allow_inf_nan=True)
     """δ: surprisal −ln p(y), in nats, above which the teacher disbelieves the reference, if it is
     also above what the teacher expects, its entropy H(p)."""
     tau: float = Field(default=0.2, gt=0)
@@ -63,6 +63,13 @@ class ObjectiveSettings(Section):
     """Tokens that selective_kd ranks against; 0: those of the batch."""
     averaging: Literal["groups", "all"] = Field(default="groups", title="averaging")
     """atkd: means of easy and hard tokens apart (groups), or one over all of them."""
+
+    @field_validator("gamma")
+    @classmethod
+    def _is_a_number(cls, gamma: Any) -> Any:
+        if gamma != gamma:  # above which no d is, nor below: no gate at all
+            raise ValueError("found nan; a number is accepted")
+        return gamma
 
 
 @dataclass(frozen=True)
@@ -167,6 +174,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Methods that are an objective on another text (Kim and Rush 2016) or with other settings; auto is
 what the check before training advises."""
+GATE_OF = {"doubt": "vouched", "tau": "smooth"}
+"""The gate that alone reads a setting."""
 TEXT_PRESETS = {name for name, preset in PRESETS.items() if "text" in preset}
 
 
@@ -219,7 +228,14 @@ settings)`, a weight for each pair, their mean 1."""
 
 
 def spec_of(objective: str) -> ObjectiveSpec:
-    """Raises ValueError: an objective that isn't known."""
+    """Raises ValueError: an objective that isn't known, or a method of recipes."""
+    if objective in PRESETS and objective not in OBJECTIVES:
+        keys = PRESETS[objective]
+        own = [f", {k}={v!r}" for k, v in keys.items() if k in ObjectiveSettings.model_fields]
+        raise ValueError(
+            f"{objective!r} is of recipes, where it stands for {{{stands_for(objective)}}}; here "
+            f"type {keys['objective']!r}{''.join(own)}"
+        )
     return OBJECTIVES[check_known("objective", objective, OBJECTIVES)]
 
 
@@ -227,15 +243,42 @@ def objective_settings(objective: str, **settings: Any) -> ObjectiveSettings:
     """An objective's defaults, with `settings` laid over them.
 
     Raises:
-        ValueError: an objective or a setting that isn't known, or one out of its range.
+        ValueError: an objective or a setting that isn't known, or one out of its range, or a gate
+            that the objective hasn't.
     """
     spec = spec_of(objective)
     if settings.get("target_lam") is not None and "target_lam" not in spec.settings:
         raise ValueError(f"target_lam is of atkd; the target of {objective} has lam")
     try:
-        return ObjectiveSettings.model_validate({**spec.defaults, **settings})
+        made = ObjectiveSettings.model_validate({**spec.defaults, **settings})
     except ValidationError as error:
         raise ValueError("\n".join(explain(error, ObjectiveSettings))) from None
+    check_gate(objective, made)
+    return made
+
+
+def check_gate(objective: str, settings: ObjectiveSettings) -> None:
+    """Raises ValueError: a setting of a gate that the objective hasn't, or of another gate."""
+    spec, usual = OBJECTIVES[objective], ObjectiveSettings()
+    for key in ("gate", "difficulty", *GATE_OF):
+        found, default, gate = getattr(settings, key), getattr(usual, key), GATE_OF.get(key)
+        if found == default:
+            continue
+        if key not in spec.settings:
+            raise ValueError(
+                f"{key} is a setting of self_evolution; the objective is {objective}. Leave {key} "
+                f"out, or set it to {default}"
+            )
+        if gate and "gate" in spec.settings and gate != settings.gate:
+            raise ValueError(
+                f"{key}: found {found}, which is of gate: {gate}; the gate is {settings.gate}. "
+                f"Type gate: {gate}, or leave {key} out"
+            )
+
+
+def stands_for(preset: str) -> str:
+    """The keys of a method that a name in `PRESETS` is short for, as a recipe has them."""
+    return ", ".join(f"{key}: {str(value).lower()}" for key, value in PRESETS[preset].items())
 
 
 def method_names() -> tuple[str, ...]:
