@@ -8,7 +8,7 @@ import torch
 
 import evokd
 from evokd.distil.objectives import LOSSES, token_loss
-from evokd.recipe.objectives import objective_settings
+from evokd.recipe.objectives import ObjectiveSettings, objective_settings
 
 NAMES = sorted(LOSSES)
 PAPER = sorted(
@@ -414,10 +414,39 @@ def test_bad_calls_say_what_is_accepted(logits):
             "gate: found 'soft'; input should be 'hard', 'smooth'",
         ),
         ("atkd", {"averaging": "mean"}, "found 'mean'; input should be 'groups' or 'all'"),
+        ("noevo", {"gate": "vouched"}, "gate is a setting of self_evolution; the objective is"),
+        ("self_evolution", {"tau": 0.1}, "tau: found 0.1, which is of gate: smooth; the gate is"),
+        ("self_evolution", {"gate": "vouched", "doubt": math.nan}, "doubt: found nan; input"),
+        ("self_evolution", {"gamma": math.nan}, "gamma: found nan; a number is accepted"),
+        ("vouched", {}, "here type 'self_evolution', gate='vouched'"),
+        ("auto", {}, "'auto' is of recipes, where it stands for {objective: self_evolution, gate:"),
+        ("seq_kd", {}, "stands for {objective: sft, text: teacher}; here type 'sft'"),
     ):
         with pytest.raises(ValueError, match=re.escape(said)):
             token_loss(name, *logits, **settings)
     with pytest.raises(ValueError, match="slice both to the vocabulary they share"):
         token_loss("noevo", student, teacher[:, :5], labels)
-    with pytest.raises(ValueError, match="needs the teacher's logits"):
+    with pytest.raises(ValueError, match=r"noevo needs the teacher's logits.*; without do: sft"):
         token_loss("noevo", student, None, labels)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (11, "found the label 11; ids from 0 to 10 are accepted, and -100"),
+        (-1, "found the label -1; ids from 0 to 10"),
+        (0.5, r"labels are torch\.float64; ids .* as torch\.int64"),
+    ],
+)
+def test_labels_that_are_no_ids_are_refused(wrong, said, logits):
+    student, teacher, labels = logits
+    labels = labels.to(type(wrong)).index_fill(0, torch.tensor([3]), wrong)
+    with pytest.raises(ValueError, match=said):
+        token_loss("sft", student, None, labels)
+    with pytest.raises(ValueError, match=said):
+        evokd.fused_loss("noevo", student, torch.eye(11).double(), teacher, torch.eye(11), labels)
+
+
+def test_the_docstring_lists_every_setting_with_its_default():
+    for key, field in ObjectiveSettings.model_fields.items():
+        assert f"{key}={field.default!r}".replace("'", '"') in token_loss.__doc__

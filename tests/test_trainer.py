@@ -413,9 +413,16 @@ def test_metrics_are_json(tmp_path):
 
 
 def test_settings_reach_the_objective(tmp_path):
-    one, _ = trained(tmp_path / "a", settings=objective_settings("self_evolution", gamma=1e9))
+    settings = objective_settings("self_evolution", gamma=1e9)
+    one, _ = trained(tmp_path / "a", settings=settings)
     other, _ = trained(tmp_path / "b", objective="noevo")
     assert_same_weights(one, other)
+    same, _ = trained(tmp_path / "c", gamma=1e9)
+    assert_same_weights(one, same)
+    with pytest.raises(ValueError, match="gate is a setting of self_evolution"):
+        trained(tmp_path, objective="noevo", gate="vouched")
+    with pytest.raises(ValueError, match="found settings and gamma; one of them is accepted"):
+        trained(tmp_path, settings=settings, gamma=1.0)
 
 
 def test_a_function_needs_a_teacher_only_if_it_asks_for_one(tmp_path):

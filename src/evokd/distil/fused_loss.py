@@ -12,7 +12,7 @@ from evokd.distil.buffers import wide
 from evokd.distil.chunked_loss import Objective, chunked_loss
 from evokd.distil.teacher.signal import LazyLogits
 from evokd.distil.token_batch import LossOptions, TokenBatch, constant_head
-from evokd.models.encoding import IGNORED
+from evokd.distil.tokens import check_labels
 from evokd.models.lm_head import Head
 from evokd.recipe.objectives import objective_settings
 
@@ -35,30 +35,31 @@ def fused_loss(
         loss.backward()  # h.grad and W.grad; no logits were stored
 
     Args:
-        objective: a name of `LOSSES`, or a function from `Tokens` to (N,).
+        objective: a name that `evokd methods` lists, or a function from `Tokens` to (N,).
         student_hidden: (N, Hs), the states that predict the labels; differentiable.
         student_head: (V, Hs), differentiable; a `Head` where there is bias, scale or soft cap.
         teacher_hidden: (N, Ht) or None for objectives without a teacher.
         teacher_head: (V, Ht), or a `Head`.
         labels: (N,), ids below V; −100 marks a position without a loss.
-        **options: fields of `ObjectiveSettings`, the papers' defaults otherwise; of `TokenBatch`
-            weights, betas, and vocabulary_size where the vocabularies differ; all of `LossOptions`.
+        **options: settings as `evokd.token_loss` takes them; of `TokenBatch` weights, betas, and
+            vocabulary_size where the vocabularies differ; all of `LossOptions`.
 
     Returns:
         Scalar in nats, float32 or wider. Its gradients are computed already: backward() hands them
         out, once.
 
     Raises:
-        ValueError: an unknown objective or setting, shapes that don't fit, a missing teacher.
+        ValueError: an unknown objective or setting, a gate that the objective hasn't, shapes that
+            don't fit, labels that are no ids, a missing teacher.
     """
     weights, betas = options.pop("weights", None), options.pop("betas", None)
     size: int | None = options.pop("vocabulary_size", None)
     kept_between_calls = {name: options.pop(name) for name in _OPTIONS & options.keys()}
-    named = objective if isinstance(objective, str) else "noevo"
+    named = objective if isinstance(objective, str) else "self_evolution"
     settings = objective_settings(named, **options)
     head = _head(student_head)
     _check_shapes(student_hidden, head, labels, "student")
-    kept = labels != IGNORED
+    kept = check_labels(labels, size or head.weight.shape[0])
     counted = slice(None) if kept.all() else kept  # a view where all of them count
     teacher = None
     if teacher_hidden is not None and teacher_head is not None:

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from evokd.distil.token_selection import TokenHistory, scores, select, selection_of
-from evokd.distil.tokens import LEAST_LOG, Distribution, Tokens, kl, mixture
-from evokd.recipe.objectives import IGNORED, OBJECTIVES, objective_settings
+from evokd.distil.tokens import LEAST_LOG, Distribution, Tokens, check_labels, kl, mixture
+from evokd.recipe.objectives import OBJECTIVES, objective_settings
 
 _USUAL_HEAD = 64
 """Tokens that akl's head is first looked for in."""
@@ -240,23 +240,33 @@ def token_loss(
     aren't −100 is the batch's loss.
 
     Args:
-        objective: a name of `LOSSES`.
+        objective: a name that `evokd methods` lists.
         student_logits: (N, V), differentiable.
         teacher_logits: (N, V); None is accepted by sft.
         labels: (N,), reference token ids; −100 marks a position without a loss.
         betas: (N,), 0 to 1, β of each token where the objective has a proxy; constants.
         history: what selective_kd ranks against from call to call, if its `queue` is above 0.
-        **settings: fields of `ObjectiveSettings`; the papers' defaults otherwise.
+        **settings: what the objective reads, by `evokd methods` and docs/method.md, of lam=0.5,
+            beta=0.5 (or "difficulty"), gamma=0.4, gate="hard" ("vouched", "smooth", "inverted"),
+            doubt=2.0, tau=0.2, difficulty="kl" ("js", "reverse_kl", "nll"), alpha=0.1, mu=0.5,
+            top_percent=50.0, smoothing=0.1, queue=0, averaging="groups" ("all"), target_lam=None.
+            Where an objective has other defaults, `evokd methods` prints these.
 
     Returns:
         (N,) in nats, 0 at ignored positions; float32, or float64 from float64 logits.
 
     Raises:
-        ValueError: an unknown objective or setting, shapes that don't fit, a missing teacher.
+        ValueError: an unknown objective or setting, a gate that the objective hasn't, shapes that
+            don't fit, labels that are no ids, a missing teacher.
     """
     in_force = objective_settings(objective, **settings)
+    if teacher_logits is None and OBJECTIVES[objective].needs_teacher:
+        without = ", ".join(name for name, spec in OBJECTIVES.items() if not spec.needs_teacher)
+        raise ValueError(
+            f"{objective} needs the teacher's logits, and found None; without do: {without}"
+        )
     _check_shapes(student_logits, teacher_logits, labels)
-    kept = labels != IGNORED
+    kept = check_labels(labels, student_logits.shape[1])
     tokens = Tokens(
         student_logits[kept],
         None if teacher_logits is None else teacher_logits[kept],

@@ -20,7 +20,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from evokd.recipe.objectives import ObjectiveSettings
+from evokd.recipe.objectives import IGNORED, ObjectiveSettings
 
 LEAST_LOG = -1e9
 """Stands for ln 0 where it is multiplied by 0."""
@@ -216,6 +216,22 @@ def log_odds_against(log: Tensor, labels: Tensor) -> Tensor:
     From the other entries themselves: where a(y) is near 1, 1 − a(y) has lost its digits.
     """
     return log.scatter(1, labels[:, None], -torch.inf).logsumexp(1) - gather_labels(log, labels)
+
+
+def check_labels(labels: Tensor, size: int) -> Tensor:
+    """(N,) bool: the labels that have a loss.
+
+    Raises:
+        ValueError: labels that are no ids of a vocabulary of this size.
+    """
+    accepted = f"ids from 0 to {size - 1} are accepted, and {IGNORED} where there is no loss"
+    if labels.dtype != torch.long:
+        raise ValueError(f"labels are {labels.dtype}; {accepted}, as torch.int64: labels.long()")
+    kept = labels != IGNORED
+    wrong = kept & ((labels < 0) | (labels >= size))
+    if wrong.any():
+        raise ValueError(f"found the label {labels[wrong][0]}; {accepted}")
+    return kept
 
 
 def gather_labels(table: Tensor, labels: Tensor) -> Tensor:

@@ -89,16 +89,17 @@ class DistillationTrainer(Trainer):
         teacher: a model with the same vocabulary, a `TeacherSignal`, or None for sft and for
             functions that don't ask for one. With a teacher, sft logs the common curve as well, on
             the steps that are logged.
-        objective: a name of `evokd.distil.objectives.LOSSES`, or a function Tokens → (N,).
+        objective: a name that `evokd methods` lists, or a function Tokens → (N,).
         options: of `DistillationOptions`; its fields are accepted as keywords, too.
-        **kwargs: what `transformers.Trainer` takes: eval_dataset, data_collator, callbacks, …
+        **kwargs: settings of the objective as `evokd.token_loss` takes them, such as gamma=0.4; and
+            what `transformers.Trainer` takes: eval_dataset, data_collator, callbacks, …
 
     Parts, and the student's own text, are in every checkpoint, so that a training that was
     interrupted ends as one that wasn't.
 
     Raises:
-        ValueError: no teacher where one is needed, vocabularies of unequal size, on_policy with an
-            objective that needs the reference.
+        ValueError: a setting that the objective hasn't, no teacher where one is needed,
+            vocabularies of unequal size, on_policy with an objective that needs the reference.
         InputError: on_policy with a cached teacher, or with a student spread over devices.
     """
 
@@ -124,8 +125,11 @@ class DistillationTrainer(Trainer):
             # DataParallel would cut the batch behind our backs; several devices take torchrun.
             log.warning("one of %d GPUs is used; start with torchrun for all of them", args.n_gpu)
             args._n_gpu = 1
-        named = objective if isinstance(objective, str) else "noevo"
-        self.settings = options.settings or objective_settings(named)
+        given = {key: kwargs.pop(key) for key in ObjectiveSettings.model_fields if key in kwargs}
+        if given and options.settings:
+            raise ValueError(f"found settings and {', '.join(given)}; one of them is accepted")
+        named = objective if isinstance(objective, str) else "self_evolution"
+        self.settings = options.settings or objective_settings(named, **given)
         self.parts = dict(options.parts)
         self.on_policy = options.on_policy
         if self.on_policy is not None:
