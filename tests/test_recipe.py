@@ -176,6 +176,7 @@ def test_norwegian_is_not_a_truth_value(tmp_path):
         ("corpus.test.phrases.limit=5", lambda r: r.corpus.test[0].limit, 5),
         ("corpus.train=[a, b]", lambda r: [s.path for s in r.corpus.train], ["a", "b"]),
         ("report.title=A = b", lambda r: r.report.title, "A = b"),
+        ("report.title=A: b: c", lambda r: r.report.title, "A: b: c"),
         ("report.title=", lambda r: r.report.title, None),
         ("teacher.model=org/name", lambda r: r.teacher.model, "org/name"),
     ],
@@ -206,7 +207,11 @@ def test_a_later_override_wins_and_the_tree_stays_as_it_was():
         ("methods.9.gamma=1", "no element '9'; accepted: sft, forward_kd, self_evolution"),
         ("methods.nosuch.gamma=1", "no element 'nosuch'"),
         ("trainin.epochs=1", "unknown key 'trainin'; did you mean 'training'?"),
-        ("training.epochs=[1", "training.epochs: found '[1'"),
+        ("training.epochs=[1", "override 'training.epochs=[1' is no valid YAML: while parsing"),
+        ("grid={x: {a: {]", "is no valid YAML"),
+        ("grid={x: {1: {}, '1': {seeds: 2}}}", "found the key '1' twice in one mapping"),
+        ("teacher=null", "teacher: found null; a mapping of keys is accepted, {} if it is empty"),
+        ("training.epochs=null", "training.epochs: found null; input should be a valid number"),
     ],
 )
 def test_bad_overrides_are_refused(override, said):
@@ -247,15 +252,22 @@ def test_a_grid_is_overridden_like_other_keys():
     )
     assert {n: s.student.warm_start_steps for n, s in points(made).items()} == {"weak": 2}
     assert check_recipe(recipe(grid=made.grid), ["grid={}"]) == check_recipe(recipe())
+    numbered = check_recipe(recipe(grid={"size": {500: {}}}), ["grid.size.500={seeds: 3}"])
+    assert {n: s.seeds for n, s in points(numbered).items()} == {"500": (3,)}
 
 
 @pytest.mark.parametrize(
     ("grid", "parts"),
     [
-        ({"start": {}}, ["grid: start: found nothing; name a place"]),
+        ({"start": {}}, ["grid.start: found nothing; name a place"]),
         ({"start": ["weak"]}, ["grid.start: found ['weak']; a mapping"]),
-        ({"start": {"weak": None}}, ["grid.start.weak: found None; a mapping"]),
-        ({"start": {"a/b": {}}}, ["start: 'a/b' can't name a folder; letters"]),
+        (
+            {"start": {"weak": None}},
+            ["grid.start.weak: found null; a mapping", "{} if it is empty"],
+        ),
+        ({"start": {"a/b": {}}}, ["grid.start: 'a/b' can't name a folder; letters"]),
+        ({"start": {True: {}}}, ["grid.start: found a place True; put its name in quotes"]),
+        ({"start": {1: {}, "1": {}}}, ["grid.start: '1' appears twice"]),
         (
             {"start": {"good": {}, "weak": {"student.warm_start_step": 1}}},
             ["grid point weak has errors", "did you mean 'warm_start_steps'?"],
@@ -359,6 +371,10 @@ def test_the_name_of_a_recipe_is_that_of_its_file(tmp_path):
         (b"- a\n- b\n", "holds a list; a mapping of keys is accepted"),
         (b"", "holds nothing"),
         (b"just text", "holds a str"),
+        (
+            b"a: 1\nb: {c: 1,\n c: 2}",
+            r"(?s)the key 'c' twice.*line 2.*each is accepted once.*line 3",
+        ),
         (b"name: \xff\xfe", "can't be read"),
     ],
 )
@@ -367,6 +383,14 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path, content, said):
     path.write_bytes(content)
     with pytest.raises(InputError, match=said):
         load_recipe(path)
+
+
+def test_keys_of_an_alias_may_be_given_again(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    text = yaml.safe_dump({k: v for k, v in recipe().items() if k != "training"})
+    path.write_text(f"{text}training:\n  <<: {{epochs: 2, batch_size: 8}}\n  epochs: 5\n")
+    training = load_recipe(path).training
+    assert (training.epochs, training.batch_size) == (5, 8)
 
 
 def test_a_missing_recipe_and_a_folder_are_refused(tmp_path):

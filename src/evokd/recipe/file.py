@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from yaml.composer import ComposerError
 
 from evokd.errors import InputError
 from evokd.recipe.recipe import Recipe
@@ -21,6 +22,24 @@ from evokd.recipe.validation import element_names, explain
 
 EXTRAS = "evokd_extras"
 """What is in the wheel beside evokd; a plugin like others."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping; YAML's own takes the later one."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        first: dict[str, yaml.ScalarNode] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            earlier = first.setdefault(key.value, key)
+            if earlier is not key:
+                raise ComposerError(
+                    f"found the key {key.value!r} twice in one mapping",
+                    earlier.start_mark,
+                    "each is accepted once; leave this one out or give it another name",
+                    key.start_mark,
+                )
+        return node
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -37,7 +56,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"recipe {path} can't be read: {error}") from None
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise InputError(f"recipe {path} is no valid YAML: {error}") from None
     if not isinstance(tree, dict):
@@ -127,8 +146,13 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise InputError(f"{override!r} is no override; type key=value, e.g. training.epochs=1")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        if text.lstrip().startswith(("{", "[")):
+            raise InputError(
+                f"override {override!r} is no valid YAML: {error}\n"
+                "(a text that starts with a bracket is accepted in quotes)"
+            ) from None
         value = text
     _set(tree, key, value, f"override {override!r}")
 
@@ -139,8 +163,8 @@ def _set(tree: dict[str, Any], key: str, value: Any, what: str) -> None:
     *parents, last = key.split(".")
     for depth, part in enumerate(parents):
         place = _place(node, part, what)
-        if isinstance(node, dict) and node.get(part) is None:
-            node[part] = {}
+        if isinstance(node, dict) and node.get(place) is None:
+            node[place] = {}
         node = node[place]
         if not isinstance(node, (dict, list)):
             where = ".".join(parents[: depth + 1])
@@ -151,7 +175,7 @@ def _set(tree: dict[str, Any], key: str, value: Any, what: str) -> None:
 def _place(node: dict[str, Any] | list[Any], part: str, what: str) -> Any:
     """A mapping's key as it is; in a list the position of an element, by number or by name."""
     if isinstance(node, dict):
-        return part
+        return next((key for key in node if str(key) == part), part)
     names = element_names(node)
     if part in names:
         return names.index(part)

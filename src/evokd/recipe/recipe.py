@@ -33,6 +33,30 @@ def _checked_direction(direction: str) -> str:
     return direction
 
 
+def _checked_places(places: Any) -> Any:
+    """Those on an axis of the grid, by names that folders may have."""
+    if not isinstance(places, dict):
+        return places
+    if not places:
+        raise ValueError("found nothing; name a place and what differs there, {} if nothing does")
+    names = list(map(str, places))
+    for place, name in zip(places, names, strict=True):
+        if isinstance(place, bool):
+            raise ValueError(
+                f"found a place {place}; put its name in quotes: YAML takes a bare no, yes, on or "
+                "off for a truth"
+            )
+        if not NAME.match(name):
+            raise ValueError(f"{name!r} can't name a folder; letters, digits and _ are accepted")
+        if names.count(name) > 1:
+            raise ValueError(f"{name!r} appears twice; give each place a name of its own")
+    return dict(zip(names, places.values(), strict=True))
+
+
+Places = Annotated[dict[str, dict[str, Any]], BeforeValidator(_checked_places)]
+"""Place on an axis of the grid → settings that differ there."""
+
+
 class StudentKind(NamedTuple):
     """What students of one name have in common, whatever their seed."""
 
@@ -66,7 +90,7 @@ class Recipe(Section):
     """auto, cpu, cuda, cuda:1, mps."""
     plugins: tuple[str, ...] = ()
     """Python modules that register objectives, formats or prompts of their own; imported first."""
-    grid: dict[str, dict[Annotated[str, BeforeValidator(str)], dict[str, Any]]] = Field(default={})
+    grid: dict[str, Places] = Field(default={})
     """Axis → place on it → settings that differ there. The recipe then stands for a study at each
     point, one place on each axis (`recipe.file.points`)."""
 
@@ -74,19 +98,6 @@ class Recipe(Section):
     @classmethod
     def _one_is_a_list_too(cls, value: Any) -> Any:
         return as_list(value)
-
-    @field_validator("grid")
-    @classmethod
-    def _places_name_folders(cls, grid: dict[str, Any]) -> dict[str, Any]:
-        for axis, places in grid.items():
-            if not places:
-                raise ValueError(f"{axis}: found nothing; name a place and what differs there")
-            for name in places:
-                if not NAME.match(name):
-                    raise ValueError(
-                        f"{axis}: {name!r} can't name a folder; letters, digits and _ are accepted"
-                    )
-        return grid
 
     @model_validator(mode="after")
     def _names_fit(self) -> Recipe:

@@ -45,7 +45,7 @@ def one_kind_of(accepted: Callable[[], str], section: type[Section] | None = Non
         try:
             return validate(value)
         except ValidationError:
-            raise ValueError(f"found {value!r}; {accepted()} is accepted") from None
+            raise ValueError(f"found {_shown(value)}; {accepted()} is accepted") from None
 
     return WrapValidator(check)
 
@@ -74,7 +74,9 @@ def explain(error: ValidationError, model: type[Section], tree: Any = None) -> l
             text = "found nothing; at least one is needed"
         else:
             accepted = SHAPES.get(kind) or problem["msg"][0].lower() + problem["msg"][1:]
-            text = f"found {found!r}; {accepted}"
+            text = f"found {_shown(found)}; {accepted}"
+            if found is None and kind in ("model_type", "dict_type"):
+                text += ", {} if it is empty"
             if isinstance(found, bool) and kind not in SHAPES:
                 text += "; put it in quotes: YAML takes a bare no, yes, on or off for a truth"
         where = ".".join(_named(place, tree))
@@ -103,6 +105,11 @@ def _named(place: Iterable[int | str], tree: Any) -> list[str]:
             tree = tree.get(part) if isinstance(tree, dict) else None
         named.append(name if isinstance(name, str) else str(part))
     return named
+
+
+def _shown(found: Any) -> str:
+    """A value as its user typed it, or nearly so."""
+    return "null" if found is None else repr(found)
 
 
 def _keys_at(model: type[Section], place: Sequence[int | str]) -> Iterable[str]:
