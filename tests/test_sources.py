@@ -4,9 +4,9 @@ import gzip
 
 import pytest
 
-from evokd.data.sources import input_files, read_source, source_format
+from evokd.data.sources import input_files, read_source, read_unpaired, source_format
 from evokd.errors import InputError
-from evokd.recipe.corpus import CorpusSource
+from evokd.recipe.corpus import CorpusSource, UnpairedSource
 from source_files import BOTH, TMX, facts, fails, read, texts, write
 
 
@@ -35,6 +35,19 @@ def test_phrasebook(tmp_path):
     fails(tmp_path, "phrasebook:train:5", "not fr", directions=["en-fr"], languages=("en", "fr"))
     fails(tmp_path, "phrasebook:dev", "phrasebook:valid")
     fails(tmp_path, "phrasebook:test:1001", "1000 sentences")
+
+
+def test_a_skip_beyond_the_end_is_told(tmp_path):
+    write(tmp_path / "t.en", "one\ntwo\n")
+    write(tmp_path / "t.de", "eins\nzwei\n")
+    assert len(read(tmp_path, "t", BOTH, skip=1)) == 2
+    said = "has 2 pairs, skip is 2: at most 1 can be skipped"
+    fails(tmp_path, "t", f"t {said}", directions=BOTH, skip=2)
+    fails(tmp_path, "t", f"t {said}", skip=2, languages=("en", "de"))
+    for path, what in (("t.en", "2 lines"), ("phrasebook:train:2", "2 pairs")):
+        source = UnpairedSource(path=path, direction="en-de", skip=3)
+        with pytest.raises(InputError, match=f"{path} has {what}, skip is 3: at most 1"):
+            read_unpaired(source, tmp_path)
 
 
 def test_format_by_name_and_by_content(tmp_path):

@@ -60,8 +60,10 @@ def read_source(
             f"{', '.join(first_unmatched.spellings) or 'none'}"
         )
     served = {pair.direction for pair in pairs}
-    missing = [d for d in map("-".join, request.directions) if d not in served]
+    unserved = [d for d in request.directions if "-".join(d) not in served]
+    missing = ["-".join(direction) for direction in unserved]
     if not served or (request.explicit and missing):
+        _check_skip(source, max(taken[of] for of in (None, *unserved)), "pairs")
         raise InputError(
             f"{source.path} holds no sentence pair for {', '.join(missing)}; check languages: and "
             "directions: of this source" + "".join(f"\n  {note}" for note in notes)
@@ -95,18 +97,30 @@ def read_unpaired(source: UnpairedSource, root: Path) -> list[Pair]:
     targets; nothing is cleaned.
 
     Raises:
-        InputError: missing, empty, not UTF-8 or broken compression; nothing of that direction.
+        InputError: missing, empty, not UTF-8 or broken compression; nothing of that direction;
+            all of it skipped.
     """
     if _addressed(source.path):
         paired = CorpusSource(path=source.path, limit=source.limit, skip=source.skip)
         pairs, _ = read_source(paired, [source.direction], root)
         return [replace(pair, target="") for pair in pairs]
     language, target_language = source.direction.split("-")
-    lines = read_lines(root / Path(source.path).expanduser())[source.skip :][: source.limit]
+    lines = read_lines(root / Path(source.path).expanduser())
+    _check_skip(source, len(lines), "lines")
+    lines = lines[source.skip :][: source.limit]
     return [
         Pair(line, "", language, target_language, f"{source.path}:{number}")
         for number, line in enumerate(lines, start=source.skip + 1)
     ]
+
+
+def _check_skip(source: CorpusSource | UnpairedSource, size: int, of: str) -> None:
+    """Raises InputError: it skips all that there is."""
+    if 0 < size <= source.skip:
+        raise InputError(
+            f"{source.path} has {size} {of}, skip is {source.skip}: at most {size - 1} can be "
+            "skipped"
+        )
 
 
 def _addressed(path: str) -> bool:
