@@ -7,7 +7,7 @@ from evokd.data.corpus import NOISE, build_corpus, save_corpus
 from evokd.data.noise import add_noise, read_record
 from evokd.data.pairs import Pair
 from evokd.errors import InputError
-from evokd.recipe.corpus import NOISES, CorpusSettings, NoiseSettings
+from evokd.recipe.corpus import NOISES, OF_WORDS, CorpusSettings, NoiseSettings
 from evokd.recipe.file import check_recipe
 from small_study import both_ways, recipe, sentences
 
@@ -21,6 +21,7 @@ def add(*kinds, **options):
 
 def test_the_table_and_the_functions_have_the_same_kinds():
     assert NOISES.keys() == noise.NOISES.keys()
+    assert NOISES.keys() > OF_WORDS
 
 
 @pytest.mark.parametrize("kind", NOISES)
@@ -148,6 +149,25 @@ def test_only_training_text_takes_noise(part):
     tree["corpus"][part] = [source]
     with pytest.raises(InputError, match=rf"corpus\.{part}\..\.noise: unknown key"):
         check_recipe(tree)
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ({"misaligned": 0.7, "truncated": 0.7}, "noise: shares of pairs sum to 1.4; at most 1 is"),
+        ({"misaligned": 0.7, "dropped_words": 0.7}, None),
+        ({"misaligned": 0.1, "copied": 0.2, "truncated": 0.7}, None),  # 1 and a rounding error
+    ],
+)
+def test_shares_of_pairs_are_of_one_whole(shares, said):
+    tree = recipe()
+    noise = [{"kind": kind, "share": share} for kind, share in shares.items()]
+    tree["corpus"]["train"] = [{"path": "x", "noise": noise}]
+    if said is None:
+        assert len(check_recipe(tree).corpus.train[0].noise) == len(shares)
+    else:
+        with pytest.raises(InputError, match=said):
+            check_recipe(tree)
 
 
 def test_a_kind_that_is_unknown_is_named():

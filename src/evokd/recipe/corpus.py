@@ -26,6 +26,8 @@ NOISES = {
     "replaced_words": "other words in the place of some",
 }
 """What a target may be made into on purpose; functions of `evokd.data.noise` by these names."""
+OF_WORDS = {"dropped_words", "swapped_words", "replaced_words"}
+"""Those whose share is of words, so that it is no share of the pairs."""
 
 
 class NoiseSettings(Section):
@@ -68,6 +70,14 @@ class TrainSource(CorpusSource):
     @classmethod
     def _one_is_a_list_too(cls, value: Any) -> Any:
         return as_list(value)
+
+    @field_validator("noise")
+    @classmethod
+    def _each_pair_has_one_kind(cls, noise: tuple[NoiseSettings, ...]) -> Any:
+        of_pairs = sum(one.share for one in noise if one.kind not in OF_WORDS)
+        if of_pairs > 1 + 1e-9:
+            raise ValueError(f"shares of pairs sum to {of_pairs:g}; at most 1 is accepted")
+        return noise
 
 
 class TestSource(CorpusSource):
