@@ -108,7 +108,17 @@ def test_training_keys_of_a_method_are_laid_over_the_common_ones():
         ("directions", ["en-en"], ["'en-en' is no direction"]),
         ("directions", ["en-de", "en-de"], ["directions: 'en-de' appears twice"]),
         ("corpus.train", [], ["corpus.train: found nothing; name parallel text"]),
-        ("corpus.train.0.directions", ["en-fr"], ["unknown direction 'en-fr'", "en-de"]),
+        (
+            "corpus.train.0.directions",
+            ["en-fr"],
+            ["corpus.train.0.directions: unknown direction 'en-fr'", "en-de"],
+        ),
+        ("corpus.test.0.directions", ["en-fr"], ["corpus.test.0.directions: unknown"]),
+        (
+            "corpus.unpaired",
+            [{"path": "a", "direction": "en-fr"}],
+            ["corpus.unpaired.0.direction: unknown direction 'en-fr'"],
+        ),
         ("corpus.weights", {"de-fr": 2}, ["corpus.weights", "unknown direction 'de-fr'"]),
         ("corpus.weights", {"en-de": -1}, ["corpus.weights.en-de: found -1", "or equal to 0"]),
         ("corpus.test.0.name", "a b", ["'a b' is no test set name"]),
@@ -124,6 +134,14 @@ def test_wrong_values_say_what_was_found_and_what_is_accepted(place, value, part
         assert part in said
     assert len(said.splitlines()) == 2, said  # a headline and one complaint
     assert "Settings" not in said
+
+
+def test_a_filter_by_both_directions_needs_both():
+    dual = "corpus.cleaning.by_teacher.by=dual"
+    assert check_recipe(recipe(directions=["en-de", "de-en"]), [dual])
+    said = refusal(recipe(directions=["en-de", "de-en", "en-cs"]), dual)
+    assert "corpus.cleaning.by_teacher.by: dual judges a pair both ways" in said
+    assert "directions lack cs-en; add what is missing there, or take by: excess or nll" in said
 
 
 def test_missing_keys_are_named():

@@ -160,13 +160,21 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _directions_are_known(self) -> Recipe:
         corpus, named = self.corpus, [("corpus.weights: ", tuple(self.corpus.weights))]
-        for i, source in enumerate((*corpus.train, *corpus.valid, *corpus.test), start=1):
-            named.append((f"corpus source {i} ({source.path}) ", source.directions or ()))
-        for i, text in enumerate(corpus.unpaired, start=1):
-            named.append((f"corpus.unpaired {i} ({text.path}) ", (text.direction,)))
+        for part in ("train", "valid", "test"):
+            for i, source in enumerate(getattr(corpus, part)):
+                named.append((f"corpus.{part}.{i}.directions: ", source.directions or ()))
+        for i, text in enumerate(corpus.unpaired):
+            named.append((f"corpus.unpaired.{i}.direction: ", (text.direction,)))
         for where, directions in named:
             for direction in directions:
                 check_known("direction", direction, self.directions, where)
+        backwards = ["-".join(reversed(direction.split("-"))) for direction in self.directions]
+        lacking = [direction for direction in backwards if direction not in self.directions]
+        if corpus.cleaning.by_teacher.by == "dual" and lacking:
+            raise ValueError(
+                f"corpus.cleaning.by_teacher.by: dual judges a pair both ways, and directions lack "
+                f"{', '.join(lacking)}; add what is missing there, or take by: excess or nll"
+            )
         return self
 
     @model_validator(mode="after")
