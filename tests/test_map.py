@@ -18,6 +18,7 @@ from evokd.evaluate.comparison import summarise
 from evokd.report.map import Map, as_markdown, as_tree
 from evokd.report.map_figures import gain_lines, gate_curves, heat_map
 from evokd.report.map_page import build_map, lesson
+from evokd.report.page import build_report
 from fake_run import small_results
 from small_study import evokd
 from test_page import Page
@@ -213,6 +214,14 @@ def test_the_page_is_sound_and_leads_to_each_study(
     assert "tiny: the map" in page.text
     assert lesson(Map(folder)) in page.text
     assert re.search(rf"{len(own)} studies", page.text)
+
+
+def test_the_page_of_a_point_says_which_it_is_and_leads_to_the_map(two_axes: Path) -> None:
+    page = Page(build_report(two_axes / "weak.clean").read_text(encoding="utf-8"))
+    assert page.text.count("evokd report · weak · clean") == 2
+    assert [load for load in page.loads if not load.startswith("#")] == ["../report.html"]
+    (two_axes / "weak.clean").rename(two_axes / "another")
+    assert "../report.html" not in build_report(two_axes / "another").read_text(encoding="utf-8")
 
 
 def test_report_draws_the_map_of_a_grid_and_the_page_of_a_study(one_axis: Path) -> None:

@@ -201,6 +201,14 @@ def has_grid(folder: Path) -> bool:
     return bool(_recipe_in(folder).get("grid"))
 
 
+def point_of(folder: Path) -> tuple[str, ...]:
+    """The point of a grid that a run's folder is the study of; empty where it isn't one's."""
+    grid = _recipe_in(folder.resolve().parent).get("grid")
+    axes = grid.values() if isinstance(grid, dict) else ()  # which may be anyone's recipe.yaml
+    points = product(*(map(str, places) for places in axes if isinstance(places, dict)))
+    return next((point for point in points if ".".join(point) == folder.resolve().name), ())
+
+
 def as_markdown(shown: Map) -> str:
     """The map's tables for other pages."""
     blocks = [("Over the whole grid", shown.summary())]

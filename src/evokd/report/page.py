@@ -16,6 +16,7 @@ from evokd.report.formatting import arrow
 from evokd.report.hard_tokens import hard_tokens
 from evokd.report.headline import headline
 from evokd.report.latex import as_latex
+from evokd.report.map import point_of
 from evokd.report.results import Results
 from evokd.report.svg import make_palette
 from evokd.report.tables import as_markdown, closeness, format_gap, legend, signatures
@@ -44,12 +45,14 @@ def write_page(results: Results, out: Path) -> None:
     Nothing on the page is loaded from anywhere: style and figures stand in the file itself.
     """
     tree, created = results.tree, results.tree.get("created")
+    point = point_of(results.folder) if results.folder else ()
     page = (
         environment()
         .get_template("page.html.jinja")
         .render(
             results=results,
-            title=tree.get("title") or tree.get("name") or "evokd report",
+            title=" · ".join([tree.get("title") or tree.get("name") or "evokd report", *point]),
+            map="../report.html" if point else None,
             name=tree.get("name") or "",
             evokd=tree.get("evokd") or "",
             created=f"{datetime.fromisoformat(created):%-d %B %Y}" if created else "",
