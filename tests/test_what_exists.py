@@ -32,9 +32,12 @@ from evokd.recipe.objectives import (
     GAMMA_RULES,
     OBJECTIVES,
     PAIR_WEIGHTS,
+    PRESET_SOURCES,
+    PRESETS,
     Extra,
     GammaRuleSpec,
     ObjectiveSettings,
+    method_names,
     objective_settings,
     objectives_table,
 )
@@ -78,6 +81,8 @@ def test_the_page_shows_the_table_of_objectives():
     """What `evokd methods` prints, word for word."""
     table = tabulate(objectives_table(), headers="keys", tablefmt="github")
     assert table in (DOCS / "method.md").read_text(encoding="utf-8")
+    assert {row["objective"] for row in objectives_table()} == set(method_names())
+    assert PRESET_SOURCES.keys() == PRESETS.keys()
 
 
 def test_the_page_shows_the_table_of_formats_and_names_every_prompt():

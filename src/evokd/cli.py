@@ -253,7 +253,7 @@ def score(args: argparse.Namespace) -> int:
 
 @verb("evokd methods | less -S")
 def methods(args: argparse.Namespace) -> int:
-    """The objectives that a recipe may name: equation, settings and source of each."""
+    """What a recipe's methods may be: equation, settings and source of each, and short forms."""
     from tabulate import tabulate
 
     print(tabulate(objectives_table(), headers="keys", tablefmt="github"))

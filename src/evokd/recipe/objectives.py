@@ -176,6 +176,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 what the check before training advises."""
 GATE_OF = {"doubt": "vouched", "tau": "smooth"}
 """The gate that alone reads a setting."""
+PRESET_SOURCES = {
+    "seq_kd": "Kim and Rush 2016",
+    "seq_inter": "Kim and Rush 2016",
+    "vouched": "docs/method.md",
+    "auto": "docs/regimes.md",
+}
 TEXT_PRESETS = {name for name, preset in PRESETS.items() if "text" in preset}
 
 
@@ -294,7 +300,7 @@ def free_of_references() -> str:
 
 
 def objectives_table() -> list[dict[str, str]]:
-    """A row for each objective, as the documentation and `evokd methods` show them."""
+    """A row for each objective and short form, as documentation and `evokd methods` show them."""
     rows = []
     for name, spec in OBJECTIVES.items():
         settings = objective_settings(name)
@@ -310,4 +316,8 @@ def objectives_table() -> list[dict[str, str]]:
                 "source": spec.source,
             }
         )
+    for name, keys in PRESETS.items():
+        row = {"objective": name, "loss of a response token": f"short for {{{stands_for(name)}}}"}
+        row |= {"settings": f"those of {keys['objective']}", "reference": "–"}
+        rows.append(row | {"source": PRESET_SOURCES.get(name, "–")})
     return rows
