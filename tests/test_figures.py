@@ -77,6 +77,10 @@ def test_identifiers_differ_between_figures() -> None:
 
 def test_nothing_to_draw_is_none() -> None:
     empty = [{"step": 1, "loss": 2.0, "noevo_loss": None}, {"step": 2, "eval_loss": 1.0}]
+    point = make_metrics("skew", 1, 10)  # makes no line
+    assert figures.loss_curves({"skew": [point]}, PALETTE) is None
+    assert figures.hard_share_curves({"skew": [point]}, PALETTE) is None
+    assert figures.hard_weight_curves("skew", [point]) is None
     assert figures.loss_curves({"sft": [empty]}, PALETTE) is None
     assert figures.hard_share_curves({}, PALETTE) is None
     assert figures.hard_weight_curves("sft", [empty]) is None
@@ -106,7 +110,8 @@ def test_histogram_adds_seeds_and_keeps_the_open_end() -> None:
 def test_the_room_needs_no_torch() -> None:
     code = (
         "import sys; import evokd.report.page, evokd.report.figures as f; "
-        "f.loss_curves({'sft': [[{'step': 1, 'noevo_loss': 1.0}]]}, {'sft': 'red'}); "
+        "run = [{'step': step, 'noevo_loss': 1.0} for step in (1, 2)]; "
+        "f.loss_curves({'sft': [run]}, {'sft': 'red'}); "
         "sys.exit(bool({'torch', 'transformers', 'matplotlib.pyplot'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -224,10 +224,10 @@ def _lines_of_systems(curves: Curves, palette: Palette, key: str) -> list[_Line]
 
 
 def _series(runs: Sequence[Run], key: str) -> list[tuple[tuple[float, ...], ...]]:
-    """Steps and values of each run that has any; validations haven't."""
+    """Steps and values of each run that has two or more, so a line; validations have none."""
     points = [[(one.get("step"), one.get(key)) for one in run] for run in runs]
     known = [[point for point in run if None not in point] for run in points]
-    return [tuple(zip(*run, strict=True)) for run in known if run]
+    return [tuple(zip(*run, strict=True)) for run in known if len(run) > 1]
 
 
 def _curve_figure(
