@@ -15,7 +15,7 @@ import yaml
 
 from evokd.errors import InputError
 from evokd.evaluate.comparison import summarise
-from evokd.report.map import Map, as_markdown, as_tree
+from evokd.report.map import Gain, Map, as_markdown, as_tree
 from evokd.report.map_figures import gain_lines, gate_curves, heat_map
 from evokd.report.map_page import build_map, lesson
 from evokd.report.page import build_report
@@ -161,6 +161,29 @@ def test_over_three_seeds_or_more_a_gain_is_marked_by_a_paired_t_test(
     made["summary"] = summarise(made["scores"])
     (gain,) = Map(make_grid(tmp_path, {"start": ["weak"]}, weak=made)).of("self_evolution")
     assert gain.mark == mark
+
+
+@pytest.mark.parametrize(
+    ("gain", "spread", "printed"),
+    [
+        (3.54, 0.2, "30.00 (+3.5 ± 0.2)"),
+        (0.08, 0.1, "30.00 (+0.08 ± 0.10)"),
+        (0.0, 0.0, "30.00 (+0.00 ± 0.00)"),
+        (-0.04, None, "30.00 (−0.04)"),
+    ],
+)
+def test_a_gain_and_its_spread_have_as_many_decimals(
+    gain: float, spread: float | None, printed: str
+) -> None:
+    assert Gain(30.0, gain, spread, "").printed == printed
+
+
+def test_where_no_method_differs_none_is_the_safest(tmp_path: Path) -> None:
+    same = results(sft=24.0, self_evolution=24.004, skew=24.0)
+    folder = make_grid(tmp_path, {"start": ["weak", "good"]}, weak=same, good=same)
+    assert lesson(Map(folder)) == (
+        "No method differs from forward_kd: under 2 conditions all 3 have its BLEU."
+    )
 
 
 def test_tables_name_points_and_what_was_measured_before_training(two_axes: Path) -> None:

@@ -48,9 +48,14 @@ def decimal(number: float | None, places: int) -> str:
     return DASH if number is None else f"{number:.{places}f}"
 
 
+def places(difference: float) -> int:
+    """Decimals of a difference: two where one would show none."""
+    return 2 if abs(difference) < 0.1 else 1
+
+
 def points(difference: float) -> str:
-    """1.2, 0.03: two decimals where one would show no difference."""
-    return f"{difference:.{2 if abs(difference) < 0.1 else 1}f}"
+    """1.2, 0.03; see `places`."""
+    return f"{difference:.{places(difference)}f}"
 
 
 def signed(difference: float) -> str:

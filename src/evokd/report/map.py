@@ -15,7 +15,7 @@ import yaml
 from evokd import rundir
 from evokd.errors import InputError
 from evokd.recipe.metrics import AVERAGE
-from evokd.report.formatting import DASH, decimal, percent, signed
+from evokd.report.formatting import DASH, decimal, percent, places, signed
 from evokd.report.results import BETTER, WORSE, Record, Results
 from evokd.report.tables import Grid, markdown_table
 
@@ -39,7 +39,7 @@ class Gain:
     @property
     def printed(self) -> str:
         """91.72 (+3.5 ± 0.2†), for tables."""
-        spread = "" if self.spread is None else f" ± {self.spread:.1f}"
+        spread = "" if self.spread is None else f" ± {self.spread:.{places(self.gain)}f}"
         return f"{self.score:.2f} ({signed(self.gain)}{spread}{self.mark})"
 
 

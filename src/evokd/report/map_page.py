@@ -13,6 +13,9 @@ from evokd.report.map_figures import gain_lines, gate_curves, heat_map
 from evokd.report.page import environment
 from evokd.report.results import BETTER, WORSE
 
+SAME = 0.005
+"""Points of BLEU below which a gain is printed as none."""
+
 
 def build_map(folder: Path) -> Path:
     """Write map.md, map.json, figures/*.svg and report.html from what the studies of a grid have
@@ -63,6 +66,11 @@ def lesson(shown: Map) -> str:
     known = [name for name in shown.rivals if shown.of(name)]
     if not known:
         return f"Nothing has been compared with {shown.baseline} yet."
+    if all(abs(gain.gain) < SAME for name in known for gain in shown.of(name)):
+        return (
+            f"No method differs from {shown.baseline}: under {len(shown.studies)} conditions all "
+            f"{len(known)} have its BLEU."
+        )
     safest = max(known, key=lambda name: min(gain.gain for gain in shown.of(name)))
     gains, studies = shown.of(safest), len(shown.studies)
     marks = [gain.mark for gain in gains]
