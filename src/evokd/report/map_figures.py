@@ -68,7 +68,8 @@ def gain_lines(shown: Map, row: tuple[str, ...]) -> str:
         axes.set_ylabel(f"BLEU over {shown.baseline}")
         tidy(axes, 0)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=8, loc="best", handlelength=1.6)
+            above: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncol": 3}
+            axes.legend(frameon=False, fontsize=8, handlelength=1.6, **above)
 
     return draw_svg(_name("lines", row), f"Gain by method {' '.join(row)}".strip(), draw)
 
