@@ -321,7 +321,10 @@ FILTERED = {"name": "noevo", "text": "filtered"}
         (
             {"train": [{"path": "a", "use": "students"}, {"path": "b"}], "held_out": 50},
             ["sft"],
-            ["corpus: held_out: 50 is for text that teacher and students", "Leave held_out out"],
+            [
+                "corpus: held_out: 50 is for text that teacher and students",
+                "Type corpus.held_out=0",
+            ],
         ),
         ({}, [FILTERED], ["methods.noevo.text: filtered", "hold some of it back (corpus.held_out"]),
         ({}, [{"name": "auto", "objective": "noevo"}], ["methods.auto: found objective noevo"]),

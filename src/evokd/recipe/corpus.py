@@ -169,7 +169,7 @@ class CorpusSettings(Section):
         if self.held_out and any(source.use == "students" for source in self.train):
             raise ValueError(
                 f"held_out: {self.held_out} is for text that teacher and students are both "
-                "trained on; the teacher never sees what has use: students. Leave held_out out"
+                "trained on; the teacher never sees what has use: students. Type corpus.held_out=0"
             )
         return self
 
