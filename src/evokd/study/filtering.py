@@ -50,9 +50,10 @@ def make_filtered_text(study: Study, teacher: System) -> Stage:
     if study.is_done(stage):
         return stage
     stage.begin()
-    pairs, unseen = list(dict.fromkeys(study.corpus.train)), study.unseen
-    bad, facts = disbelieved(study, teacher, unseen)
-    bad |= _as_many_of_others(study, teacher, list(set(pairs) - set(unseen)), facts)
+    pairs, unseen = list(dict.fromkeys(study.corpus.train)), set(study.unseen)
+    bad, facts = disbelieved(study, teacher, study.unseen)
+    seen = [pair for pair in pairs if pair not in unseen]
+    bad |= _as_many_of_others(study, teacher, seen, facts)
     left_out = CleaningReport(read=len(pairs))
     for pair in pairs:
         if pair in bad:
