@@ -30,7 +30,7 @@ from evokd.study.context import PAIRS, Study, System, progress_bar
 SHARD = 2048
 Scored = tuple[Pair, tuple[float, float, float]]
 FEW = 50
-"""Validation pairs of a direction below which they say little of right ones."""
+"""Pairs of a direction, right ones or to be judged, below which they say little."""
 SHUFFLED = 1000
 """Pairs of each direction whose targets are shuffled, to see how the teacher takes wrong ones."""
 
@@ -59,16 +59,16 @@ def make_filtered_text(study: Study, teacher: System) -> Stage:
         if pair in bad:
             left_out.drop("disbelieved", pair)
     if len(bad) == len(pairs):
-        raise InputError(
-            f"{stage.name}: the teacher disbelieves all {len(pairs)} pairs; is it fine-tuned for "
-            "this task (teacher.sft), with this prompt?"
-        )
+        why = "is it fine-tuned for this task (teacher.sft), with this prompt?"
+        if settings.threshold is not None:
+            why = f"cleaning.by_teacher.threshold is {settings.threshold}; take a larger one"
+        raise InputError(f"{stage.name}: the teacher disbelieves all {len(pairs)} pairs; {why}")
     write_pairs(stage.folder / PAIRS, [pair for pair in study.corpus.train if pair not in bad])
     write_json(stage.folder / LEFT_OUT, left_out.as_dict())
     facts |= {"pairs": left_out.kept, "left_out": {"disbelieved": len(bad)}}
     stage.finish(facts, outputs={PAIRS: hash_file(stage.folder / PAIRS)})
     told = {d: one["share"] for d, one in facts["wrong"].items()}
-    shares = ", ".join(f"{d} {'?' if s is None else f'{s:.0%}'}" for d, s in told.items())
+    shares = ", ".join(f"{d} {'?' if s is None else f'{s:.0%}'}" for d, s in told.items()) or "?"
     study.log(
         f"{stage.name}: {len(bad)} of {len(pairs)} pairs left out; estimated to be wrong: {shares}"
     )
