@@ -130,6 +130,21 @@ def test_a_frozen_head_gets_no_gradient():
     torch.testing.assert_close(gradient, expected[0])
 
 
+def test_a_function_may_read_any_setting():
+    generator = torch.Generator().manual_seed(1)
+    hidden, head = (torch.randn(size, 3, generator=generator) for size in (6, 9))
+
+    def loss(doubt):
+        def believed(t):
+            return torch.where(t.teacher_nll > t.settings.doubt, 0.0, t.nll)
+
+        return evokd.fused_loss(
+            believed, hidden, head, hidden, head, torch.arange(6), doubt=doubt, tau=0.3
+        )
+
+    assert loss(0.0) == 0 < loss(9.0)
+
+
 def test_any_function_of_tokens_is_an_objective():
     def half_sft(t: Tokens):
         return 0.5 * t.nll

@@ -395,7 +395,10 @@ def test_distil_can_check_its_flags_and_stop(tmp_path):
     code, out, err = evokd(*said, *files, "training.epochs=2")
     assert (code, err) == (0, "")
     (tmp_path / "printed.yaml").write_text(out, encoding="utf-8")
-    assert load_recipe(tmp_path / "printed.yaml").training.epochs == 2
+    recipe = load_recipe(tmp_path / "printed.yaml")
+    assert (recipe.training.epochs, recipe.corpus.held_out) == (2, 500)
+    code, out, _ = evokd(*said, *files, "--teacher-as-is")
+    assert "held_out: 0" in out, "a teacher that isn't trained has seen none of it"
     assert not (tmp_path / "run").exists()
     assert "unknown key 'epoch'" in refused(*said, *files, "training.epoch=2")
 

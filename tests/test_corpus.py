@@ -421,15 +421,36 @@ def test_models_and_students_may_have_text_of_their_own(folder, tmp_path):
     assert not build(folder).models
 
 
-@pytest.mark.parametrize(("held_out", "left"), [(12, 188), (500, 180)])
-def test_some_pairs_are_kept_from_the_teacher(folder, held_out, left):
-    """As many as are named, both directions of each, a tenth at most."""
+@pytest.mark.parametrize(
+    ("held_out", "least", "left"), [(12, 5, 188), (500, 5, 180), (3, 5, 195), (500, 50, 200)]
+)
+def test_some_pairs_are_kept_from_the_teacher(folder, monkeypatch, held_out, least, left):
+    """As many as are named, both directions of each, a tenth at most, and enough or none."""
+    monkeypatch.setattr("evokd.data.corpus.HELD_OUT_LEAST", least)
     corpus = build(folder, held_out=held_out)
     train, models = words_of(corpus.train), words_of(corpus.models)
     assert (len(train), len(models)) == (400, 2 * left)
-    assert set(models) < set(train)
+    assert set(models) <= set(train)
     assert sorted(models) == sorted(2 * list(dict.fromkeys(models)))
     assert corpus.report["held_out"] == 200 - left
+
+
+def test_what_is_held_out_is_held_out_in_every_language_and_use(folder, monkeypatch):
+    """No third language tells the teacher, nor does text of its own."""
+    monkeypatch.setattr("evokd.data.corpus.HELD_OUT_LEAST", 5)
+    own = {"path": "train", "use": "models", "limit": 150}
+    other = {"path": "train", "use": "students"}
+    corpus = build(folder, train=[own, other], held_out=20)
+    assert corpus.report["held_out"] == 20
+    unseen = set(words_of(corpus.train)) - set(words_of(corpus.models))
+    assert 50 < len(unseen) < 70, "the last 50, and some of the first 150"
+    for prefix, words in [("train", 200), ("valid", 10), ("test", 20)]:
+        lines(folder / f"{prefix}.cs", [f"{prefix}{i} po česku." for i in range(words)])
+    three = build(folder, ["en-de", "cs-de"], held_out=20)
+    told = {pair.target for pair in three.models}
+    unseen = set(three.train) - set(three.models)
+    assert {pair.direction for pair in unseen} == {"en-de", "cs-de"}
+    assert not told & {pair.target for pair in unseen}, "nor a third language"
 
 
 def test_teacher_and_start_need_text_that_outlives_the_cleaning(folder):

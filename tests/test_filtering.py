@@ -96,7 +96,8 @@ def test_wrong_pairs_go_and_right_ones_stay(study, by):
 def test_of_pairs_that_it_was_trained_on_as_many_go_that_surprise_it_most(study, monkeypatch):
     """By the share among the others: what it has learnt has no excess any more."""
     teacher = study.recipe.teacher.model_copy(update={"sft": True})
-    study.recipe = study.recipe.model_copy(update={"teacher": teacher})
+    held_out = study.recipe.corpus.model_copy(update={"held_out": 75})
+    study.recipe = study.recipe.model_copy(update={"teacher": teacher, "corpus": held_out})
     seen = [pair for i, pair in enumerate(TRAIN) if i // 2 % 2]
     others = [pair for pair in TRAIN if pair not in seen]
     save_corpus(Corpus(TRAIN, CLEAN[:100], {}, {"notes": []}, models=seen), study.paths.corpus)
@@ -117,6 +118,30 @@ def test_of_pairs_that_it_was_trained_on_as_many_go_that_surprise_it_most(study,
         assert len(gone - wrong) < 0.1 * len(wrong)
     for direction in ("en-de", "de-en"):
         assert facts["wrong"][direction]["share"] == pytest.approx(0.3, abs=0.15)
+    made(changed(study, threshold=2.5))  # which only new ones reach
+    assert set(seen) < set(study.pairs("filtered"))
+    made(changed(study, threshold=0.3, by="nll"))
+    kept = set(study.pairs("filtered"))
+    wrong = {pair for pair in seen if (pair.origin, pair.direction) in WRONG}
+    assert wrong
+    assert not kept & wrong
+
+
+def test_text_of_its_own_stays_and_few_pairs_tell_nothing(study):
+    """What the teacher was trained on alone isn't judged by what is wrong elsewhere."""
+    teacher = study.recipe.teacher.model_copy(update={"sft": True})
+    study.recipe = study.recipe.model_copy(update={"teacher": teacher})
+    for new in (120, 80):  # of both directions
+        seen = TRAIN[:-new]
+        save_corpus(Corpus(TRAIN, CLEAN[:100], {}, {"notes": []}, models=seen), study.paths.corpus)
+        for known in ("corpus", "unseen"):
+            study.__dict__.pop(known, None)
+        (study.paths.filtered / "manifest.json").unlink(missing_ok=True)
+        told = made(study).facts()["wrong"]["en-de"]["share"] is not None
+        assert set(seen) <= set(study.pairs("filtered"))
+        assert told == (new >= 2 * filtering.FEW)
+        assert (len(study.pairs("filtered")) < len(TRAIN)) == told
+    assert "where there is a ? too few pairs are new" in study.notes[-1]
 
 
 def test_the_share_of_wrong_pairs_is_told_by_those_that_are_new_to_the_teacher(study):
@@ -134,7 +159,7 @@ def test_a_teacher_to_whom_all_look_the_same_leaves_all_in(study, monkeypatch):
     facts = made(study).facts()
     assert list(study.pairs("filtered")) == TRAIN
     assert facts["wrong"]["en-de"] == {"share": None, "threshold": None}
-    assert "right and wrong pairs look the same to the teacher" in study.notes[-1]
+    assert "right and wrong ones look the same to it" in study.notes[-1]
 
 
 def test_a_threshold_of_ones_own(study):

@@ -318,14 +318,6 @@ FILTERED = {"name": "noevo", "text": "filtered"}
             ["sft"],
             ["corpus: train.0.noise: without corpus.valid", "name some in corpus.valid"],
         ),
-        (
-            {"train": [{"path": "a", "use": "students"}, {"path": "b"}], "held_out": 50},
-            ["sft"],
-            [
-                "corpus: held_out: 50 is for text that teacher and students",
-                "Type corpus.held_out=0",
-            ],
-        ),
         ({}, [FILTERED], ["methods.noevo.text: filtered", "hold some of it back (corpus.held_out"]),
         ({}, [{"name": "auto", "objective": "noevo"}], ["methods.auto: found objective noevo"]),
         (
@@ -397,6 +389,7 @@ def test_the_name_of_a_recipe_is_that_of_its_file(tmp_path):
             r"(?s)the key 'c' twice.*line 2.*each is accepted once.*line 3",
         ),
         (b"name: \xff\xfe", "can't be read"),
+        (b"a: &a {c: 1}\nb: &b {d: 1}\ntraining: {<<: *a, <<: *b}", "(?s)unknown key 'a'.*'b'"),
     ],
 )
 def test_a_file_that_is_no_recipe_is_refused(tmp_path, content, said):

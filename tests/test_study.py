@@ -14,6 +14,7 @@ import pytest
 import sacrebleu
 import yaml
 
+from evokd.data.corpus import load_corpus
 from small_study import (
     DIRECTIONS,
     changed,
@@ -572,6 +573,27 @@ def test_a_study_of_noise_filters_gates_and_advises(tmp_path):
     assert {k: v for k, v in after.items() if k not in VIEWS} == before
 
 
+def test_pairs_that_are_held_back_are_judged_and_students_learn_from_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("evokd.data.corpus.HELD_OUT_LEAST", 5)
+    monkeypatch.setattr("evokd.study.filtering.FEW", 5)
+    filtered = {"name": "filtered", "objective": "noevo", "text": "filtered"}
+    tree = recipe(methods=["sft", filtered, "auto"], seeds=1)
+    tree["corpus"]["held_out"] = 50
+    tree["teacher"]["signal"] = "hidden"
+    tree["teacher"]["training"] = {"max_steps": 120, "learning_rate": 1e-2}
+    path = write_recipe(tmp_path / "held.yaml", tree)
+    code, _, err = evokd("run", path, "-o", tmp_path / "run", "teacher_text.beam=1")
+    assert code == 0, err
+    assert "for teacher and start" in err
+    corpus = load_corpus(tmp_path / "run/corpus")
+    assert len(corpus.train) - 40 < len(corpus.models) <= len(corpus.train) - 20
+    assert json.loads((tmp_path / "run/corpus/cleaning.json").read_text())["held_out"] == 10
+    judged = json.loads((tmp_path / "run/surprisal/00000.json").read_text())
+    assert len(judged) >= len(corpus.train) - len(corpus.models)
+    lines = len((tmp_path / "run/filtered/pairs.jsonl").read_text().splitlines())
+    assert 0 < lines <= len(corpus.train)
+
+
 def test_a_grid_shares_what_is_the_same_and_draws_a_map(tmp_path):
     """Teacher and starts are the same with clean and noisy references, and so is a student of the
     teacher's own text; one of another name that is made the same way isn't trained again."""
@@ -630,9 +652,10 @@ def test_a_grid_shares_what_is_the_same_and_draws_a_map(tmp_path):
         assert f'href="{point}/report.html"' in (run / "report.html").read_text()
 
     before, views = snapshot(run), {*VIEWS, "map.md", "map.json"}
-    code, _, err = evokd("run", path, "-o", run, "grid={}")
-    assert code == 2
-    assert f"{run} holds the studies of a grid" in err
+    for verb in ("run", "cache"):
+        code, _, err = evokd(verb, path, "-o", run, "grid={}")
+        assert code == 2
+        assert f"{run} holds the studies of a grid" in err
     lost = 'grid={noise: {clean: {}, lost: {corpus.train.0.path: "nowhere"}}}'
     code, _, err = evokd("run", path, "-o", run, lost)
     assert code == 2

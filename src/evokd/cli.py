@@ -366,7 +366,7 @@ def _recipe_of(args: argparse.Namespace) -> dict[str, Any]:
             "train": [{"path": path} for path in args.train],
             "valid": [{"path": path} for path in args.valid],
             "test": [{"name": _test_name(path), "path": path} for path in args.test],
-            "held_out": 500 if "auto" in methods and not args.teacher_as_is else 0,
+            "held_out": 0 if args.teacher_as_is else 500,
         },
         "teacher": {"model": args.teacher, "sft": not args.teacher_as_is},
         "student": {"model": args.student},

@@ -8,6 +8,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
+from evokd.data.cleaning import CleaningReport
 from evokd.data.languages import language
 from evokd.data.pairs import Pair
 
@@ -33,6 +34,23 @@ def leaks_of(pair: Pair, held_out: HeldOut) -> list[str]:
     """The held-out sets that have a side of the pair, in whichever direction it stands there."""
     sides = _sides(pair)
     return [name for name, sentences in held_out.items() if not sentences.isdisjoint(sides)]
+
+
+def without_leaks(
+    pairs: Iterable[Pair], held_out: HeldOut, report: CleaningReport, drop: bool
+) -> tuple[list[Pair], dict[str, int]]:
+    """Drop (or only count) pairs of which a side is held out; and how many share one by set."""
+    leaks = dict.fromkeys(held_out, 0)
+    kept = []
+    for pair in pairs:
+        sets = leaks_of(pair, held_out)
+        for name in sets:
+            leaks[name] += 1
+        if sets and drop:
+            report.drop("valid_leak" if sets == ["valid"] else "test_leak", pair)
+        else:
+            kept.append(pair)
+    return kept, leaks
 
 
 def sentences_of(pairs: Iterable[Pair]) -> Sentences:

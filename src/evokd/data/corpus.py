@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from evokd.data.cleaning import CleaningReport, clean
-from evokd.data.contamination import HeldOut, held_out_sentences, leaks_of, sentences_of
+from evokd.data.contamination import (
+    HeldOut,
+    held_out_sentences,
+    leaks_of,
+    sentences_of,
+    without_leaks,
+)
 from evokd.data.noise import WrongWords, add_noise, read_record, write_record
 from evokd.data.pairs import Pair, by_sentence, read_pairs, write_pairs
 from evokd.data.sources import input_files, read_source, read_unpaired, source_format
@@ -29,6 +35,7 @@ from evokd.rundir import read_json, write_json, write_lines
 
 VALID_SHARE = 0.02
 VALID_MOST = 500  # sentence pairs
+HELD_OUT_LEAST = 50  # of each pair of languages; fewer tell nothing
 # Lines that belong together have lengths that go together; r of real text is 0.7 and more.
 _LEAST_CORRELATION = 0.2
 _CORRELATION_NEEDS = 100  # sentence pairs
@@ -132,7 +139,7 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
         pairs = _read_sources("train", settings.train_for(use), directions, root, facts, record)
         cleaned, cleaning = clean(pairs, settings.cleaning)
         held_out, drop = held_out_sentences(valid, tests), settings.cleaning.drop_test_leaks
-        train, leaks = _without_leaks(cleaned, held_out, cleaning, drop)
+        train, leaks = without_leaks(cleaned, held_out, cleaning, drop)
         facts["leaks"] = _leaks_report(leaks, valid, held_out, settings, facts["notes"])
         if settings.limit is not None:
             before = len(train)
@@ -154,10 +161,9 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
                 "corpus.train with use: models were read, none is left after cleaning"
             )
         facts["models"] = {**report_of_models.as_dict(), "sources": of_models["sources"]}
-    elif settings.held_out:
-        models, facts["held_out"] = _without_some(
-            train, settings.held_out, random.Random(f"{seed}:held out")
-        )
+    if settings.held_out:
+        chance = random.Random(f"{seed}:held out")
+        models, facts["held_out"] = _hold_out(train, models or train, settings.held_out, chance)
     models = _weigh(models, settings.weights, random.Random(f"{seed}:models"))
     unpaired: list[Pair] = []
     if settings.unpaired:
@@ -242,23 +248,6 @@ def _read_tests(
     return tests
 
 
-def _without_leaks(
-    pairs: Iterable[Pair], held_out: HeldOut, report: CleaningReport, drop: bool
-) -> tuple[list[Pair], dict[str, int]]:
-    """Drop (or only count) pairs of which a side is held out; and how many share one by set."""
-    leaks = dict.fromkeys(held_out, 0)
-    kept = []
-    for pair in pairs:
-        sets = leaks_of(pair, held_out)
-        for name in sets:
-            leaks[name] += 1
-        if sets and drop:
-            report.drop("valid_leak" if sets == ["valid"] else "test_leak", pair)
-        else:
-            kept.append(pair)
-    return kept, leaks
-
-
 def _leaks_report(
     leaks: dict[str, int],
     valid: Sequence[Pair],
@@ -290,7 +279,7 @@ def _read_unpaired(
     texts = [read_unpaired(source, root) for source in settings.unpaired]
     drops = settings.cleaning
     pairs, report = clean(chain.from_iterable(texts), drops, translated=train)
-    kept, leaks = _without_leaks(pairs, held_out, report, drops.drop_test_leaks)
+    kept, leaks = without_leaks(pairs, held_out, report, drops.drop_test_leaks)
     facts["unpaired"] = {
         **report.as_dict(),
         "sources": [
@@ -324,28 +313,38 @@ def _set_aside(
     """
     groups = by_sentence(train)
     share = min(VALID_SHARE, VALID_MOST / max(len(groups), 1))
-    by_languages: dict[frozenset[str], list[int]] = {}
-    for i, (pair, *_) in enumerate(groups):
-        key = frozenset((pair.source_language, pair.target_language))
-        by_languages.setdefault(key, []).append(i)
     chosen: set[int] = set()
-    for members in by_languages.values():
+    for members in _by_languages(groups):
         if len(members) > 1:  # the last one is better trained on
             chosen.update(chance.sample(members, max(1, int(share * len(members)))))
     valid = [pair for i in sorted(chosen) for pair in groups[i]]
     rest = [pair for i, group in enumerate(groups) if i not in chosen for pair in group]
-    rest, _ = _without_leaks(rest, {"valid": sentences_of(valid)}, cleaning, drop=True)
+    rest, _ = without_leaks(rest, {"valid": sentences_of(valid)}, cleaning, drop=True)
     return rest, valid
 
 
-def _without_some(
-    train: list[Pair], held_out: int, chance: random.Random
+def _hold_out(
+    train: list[Pair], models: list[Pair], size: int, chance: random.Random
 ) -> tuple[list[Pair], int]:
-    """All but so many sentence pairs at random, a tenth at most, and how many these are."""
+    """What the teacher is trained on, less some of train and what shares a sentence with it; and
+    how many sentence pairs these are."""
     groups = by_sentence(train)
-    size = min(held_out, len(groups) // 10)
-    chosen = set(chance.sample(range(len(groups)), size))
-    return [pair for i, group in enumerate(groups) if i not in chosen for pair in group], size
+    share, chosen = size / max(len(groups), 1), []
+    for members in _by_languages(groups):
+        count = min(max(int(share * len(members)), HELD_OUT_LEAST), len(members) // 10)
+        chosen += chance.sample(members, count) if count >= HELD_OUT_LEAST else []
+    held_out = sentences_of(pair for i in chosen for pair in groups[i])
+    rest, _ = without_leaks(models, {"valid": held_out}, CleaningReport(), drop=True)
+    return rest, len(chosen)
+
+
+def _by_languages(groups: Sequence[Sequence[Pair]]) -> Iterable[list[int]]:
+    """Numbers of the sentence pairs of each pair of languages."""
+    members: dict[frozenset[str], list[int]] = {}
+    for i, (pair, *_) in enumerate(groups):
+        key = frozenset((pair.source_language, pair.target_language))
+        members.setdefault(key, []).append(i)
+    return members.values()
 
 
 def _gaps(

@@ -55,8 +55,7 @@ def fused_loss(
     weights, betas = options.pop("weights", None), options.pop("betas", None)
     size: int | None = options.pop("vocabulary_size", None)
     kept_between_calls = {name: options.pop(name) for name in _OPTIONS & options.keys()}
-    named = objective if isinstance(objective, str) else "self_evolution"
-    settings = objective_settings(named, **options)
+    settings = objective_settings(objective, **options)
     head = _head(student_head)
     _check_shapes(student_hidden, head, labels, "student")
     kept = check_labels(labels, size or head.weight.shape[0])

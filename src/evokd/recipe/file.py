@@ -30,7 +30,8 @@ class _Loader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
         first: dict[str, yaml.ScalarNode] = {}
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in (key for key in keys if not key.tag.endswith(":merge")):
             earlier = first.setdefault(key.value, key)
             if earlier is not key:
                 raise ComposerError(

@@ -8,7 +8,7 @@ of one's own"); those of `evokd_extras` do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -245,21 +245,22 @@ def spec_of(objective: str) -> ObjectiveSpec:
     return OBJECTIVES[check_known("objective", objective, OBJECTIVES)]
 
 
-def objective_settings(objective: str, **settings: Any) -> ObjectiveSettings:
-    """An objective's defaults, with `settings` laid over them.
+def objective_settings(objective: str | Callable[..., Any], **settings: Any) -> ObjectiveSettings:
+    """An objective's defaults, with `settings` laid over them; a function may read any of them.
 
     Raises:
         ValueError: an objective or a setting that isn't known, or one out of its range, or a gate
             that the objective hasn't.
     """
-    spec = spec_of(objective)
+    spec = spec_of(objective) if isinstance(objective, str) else OBJECTIVES["self_evolution"]
     if settings.get("target_lam") is not None and "target_lam" not in spec.settings:
         raise ValueError(f"target_lam is of atkd; the target of {objective} has lam")
     try:
         made = ObjectiveSettings.model_validate({**spec.defaults, **settings})
     except ValidationError as error:
         raise ValueError("\n".join(explain(error, ObjectiveSettings))) from None
-    check_gate(objective, made)
+    if isinstance(objective, str):
+        check_gate(objective, made)
     return made
 
 

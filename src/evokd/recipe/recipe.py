@@ -220,7 +220,7 @@ class Recipe(Section):
             if method.open and {**found, "open": True} != {**PRESETS["auto"], "text": "reference"}:
                 raise ValueError(
                     f"methods.{method.name}: objective, gate and text are what the check before "
-                    f"training advises; found {found}. Leave these out, or open: true"
+                    f"training advises; found {found}. Take objective: auto without these"
                 )
             if method.name == "auto" and not method.open:
                 raise ValueError(

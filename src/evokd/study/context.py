@@ -95,9 +95,14 @@ class Study:
 
     @cached_property
     def unseen(self) -> list[Pair]:
-        """The training pairs, each once, that the teacher wasn't trained on."""
-        seen = set(self.pairs("models")) if self.recipe.teacher.sft else set()
-        return [pair for pair in dict.fromkeys(self.corpus.train) if pair not in seen]
+        """The training pairs, each once, that the teacher wasn't trained on, whatever their
+        origin."""
+
+        def text(pair: Pair) -> tuple[str, str, str]:
+            return pair.direction, pair.source, pair.target
+
+        seen = set(map(text, self.pairs("models"))) if self.recipe.teacher.sft else set()
+        return [pair for pair in dict.fromkeys(self.corpus.train) if text(pair) not in seen]
 
     def text_hashes(self) -> dict[str, str]:
         """Of the files of the corpus that students depend on."""

@@ -31,6 +31,8 @@ SHARD = 2048
 Scored = tuple[Pair, tuple[float, float, float]]
 FEW = 50
 """Pairs of a direction, right ones or to be judged, below which they say little."""
+UNTOLD = {"share": None, "threshold": None}
+"""What is known of a direction that the teacher can't judge."""
 SHUFFLED = 1000
 """Pairs of each direction whose targets are shuffled, to see how the teacher takes wrong ones."""
 
@@ -53,7 +55,10 @@ def make_filtered_text(study: Study, teacher: System) -> Stage:
     pairs, unseen = list(dict.fromkeys(study.corpus.train)), set(study.unseen)
     bad, facts = disbelieved(study, teacher, study.unseen)
     seen = [pair for pair in pairs if pair not in unseen]
-    bad |= _as_many_of_others(study, teacher, seen, facts)
+    if study.recipe.corpus.held_out or settings.threshold is not None:
+        bad |= _as_many_of_others(study, teacher, seen, facts)
+    for pair in pairs:
+        facts["wrong"].setdefault(pair.direction, dict(UNTOLD))
     left_out = CleaningReport(read=len(pairs))
     for pair in pairs:
         if pair in bad:
@@ -74,8 +79,8 @@ def make_filtered_text(study: Study, teacher: System) -> Stage:
     )
     if None in told.values():
         study.log(
-            f"warning: {stage.name}: right and wrong pairs look the same to the teacher; is it "
-            "fine-tuned for this task (teacher.sft), with this prompt?"
+            f"warning: {stage.name}: where there is a ? too few pairs are new to the teacher "
+            "(corpus.held_out), or right and wrong ones look the same to it"
         )
     return stage
 
@@ -111,7 +116,7 @@ def _as_many_of_others(
     if settings.threshold is not None:
         values = zip(scored, _by_pair(scored, settings.by), strict=True)
         return {pair for (pair, _), value in values if value > settings.threshold}
-    for direction, one in facts["wrong"].items():
+    for direction, one in facts["wrong"].items():  # of a random part of the same text
         own = [(nll, pair) for pair, (nll, *_) in scored if pair.direction == direction]
         own.sort(key=itemgetter(0), reverse=True)
         bad |= {pair for _, pair in own[: round((one["share"] or 0.0) * len(own))]}
@@ -188,7 +193,7 @@ def _judged(
     """
     import torch
 
-    from evokd.distil.surprisal import wrong_share
+    from evokd.distil.surprisal import WrongShare, wrong_share
 
     bad: set[Pair] = set()
     facts: dict[str, Any] = {"by": settings.by, "wrong": {}}
@@ -203,7 +208,9 @@ def _judged(
         }
         # Without text that is known to be right, what the teacher expects of such text.
         right = values["right" if len(own["right"]) >= FEW else "expected"]
-        estimate = wrong_share(values["train"], values["wrong"], right)
+        estimate = WrongShare(None, math.inf)
+        if len(own["train"]) >= FEW:
+            estimate = wrong_share(values["train"], values["wrong"], right)
         limit = estimate.threshold if settings.threshold is None else settings.threshold
         known = {"share": estimate.share, "threshold": limit if math.isfinite(limit) else None}
         facts["wrong"][direction] = known

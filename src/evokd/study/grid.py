@@ -12,8 +12,9 @@ from evokd.errors import InputError
 from evokd.recipe.file import dump_recipe, points
 from evokd.recipe.recipe import Recipe
 from evokd.report.formatting import duration
+from evokd.report.map import has_grid
 from evokd.report.map_page import build_map
-from evokd.rundir import locked, write_text
+from evokd.rundir import MANIFEST, locked, write_text
 from evokd.study.run import run
 
 
@@ -27,7 +28,7 @@ def run_grid(recipe: Recipe, folder: Path, log: Callable[[str], None] = print) -
         InputError: something about the recipe, the files or the models doesn't fit.
     """
     studies = points(recipe)
-    if (folder / "corpus").exists():
+    if (folder / "corpus" / MANIFEST).exists() and not has_grid(folder):
         raise InputError(f"{folder} holds a study without a grid; name another folder with -o")
     for name, study in studies.items():
         try:

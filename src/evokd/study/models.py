@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from importlib import import_module
 from pathlib import Path
 from statistics import fmean
@@ -24,7 +23,7 @@ from evokd.study.context import (
     progress_bar,
     training_key,
 )
-from evokd.study.filtering import FEW, disbelieved, some_of_each
+from evokd.study.filtering import disbelieved, some_of_each
 
 NOT_IDENTITY = {
     *("training", "warm_start_steps", "warm_start_training", "starts"),
@@ -83,6 +82,7 @@ def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
             [teacher.fingerprint, init.fingerprint],
             len(study.corpus.unpaired),
             vars(study.recipe.corpus.cleaning.by_teacher),
+            *([] if study.unseen else ["nothing is new to the teacher"]),
         ),
     )
     if not study.corpus.valid:
@@ -118,11 +118,7 @@ def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
 def _wrong_share(study: Study, teacher: System) -> float | None:
     """The estimated share of wrong training pairs, from those that the teacher wasn't trained on;
     None where these are too few, or wrong ones look no different to it."""
-    counts = Counter(pair.direction for pair in study.unseen)
-    pairs = [pair for pair in study.unseen if counts[pair.direction] >= FEW]
-    if not pairs:
-        return None
-    _, judged = disbelieved(study, teacher, some_of_each(pairs))
+    _, judged = disbelieved(study, teacher, some_of_each(study.unseen))
     shares = [one["share"] for one in judged["wrong"].values() if one["share"] is not None]
     return fmean(shares) if shares else None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from evokd.data.corpus import MODELS, build_corpus, corpus_files, save_corpus
 from evokd.data.prompts import prompt_tags
 from evokd.rundir import Stage, fingerprint, hash_file
@@ -19,12 +21,14 @@ def make_corpus(study: Study) -> Stage:
         InputError: a file is missing, damaged or doesn't fit the recipe.
     """
     settings, directions = study.recipe.corpus, study.recipe.directions
+    left_out: dict[str, Any] = {"cleaning": {"by_teacher"}}
+    left_out |= {} if settings.held_out else {"held_out": True}  # so that old folders stay as made
     hashes = {str(path): hash_file(path) for path in corpus_files(settings, directions)}
     stage = Stage(
         "corpus",
         study.paths.corpus,
         fingerprint(
-            settings.model_dump(mode="json", exclude={"cleaning": {"by_teacher"}}),
+            settings.model_dump(mode="json", exclude=left_out),
             directions,
             list(hashes.values()),
         ),

@@ -51,10 +51,7 @@ def run(
     Raises:
         InputError: something about the recipe, the files or the models doesn't fit.
     """
-    if has_grid(folder):
-        raise InputError(
-            f"{folder} holds the studies of a grid; name another folder with -o, or that of a point"
-        )
+    _refuse_grid(folder)
     study = Study(recipe, folder, load_prompt(recipe.prompt), log, siblings)
     with locked(folder):
         corpus = preparation.make_corpus(study)
@@ -113,6 +110,7 @@ def cache(
         )
         teacher_settings = recipe.teacher.model_copy(update={"signal": "hidden"})
         recipe = recipe.model_copy(update={"teacher": teacher_settings})
+    _refuse_grid(folder)
     study = Study(recipe, folder, load_prompt(recipe.prompt), log)
     with locked(folder):
         preparation.make_corpus(study)
@@ -126,6 +124,13 @@ def cache(
                 teacher_translations.make_teacher_text(study, teacher, kind)
         stage = teacher_cache.make_cache(study, teacher, check=True)
     return stage.folder, stage.facts()
+
+
+def _refuse_grid(folder: Path) -> None:
+    if has_grid(folder):
+        raise InputError(
+            f"{folder} holds the studies of a grid; name another folder with -o, or that of a point"
+        )
 
 
 def _save_recipe(study: Study) -> None:

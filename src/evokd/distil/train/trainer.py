@@ -128,8 +128,7 @@ class DistillationTrainer(Trainer):
         given = {key: kwargs.pop(key) for key in ObjectiveSettings.model_fields if key in kwargs}
         if given and options.settings:
             raise ValueError(f"found settings and {', '.join(given)}; one of them is accepted")
-        named = objective if isinstance(objective, str) else "self_evolution"
-        self.settings = options.settings or objective_settings(named, **given)
+        self.settings = options.settings or objective_settings(objective, **given)
         self.parts = dict(options.parts)
         self.on_policy = options.on_policy
         if self.on_policy is not None:
