@@ -6,14 +6,22 @@ from evokd.recipe.recipe import Recipe
 from evokd.study.advice import advise, with_advice
 from small_study import recipe
 
-GOOD = {"student_nll": 2.0, "teacher_nll": 1.0, "hard_share": 0.2, "wrong_share": 0.0}
+GOOD = {
+    **{"student_nll": 2.0, "teacher_nll": 1.0, "teacher_entropy": 1.1},
+    **{"hard_share": 0.2, "wrong_share": 0.0},
+}
 
 
 @pytest.mark.parametrize(
     ("facts", "unpaired", "text", "row"),
     [
         ({}, 0, "reference", "clean"),
-        ({"wrong_share": 0.01, "teacher_nll": 0.1}, 0, "reference", "clean"),
+        (
+            {"wrong_share": 0.01, "teacher_nll": 0.1, "teacher_entropy": 0.1},
+            0,
+            "reference",
+            "clean",
+        ),
         ({"wrong_share": 0.3}, 0, "teacher", "noise"),
         ({"wrong_share": None}, 0, "reference", "not told"),
         ({"wrong_share": None}, 500, "teacher", "plain text"),
@@ -34,6 +42,23 @@ def test_a_teacher_that_is_sure_of_nothing_is_not_followed():
 def test_a_teacher_without_a_lead_is_not_followed():
     advice = advise(GOOD | {"teacher_nll": 2.1, "wrong_share": 0.5})
     assert advice.method == {"objective": "sft"}
+
+
+@pytest.mark.parametrize(
+    ("nll", "entropy", "wrong", "row"),
+    [
+        (0.17, 0.37, 0.0, "blurred"),
+        (0.17, 0.37, 0.3, "noise"),
+        (0.17, 0.37, None, "not told"),
+        (0.05, 0.12, 0.0, "clean"),
+        (1.7, 2.0, 0.0, "clean"),
+    ],
+)
+def test_a_teacher_of_worse_text_than_these_references(nll, entropy, wrong, row):
+    facts = {"teacher_nll": nll, "teacher_entropy": entropy, "wrong_share": wrong}
+    advice = advise(GOOD | facts)
+    assert advice.row == row
+    assert (advice.method["objective"] == "sft") == (row == "blurred")
 
 
 def test_two_lines_say_what_and_why():

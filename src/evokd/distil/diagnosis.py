@@ -47,7 +47,7 @@ def diagnose(
         student, signal, pairs, settings, vocabulary_size, batch_size
     )
     shown = sorted({round(i * (len(pairs) - 1) / max(1, SHOWN - 1)) for i in range(SHOWN)})
-    d, nll, teacher_nll, _ = torch.cat(of_pairs).double().T.contiguous()
+    d, nll, teacher_nll, entropy = torch.cat(of_pairs).double().T.contiguous()
     edges = torch.tensor(EDGES, dtype=torch.float64)
     counts = torch.bincount(torch.bucketize(d, edges[1:], right=True), minlength=len(EDGES))
     return {
@@ -57,6 +57,7 @@ def diagnose(
         "mean_difficulty": float(d.mean()),
         "student_nll": float(nll.mean()),
         "teacher_nll": float(teacher_nll.mean()),
+        "teacher_entropy": float(entropy.mean()),
         "lost_mass": dict(zip(("teacher", "student"), (lost / len(d)).tolist(), strict=True)),
         "histogram": {"edges": [*EDGES, None], "counts": counts.tolist()},
         "sentences": [

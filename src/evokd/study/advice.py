@@ -17,6 +17,10 @@ FEW_WRONG = 0.02
 UNSURE = 4.0
 """Nats per validation token that the teacher spends on references above which it knows too little
 to teach: of image captions it was 2 and more, of made sentences 0.05."""
+BLURRED = (0.1, 1.4)
+"""Nats per validation token, and how many times as many, by which the entropy of a teacher of worse
+text exceeds what clean references cost it. Of others it was up to 1.08 times as much where they
+spent 2 nats and more, and up to 0.08 more where they spent less than 0.15."""
 VOUCHED = {"objective": "self_evolution", "gate": "vouched"}
 
 
@@ -42,8 +46,9 @@ def advise(facts: Mapping[str, Any], unpaired: int = 0) -> Advice:
     """A method, from what the check before training measured.
 
     Args:
-        facts: teacher_nll and student_nll (nats per validation token), hard_share (of the start's
-            tokens), wrong_share (estimate; of the training pairs; None: it can't be told).
+        facts: teacher_nll, teacher_entropy and student_nll (nats per validation token),
+            hard_share (of the start's tokens), wrong_share (estimate; of the training pairs; None:
+            it can't be told).
         unpaired: sentences without a translation.
     """
     lead = facts["student_nll"] - facts["teacher_nll"]
@@ -70,6 +75,10 @@ def advise(facts: Mapping[str, Any], unpaired: int = 0) -> Advice:
         return Advice({**VOUCHED, "text": "reference"}, untold, "not told")
     if wrong > FEW_WRONG:
         return Advice({**VOUCHED, "text": "teacher"}, f"{seen}: its own text is cleaner", "noise")
+    expected, apart = facts["teacher_entropy"], facts["teacher_entropy"] - facts["teacher_nll"]
+    if apart > BLURRED[0] and expected > BLURRED[1] * facts["teacher_nll"]:
+        learnt = f"but expects to be surprised by {apart:.2f} more than it is: it learnt worse text"
+        return Advice({"objective": "sft"}, f"{seen}, {learnt}", "blurred")
     return Advice({**VOUCHED, "text": "reference"}, f"{seen}: the references are fine", "clean")
 
 

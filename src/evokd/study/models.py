@@ -93,7 +93,8 @@ def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
     method = MethodSettings(name="noevo", objective="noevo")
     student = load_for_training(study, init)
     diagnostics = diagnose_student(study, stage, student, method, study.live_teacher_source())
-    facts = {k: diagnostics[k] for k in ("student_nll", "teacher_nll", "hard_share", "lost_mass")}
+    kept = ("student_nll", "teacher_nll", "teacher_entropy", "hard_share", "lost_mass")
+    facts = {key: diagnostics[key] for key in kept}
     study.log(
         f"validation, nats per reference token: teacher {facts['teacher_nll']:.3f}, "
         f"student at the start {facts['student_nll']:.3f}; {facts['hard_share']:.0%} of its tokens "
