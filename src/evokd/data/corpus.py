@@ -313,8 +313,12 @@ def _set_aside(
     """
     groups = by_sentence(train)
     share = min(VALID_SHARE, VALID_MOST / max(len(groups), 1))
+    by_languages: dict[frozenset[str], list[int]] = {}
+    for i, (pair, *_) in enumerate(groups):
+        key = frozenset((pair.source_language, pair.target_language))
+        by_languages.setdefault(key, []).append(i)
     chosen: set[int] = set()
-    for members in _by_languages(groups):
+    for members in by_languages.values():
         if len(members) > 1:  # the last one is better trained on
             chosen.update(chance.sample(members, max(1, int(share * len(members)))))
     valid = [pair for i in sorted(chosen) for pair in groups[i]]
@@ -326,25 +330,22 @@ def _set_aside(
 def _hold_out(
     train: list[Pair], models: list[Pair], size: int, chance: random.Random
 ) -> tuple[list[Pair], int]:
-    """What the teacher is trained on, less some of train and what shares a sentence with it; and
-    how many sentence pairs these are."""
-    groups = by_sentence(train)
-    share, chosen = size / max(len(groups), 1), []
-    for members in _by_languages(groups):
-        count = min(max(int(share * len(members)), HELD_OUT_LEAST), len(members) // 10)
-        chosen += chance.sample(members, count) if count >= HELD_OUT_LEAST else []
-    held_out = sentences_of(pair for i in chosen for pair in groups[i])
-    rest, _ = without_leaks(models, {"valid": held_out}, CleaningReport(), drop=True)
-    return rest, len(chosen)
-
-
-def _by_languages(groups: Sequence[Sequence[Pair]]) -> Iterable[list[int]]:
-    """Numbers of the sentence pairs of each pair of languages."""
-    members: dict[frozenset[str], list[int]] = {}
-    for i, (pair, *_) in enumerate(groups):
-        key = frozenset((pair.source_language, pair.target_language))
-        members.setdefault(key, []).append(i)
-    return members.values()
+    """What the teacher is trained on, less some lines of train at random, in all their languages
+    and directions; and how many lines these are."""
+    languages: dict[str, set[str]] = {}
+    for pair in train:
+        languages.setdefault(pair.origin, set()).update(
+            (pair.source_language, pair.target_language)
+        )
+    members: dict[frozenset[str], list[str]] = {}
+    for origin, codes in languages.items():
+        members.setdefault(frozenset(codes), []).append(origin)
+    chosen: set[str] = set()
+    for origins in members.values():
+        share = size * len(origins) // max(len(languages), 1)
+        count = min(max(share, HELD_OUT_LEAST), len(origins) // 10)
+        chosen.update(chance.sample(origins, count) if count >= HELD_OUT_LEAST else ())
+    return [pair for pair in models if pair.origin not in chosen], len(chosen)
 
 
 def _gaps(

@@ -155,7 +155,7 @@ class CorpusSettings(Section):
     """Use so many sentence pairs for training (a seeded random subset, before directions)."""
 
     held_out: int = Field(default=0, ge=0)
-    """So many sentence pairs of train that teacher and start aren't trained on: what the teacher
+    """So many lines of train that teacher and start aren't trained on: what the teacher
     makes of these tells how many references are wrong. A tenth at most, and at least 50 of each
     pair of languages, or none of it."""
 
