@@ -80,7 +80,10 @@ def test_gamma_may_be_a_rule():
             {"gate": "vouched", "doubt": float("inf")},
             ["doubt: found inf; input should be"],
         ),
-        ({"objective": "auto", "gate": "smooth"}, ["may choose another gate than smooth"]),
+        (
+            {"objective": "auto", "gate": "smooth"},
+            ["objective, gate and text are what", "'gate': 'smooth'"],
+        ),
         (
             {"objective": "skew", "beta": "network"},
             ["the objective is skew"],

@@ -176,11 +176,6 @@ class MethodSettings(ObjectiveSettings):
                 f"gamma: a rule is a setting of self_evolution; the objective is {self.objective}"
             )
         check_gate(self.objective, self)
-        if self.open and self.gate not in ("hard", "vouched"):
-            raise ValueError(
-                f"open: the check before training may choose another gate than {self.gate}; leave "
-                "open or gate out (method auto is open)"
-            )
         if self.beta == "difficulty" and self.first_gamma() <= 0:
             raise ValueError(
                 f"beta: difficulty is Γ/(Γ + d), and gamma is {self.gamma}; take one above 0"

@@ -93,6 +93,11 @@ class Study:
     def corpus(self) -> Corpus:
         return load_corpus(self.paths.corpus)
 
+    @property
+    def teacher_saw_all(self) -> bool:
+        """Whether the teacher was trained on the very text that students are."""
+        return self.recipe.teacher.sft and not self.corpus.models
+
     @cached_property
     def unseen(self) -> list[Pair]:
         """The training pairs, each once, that the teacher wasn't trained on, whatever their

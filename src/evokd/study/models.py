@@ -82,7 +82,7 @@ def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
             [teacher.fingerprint, init.fingerprint],
             len(study.corpus.unpaired),
             vars(study.recipe.corpus.cleaning.by_teacher),
-            *([] if study.unseen else ["nothing is new to the teacher"]),
+            *(["nothing is new to the teacher"] if study.teacher_saw_all else []),
         ),
     )
     if not study.corpus.valid:
