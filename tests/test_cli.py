@@ -114,7 +114,9 @@ def test_bad_flags_are_refused(argv, said):
 def test_overrides_may_stand_before_and_behind_flags(argv, tmp_path, monkeypatch):
     path = write_recipe(tmp_path / "r.yaml", recipe())
     got = []
-    monkeypatch.setattr(cli, "_study", lambda made, folder: got.append((made, str(folder))) or 0)
+    monkeypatch.setattr(
+        cli.studies, "_study", lambda made, folder: got.append((made, str(folder))) or 0
+    )
     assert evokd("run", path, *argv)[0] == 0
     made, folder = got[0]
     assert (made.training.epochs, made.seeds, folder) == (1, (2,), "DIR")
@@ -181,7 +183,7 @@ def test_a_grid_is_checked_at_each_point(tmp_path):
 
 def test_verbs_that_run_a_study_run_a_grid(tmp_path, monkeypatch):
     path, got = write_recipe(tmp_path / "r.yaml", recipe()), []
-    monkeypatch.setattr(cli, "_grid", lambda made, folder: got.append(list(made.grid)) or 0)
+    monkeypatch.setattr(cli.studies, "_grid", lambda made, folder: got.append(list(made.grid)) or 0)
     assert evokd("run", path, "-o", "DIR", WEAK)[0] == 0
     assert evokd("demo", "-o", "DIR", WEAK)[0] == 0
     assert got == [["start"], ["start"]]
@@ -192,7 +194,7 @@ def test_cache_of_a_grid_says_how_to_name_a_point(tmp_path):
     said = refused("cache", path, "-o", tmp_path / "run", WEAK, "grid.noise={none: {}}")
     assert "a cache is of one study" in said
     argv = ["cache", str(path), *shlex.split(said.partition("e.g. ")[2])]
-    args = cli._arguments(argv)
+    args = cli.arguments(argv)
     made = load_recipe(path, args.override)
     assert args.output == tmp_path / "run/weak.none"
     assert (made.grid, made.student.warm_start_steps) == ({}, 2)
@@ -328,7 +330,7 @@ def test_the_recipe_that_distil_saved_gives_the_same_scores(distilled, tmp_path)
 
 def test_overrides_may_follow_flags_of_several_values(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(cli, "_study", lambda recipe, folder: seen.append(recipe) or 0)
+    monkeypatch.setattr(cli.studies, "_study", lambda recipe, folder: seen.append(recipe) or 0)
     code, _, err = evokd(
         *("distil", "--teacher", "a/b", "--student", "a/c", "-o", tmp_path / "run", "-l", "en-de"),
         *("--train", "data/train", "training.epochs=2", "--method", "noevo", "seeds=[4]"),
@@ -382,8 +384,8 @@ def test_the_version_is_told():
 
 def test_a_flag_that_is_repeated_adds_to_what_was_said():
     said = "distil --teacher a --student b -l en-de -o out --train x --train y z --test t --test u"
-    args = cli._arguments([*said.split(), *["--method", "seq_inter", "--method", "skl"]])
-    tree = cli._recipe_of(args)
+    args = cli.arguments([*said.split(), *["--method", "seq_inter", "--method", "skl"]])
+    tree = cli.studies.recipe_of(args)
     assert [source["path"] for source in tree["corpus"]["train"]] == ["x", "y", "z"]
     assert [source["path"] for source in tree["corpus"]["test"]] == ["t", "u"]
     assert tree["methods"] == ["sft", "forward_kd", "seq_kd", "seq_inter", "skl"]  # from seq_kd
@@ -490,7 +492,7 @@ def test_a_failure_is_told_in_short_or_in_full(tmp_path, monkeypatch):
     def fail(args):
         raise RuntimeError("the disk is on fire")
 
-    monkeypatch.setattr(cli, "load_recipe", lambda *args: fail(args))
+    monkeypatch.setattr(cli.studies, "load_recipe", lambda *args: fail(args))
     code, out, err = evokd("run", "r.yaml")
     assert (code, out) == (1, "")
     assert "the run failed: RuntimeError: the disk is on fire" in err
@@ -503,6 +505,6 @@ def test_a_failure_is_told_in_short_or_in_full(tmp_path, monkeypatch):
 
 def test_distil_takes_controls_beside_it_unless_told_otherwise():
     said = "distil --teacher a --student b -l en-de -o out --train x --test t"
-    default = cli._recipe_of(cli._arguments(said.split()))
+    default = cli.studies.recipe_of(cli.arguments(said.split()))
     assert default["methods"] == ["sft", "forward_kd", "auto"]
-    assert cli._recipe_of(cli._arguments([*said.split(), "--only"]))["methods"] == ["auto"]
+    assert cli.studies.recipe_of(cli.arguments([*said.split(), "--only"]))["methods"] == ["auto"]

@@ -143,7 +143,7 @@ def test_how_blocks_are_read():
 
 def test_the_readme_shows_every_verb():
     shown = {command.argv[0] for command in commands()}
-    assert shown == set(cli.VERBS.choices)
+    assert shown == set(cli.parser.VERBS.choices)
 
 
 def test_every_line_is_a_command_of_a_known_kind():
@@ -158,13 +158,13 @@ def test_every_line_is_a_command_of_a_known_kind():
 def test_every_command_has_flags_that_exist():
     for command in commands():
         try:
-            args = cli._arguments(command.argv)
+            args = cli.arguments(command.argv)
         except SystemExit:
             pytest.fail(f"evokd {command}: no such flags")
         if command.argv[0] == "run" and (ROOT / args.recipe).exists():
             load_recipe(ROOT / args.recipe, args.override)
         elif command.argv[0] == "distil":
-            check_recipe(cli._recipe_of(args), args.override)
+            check_recipe(cli.studies.recipe_of(args), args.override)
 
 
 def recipes_in_blocks() -> dict[str, str]:
@@ -218,7 +218,7 @@ def test_the_commands_run(folder, monkeypatch):
         if command is None or why_only_parsed(command):
             continue
         argv = offline([name for word in command.argv for name in as_the_shell_would(word)])
-        args = cli._arguments(argv)
+        args = cli.arguments(argv)
         verb = argv[0]
         small = SMALL.get(verb, [])
         stdin = b""
@@ -243,7 +243,7 @@ def test_the_commands_run(folder, monkeypatch):
         if verb in ("demo", "distil"):
             assert (args.output / "report.html").exists()
         ran.add(verb)
-    assert ran >= set(cli.VERBS.choices) - {"run"}
+    assert ran >= set(cli.parser.VERBS.choices) - {"run"}
 
 
 def file_tree() -> list[str]:
@@ -316,7 +316,7 @@ def test_commands_of_the_documentation_are_accepted():
             r"^ *evokd (?:run|demo|cache) (?:'[^']*'|[^'\n])*$", text, re.MULTILINE
         ):
             verb, *argv = shlex.split(line, comments=True)[1:]
-            args = cli._arguments([verb, *argv])
+            args = cli.arguments([verb, *argv])
             load_recipe(ROOT / getattr(args, "recipe", "recipes/demo.yaml"), args.override)
 
 
@@ -357,7 +357,7 @@ def test_the_python_runs(tmp_path, monkeypatch):
 
 def test_what_the_readme_measures_is_in_the_results():
     for command in commands():
-        args = cli._arguments(command.argv)
+        args = cli.arguments(command.argv)
         if command.argv[0] == "demo":
             assert "evokd demo" in RESULTS
         elif command.argv[0] == "run" and not args.check and (ROOT / args.recipe).exists():

@@ -11,7 +11,6 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from evokd.cli import shipped_recipe
 from evokd.data.prompts import PROMPTS, load_prompt
 from evokd.distil.objectives import LOSSES
 from evokd.recipe.file import check_recipe, load_recipe
@@ -20,6 +19,7 @@ from evokd.recipe.methods import BetaSchedule, MethodSettings
 from evokd.recipe.objectives import OBJECTIVES, PAIR_WEIGHTS, method_names
 from evokd.recipe.recipe import Recipe
 from evokd.recipe.section import Section
+from evokd.recipe.shipped import shipped_recipe
 from small_study import evokd
 
 FOLDER = Path(__file__).parent.parent / "recipes"

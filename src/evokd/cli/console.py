@@ -1,0 +1,26 @@
+"""What goes to the terminal beside results: the log, and libraries kept quiet."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def log(text: str) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)  # keeps clear of the progress bars
+
+
+def quiet() -> None:
+    """Keep libraries from talking over the progress bars."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import logging
+    import warnings
+
+    from transformers.utils import logging as transformers_logging
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()

@@ -1,0 +1,152 @@
+"""The verbs that make something of text and models: demo, run, distil, cache."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from evokd.cli.console import log, quiet
+from evokd.cli.parser import MODEL_HELP, OVERRIDES, PROMPT_HELP, REPEATED, SEVERAL, flag, verb
+from evokd.errors import InputError
+from evokd.recipe.file import check_recipe, dump_recipe, load_recipe
+from evokd.recipe.formats import FORMATS
+from evokd.recipe.objectives import method_names
+from evokd.recipe.recipe import Recipe
+from evokd.recipe.shipped import shipped_recipe
+
+
+@verb(
+    "evokd demo -o runs/demo",
+    flag("-o --output DIR", type=Path, default=Path("runs/demo")),
+    OVERRIDES,
+)
+def demo(args: argparse.Namespace) -> int:
+    """A whole study on the embedded phrasebook."""
+    return _study(load_recipe(shipped_recipe("demo.yaml"), args.override), args.output)
+
+
+@verb(
+    "evokd run recipes/multi30k.yaml -o runs/m30k training.epochs=1",
+    flag("recipe RECIPE", "a YAML file; recipes/reference.yaml has all keys"),
+    flag("-o --output DIR", "default: runs/NAME", type=Path),
+    flag("--check", "check the recipe and stop", action="store_true"),
+    OVERRIDES,
+)
+def run(args: argparse.Namespace) -> int:
+    """A study from its recipe."""
+    recipe = load_recipe(args.recipe, args.override)
+    if args.check:
+        print(f"{args.recipe}: fine")
+        return 0
+    return _study(recipe, args.output or Path("runs") / recipe.name)
+
+
+@verb(
+    "evokd distil --teacher ORG/BIG --student ORG/SMALL --train data/train -l en-de \\\n"
+    "      --test data/test -o runs/mine",
+    flag("--teacher ID", MODEL_HELP, required=True),
+    flag("--student ID", MODEL_HELP, required=True),
+    flag(
+        "--train PREFIX",
+        f"parallel text: a prefix (PREFIX.en + PREFIX.de), a file or an address; formats: "
+        f"{', '.join(FORMATS)}",
+        required=True,
+        **SEVERAL,
+    ),
+    flag("-l --direction en-de", "direction; repeat it for more (-l en-de -l de-en)", **REPEATED),
+    flag("--valid PREFIX", nargs="*", action="extend", default=[]),
+    flag("--test PREFIX", nargs="*", action="extend", default=[]),
+    flag(
+        "--method METHOD",
+        f"default: auto, what the check before training advises; of {', '.join(method_names())}",
+        choices=method_names(),
+        **SEVERAL,
+    ),
+    flag("--only", "without sft and forward_kd as controls beside it", action="store_true"),
+    flag("--prompt", PROMPT_HELP, default="parrot"),
+    flag("--teacher-as-is", "don't fine-tune the teacher first", action="store_true"),
+    flag("-o --output DIR", type=Path, required=True),
+    flag("--check", "check the flags, print the recipe, stop", action="store_true"),
+    OVERRIDES,
+)
+def distil(args: argparse.Namespace) -> int:
+    """A study from flags; the recipe that it stands for is printed and saved."""
+    recipe = check_recipe(recipe_of(args), args.override, origin="evokd distil")
+    text = dump_recipe(recipe)
+    print(f"# {args.output}/recipe.yaml, the recipe that this command stands for\n{text}")
+    return 0 if args.check else _study(recipe, args.output)
+
+
+@verb(
+    "evokd cache recipes/multi30k.yaml -o runs/m30k teacher.signal=hidden",
+    flag("recipe RECIPE", "the study whose teacher it is"),
+    flag("-o --output DIR", "the study's folder; default: runs/NAME", type=Path),
+    OVERRIDES,
+)
+def cache(args: argparse.Namespace) -> int:
+    """A study's teacher, run once: what it says of all training text goes to DIR/cache."""
+    recipe = load_recipe(args.recipe, args.override)
+    quiet()
+    from evokd.study.run import cache as write_cache
+    from evokd.study.teacher_cache import describe_size
+
+    folder, facts = write_cache(recipe, args.output or Path("runs") / recipe.name, log)
+    print(f"{folder.resolve()}: {describe_size(facts)}")
+    return 0
+
+
+def _study(recipe: Recipe, folder: Path) -> int:
+    if recipe.grid:
+        return _grid(recipe, folder)
+    from evokd.report.console import study_text
+    from evokd.report.results import Results
+
+    quiet()
+    from evokd.study.run import run as run_study
+
+    print(study_text(Results(run_study(recipe, folder, log))))
+    print(f"report: {(folder / 'report.html').resolve()}")
+    return 0
+
+
+def _grid(recipe: Recipe, folder: Path) -> int:
+    from evokd.report.console import map_text
+
+    quiet()
+    from evokd.study.grid import run_grid
+
+    page = run_grid(recipe, folder, log)
+    print(f"{map_text(folder)}\nmap: {page.resolve()}")
+    return 0
+
+
+def recipe_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The recipe that the flags of `distil` stand for."""
+    if not args.test:
+        raise InputError(
+            "no test set; add --test PREFIX (or sacrebleu:wmt22) so that the loss can be told"
+        )
+    methods = args.method or ["auto"]
+    before = [] if args.only else ["sft", "forward_kd"]
+    before += ["seq_kd"] if "seq_inter" in methods else []  # what it goes on from
+    return {
+        "name": args.output.resolve().name,
+        "directions": ",".join(args.direction).split(","),
+        "prompt": args.prompt,
+        "corpus": {
+            "train": [{"path": path} for path in args.train],
+            "valid": [{"path": path} for path in args.valid],
+            "test": [{"name": _test_name(path), "path": path} for path in args.test],
+            "held_out": 0 if args.teacher_as_is else 500,
+        },
+        "teacher": {"model": args.teacher, "sft": not args.teacher_as_is},
+        "student": {"model": args.student},
+        "methods": list(dict.fromkeys([*before, *methods])),
+    }
+
+
+def _test_name(path: str) -> str:
+    stem = Path(path.split(":")[-1]).name
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", stem.removesuffix(".json")).strip("_-") or "test"
