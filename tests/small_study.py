@@ -13,6 +13,7 @@ import yaml
 
 from evokd.cli import main
 from evokd.data.pairs import Pair
+from evokd.study.context import System
 
 DIRECTIONS = ("en-de", "de-en")
 
@@ -116,6 +117,11 @@ def evokd(*argv: Any, stdin: bytes = b"") -> tuple[int, str, str]:
             code = int(stop.code or 0)
     out.flush()
     return code, out.buffer.getvalue().decode("utf-8"), err.getvalue()  # type: ignore[attr-defined]
+
+
+def stand_in(folder: Path, name: str, mark: str = "it", seed: int | None = None) -> System:
+    """A translator's stage that nothing was trained for."""
+    return System(name, folder, name, {"mark": mark}, system=name, seed=seed)
 
 
 def without_figures() -> Any:

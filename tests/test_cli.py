@@ -20,7 +20,10 @@ from small_study import evokd, recipe, sentences, without_figures, write_moses, 
 from test_walls import run_without_torch
 
 ROOT = Path(__file__).parent.parent
-VERBS = ("demo", "run", "distil", "cache", "translate", "score", "methods", "report")
+VERBS = (
+    *("demo", "run", "distil", "cache", "translate", "score", "methods", "report"),
+    *("verify", "clean"),
+)
 REFERENCES = ["Der Zug kommt um acht.", "Sie trinkt einen Tee.", "Das Wetter ist heute schön."]
 FIRST = ["Der Zug kommt um acht Uhr.", "Sie trinkt Tee.", "Das Wetter ist heute schön."]
 SECOND = ["Ein Zug kommt.", "Er trinkt einen Kaffee.", "Heute ist das Wetter schön."]
@@ -115,7 +118,7 @@ def test_overrides_may_stand_before_and_behind_flags(argv, tmp_path, monkeypatch
     path = write_recipe(tmp_path / "r.yaml", recipe())
     got = []
     monkeypatch.setattr(
-        cli.studies, "_study", lambda made, folder: got.append((made, str(folder))) or 0
+        cli.studies, "_study", lambda made, folder, _: got.append((made, str(folder))) or 0
     )
     assert evokd("run", path, *argv)[0] == 0
     made, folder = got[0]
@@ -183,9 +186,14 @@ def test_a_grid_is_checked_at_each_point(tmp_path):
 
 def test_verbs_that_run_a_study_run_a_grid(tmp_path, monkeypatch):
     path, got = write_recipe(tmp_path / "r.yaml", recipe()), []
-    monkeypatch.setattr(cli.studies, "_grid", lambda made, folder: got.append(list(made.grid)) or 0)
-    assert evokd("run", path, "-o", "DIR", WEAK)[0] == 0
-    assert evokd("demo", "-o", "DIR", WEAK)[0] == 0
+
+    def planned(made, folder, store):
+        got.append(list(made.grid))
+        return {}
+
+    monkeypatch.setattr("evokd.study.grid.dry_run_grid", planned)
+    assert evokd("run", path, "-o", "DIR", WEAK, "--dry-run")[0] == 0
+    assert evokd("demo", "-o", "DIR", WEAK, "--dry-run")[0] == 0
     assert got == [["start"], ["start"]]
 
 
@@ -330,7 +338,7 @@ def test_the_recipe_that_distil_saved_gives_the_same_scores(distilled, tmp_path)
 
 def test_overrides_may_follow_flags_of_several_values(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(cli.studies, "_study", lambda recipe, folder: seen.append(recipe) or 0)
+    monkeypatch.setattr(cli.studies, "_study", lambda recipe, *_: seen.append(recipe) or 0)
     code, _, err = evokd(
         *("distil", "--teacher", "a/b", "--student", "a/c", "-o", tmp_path / "run", "-l", "en-de"),
         *("--train", "data/train", "training.epochs=2", "--method", "noevo", "seeds=[4]"),
@@ -370,10 +378,10 @@ def test_a_changed_recipe_is_said(distilled):
     folder, _ = distilled
     code, _, err = evokd("run", folder / "recipe.yaml", "-o", folder, "report.examples=3")
     assert code == 0, err
-    assert "the recipe isn't the one of the last run" in err
+    assert "results  remake  report.examples: 20 → 3" in err
     code, _, err = evokd("run", folder / "recipe.yaml", "-o", folder)
     assert code == 0, err
-    assert "the recipe isn't the one of the last run" not in err
+    assert "remake" not in err, "the scores with 20 examples were kept"
 
 
 def test_the_version_is_told():

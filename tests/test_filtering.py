@@ -12,10 +12,10 @@ from evokd.distil import surprisal
 from evokd.errors import InputError
 from evokd.recipe.corpus import NoiseSettings
 from evokd.recipe.recipe import Recipe
-from evokd.rundir import read_json
+from evokd.rundir.files import read_json
 from evokd.study import filtering, models
-from evokd.study.context import Study, System
-from small_study import both_ways
+from evokd.study.context import Study
+from small_study import both_ways, stand_in
 from small_study import recipe as small_recipe
 
 CLEAN = both_ways(150)
@@ -56,13 +56,13 @@ def study(tmp_path, monkeypatch):
     study.__dict__.update(teacher=FakeTeacher(), device=torch.device("cpu"))
     report = {"notes": []}
     save_corpus(Corpus(TRAIN, CLEAN[:100], {}, report), study.paths.corpus)
-    (study.paths.corpus / "manifest.json").write_text('{"outputs": {"train.jsonl": "1"}}')
+    study.stage("corpus", study.paths.corpus, {}).finish({})
     study.calls, study.notes = calls, notes
     return study
 
 
 def made(study):
-    teacher = System("teacher", study.folder / "teacher", "print", "teacher")
+    teacher = stand_in(study.folder, "teacher", "print")
     return filtering.make_filtered_text(study, teacher)
 
 
@@ -145,7 +145,7 @@ def test_text_of_its_own_stays_and_few_pairs_tell_nothing(study):
 
 
 def test_the_share_of_wrong_pairs_is_told_by_those_that_are_new_to_the_teacher(study):
-    teacher = System("teacher", study.folder / "teacher", "print", "teacher")
+    teacher = stand_in(study.folder, "teacher", "print")
     assert models._wrong_share(study, teacher) == pytest.approx(0.3, abs=0.05)
     trained = study.recipe.teacher.model_copy(update={"sft": True})
     study.recipe = study.recipe.model_copy(update={"teacher": trained})
@@ -178,7 +178,7 @@ def test_a_killed_scoring_goes_on_behind_the_last_shard(study, monkeypatch):
     assert len(study.calls) > 4
     count = len(study.calls)
     (study.paths.filtered / "manifest.json").unlink()
-    last = sorted(study.paths.surprisal.glob("0*.json"))[-1]
+    last = sorted(study.paths.surprisal.glob("*/0*.json"))[-1]
     last.unlink()
     assert made(study).facts() == whole
     assert len(study.calls) == count + 1

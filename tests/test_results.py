@@ -7,11 +7,11 @@ import pytest
 from evokd.data.corpus import Corpus, Pair
 from evokd.data.prompts import load_prompt
 from evokd.recipe.file import check_recipe
-from evokd.rundir import Stage, write_json, write_text
-from evokd.study.context import Study, System
+from evokd.rundir.records import write_record
+from evokd.study.context import Study
 from evokd.study.evaluation import translation_path
 from evokd.study.results import _notes, _systems, make_results
-from small_study import recipe
+from small_study import recipe, stand_in
 
 SOURCES = [f"The train number {n} leaves at noon." for n in range(10)]
 REFERENCES = [f"Der Zug Nummer {n} fährt am Mittag ab." for n in range(10)]
@@ -44,13 +44,13 @@ def assembled(tmp_path):
         study.paths.results.unlink(missing_ok=True)  # of an earlier call in the same test
         systems = []
         for (name, seed), lines in outputs.items():
-            system = System(name, tmp_path / f"{name}.{seed}", "a system", name, seed)
-            path = translation_path(study, "own", "en-de", system)
-            write_text(path, "".join(line + "\n" for line in lines))
-            write_json(path.with_suffix(".json"), decoded())
+            system = stand_in(tmp_path, name, seed=seed)
+            path = translation_path(study, "own", "en-de", system).with_suffix(".json")
+            write_record(tmp_path, path, {}, decoded(), lines)
             system.finish({})
             systems.append(system)
-        stage = Stage("corpus", tmp_path / "corpus", "a corpus")
+        stage = study.stage("corpus", study.paths.corpus, {})
+        stage.finish({})
         return make_results(study, stage, systems, start or {}, [], {})
 
     return make

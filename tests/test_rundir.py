@@ -6,12 +6,15 @@ import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from evokd import rundir
 from evokd.errors import InputError
-from evokd.rundir import Stage, fingerprint, hash_file, locked, write_json, write_text
+from evokd.rundir.files import fingerprint, hash_file, write_json, write_text
+from evokd.rundir.lock import locked
+from evokd.rundir.records import take_up_record, write_record
+from evokd.rundir.stage import Stage
 
 
 def test_a_text_is_written_byte_for_byte(tmp_path):
@@ -38,7 +41,7 @@ def test_a_write_that_cant_be_put_in_place_leaves_the_old_file(tmp_path, monkeyp
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(rundir.os, "fsync", full)
+    monkeypatch.setattr("evokd.rundir.files.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}
@@ -63,10 +66,23 @@ def test_files_are_hashed_whole(tmp_path):
     assert hash_file(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def stage_of(root, mark="it", place="teacher", **more):
+    return Stage("teacher", root, place, {"mark": mark}, **more)
+
+
+def finished(root, mark="it", place="teacher", text="made", **more):
+    """A stage that wrote a file."""
+    stage = stage_of(root, mark, place, **more)
+    stage.begin()
+    write_text(stage.folder / "model/weights", text)
+    stage.finish({"mark": mark})
+    return stage
+
+
 def test_a_stage_is_done_when_its_manifest_says_so(tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(rundir.time, "perf_counter", lambda: now[0])
-    stage = Stage("teacher", tmp_path / "teacher", "abc")
+    monkeypatch.setattr("evokd.rundir.stage.time.perf_counter", lambda: now[0])
+    stage = stage_of(tmp_path)
     now[0] = 200.0
     assert not stage.is_done()
     stage.begin()
@@ -77,105 +93,184 @@ def test_a_stage_is_done_when_its_manifest_says_so(tmp_path, monkeypatch):
     assert stage.facts() == {"steps": 3}
     manifest = json.loads((stage.folder / "manifest.json").read_text())
     assert (manifest["seed"], manifest["wall_s"], manifest["stage"]) == (1, 1.23, "teacher")
+    assert manifest["made_of"] == {"mark": "it"}
     assert {"python", "platform", "torch"} <= set(manifest["versions"])
-    assert not Stage("teacher", tmp_path / "teacher", "other").is_done()
+    assert not stage_of(tmp_path, "other").is_done()
 
 
-@pytest.mark.parametrize("damaged", ["", "{", "[]", "null", "{}"])
+@pytest.mark.parametrize("damaged", ["", "{", "[]", "null", "{}", None])
 def test_a_damaged_manifest_counts_as_not_done(tmp_path, damaged):
-    stage = Stage("teacher", tmp_path, "abc")
-    (tmp_path / "manifest.json").write_text(damaged)
+    stage = finished(tmp_path)
+    path = stage.folder / "manifest.json"
+    path.write_text(path.read_text().replace("it", "at") if damaged is None else damaged)
     assert not stage.is_done()
 
 
 def test_an_unfinished_attempt_is_kept_under_the_same_settings(tmp_path):
-    stage = Stage("teacher", tmp_path / "teacher", "abc")
+    stage = stage_of(tmp_path)
     stage.begin()
     (stage.folder / "checkpoints").mkdir()
     (stage.folder / ".model.77.draft").mkdir()
     (stage.folder / ".a.json.77.draft").write_text("half")
     stage.begin()
     assert {p.name for p in stage.folder.iterdir()} == {"started.json", "checkpoints"}
+    stage_of(tmp_path, "other").begin()
+    assert [p.name for p in stage.folder.iterdir()] == ["started.json"]
+    stage.begin()
+    assert {p.name for p in stage.folder.iterdir()} == {"started.json", "checkpoints"}
+    stage.finish({})
+    assert [p.name for p in stage.folder.iterdir()] == ["manifest.json"]
 
 
-def test_an_attempt_under_other_settings_is_wiped(tmp_path):
-    Stage("teacher", tmp_path / "teacher", "abc").begin()
-    (tmp_path / "teacher" / "checkpoints").mkdir()
-    (tmp_path / "teacher" / "metrics.jsonl").write_text("{}\n")
-    Stage("teacher", tmp_path / "teacher", "other").begin()
-    assert [p.name for p in (tmp_path / "teacher").iterdir()] == ["started.json"]
+def test_going_back_takes_up_the_very_files_that_were_made_before(tmp_path):
+    first = finished(tmp_path, "0.4")
+    inode = (first.folder / "model/weights").stat().st_ino
+    second = stage_of(tmp_path, "1.0")
+    assert second.find() is None
+    second.begin()
+    write_text(second.folder / "model/weights", "others")
+    assert first.find() == tmp_path / "kept/teacher" / first.fingerprint
+    first.take_up(first.find())
+    assert first.is_done()
+    assert (first.folder / "model/weights").stat().st_ino == inode
+    second.begin()
+    assert (second.folder / "model/weights").read_text() == "others", "half of it was kept, too"
+    second.finish({})
+    assert first.find() == tmp_path / "kept/teacher" / first.fingerprint
+    first.take_up(first.find())
+    second.take_up(second.find())
+    assert second.is_done()
+    assert [p.name for p in (tmp_path / "kept/teacher").iterdir()] == [first.fingerprint]
 
 
-def test_a_kill_while_a_folder_is_wiped_leaves_no_manifest(tmp_path, monkeypatch):
-    """Or going back to the old settings would find a stage that is done and has no model."""
-    old = Stage("teacher", tmp_path / "teacher", "old")
-    old.begin()
-    (old.folder / "model").mkdir()
-    old.finish({})
+def test_a_folder_of_nobody_is_kept_as_well(tmp_path):
+    write_text(tmp_path / "teacher/notes.txt", "mine")
+    stage_of(tmp_path).begin()
+    write_text(tmp_path / "kept/teacher/unknown/notes.txt", "mine")
+    assert [p.name for p in stage_of(tmp_path).folder.iterdir()] == ["started.json"]
 
-    def killed(path, **more):
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(rundir.shutil, "rmtree", killed)
-    with pytest.raises(KeyboardInterrupt):
-        Stage("teacher", tmp_path / "teacher", "new").begin()
-    assert not old.is_done()
-    monkeypatch.undo()
-    old.begin()
-    assert not (old.folder / "model").exists()
+def test_what_other_settings_made_may_be_gone_on_with(tmp_path):
+    finished(tmp_path, "few", text="shard")
+    more = stage_of(tmp_path, "many")
+    more.begin(goes_on=lambda folder: (folder / "model/weights").read_text() == "shard")
+    assert not (tmp_path / "kept").exists()
+    assert {p.name for p in more.folder.iterdir()} == {"started.json", "model"}
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_what_is_damaged_is_made_again_and_not_taken_for_whole(tmp_path, damage, monkeypatch):
+    stage = finished(tmp_path)
+    monkeypatch.setattr("evokd.rundir.integrity._seen", set())
+    path = stage.folder / "model/weights"
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_text({"flipped": "mede", "cut": "mad"}[damage])
+    assert stage.find() is None
+    said = {"flipped": "isn't what", "cut": "has 3 bytes, 4 were", "gone": "is missing"}[damage]
+    assert said in stage.wrong()["model/weights"]
+    stage.begin()
+    assert [p.name for p in stage.folder.iterdir()] == ["started.json"]
+    assert [p.suffix for p in (tmp_path / "kept/teacher").iterdir()] == [".damaged"]
+
+
+def test_large_files_are_hashed_once_for_each_state(tmp_path, monkeypatch):
+    monkeypatch.setattr("evokd.rundir.integrity.LARGE", 4)
+    monkeypatch.setattr("evokd.rundir.stage.LARGE", 4)
+    stage = finished(tmp_path)
+    hashed = []
+    monkeypatch.setattr(
+        "evokd.rundir.integrity.hash_file", lambda path: hashed.append(path) or hash_file(path)
+    )
+    for expected in (0, 0):
+        monkeypatch.setattr("evokd.rundir.integrity._seen", set())  # another process
+        assert stage.is_done()
+        assert len(hashed) == expected
+    (stage.folder / "model/weights").write_text("mede")
+    monkeypatch.setattr("evokd.rundir.integrity._seen", set())
+    assert not stage.is_done()
+    assert len(hashed) == 1
+
+
+def test_a_kill_while_a_stage_is_begun_leaves_the_old_one_whole_or_kept(tmp_path, monkeypatch):
+    old = finished(tmp_path, "old")
+    for name in ("rename", "unlink", "mkdir"):
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, name, killed)
+            with pytest.raises(KeyboardInterrupt):
+                stage_of(tmp_path, "new").begin()
+        assert old.find() is not None, name
+    old.take_up(old.find())
+    assert (old.folder / "model/weights").read_text() == "made"
+
+
+def killed(*given, **more):
+    raise KeyboardInterrupt
 
 
 def test_a_stage_takes_over_what_another_run_made(tmp_path, monkeypatch):
     """Also in place of a half of its own, and after a kill in the middle."""
-    one = Stage("teacher", tmp_path / "a/teacher", "abc")
-    other = Stage("teacher", tmp_path / "b/teacher", "abc")
-    assert not other.adopt(one.folder)
-    one.begin()
-    (one.folder / "model").mkdir()
-    (one.folder / "model/weights").write_text("made")
-    assert not other.adopt(one.folder), "it isn't finished"
-    one.finish({"steps": 3})
+    one = finished(tmp_path / "a")
+    other = stage_of(tmp_path / "b")
     other.begin()
-    (other.folder / "model").mkdir()
-    (other.folder / "model/weights").write_text("half")
-    (other.folder / "checkpoints").mkdir()
-
-    def killed(source, target):
-        raise KeyboardInterrupt
-
+    write_text(other.folder / "model/weights", "half")
     with monkeypatch.context() as patched:
-        patched.setattr(rundir.os, "link", killed)
+        patched.setattr("evokd.rundir.stage.os.link", killed)
         with pytest.raises(KeyboardInterrupt):
-            other.adopt(one.folder)
+            other.take_up(other.find([one.folder]))
     assert not other.is_done()
-    assert other.adopt(one.folder)
-    assert (other.is_done(), other.facts()) == (True, {"steps": 3})
+    other.take_up(other.find([one.folder]))
+    assert (other.is_done(), other.facts()) == (True, {"mark": "it"})
     assert (other.folder / "model/weights").samefile(one.folder / "model/weights")
     assert {p.name for p in other.folder.iterdir()} == {"model", "manifest.json"}
-    assert [p.name for p in other.folder.parent.iterdir()] == ["teacher"]
 
-    Stage("teacher", other.folder, "new").begin()
-    assert (one.folder / "model/weights").read_text() == "made", "links, but not one folder"
-    assert not Stage("teacher", tmp_path / "c", "new").adopt(one.folder)
+    stage_of(tmp_path / "b", "new").begin()
+    assert one.is_done(), "links, but not one folder"
+    assert stage_of(tmp_path / "c", "new").find([one.folder]) is None
+
+
+def test_a_store_shares_stages_among_runs_and_students_of_any_name(tmp_path):
+    store = tmp_path / "store"
+    one = finished(tmp_path / "a", place="students/noevo.seed1", store=store)
+    assert one.in_store == store / "students" / one.fingerprint
+    other = stage_of(tmp_path / "b", place="students/mine.seed1", store=store)
+    assert other.find() == one.in_store
+    other.take_up(other.find())
+    assert (other.folder / "model/weights").samefile(one.folder / "model/weights")
+    finished(tmp_path / "c", place="students/noevo.seed1", store=store)  # as fast as the first
+    assert [p.name for p in (store / "students").iterdir()] == [one.fingerprint]
 
 
 def test_without_links_a_stage_is_copied(tmp_path, monkeypatch):
-    one = Stage("teacher", tmp_path / "a", "abc")
-    one.begin()
-    one.finish({})
+    one = finished(tmp_path / "a")
 
     def refused(source, target):
         raise OSError(1, "Operation not permitted")
 
-    monkeypatch.setattr(rundir.os, "link", refused)
-    other = Stage("teacher", tmp_path / "b", "abc")
-    assert other.adopt(one.folder)
+    monkeypatch.setattr("evokd.rundir.stage.os.link", refused)
+    other = stage_of(tmp_path / "b")
+    other.take_up(other.find([one.folder]))
     assert other.is_done()
+
+
+def test_a_record_that_was_made_of_something_else_is_kept(tmp_path):
+    path = tmp_path / "translations/t.en-de.sft.json"
+    write_record(tmp_path, path, {"gamma": 0.4}, {"beam": 1}, ["eins", "zwei"])
+    write_record(tmp_path, path, {"gamma": 1.0}, {"beam": 1}, ["drei"])
+    assert path.with_suffix(".txt").read_text() == "drei\n"
+    assert not take_up_record(tmp_path, path, {"gamma": 3.0})
+    assert take_up_record(tmp_path, path, {"gamma": 0.4})
+    assert path.with_suffix(".txt").read_text() == "eins\nzwei\n"
+    assert take_up_record(tmp_path, path, {"gamma": 1.0})
+    assert path.with_suffix(".txt").read_text() == "drei\n"
+    path.with_suffix(".txt").write_text("dreI\n")
+    assert not take_up_record(tmp_path, path, {"gamma": 1.0})
 
 
 def test_a_second_process_is_kept_out_of_a_run_folder(tmp_path):
     script = (
-        "import sys; from pathlib import Path; from evokd.rundir import locked\n"
+        "import sys; from pathlib import Path; from evokd.rundir.lock import locked\n"
         "with locked(Path(sys.argv[1])):\n    print('in')\n"
     )
 

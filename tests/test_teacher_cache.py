@@ -12,12 +12,13 @@ from evokd.models.loading import load_tokenizer
 from evokd.recipe.models import ModelSettings
 from evokd.recipe.objectives import OBJECTIVES
 from evokd.recipe.recipe import Recipe
-from evokd.rundir import Stage
-from evokd.study.context import Study, System
+from evokd.rundir.files import write_text
+from evokd.rundir.stage import Stage
+from evokd.study.context import Study
 from evokd.study.students import student_specs
 from evokd.study.teacher_cache import _max_length
 from evokd.translate import nbest as room
-from small_study import evokd, recipe, write_recipe
+from small_study import evokd, recipe, stand_in, write_recipe
 
 TAUGHT_ON_ITS_TEXT = {"name": "echo", "objective": "word_kd", "text": "teacher"}
 
@@ -116,8 +117,10 @@ def test_pairs_that_only_pruned_students_read_are_in_it(tmp_path):
 
 
 def test_micro_batches_make_another_student_where_tokens_of_one_are_ranked(tmp_path):
-    Stage("corpus", tmp_path / "corpus", "a corpus").finish({}, outputs={})
-    systems = [System(name, tmp_path / name, name) for name in ("teacher", "start")]
+    for name in ("train.jsonl", "valid.jsonl"):
+        write_text(tmp_path / "corpus" / name, "")
+    Stage("corpus", tmp_path, "corpus", {}).finish({})
+    systems = [stand_in(tmp_path, name) for name in ("teacher", "start")]
     quarter = {"rule": "quantile", "hard_share": 0.25}
     methods = [
         *("noevo", "self_evolution", *sorted(RANKING)),

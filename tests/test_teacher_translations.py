@@ -15,13 +15,13 @@ from evokd.models.fresh import fresh_model, train_tokenizer
 from evokd.models.loading import Translator
 from evokd.recipe.models import FreshModel
 from evokd.recipe.recipe import Recipe
-from evokd.rundir import read_json
+from evokd.rundir.files import read_json
 from evokd.study import teacher_translations
-from evokd.study.context import Study, System
+from evokd.study.context import Study
 from evokd.study.teacher_translations import make_teacher_text
 from evokd.translate import nbest as room
 from evokd.translate.decoding import translate
-from small_study import both_ways, sentences, snapshot
+from small_study import both_ways, sentences, snapshot, stand_in
 from small_study import recipe as small_recipe
 
 TEXT = sentences(12)
@@ -53,7 +53,7 @@ class Bench:
         self.notes = []
         self.changes = changes
         self.text = Corpus(TRAIN, [], {}, {}, MORE)
-        self.teacher = System("teacher", folder / "teacher", "a teacher")
+        self.teacher = stand_in(folder, "teacher", "a teacher")
 
     def study(self):
         save_corpus(self.text, self.folder / "corpus")
@@ -230,13 +230,15 @@ def test_another_way_to_translate_begins_anew(tmp_path, translator, says, asked,
     calls = len(asked)
     bench = Bench(tmp_path, translator, **(change if isinstance(change, dict) else {}))
     if change == "teacher":
-        bench.teacher = System("teacher", tmp_path / "teacher", "another teacher")
+        bench.teacher = stand_in(tmp_path, "teacher", "another teacher")
     if change == "prompt":
         bench.translator = Translator(translator.model, translator.tokenizer, load_prompt("alma"))
     stage, _ = bench.make()
     assert stage.fingerprint != first.fingerprint
     assert sum(map(len, asked[:calls])) == sum(map(len, asked[calls:])) == 27
-    assert any("stale" in note for note in bench.notes)
+    assert any("made anew" in note for note in bench.notes)
+    assert Bench(tmp_path, translator).make()[0].fingerprint == first.fingerprint
+    assert sum(map(len, asked)) == 54, "the first one was kept"
 
 
 def test_batch_sizes_and_settings_of_the_other_kind_change_nothing(

@@ -30,7 +30,7 @@ from evokd.distil.train.run import (
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.objectives import ObjectiveSettings
 from evokd.recipe.training import TrainingSettings
-from evokd.rundir import read_json_lines
+from evokd.rundir.files import read_json_lines
 from evokd.translate.sampling import TokenSampler
 from tiny import copy_task, tiny_llama
 

@@ -12,6 +12,16 @@ def log(text: str) -> None:
     tqdm.write(text, file=sys.stderr)  # keeps clear of the progress bars
 
 
+def said_yes(question: str) -> bool:
+    """What someone at a terminal answers; no where there is nobody."""
+    log(f"{question} [y/N]")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def at_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
 def quiet() -> None:
     """Keep libraries from talking over the progress bars."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

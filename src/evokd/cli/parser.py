@@ -9,7 +9,7 @@ from typing import Any
 
 from evokd.data.prompts import PROMPTS
 from evokd.recipe.recipe import Recipe
-from evokd.rundir import versions
+from evokd.rundir.versions import versions
 
 OVERRIDE = re.compile(rf"(?:{'|'.join(Recipe.model_fields)})(?:\.[^=]+)?=")
 """key=value whose key is of the recipe: no flag of ours takes such a value."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evokd.cli.console import log, quiet
+from evokd.cli.console import at_terminal, log, quiet, said_yes
 from evokd.cli.parser import MODEL_HELP, OVERRIDES, PROMPT_HELP, REPEATED, SEVERAL, flag, verb
 from evokd.errors import InputError
 from evokd.recipe.file import check_recipe, dump_recipe, load_recipe
@@ -15,16 +17,32 @@ from evokd.recipe.formats import FORMATS
 from evokd.recipe.objectives import method_names
 from evokd.recipe.recipe import Recipe
 from evokd.recipe.shipped import shipped_recipe
+from evokd.report.formatting import duration
+from evokd.study.forecast import Forecast
+
+LONG = 3600.0
+"""Seconds of work done once before from which a run asks whether to do it again."""
+STUDY_FLAGS = (
+    flag(
+        "--dry-run", "say what would be kept and made, and why; make nothing", action="store_true"
+    ),
+    flag("--format", "of --dry-run", choices=["text", "json"], default="text"),
+    flag(
+        "--store DIR", "stages that several runs share: what is there isn't made again", type=Path
+    ),
+    flag("--yes", "don't ask before hours are spent again", action="store_true"),
+)
 
 
 @verb(
     "evokd demo -o runs/demo",
     flag("-o --output DIR", type=Path, default=Path("runs/demo")),
+    *STUDY_FLAGS,
     OVERRIDES,
 )
 def demo(args: argparse.Namespace) -> int:
     """A whole study on the embedded phrasebook."""
-    return _study(load_recipe(shipped_recipe("demo.yaml"), args.override), args.output)
+    return _study(load_recipe(shipped_recipe("demo.yaml"), args.override), args.output, args)
 
 
 @verb(
@@ -32,6 +50,7 @@ def demo(args: argparse.Namespace) -> int:
     flag("recipe RECIPE", "a YAML file; recipes/reference.yaml has all keys"),
     flag("-o --output DIR", "default: runs/NAME", type=Path),
     flag("--check", "check the recipe and stop", action="store_true"),
+    *STUDY_FLAGS,
     OVERRIDES,
 )
 def run(args: argparse.Namespace) -> int:
@@ -40,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         print(f"{args.recipe}: fine")
         return 0
-    return _study(recipe, args.output or Path("runs") / recipe.name)
+    return _study(recipe, args.output or Path("runs") / recipe.name, args)
 
 
 @verb(
@@ -69,14 +88,16 @@ def run(args: argparse.Namespace) -> int:
     flag("--teacher-as-is", "don't fine-tune the teacher first", action="store_true"),
     flag("-o --output DIR", type=Path, required=True),
     flag("--check", "check the flags, print the recipe, stop", action="store_true"),
+    *STUDY_FLAGS,
     OVERRIDES,
 )
 def distil(args: argparse.Namespace) -> int:
     """A study from flags; the recipe that it stands for is printed and saved."""
     recipe = check_recipe(recipe_of(args), args.override, origin="evokd distil")
     text = dump_recipe(recipe)
-    print(f"# {args.output}/recipe.yaml, the recipe that this command stands for\n{text}")
-    return 0 if args.check else _study(recipe, args.output)
+    if args.format == "text":
+        print(f"# {args.output}/recipe.yaml, the recipe that this command stands for\n{text}")
+    return 0 if args.check else _study(recipe, args.output, args)
 
 
 @verb(
@@ -97,29 +118,58 @@ def cache(args: argparse.Namespace) -> int:
     return 0
 
 
-def _study(recipe: Recipe, folder: Path) -> int:
-    if recipe.grid:
-        return _grid(recipe, folder)
-    from evokd.report.console import study_text
+def _study(recipe: Recipe, folder: Path, args: argparse.Namespace) -> int:
+    from evokd.report.console import map_text, study_text
     from evokd.report.results import Results
 
     quiet()
+    from evokd.study.grid import dry_run_grid, run_grid
+    from evokd.study.run import dry_run
     from evokd.study.run import run as run_study
 
-    print(study_text(Results(run_study(recipe, folder, log))))
+    if args.dry_run:
+        return _forecast(
+            dry_run_grid(recipe, folder, args.store)
+            if recipe.grid
+            else {"": dry_run(recipe, folder, store=args.store)},
+            args.format,
+        )
+    if recipe.grid:
+        page = run_grid(recipe, folder, log, args.store)
+        print(f"{map_text(folder)}\nmap: {page.resolve()}")
+        return 0
+    if (folder / "results.json").exists():
+        _announce(dry_run(recipe, folder, store=args.store), args.yes)
+    print(study_text(Results(run_study(recipe, folder, log, store=args.store))))
     print(f"report: {(folder / 'report.html').resolve()}")
     return 0
 
 
-def _grid(recipe: Recipe, folder: Path) -> int:
-    from evokd.report.console import map_text
-
-    quiet()
-    from evokd.study.grid import run_grid
-
-    page = run_grid(recipe, folder, log)
-    print(f"{map_text(folder)}\nmap: {page.resolve()}")
+def _forecast(points: Mapping[str, Forecast], format: str) -> int:
+    """Print what a run would do, a study after the other."""
+    if format == "json":
+        trees = {point: one.as_dict() for point, one in points.items()}
+        print(json.dumps(trees.get("", {"points": trees}), ensure_ascii=False, indent=1))
+        return 0
+    for point, one in points.items():
+        print("\n".join([*([f"{point}:"] if point else []), *one.lines()]))
     return 0
+
+
+def _announce(forecast: Forecast, yes: bool) -> None:
+    """Say what is made anew; ask before hours are spent again.
+
+    Raises:
+        InputError: the answer is no.
+    """
+    seconds = forecast.seconds_again()
+    if not any(step.action == "remake" for step in forecast.steps):
+        return
+    for line in forecast.lines(replaced_only=True):
+        log(line)
+    asked = seconds >= LONG and at_terminal() and not yes
+    if asked and not said_yes(f"that takes about {duration(seconds)}; go on?"):
+        raise InputError("nothing was changed; --yes goes on without asking")
 
 
 def recipe_of(args: argparse.Namespace) -> dict[str, Any]:

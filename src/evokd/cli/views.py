@@ -6,7 +6,11 @@ import argparse
 import json
 from pathlib import Path
 
+from tabulate import tabulate
+
+from evokd.cli.console import at_terminal, said_yes
 from evokd.cli.parser import REPEATED, flag, verb
+from evokd.errors import InputError
 from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
 from evokd.recipe.objectives import objectives_table
 
@@ -41,8 +45,6 @@ def score(args: argparse.Namespace) -> int:
 @verb("evokd methods | less -S")
 def methods(args: argparse.Namespace) -> int:
     """What a recipe's methods may be: equation, settings and source of each, and short forms."""
-    from tabulate import tabulate
-
     print(tabulate(objectives_table(), headers="keys", tablefmt="github"))
     return 0
 
@@ -55,4 +57,40 @@ def report(args: argparse.Namespace) -> int:
     from evokd.report.page import build_report
 
     print(build_map(args.run) if has_grid(args.run) else build_report(args.run))
+    return 0
+
+
+@verb("evokd verify runs/demo", flag("run DIR", "the folder of a run", type=Path))
+def verify(args: argparse.Namespace) -> int:
+    """Each flipped, torn, missing or foreign file of a run; 1 where there is one."""
+    from evokd.rundir.verify import verify as problems_of
+
+    if not args.run.is_dir():
+        raise InputError(f"{args.run} not found; give the folder of a run")
+    problems = problems_of(args.run)
+    print("\n".join(problems) or f"{args.run}: whole")
+    return 1 if problems else 0
+
+
+@verb(
+    "evokd clean runs/demo",
+    flag("run DIR", "the folder of a run", type=Path),
+    flag("--yes", "don't ask", action="store_true"),
+)
+def clean(args: argparse.Namespace) -> int:
+    """What the recipe of a run doesn't use, with sizes; removed when you say so."""
+    from evokd.study.cleanup import remove, unused
+
+    found = unused(args.run)
+    if not found:
+        print(f"{args.run}: nothing to remove")
+        return 0
+    print(tabulate([[f"{mib:.1f} MiB", place] for place, mib in found.items()], tablefmt="plain"))
+    print(f"{sum(found.values()):.1f} MiB that {args.run / 'recipe.yaml'} doesn't use")
+    if not args.yes and not at_terminal():
+        print("--yes removes it")
+        return 0
+    if args.yes or said_yes("remove it?"):
+        remove(args.run, found)
+        print("removed")
     return 0

@@ -31,7 +31,7 @@ from evokd.recipe.corpus import (
     TrainSource,
     UnpairedSource,
 )
-from evokd.rundir import read_json, write_json, write_lines
+from evokd.rundir.files import read_json, write_json, write_lines
 
 VALID_SHARE = 0.02
 VALID_MOST = 500  # sentence pairs

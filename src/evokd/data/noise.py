@@ -16,7 +16,7 @@ from pathlib import Path
 from evokd.data.pairs import Pair
 from evokd.data.textfiles import read_lines
 from evokd.recipe.corpus import NoiseSettings
-from evokd.rundir import write_lines
+from evokd.rundir.files import write_lines
 
 DICTIONARY_PAIRS = 20_000
 """Pairs that the dictionary of word_by_word is read off."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
-from evokd.rundir import write_lines
+from evokd.rundir.files import write_lines
 
 
 @dataclass(frozen=True)

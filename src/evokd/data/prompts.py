@@ -20,7 +20,7 @@ from pathlib import Path
 from evokd.data.languages import language
 from evokd.data.textfiles import read_text
 from evokd.errors import InputError
-from evokd.rundir import write_text
+from evokd.rundir.files import write_text
 
 PLACEHOLDERS = ("source", "source_language", "target_language", "source_code", "target_code")
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")

@@ -22,7 +22,8 @@ from evokd.evaluate.comparison import (
 from evokd.evaluate.scores import metric_scorers
 from evokd.evaluate.significance import DEFAULT_SAMPLES, DEFAULT_SEED, SIGNIFICANT_BELOW
 from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
-from evokd.rundir import hash_file, versions
+from evokd.rundir.files import hash_file
+from evokd.rundir.versions import versions
 
 
 def score_files(

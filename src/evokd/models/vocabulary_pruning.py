@@ -32,7 +32,7 @@ from evokd.errors import InputError
 from evokd.models import vocabulary
 from evokd.models.encoding import token_ids
 from evokd.models.loading import rebuilt
-from evokd.rundir import read_json, write_json
+from evokd.rundir.files import read_json, write_json
 
 KEPT_IDS = "kept_ids.json"
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")

@@ -72,6 +72,7 @@ def check_recipe(
     tree = _spelled_out(tree)
     for override in overrides:
         _apply_override(tree, override)
+        tree = _spelled_out(tree)
     _import_plugins(tree.get("plugins"), origin)
     tree.setdefault("name", Path(origin).stem)
     try:

@@ -12,12 +12,12 @@ from typing import Any
 
 import yaml
 
-from evokd import rundir
 from evokd.errors import InputError
 from evokd.recipe.metrics import AVERAGE
 from evokd.report.formatting import DASH, decimal, percent, places, signed
 from evokd.report.results import BETTER, WORSE, Record, Results
 from evokd.report.tables import Grid, markdown_table
+from evokd.rundir.versions import versions
 
 METRIC = "bleu"
 T_LIMITS = (4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -232,7 +232,7 @@ def as_tree(shown: Map) -> dict[str, Any]:
             {"point": list(point)} | {k: v for k, v in study.start.items() if k != "advice"}
             for point, study in shown.studies.items()
         ],
-        "versions": rundir.versions(),
+        "versions": versions(),
     }
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from evokd import rundir
 from evokd.report.formatting import signed
 from evokd.report.map import Map, as_markdown, as_tree
 from evokd.report.map_figures import gain_lines, gate_curves, heat_map
 from evokd.report.page import environment
 from evokd.report.results import BETTER, WORSE
+from evokd.rundir.files import write_json, write_text
+from evokd.rundir.verify import seal_pages
+from evokd.rundir.versions import versions
 
 SAME = 0.005
 """Points of BLEU below which a gain is printed as none."""
@@ -28,14 +30,14 @@ def build_map(folder: Path) -> Path:
         InputError: there is no grid, or no study of it is finished.
     """
     shown = Map(folder)
-    rundir.write_text(folder / "map.md", as_markdown(shown))
-    rundir.write_json(folder / "map.json", as_tree(shown))
+    write_text(folder / "map.md", as_markdown(shown))
+    write_json(folder / "map.json", as_tree(shown))
 
     def drawn(name: str, svg: str | None) -> Markup | None:
         if svg is None:
             return None
         on_white = svg.replace("<svg ", '<svg style="background: white" ', 1)
-        rundir.write_text(folder / "figures" / f"{name}.svg", on_white)
+        write_text(folder / "figures" / f"{name}.svg", on_white)
         return Markup(svg)
 
     page = (
@@ -54,10 +56,12 @@ def build_map(folder: Path) -> Path:
                 for row in shown.rows
             ],
             gates=drawn("gates", gate_curves(shown)),
-            versions=rundir.versions(),
+            versions=versions(),
         )
     )
-    rundir.write_text(folder / "report.html", page)
+    write_text(folder / "report.html", page)
+    figures = [f"figures/{path.name}" for path in (folder / "figures").glob("*.svg")]
+    seal_pages(folder, ["recipe.yaml", "map.md", "map.json", "report.html", *figures])
     return folder / "report.html"
 
 

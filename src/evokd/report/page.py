@@ -8,7 +8,6 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from evokd import rundir
 from evokd.recipe.metrics import describe
 from evokd.report import analysis, sections
 from evokd.report.figures import report_figures
@@ -20,6 +19,8 @@ from evokd.report.map import point_of
 from evokd.report.results import Results
 from evokd.report.svg import make_palette
 from evokd.report.tables import as_markdown, closeness, format_gap, legend, signatures
+from evokd.rundir.files import write_text
+from evokd.rundir.verify import seal_pages
 
 
 def build_report(run_dir: Path) -> Path:
@@ -33,9 +34,10 @@ def build_report(run_dir: Path) -> Path:
     """
     results = Results.read(run_dir)
     tables = [as_markdown(results), analysis.as_markdown(results)]
-    rundir.write_text(run_dir / "table.md", "\n".join(table for table in tables if table))
-    rundir.write_text(run_dir / "table.tex", as_latex(results))
+    write_text(run_dir / "table.md", "\n".join(table for table in tables if table))
+    write_text(run_dir / "table.tex", as_latex(results))
     write_page(results, run_dir / "report.html")
+    seal_pages(run_dir, ["results.json", "table.md", "table.tex", "report.html"])
     return run_dir / "report.html"
 
 
@@ -74,7 +76,7 @@ def write_page(results: Results, out: Path) -> None:
             teacher_texts=sections.teacher_texts(results),
         )
     )
-    rundir.write_text(out, page)
+    write_text(out, page)
 
 
 def environment() -> Environment:

@@ -14,11 +14,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evokd import rundir
 from evokd.errors import InputError
 from evokd.recipe.metrics import AVERAGE, BLEU_VS_TEACHER, describe
 from evokd.recipe.objectives import ObjectiveSettings
 from evokd.report.formatting import decimal
+from evokd.rundir.files import read_json, read_json_lines
+from evokd.rundir.integrity import MANIFEST
 
 Record = Mapping[str, Any]
 """One row of a list in results.json, or one line of metrics.jsonl."""
@@ -123,7 +124,7 @@ class Results:
         """
         path = folder / "results.json"
         try:
-            tree = rundir.read_json(path)
+            tree = read_json(path)
         except FileNotFoundError:
             raise InputError(
                 f"{path} not found; give the folder of a run that has finished scoring "
@@ -319,7 +320,7 @@ class Results:
     @cached_property
     def curves(self) -> dict[str, list[list[Record]]]:
         """System → the lines of metrics.jsonl of each of its runs."""
-        return self._of_trainings("metrics.jsonl", rundir.read_json_lines, start="start")
+        return self._of_trainings("metrics.jsonl", read_json_lines, start="start")
 
     @cached_property
     def diagnostics(self) -> dict[str, list[Record]]:
@@ -328,7 +329,7 @@ class Results:
 
     def manifest(self, stage: str) -> Record:
         """What a stage noted down when it was finished."""
-        return _read_json_mapping(self.folder / stage / rundir.MANIFEST) if self.folder else {}
+        return _read_json_mapping(self.folder / stage / MANIFEST) if self.folder else {}
 
     def _of_trainings(self, file: str, read: Callable[[Path], T], start: str) -> dict[str, list[T]]:
         """A file of the students' common start, in the folder `start`, and of each student, as far
@@ -363,7 +364,7 @@ def _mark(metric: str, tests: Sequence[Record]) -> str:
 def _read_json_mapping(path: Path) -> Record:
     """A JSON file; empty if it is missing or broken: the page does without what isn't there."""
     try:
-        tree = rundir.read_json(path)
+        tree = read_json(path)
     except (OSError, ValueError):
         return {}
     return tree if isinstance(tree, dict) else {}

@@ -6,9 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from evokd.evaluate.comparison import SystemOutput, score_all
-from evokd.rundir import fingerprint, hash_file, read_json, read_made_of, write_json
+from evokd.rundir.files import fingerprint, read_sealed
+from evokd.rundir.records import write_record
 from evokd.study.context import Study, System, progress_bar
-from evokd.study.evaluation import read_translations, test_sets, translate_tests, translation_path
+from evokd.study.evaluation import (
+    read_translations,
+    test_sets,
+    translate_tests,
+    translation_made_of,
+    translation_path,
+)
 from evokd.study.models import load_for_decoding
 
 Row = dict[str, Any]
@@ -23,7 +30,8 @@ def analyse(study: Study, systems: Sequence[System]) -> list[Row]:
     """
     settings, teacher, rows = study.recipe.analysis, systems[0], []
     teacher_answers: list[Any] = []
-    has_pruned = any("nonzero_parameters" in system.facts() for system in systems)
+    dry = study.planned is not None
+    has_pruned = not dry and any("nonzero_parameters" in one.facts() for one in systems)
     for system in systems:
         row: Row = {"system": system.system, "seed": system.seed}
         if settings.beams:
@@ -43,13 +51,15 @@ def _beam_rows(study: Study, system: System) -> list[Row]:
     metrics, rows = list(study.recipe.scoring.metrics), []
     for beam in study.recipe.analysis.beams:
         translate_tests(study, system, beam)
+        if study.planned is not None:
+            continue
         for test in test_sets(study.corpus):
             path = translation_path(study, *test.cell, system, beam)
             output = SystemOutput(system.system, system.seed, *test.cell, read_translations(path))
             scores = score_all([output], [test], metrics, teacher=None)
             row = {"beam": beam, "test_set": test.name, "direction": test.direction}
             row |= {score["metric"]: score["score"] for score in scores}
-            words_per_s = read_json(path.with_suffix(".json"))["words_per_s"]
+            words_per_s = read_sealed(path.with_suffix(".json"))["words_per_s"]
             rows.append(row | {"words_per_s": words_per_s})
     return rows
 
@@ -58,29 +68,29 @@ def _model_measures(
     study: Study, teacher: System, system: System, teacher_answers: list[Any]
 ) -> Row:
     """What takes the model itself; kept in a file, as it takes time."""
-    settings, tests = study.recipe.analysis, study.corpus.tests
-    key = fingerprint(
-        [teacher.fingerprint, system.fingerprint],
-        settings.model_dump(include={"likelihood", "acceptance"}),
-        [
-            hash_file(translation_path(study, *cell, system, beam))
-            for cell in tests
+    settings = study.recipe.analysis
+    targets = [[pair.target for pair in pairs] for pairs in study.corpus.tests.values()]
+    made_of = {
+        "teacher": teacher.fingerprint,
+        "system": system.fingerprint,
+        "analysis": settings.model_dump(mode="json", include={"likelihood", "acceptance"}),
+        "translations": [
+            translation_made_of(study, *cell, system, beam)
+            for cell in study.corpus.tests
             for beam in (None, *settings.beams)
         ],
-        [[pair.target for pair in pairs] for pairs in tests.values()],
-        study.recipe.decoding.model_dump(),
-    )
+        "references": fingerprint(targets),
+    }
     path = study.paths.analysis / f"{system.label}.json"
-    saved = read_made_of(path, key)
-    if saved:
-        return dict(saved["found"])
+    if study.is_done_record(f"analysis {system.label}", path, made_of):
+        return {} if study.planned is not None else dict(read_sealed(path)["found"])
     translator = load_for_decoding(study, system)
     measures: Row = {}
     if settings.likelihood:
         measures |= _likelihood(study, system, translator)
     if settings.acceptance and system is not teacher:
         measures |= _acceptance(study, system, translator, teacher_answers)
-    write_json(path, {"fingerprint": key, "found": measures})
+    write_record(study.folder, path, made_of, {"found": measures})
     return measures
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,14 +14,14 @@ from evokd.data.prompts import Prompt
 from evokd.errors import InputError
 from evokd.recipe.models import ModelSettings
 from evokd.recipe.recipe import Recipe
-from evokd.recipe.training import TrainingSettings
-from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file, read_json, write_json
+from evokd.rundir.files import fingerprint
+from evokd.rundir.records import take_up_record
+from evokd.rundir.stage import Stage, manifest_in
+from evokd.study.steps import Step, step_of, step_of_record
 
 PAIRS = "pairs.jsonl"
 DIAGNOSED_PAIRS = 400
 """Validation pairs on which difficulty is looked at, token by token."""
-NEUTRAL = {"log_every", "save_every", "micro_batch_size", "chunk_tokens", "compile", "packing"}
-"""Training settings that don't change what is learned."""
 
 
 class Paths:
@@ -83,6 +83,12 @@ class Study:
     log: Callable[[str], None]
     siblings: Sequence[Path] = ()
     """Folders of other studies, whose stages are taken over where they are the same."""
+    store: Path | None = None
+    """A folder of stages that studies share."""
+    planned: list[Step] | None = None
+    """Of a dry run, which makes nothing: what it would do."""
+    undecided: bool = False
+    """Whether what is advised for the data isn't known yet, in a dry run."""
     _encoded: dict[tuple[str, str, int], Any] = field(default_factory=dict)
 
     @cached_property
@@ -109,17 +115,33 @@ class Study:
         seen = set(map(text, self.pairs("models"))) if self.recipe.teacher.sft else set()
         return [pair for pair in dict.fromkeys(self.corpus.train) if text(pair) not in seen]
 
+    def stage(self, name: str, folder: Path, made_of: Mapping[str, Any]) -> Stage:
+        """A step of this study, which fills a folder of its run."""
+        return Stage(
+            name, self.folder, folder.relative_to(self.folder).as_posix(), made_of, self.store
+        )
+
+    def system(
+        self,
+        name: str,
+        folder: Path,
+        made_of: Mapping[str, Any],
+        system: str,
+        seed: int | None = None,
+    ) -> System:
+        """A stage that makes a translator."""
+        place = folder.relative_to(self.folder).as_posix()
+        return System(name, self.folder, place, made_of, self.store, system=system, seed=seed)
+
     def text_hashes(self) -> dict[str, str]:
-        """Of the files of the corpus that students depend on."""
-        outputs = dict(read_json(self.paths.corpus / MANIFEST)["outputs"])
-        outputs.pop(MODELS, None)  # of which their start depends
-        return outputs
+        """Of the files of the corpus that students depend on; a new test set needs no new ones."""
+        files = manifest_in(self.paths.corpus)["files"]
+        return {name: files[name]["sha256"] for name in ("train.jsonl", "valid.jsonl")}
 
     def models_hashes(self) -> dict[str, str]:
         """Of the files of the corpus that teacher, start and tokenizer depend on."""
-        outputs = dict(read_json(self.paths.corpus / MANIFEST)["outputs"])
-        own = outputs.pop(MODELS, None)
-        return outputs if own is None else {**outputs, "train.jsonl": own}
+        own = manifest_in(self.paths.corpus)["files"].get(MODELS)
+        return self.text_hashes() | ({} if own is None else {"train.jsonl": own["sha256"]})
 
     @cached_property
     def device(self) -> Any:
@@ -239,15 +261,35 @@ class Study:
     def is_done(self, stage: Stage, others: Sequence[Path] = ()) -> bool:
         """Whether a stage was finished before, in its own folder or in a sibling's or another one,
         from where it is taken over."""
-        if stage.is_done():
-            self.log(f"{stage.name}: done before, kept")
+        found = self.found(stage, others)
+        step = step_of(stage, found)
+        if self.planned is not None:
+            self.planned.append(step)
+            stage.folder = found or stage.folder
             return True
-        place = stage.folder.relative_to(self.folder)
-        for other in (*others, *(sibling / place for sibling in self.siblings)):
-            if stage.adopt(other):
-                self.log(f"{stage.name}: the same as {other}, taken over")
-                return True
-        return False
+        if found is None:
+            if step.action == "remake":
+                self.log(f"{stage.name}: made anew, {step.because}")
+            return False
+        stage.take_up(found)
+        self.log(f"{stage.name}: {step.because}, kept")
+        return True
+
+    def is_done_record(self, name: str, path: Path, made_of: Mapping[str, Any]) -> bool:
+        """Whether a small result was found before; what was kept is put into its place."""
+        if self.planned is None:
+            return take_up_record(self.folder, path, made_of)
+        self.planned.append(step_of_record(name, self.folder, path, made_of))
+        return True
+
+    def found(self, stage: Stage, others: Sequence[Path] = ()) -> Path | None:
+        """The folder in which a stage stands whole, if there is one."""
+        return stage.find((*others, *(sibling / stage.place for sibling in self.siblings)))
+
+    def facts(self, stage: Stage) -> dict[str, Any]:
+        """What a stage noted down; nothing where a dry run only says that it would."""
+        manifest = manifest_in(stage.folder)
+        return dict(manifest["facts"]) if manifest.get("fingerprint") == stage.fingerprint else {}
 
     def seed_of(self, system: System) -> int:
         """Its own; models that exist once take the first of the recipe."""
@@ -263,21 +305,16 @@ class Study:
         from evokd.models import vocabulary
 
         return {
-            "the teacher's weights": self._weights_hash(),
+            "the teacher's weights": fingerprint(self._weights()),
             "the tokenizer": vocabulary.fingerprint(self.student_tokenizer),
             "the prompt": fingerprint(vars(self.prompt)),
         }
 
-    def _weights_hash(self) -> str:
-        """Of the teacher's files, by content; read again only where size or time changed."""
-        folder, known = self.paths.teacher_model, self.paths.cache / "teacher.json"
-        paths = sorted([*folder.glob("*.safetensors"), folder / "config.json"])
-        files = file_stamps(paths)
-        if known.exists() and read_json(known)["files"] == files:
-            return str(read_json(known)["hash"])
-        digest = fingerprint([(path.name, hash_file(path)) for path in paths])
-        write_json(known, {"files": files, "hash": digest})
-        return digest
+    def _weights(self) -> dict[str, str]:
+        """Hashes of the teacher's files of weights, and of its configuration."""
+        files = manifest_in(self.paths.teacher_model.parent)["files"]
+        kinds = (".safetensors", "/config.json")
+        return {name: one["sha256"] for name, one in files.items() if name.endswith(kinds)}
 
 
 def tokenizer_in(folder: Path) -> Any:
@@ -285,16 +322,6 @@ def tokenizer_in(folder: Path) -> Any:
     from evokd.models.loading import load_tokenizer
 
     return load_tokenizer(ModelSettings(model=str(folder)))
-
-
-def file_stamps(paths: Sequence[Path]) -> list[list[Any]]:
-    """Names, sizes and times of files that are too big to hash each time."""
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
-
-
-def training_key(training: TrainingSettings) -> dict[str, Any]:
-    """What of a training's settings changes its result."""
-    return training.model_dump(exclude=NEUTRAL)
 
 
 def progress_bar(label: str, passing: bool = False) -> Callable[[int, int], None]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from evokd.data.corpus import Corpus
 from evokd.evaluate.comparison import TestSet
-from evokd.rundir import fingerprint, read_made_of, write_json, write_lines
+from evokd.recipe.judging import DecodingSettings
+from evokd.rundir.files import fingerprint
+from evokd.rundir.records import write_record
 from evokd.study.context import Study, System, progress_bar
 from evokd.study.models import load_for_decoding
 
@@ -17,28 +20,35 @@ def translate_tests(study: Study, system: System, beam: int | None = None) -> No
     Args:
         beam: another one than the recipe's decoding has.
     """
-    settings = study.recipe.decoding
-    if beam is not None:
-        settings = settings.model_copy(update={"beam": beam})
-    missing = []
+    settings, missing = _decoding(study, beam), []
     for (test_set, direction), pairs in study.corpus.tests.items():
-        path = translation_path(study, test_set, direction, system, beam)
-        sources = [pair.source for pair in pairs]
-        key = fingerprint(system.fingerprint, sources, settings.model_dump())
-        if not (path.exists() and read_made_of(path.with_suffix(".json"), key)):
-            missing.append((direction, sources, path, key))
+        path = translation_path(study, test_set, direction, system, beam).with_suffix(".json")
+        made_of = translation_made_of(study, test_set, direction, system, beam)
+        if study.is_done_record(f"translations {path.stem}", path, made_of):
+            continue
+        missing.append((direction, [pair.source for pair in pairs], path, made_of))
     if not missing:
         return
     from evokd.translate.decoding import translate
 
     translator = load_for_decoding(study, system)
-    for direction, sources, path, key in missing:
+    for direction, sources, path, made_of in missing:
         source, target = direction.split("-")
         show = progress_bar(path.stem)
         translations = translate(translator, sources, source, target, settings, progress=show)
-        path.with_suffix(".json").unlink(missing_ok=True)
-        write_lines(path, translations.lines)
-        write_json(path.with_suffix(".json"), {"fingerprint": key, **translations.facts()})
+        write_record(study.folder, path, made_of, translations.facts(), translations.lines)
+
+
+def translation_made_of(
+    study: Study, test_set: str, direction: str, system: System, beam: int | None = None
+) -> dict[str, Any]:
+    """What a system's translations of a test set depend on."""
+    sources = [pair.source for pair in study.corpus.tests[test_set, direction]]
+    return {
+        "system": system.fingerprint,
+        "sources": fingerprint(sources),
+        "decoding": _decoding(study, beam).model_dump(mode="json"),
+    }
 
 
 def translation_path(
@@ -60,3 +70,8 @@ def test_sets(corpus: Corpus) -> list[TestSet]:
         TestSet(name, direction, [p.source for p in pairs], [[p.target for p in pairs]])
         for (name, direction), pairs in corpus.tests.items()
     ]
+
+
+def _decoding(study: Study, beam: int | None) -> DecodingSettings:
+    settings = study.recipe.decoding
+    return settings if beam is None else settings.model_copy(update={"beam": beam})

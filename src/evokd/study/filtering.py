@@ -2,7 +2,7 @@
 
     filtered/pairs.jsonl     what is left of the training text
     filtered/left_out.json   what isn't, with counts and examples
-    surprisal/NNNNN.json     what the teacher says of the pairs, SHARD at a time
+    surprisal/TEACHER/NNNNN.json   what the teacher says of the pairs, SHARD at a time
 
 What the teacher says depends on itself and the prompt: a killed run goes on behind the last shard,
 the check before training has scored some of the pairs already, and another threshold costs nothing.
@@ -10,11 +10,10 @@ the check before training has scored some of the pairs already, and another thre
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -24,7 +23,8 @@ from evokd.data.noise import add_noise
 from evokd.data.pairs import Pair, write_pairs
 from evokd.errors import InputError
 from evokd.recipe.corpus import NoiseSettings, TeacherFilter
-from evokd.rundir import Stage, fingerprint, hash_file, read_json, read_made_of, write_json
+from evokd.rundir.files import fingerprint, read_sealed, write_json, write_sealed
+from evokd.rundir.stage import Stage
 from evokd.study.context import PAIRS, Study, System, progress_bar
 
 SHARD = 2048
@@ -44,11 +44,14 @@ def make_filtered_text(study: Study, teacher: System) -> Stage:
         InputError: nothing is left.
     """
     settings = study.recipe.corpus.cleaning.by_teacher
-    stage = Stage(
-        "filtered text",
-        study.paths.filtered,
-        fingerprint(study.text_hashes(), teacher.fingerprint, vars(study.prompt), vars(settings)),
-    )
+    made_of = {
+        "text": study.text_hashes(),
+        "teacher": teacher.fingerprint,
+        "prompt": vars(study.prompt),
+        "by_teacher": vars(settings),
+        "held_out": study.recipe.corpus.held_out,
+    }
+    stage = study.stage("filtered text", study.paths.filtered, made_of)
     if study.is_done(stage):
         return stage
     stage.begin()
@@ -71,7 +74,7 @@ def make_filtered_text(study: Study, teacher: System) -> Stage:
     write_pairs(stage.folder / PAIRS, [pair for pair in study.corpus.train if pair not in bad])
     write_json(stage.folder / LEFT_OUT, left_out.as_dict())
     facts |= {"pairs": left_out.kept, "left_out": {"disbelieved": len(bad)}}
-    stage.finish(facts, outputs={PAIRS: hash_file(stage.folder / PAIRS)})
+    stage.finish(facts)
     told = {d: one["share"] for d, one in facts["wrong"].items()}
     shares = ", ".join(f"{d} {'?' if s is None else f'{s:.0%}'}" for d, s in told.items()) or "?"
     study.log(
@@ -126,21 +129,21 @@ def _as_many_of_others(
 def _surprisal(study: Study, teacher: System, pairs: Sequence[Pair]) -> list[Scored]:
     """Of each pair −ln p(y) and H(p), means over its response tokens, and the standard deviation
     that the teacher expects of the former."""
-    folder = study.paths.surprisal
-    made_of = fingerprint(teacher.fingerprint, vars(study.prompt))
-    if not read_made_of(folder / "made.json", made_of):
-        shutil.rmtree(folder, ignore_errors=True)
-        write_json(folder / "made.json", {"fingerprint": made_of})
+    folder = study.paths.surprisal / fingerprint(teacher.fingerprint, vars(study.prompt))
     shards = sorted(folder.glob("[0-9]*.json"))
-    known = dict(chain.from_iterable(read_json(path).items() for path in shards))
+    known: dict[str, Any] = {}
+    for path in shards:
+        with contextlib.suppress(ValueError):  # damaged: what it held is computed again
+            known |= read_sealed(path)["pairs"]
     keys = [fingerprint(pair.direction, pair.source, pair.target) for pair in pairs]
     missing = [(key, pair) for key, pair in zip(keys, pairs, strict=True) if key not in known]
     missing = list(dict(missing).items())
     show = progress_bar("what the teacher makes of it")
-    for number, start in enumerate(range(0, len(missing), SHARD), start=len(shards)):
+    first = 1 + max((int(path.stem) for path in shards), default=-1)
+    for number, start in enumerate(range(0, len(missing), SHARD), start=first):
         shard = dict(missing[start : start + SHARD])
         rows = dict(zip(shard, _scores(study, list(shard.values())), strict=True))
-        write_json(folder / f"{number:05d}.json", rows)
+        write_sealed(folder / f"{number:05d}.json", {"pairs": rows})
         known |= rows
         show(start + len(shard), len(missing))
     return [(pair, tuple(known[key])) for key, pair in zip(keys, pairs, strict=True)]

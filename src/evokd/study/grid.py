@@ -14,12 +14,33 @@ from evokd.recipe.recipe import Recipe
 from evokd.report.formatting import duration
 from evokd.report.map import has_grid
 from evokd.report.map_page import build_map
-from evokd.rundir import MANIFEST, locked, write_text
-from evokd.study.run import run
+from evokd.rundir.files import write_text
+from evokd.rundir.integrity import MANIFEST
+from evokd.rundir.lock import locked
+from evokd.study.forecast import Forecast
+from evokd.study.run import dry_run, run
 
 
-def run_grid(recipe: Recipe, folder: Path, log: Callable[[str], None] = print) -> Path:
+def dry_run_grid(recipe: Recipe, folder: Path, store: Path | None = None) -> dict[str, Forecast]:
+    """What `run_grid` would do, by point. What one point takes over from another that isn't made
+    yet counts for both."""
+    studies = points(recipe)
+    return {
+        name: dry_run(study, folder / name, [folder / other for other in studies], store)
+        for name, study in studies.items()
+    }
+
+
+def run_grid(
+    recipe: Recipe,
+    folder: Path,
+    log: Callable[[str], None] = print,
+    store: Path | None = None,
+) -> Path:
     """Run the studies into folder/POINT, from wherever they stand; the map is drawn after each.
+
+    Args:
+        store: a folder of stages that studies share: what is there isn't made again.
 
     Returns:
         The page with the map.
@@ -49,7 +70,7 @@ def run_grid(recipe: Recipe, folder: Path, log: Callable[[str], None] = print) -
             log(f"grid point {number + 1} of {len(studies)}: {name}{left}")
             began = time.perf_counter()
             siblings = [folder / other for other in (*studies, *off) if other != name]
-            run(study, folder / name, log, siblings)
+            run(study, folder / name, log, siblings, store)
             times.append(time.perf_counter() - began)
             page = build_map(folder)
     return page

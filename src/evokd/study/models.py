@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -12,24 +11,18 @@ from evokd.recipe.methods import MethodSettings
 from evokd.recipe.models import ModelSettings
 from evokd.recipe.objectives import PAIR_WEIGHTS
 from evokd.recipe.training import TrainingSettings
-from evokd.rundir import Stage, fingerprint, hash_file, write_json
+from evokd.rundir.files import hash_file, write_json
+from evokd.rundir.stage import Stage
 from evokd.study.advice import advise
 from evokd.study.context import (
     DIAGNOSED_PAIRS,
     Study,
     System,
     TeacherSource,
-    file_stamps,
     progress_bar,
-    training_key,
 )
 from evokd.study.filtering import disbelieved, some_of_each
-
-NOT_IDENTITY = {
-    *("training", "warm_start_steps", "warm_start_training", "starts"),
-    *("sft", "signal", "top_k"),
-}
-"""Settings of a model that are of its training, or of how students get its signal."""
+from evokd.study.identity import model_identity, training_key
 
 
 def make_teacher(study: Study, tokenizer: Stage) -> System:
@@ -74,21 +67,19 @@ def sanity_check(study: Study, teacher: System, init: System) -> dict[str, Any]:
     Returns:
         What was measured; nothing where there is no validation text.
     """
-    stage = Stage(
-        "sanity check",
-        study.paths.sanity_check,
-        fingerprint(
-            study.text_hashes(),
-            [teacher.fingerprint, init.fingerprint],
-            len(study.corpus.unpaired),
-            vars(study.recipe.corpus.cleaning.by_teacher),
-            *(["nothing is new to the teacher"] if study.teacher_saw_all else []),
-        ),
-    )
+    made_of = {
+        "text": study.text_hashes(),
+        "teacher": teacher.fingerprint,
+        "start": init.fingerprint,
+        "unpaired": len(study.corpus.unpaired),
+        "by_teacher": vars(study.recipe.corpus.cleaning.by_teacher),
+        "teacher saw all": study.teacher_saw_all,
+    }
+    stage = study.stage("sanity check", study.paths.sanity_check, made_of)
     if not study.corpus.valid:
         return {}
     if study.is_done(stage):
-        return stage.facts()
+        return study.facts(stage)
     stage.begin()
     method = MethodSettings(name="noevo", objective="noevo")
     student = load_for_training(study, init)
@@ -263,16 +254,6 @@ def diagnose_student(
     return diagnostics
 
 
-def model_identity(settings: ModelSettings) -> dict[str, Any]:
-    """What a model is; one on disk by the stamps of its files."""
-    identity = settings.model_dump(mode="json", exclude=NOT_IDENTITY)
-    path = Path(settings.model).expanduser()
-    if settings.model == "fresh" or not path.exists():
-        return identity
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    return identity | {"files": file_stamps(files)}
-
-
 def _make_model(
     study: Study,
     tokenizer: Stage,
@@ -294,19 +275,25 @@ def _make_model(
     """
     if steps:
         training = training.model_copy(update={"max_steps": steps})
-    parts: list[Any] = [model_identity(settings), tokenizer.fingerprint, vars(study.prompt)]
-    parts += [steps, study.recipe.seeds[0] if seed is None else seed]
+    made_of: dict[str, Any] = {
+        "kind": name,
+        "model": model_identity(study, settings, "model"),
+        "tokenizer": tokenizer.fingerprint,
+        "prompt": vars(study.prompt),
+        "steps": steps,
+        "seed": study.recipe.seeds[0] if seed is None else seed,
+    }
     origin = teacher if settings.model == "cut" else None
     if origin is not None:
-        parts.append(origin.fingerprint)
-        if study.recipe.student.prunes_vocabulary:
-            unpaired = study.paths.corpus / UNPAIRED  # its tokens are kept, too
-            parts.append([hash_file(unpaired)] if unpaired.exists() else [])
-            parts += [study.text_hashes()] if study.corpus.models else []
+        made_of["teacher"] = origin.fingerprint
+        if study.recipe.student.prunes_vocabulary:  # which tokens are kept
+            unpaired = study.paths.corpus / UNPAIRED
+            made_of["unpaired"] = hash_file(unpaired) if unpaired.exists() else None
+            made_of["tokens of"] = study.text_hashes()
     if steps != 0 or origin is not None:
-        parts += [study.models_hashes(), training_key(training)]
+        made_of |= {"text": study.models_hashes(), "training": training_key(training)}
     folder = study.folder / (name if seed is None else f"{name}.seed{seed}")
-    stage = System(folder.name, folder, fingerprint(name, *parts), name, seed)
+    stage = study.system(folder.name, folder, made_of, name, seed)
     if study.is_done(stage):
         return stage
     _check_models(study)

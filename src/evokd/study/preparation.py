@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from evokd.data.corpus import MODELS, build_corpus, corpus_files, save_corpus
+from evokd.data.corpus import build_corpus, corpus_files, save_corpus
 from evokd.data.prompts import prompt_tags
-from evokd.rundir import Stage, fingerprint, hash_file
+from evokd.errors import InputError
+from evokd.rundir.integrity import hash_of
+from evokd.rundir.stage import Stage, manifest_in
 from evokd.study.context import Study
-from evokd.study.models import model_identity
-
-TRAINING_FILES = ("train.jsonl", "valid.jsonl", MODELS)
-"""Files of the corpus that training depends on; a new test set needs no new models."""
+from evokd.study.identity import model_identity
 
 
 def make_corpus(study: Study) -> Stage:
@@ -21,19 +25,18 @@ def make_corpus(study: Study) -> Stage:
         InputError: a file is missing, damaged or doesn't fit the recipe.
     """
     settings, directions = study.recipe.corpus, study.recipe.directions
-    left_out: dict[str, Any] = {"cleaning": {"by_teacher"}}
-    left_out |= {} if settings.held_out else {"held_out": True}  # so that old folders stay as made
-    hashes = {str(path): hash_file(path) for path in corpus_files(settings, directions)}
-    stage = Stage(
-        "corpus",
-        study.paths.corpus,
-        fingerprint(
-            settings.model_dump(mode="json", exclude=left_out),
-            directions,
-            list(hashes.values()),
+    made_of = {
+        "corpus": settings.model_dump(
+            mode="json", exclude={"root": True, "cleaning": {"by_teacher"}}
         ),
-    )
-    if study.is_done(stage):
+        "directions": list(directions),
+    }
+    hashes = _source_hashes(study, made_of)
+    stage = study.stage("corpus", study.paths.corpus, made_of | {"files": list(hashes.values())})
+    is_done = study.is_done(stage)
+    if study.planned is not None:
+        return _planned_corpus(study, stage)
+    if is_done:
         return stage
     corpus = build_corpus(settings, directions, seed=1)  # before begin: bad text leaves the old
     stage.begin()
@@ -43,12 +46,7 @@ def make_corpus(study: Study) -> Stage:
         "valid_pairs": len(corpus.valid),
         "test_pairs": {f"{n}.{d}": len(pairs) for (n, d), pairs in corpus.tests.items()},
     }
-    outputs = {
-        name: hash_file(stage.folder / name)
-        for name in TRAINING_FILES
-        if (stage.folder / name).exists()
-    }
-    stage.finish(facts, inputs=hashes, outputs=outputs)
+    stage.finish(facts, inputs=hashes)
     parts = [f"{len(corpus.train)} training pairs"]
     parts += [f"{len(corpus.models)} for teacher and start"] if corpus.models else []
     parts += [f"{len(corpus.unpaired)} sentences without translations"] if corpus.unpaired else []
@@ -63,16 +61,32 @@ def make_corpus(study: Study) -> Stage:
     return stage
 
 
+def _planned_corpus(study: Study, stage: Stage) -> Stage:
+    """Of a dry run: the one that is there, or one that is gone with the process."""
+    if manifest_in(stage.folder).get("fingerprint") != stage.fingerprint:
+        settings, directions = study.recipe.corpus, study.recipe.directions
+        corpus = build_corpus(settings, directions, seed=1)
+        draft = Path(tempfile.mkdtemp(prefix="evokd-"))
+        atexit.register(shutil.rmtree, draft, ignore_errors=True)
+        stage = Stage(stage.name, draft, "corpus", stage.made_of)
+        stage.begin()
+        save_corpus(corpus, stage.folder)
+        stage.finish({})
+    study.paths.corpus = stage.folder
+    return stage
+
+
 def make_tokenizer(study: Study) -> Stage:
     """The tokenizer of fresh models: that of the other model, or one trained on the corpus."""
     recipe = study.recipe
     models = (recipe.teacher, recipe.student)
     ready_made = next((m for m in models if m.model not in ("fresh", "cut")), None)
     if ready_made:
-        origin: object = model_identity(ready_made)
+        origin = model_identity(study, ready_made, "tokenizer")
     else:
-        origin = (recipe.tokenizer.model_dump(), study.models_hashes())
-    stage = Stage("tokenizer", study.paths.tokenizer, fingerprint(origin, recipe.languages()))
+        origin = recipe.tokenizer.model_dump() | {"text": study.models_hashes()}
+    made_of = {"tokenizer": origin, "languages": list(recipe.languages())}
+    stage = study.stage("tokenizer", study.paths.tokenizer, made_of)
     if study.is_done(stage):
         return stage
     from evokd.models.fresh import train_tokenizer
@@ -88,3 +102,18 @@ def make_tokenizer(study: Study) -> Stage:
     tokenizer.save_pretrained(stage.folder)
     stage.finish({"vocabulary": len(tokenizer)})
     return stage
+
+
+def _source_hashes(study: Study, made_of: Mapping[str, Any]) -> dict[str, str]:
+    """Of each file that the text comes from. Where they aren't at hand, as they were when the
+    corpus that stands here was made of them: a run folder goes on without."""
+    try:
+        files = corpus_files(study.recipe.corpus, study.recipe.directions)
+    except InputError:
+        manifest = manifest_in(study.paths.corpus)
+        known = {key: part for key, part in manifest.get("made_of", {}).items() if key != "files"}
+        if known != made_of:
+            raise
+        study.log("corpus: the files that it was made of aren't here; it is kept as it is")
+        return dict(manifest["inputs"])
+    return {str(path): hash_of(path, study.folder) for path in files}

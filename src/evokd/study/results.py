@@ -18,17 +18,13 @@ from evokd.evaluate.comparison import (
     summarise,
 )
 from evokd.recipe.recipe import Recipe
-from evokd.rundir import (
-    Stage,
-    fingerprint,
-    hash_file,
-    read_json,
-    read_made_of,
-    versions,
-    write_json,
-)
+from evokd.rundir.files import fingerprint, read_sealed
+from evokd.rundir.records import write_record
+from evokd.rundir.stage import Stage
+from evokd.rundir.versions import versions
 from evokd.study.context import Study, System
 from evokd.study.evaluation import read_translations, test_sets, translation_path
+from evokd.study.teacher_translations import summary
 
 FEW_SEGMENTS = 100
 """Test sets with fewer get a caution."""
@@ -44,38 +40,29 @@ def make_results(
     systems: Sequence[System],
     init_facts: Mapping[str, Any],
     analysis: Sequence[Mapping[str, Any]],
-    teacher_text: Mapping[str, Mapping[str, Any]],
+    texts: Mapping[str, Stage],
 ) -> dict[str, Any]:
     """Scores, comparisons and everything else that the report shows, in results.json.
 
     Args:
         init_facts: what is known of the students' common start.
         analysis: what was measured of systems beside their scores, a row each.
-        teacher_text: what is known of the text that the teacher wrote, by kind.
+        texts: the stages in which the teacher wrote training text, by kind.
     """
     recipe, log = study.recipe, study.log
+    made_of = results_made_of(study, corpus, systems, init_facts, texts)
+    if study.is_done_record("results", study.paths.results, made_of):
+        return {} if study.planned is not None else read_sealed(study.paths.results)
+    teacher_text = {kind: summary(stage) for kind, stage in texts.items()}
     paths = {
         (*cell, system.system, system.seed): translation_path(study, *cell, system)
         for cell in study.corpus.tests
         for system in systems
     }
-    key = fingerprint(
-        recipe.name,
-        recipe.scoring.model_dump(),
-        recipe.report.model_dump(),
-        corpus.fingerprint,
-        [(*output, hash_file(path)) for output, path in paths.items()],
-        [(system.label, system.fingerprint) for system in systems],
-        analysis,
-        teacher_text,
-    )
-    saved = read_made_of(study.paths.results, key)
-    if saved:
-        return saved
     tests = test_sets(study.corpus)
     outputs, speed = [], []
     for (name, direction, system, seed), path in paths.items():
-        lines, decoding = read_translations(path), read_json(path.with_suffix(".json"))
+        lines, decoding = read_translations(path), read_sealed(path.with_suffix(".json"))
         cut_off = set(decoding["cut_off"])
         flags = [number in cut_off for number in range(1, len(lines) + 1)]
         outputs.append(SystemOutput(system, seed, name, direction, lines, flags))
@@ -92,7 +79,6 @@ def make_results(
     facts = {system.label: system.facts() for system in systems}
     devices = sorted({row["device"] for row in speed})
     results = {
-        "fingerprint": key,
         "evokd": versions().get("evokd", ""),
         "name": recipe.name,
         "title": recipe.report.title or f"{recipe.name}: teacher and students",
@@ -115,9 +101,39 @@ def make_results(
         "teacher_text": dict(teacher_text),
         "versions": versions() | {"cpu_count": os.cpu_count(), "device": ", ".join(devices)},
         "notes": _notes(recipe, study.corpus, init_facts, facts),
+        "recipe": recipe.model_dump(mode="json"),
+        "stages": {
+            stage.place: {
+                key: stage.manifest().get(key)
+                for key in ("fingerprint", "finished", "wall_s", "versions")
+            }
+            for stage in (corpus, *systems, *texts.values())
+        },
     }
-    write_json(study.paths.results, results)
-    return results
+    write_record(study.folder, study.paths.results, made_of, results)
+    return read_sealed(study.paths.results)
+
+
+def results_made_of(
+    study: Study,
+    corpus: Stage,
+    systems: Sequence[System],
+    init_facts: Mapping[str, Any],
+    texts: Mapping[str, Stage],
+) -> dict[str, Any]:
+    """What the results of a study depend on."""
+    recipe = study.recipe
+    return {
+        "name": recipe.name,
+        "scoring": recipe.scoring.model_dump(mode="json"),
+        "report": recipe.report.model_dump(mode="json"),
+        "analysis": recipe.analysis.model_dump(mode="json"),
+        "decoding": recipe.decoding.model_dump(mode="json"),
+        "corpus": corpus.fingerprint,
+        "start": fingerprint(init_facts),
+        "systems": {system.label: system.fingerprint for system in systems},
+        "teacher_text": {kind: stage.fingerprint for kind, stage in texts.items()},
+    }
 
 
 def _systems(recipe: Recipe, facts: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:

@@ -5,7 +5,8 @@
 
 Each stage fills a folder of the run and writes its manifest last. Its fingerprint covers the
 settings it depends on and the fingerprints of the stages before it: running again skips what is
-done, and a changed setting redoes what depends on it and nothing else.
+done, and a changed setting redoes what depends on it and nothing else. What was made under other
+settings is kept, and taken up again when these come back.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from evokd.recipe.file import dump_recipe, first_point
 from evokd.recipe.recipe import Recipe
 from evokd.report.map import has_grid
 from evokd.report.page import build_report
-from evokd.rundir import Stage, locked, write_text
+from evokd.rundir.files import write_text
+from evokd.rundir.lock import locked
+from evokd.rundir.stage import Stage
+from evokd.rundir.verify import seal_pages
 from evokd.study import (
     analysis,
     evaluation,
@@ -34,7 +38,9 @@ from evokd.study import (
 )
 from evokd.study.advice import with_advice
 from evokd.study.context import Study
+from evokd.study.forecast import Forecast
 from evokd.study.results import make_results
+from evokd.study.steps import Step
 
 
 def run(
@@ -42,46 +48,72 @@ def run(
     folder: Path,
     log: Callable[[str], None] = print,
     siblings: Sequence[Path] = (),
+    store: Path | None = None,
 ) -> dict[str, Any]:
     """Run a study into a folder, from wherever it stands, and return its results.
 
     Args:
         siblings: folders of other studies, whose stages are taken over where they are the same.
+        store: a folder of stages that studies share: what is there isn't made again.
 
     Raises:
         InputError: something about the recipe, the files or the models doesn't fit.
     """
     _refuse_grid(folder)
-    study = Study(recipe, folder, load_prompt(recipe.prompt), log, siblings)
+    study = Study(recipe, folder, load_prompt(recipe.prompt), log, siblings, store)
     with locked(folder):
-        corpus = preparation.make_corpus(study)
-        _save_recipe(study)
-        tokenizer = preparation.make_tokenizer(study)
-        teacher = models.make_teacher(study, tokenizer)
-        starts = models.make_init(study, tokenizer, teacher)
-        init = starts[recipe.seeds[0]]
-        init_facts = init.facts() | models.sanity_check(study, teacher, init)
-        if "advice" in init_facts:
-            study.recipe = recipe = with_advice(recipe, init_facts["advice"]["method"], log)
-        texts: dict[str, Stage] = {
-            kind: teacher_translations.make_teacher_text(study, teacher, kind)
-            for kind in recipe.texts()
-        }
-        if any(method.text == "filtered" for method in recipe.methods):
-            texts["filtered"] = filtering.make_filtered_text(study, teacher)
-        specs = students.student_specs(study, teacher, starts, texts)
-        if recipe.teacher.signal != "live" and not all(spec.stage.is_done() for spec in specs):
-            signal_cache = teacher_cache.make_cache(study, teacher)
-            teacher_cache.check_cache(study, signal_cache, init)
-            study.release_teacher()  # students are trained without it
-        systems = [teacher, *(students.make_student(study, spec) for spec in specs)]
-        for system in systems:
-            evaluation.translate_tests(study, system)
-        rows = analysis.analyse(study, systems)
-        summaries = {kind: teacher_translations.summary(stage) for kind, stage in texts.items()}
-        results = make_results(study, corpus, systems, init_facts, rows, summaries)
+        results = _run(study)
         build_report(folder)
     return results
+
+
+def dry_run(
+    recipe: Recipe, folder: Path, siblings: Sequence[Path] = (), store: Path | None = None
+) -> Forecast:
+    """What `run` would do with each stage; nothing is made, but for the corpus, which is read.
+
+    Raises:
+        InputError: something about the recipe or the files doesn't fit.
+    """
+    _refuse_grid(folder)
+    steps: list[Step] = []
+    prompt = load_prompt(recipe.prompt)
+    study = Study(recipe, folder, prompt, lambda text: None, siblings, store, steps)
+    _run(study)
+    return Forecast.of(steps, folder, study.corpus.train)
+
+
+def _run(study: Study) -> dict[str, Any]:
+    recipe, dry = study.recipe, study.planned is not None
+    corpus = preparation.make_corpus(study)
+    if not dry:
+        _save_recipe(study)
+    tokenizer = preparation.make_tokenizer(study)
+    teacher = models.make_teacher(study, tokenizer)
+    starts = models.make_init(study, tokenizer, teacher)
+    init = starts[recipe.seeds[0]]
+    init_facts = models.sanity_check(study, teacher, init)
+    study.undecided = dry and study.corpus.valid != [] and not init_facts
+    if "advice" in init_facts:
+        study.recipe = recipe = with_advice(recipe, init_facts["advice"]["method"], study.log)
+    texts: dict[str, Stage] = {
+        kind: teacher_translations.make_teacher_text(study, teacher, kind)
+        for kind in recipe.texts()
+    }
+    if any(method.text == "filtered" for method in recipe.methods):
+        texts["filtered"] = filtering.make_filtered_text(study, teacher)
+    specs = students.student_specs(study, teacher, starts, texts)
+    missing = [spec for spec in specs if not students.is_there(study, spec)]
+    if recipe.teacher.signal != "live" and missing:
+        signal_cache = teacher_cache.make_cache(study, teacher, init, texts)
+        teacher_cache.check_cache(study, signal_cache, init)
+        study.release_teacher()  # students are trained without it
+    systems = [teacher, *(students.make_student(study, spec) for spec in specs)]
+    for system in systems:
+        evaluation.translate_tests(study, system)
+    rows = analysis.analyse(study, systems)
+    start = study.facts(init) | init_facts
+    return make_results(study, corpus, systems, start, rows, texts)
 
 
 def cache(
@@ -116,13 +148,15 @@ def cache(
         preparation.make_corpus(study)
         _save_recipe(study)
         tokenizer = preparation.make_tokenizer(study)
-        teacher = models.make_teacher(study, tokenizer)
+        teacher, init = models.make_teacher(study, tokenizer), None
         if recipe.student.prunes_vocabulary:  # only a student knows which tokens are kept
-            models.make_init(study, tokenizer, teacher)
-        for kind in recipe.texts():
-            if kind in teacher_cache.cached_texts(recipe):
-                teacher_translations.make_teacher_text(study, teacher, kind)
-        stage = teacher_cache.make_cache(study, teacher, check=True)
+            init = models.make_init(study, tokenizer, teacher)[recipe.seeds[0]]
+        texts: dict[str, Stage] = {
+            kind: teacher_translations.make_teacher_text(study, teacher, kind)
+            for kind in recipe.texts()
+            if kind in teacher_cache.cached_texts(recipe)
+        }
+        stage = teacher_cache.make_cache(study, teacher, init, texts, check=True)
     return stage.folder, stage.facts()
 
 
@@ -135,10 +169,5 @@ def _refuse_grid(folder: Path) -> None:
 
 def _save_recipe(study: Study) -> None:
     """After the corpus is made: a recipe that names a missing file leaves the folder as it was."""
-    path, text = study.paths.recipe, dump_recipe(study.recipe)
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        study.log(
-            f"the recipe isn't the one of the last run in {study.folder}: what depends on the "
-            "settings that changed is made again, the rest is kept"
-        )
-    write_text(path, text)
+    write_text(study.paths.recipe, dump_recipe(study.recipe))
+    seal_pages(study.folder, [study.paths.recipe.name])

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from evokd.recipe.methods import RENAMED, MethodSettings
 from evokd.recipe.objectives import BETA_RULES, TEXT_PRESETS
 from evokd.recipe.recipe import Recipe, StudentKind
-from evokd.rundir import Stage, fingerprint
-from evokd.study.context import Study, System, TeacherSource, training_key
+from evokd.rundir.stage import KEPT, Stage
+from evokd.study.context import Study, System, TeacherSource
+from evokd.study.identity import training_key
 from evokd.study.models import diagnose_student, finish_stage, load_for_training, train_student
+from evokd.study.steps import step_of
+
+UNDECIDED = "what it takes is decided by the check before training"
 
 
 @dataclass(frozen=True)
@@ -40,22 +45,29 @@ def student_specs(
             method, training, level = kind
             if level is None:
                 origin = starts[seed] if method.start is None else systems[method.start]
-                key = [
-                    _text_hashes(study, method),
-                    [teacher.fingerprint, origin.fingerprint],
-                    _identity(method),
-                    training_key(training),
-                    seed,
-                    *_micro_batches(kind),
-                    *([] if method.text == "reference" else [texts[method.text].fingerprint]),
-                    *_approximation(recipe, method),
-                ]
+                made_of = {
+                    "text": _text_hashes(study, method),
+                    "teacher": teacher.fingerprint,
+                    "start": origin.fingerprint,
+                    "method": _identity(method),
+                    "training": training_key(training),
+                    "seed": seed,
+                    "training text": texts[method.text].fingerprint
+                    if method.text in texts
+                    else None,
+                    "signal": _approximation(recipe, method),
+                }
             else:
                 origin = systems[method.name]
-                key = [origin.fingerprint, level, training_key(training), *_micro_batches(kind)]
+                made_of = {
+                    "student": origin.fingerprint,
+                    "pruned": level,
+                    "training": training_key(training),
+                }
+            made_of["micro_batch_size"] = _micro_batches(kind)
             folder = study.paths.students / f"{name}.seed{seed}"
             label = f"student {name}, seed {seed}"
-            systems[name] = System(label, folder, fingerprint(*key), name, seed)
+            systems[name] = study.system(label, folder, made_of, name, seed)
             specs.append(StudentSpec(systems[name], origin, kind))
     return specs
 
@@ -64,8 +76,10 @@ def make_student(study: Study, spec: StudentSpec) -> System:
     """Train a student from where it starts, and keep it; one of another name will do, too, that
     was made the same way."""
     stage, (method, training, level) = spec.stage, spec.kind
-    others = sorted(study.paths.students.glob(f"*.seed{stage.seed}"))
-    if study.is_done(stage, others):
+    if study.planned is not None and study.undecided and method.open:
+        study.planned.append(replace(step_of(stage, None), because=UNDECIDED))
+        return stage
+    if study.is_done(stage, of_other_names(study, stage)):
         return stage
     from evokd.models.magnitude_pruning import prune_model, pruned_facts
 
@@ -84,6 +98,17 @@ def make_student(study: Study, spec: StudentSpec) -> System:
         facts["valid_difficulty"] = diagnostics["mean_difficulty"]
     finish_stage(study, stage, student, facts)
     return stage
+
+
+def is_there(study: Study, spec: StudentSpec) -> bool:
+    """Whether a student needs no training."""
+    return study.found(spec.stage, of_other_names(study, spec.stage)) is not None
+
+
+def of_other_names(study: Study, stage: System) -> list[Path]:
+    """Folders of students of its seed under other names, and of those that were kept."""
+    kept = (study.folder / KEPT / "students").glob(f"*.seed{stage.seed}/{stage.fingerprint}")
+    return [*sorted(study.paths.students.glob(f"*.seed{stage.seed}")), *sorted(kept)]
 
 
 def _text_hashes(study: Study, method: MethodSettings) -> dict[str, str]:
@@ -112,16 +137,17 @@ def _source_for(study: Study, method: MethodSettings) -> TeacherSource | None:
     return study.teacher_source
 
 
-def _micro_batches(kind: StudentKind) -> list[int]:
+def _micro_batches(kind: StudentKind) -> int | None:
     """The size of micro-batches where it changes a student: some objectives choose among the tokens
     of each, the network that predicts β learns from one."""
     method, size = kind.method, kind.training.micro_batch_size
     ranks = method.ranks_each_batch() or method.spec.ranked_by
     matters = ranks or (isinstance(method.beta, str) and method.beta in BETA_RULES)
-    return [size] if matters and size else []
+    return size if matters else None
 
 
-def _approximation(recipe: Recipe, method: MethodSettings) -> list[str]:
+def _approximation(recipe: Recipe, method: MethodSettings) -> str | None:
     """What of the teacher's signal changes a student: hidden states are as good as the teacher."""
     teacher = recipe.teacher
-    return [f"top{teacher.top_k}"] if teacher.signal == "topk" and method.spec.needs_teacher else []
+    approximate = teacher.signal == "topk" and method.spec.needs_teacher
+    return f"top{teacher.top_k}" if approximate else None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from evokd.recipe.methods import MethodSettings, TrainingText
 from evokd.recipe.objectives import TEXT_PRESETS
 from evokd.recipe.recipe import Recipe
-from evokd.rundir import MANIFEST, Stage, fingerprint, hash_file
+from evokd.rundir.integrity import MANIFEST
+from evokd.rundir.stage import Stage, manifest_in
 from evokd.study.context import Study, System
 from evokd.study.models import load_for_training
 
@@ -17,27 +18,37 @@ LARGE_ERROR = 0.05
 """Mean error of d, as a share of the mean d, above which a top-k cache isn't called a good one."""
 
 
-def make_cache(study: Study, teacher: System, check: bool = False) -> Stage:
+def make_cache(
+    study: Study,
+    teacher: System,
+    init: System | None,
+    texts: Mapping[str, Stage],
+    check: bool = False,
+) -> Stage:
     """The teacher's signal for all training and validation pairs, in files.
 
     A cache that was cut off, or that lacks pairs, is gone on with. One of another teacher,
     tokenizer or prompt is made anew.
 
     Args:
+        init: the students' start, where its tokens are only a part of the teacher's.
+        texts: the stages in which the teacher wrote training text, by kind.
         check: read all of a finished cache, and make what is damaged again.
     """
     settings, folder = study.recipe.teacher, study.cache_folder()
-    stage = Stage(
-        f"cache {folder.name}",
-        folder,
-        fingerprint(
-            study.text_hashes(),
-            teacher.fingerprint,
-            vars(study.prompt),
-            _max_length(study),
-            *_beside_references(study),
-        ),
-    )
+    prunes = study.recipe.student.prunes_vocabulary
+    made_of = {
+        "text": study.text_hashes(),
+        "teacher": teacher.fingerprint,
+        "prompt": vars(study.prompt),
+        "max_length": _max_length(study),
+        "training text": {
+            kind: texts[kind].fingerprint if kind in texts else "as it is"
+            for kind in cached_texts(study.recipe)
+        },
+        "tokens of": init.fingerprint if prunes and init else None,
+    }
+    stage = study.stage(f"cache {folder.name}", folder, made_of)
     from evokd.distil.teacher.cache_reader import INDEX, CacheIndex
     from evokd.distil.teacher.precompute import cache_spec, write_cache
 
@@ -47,16 +58,15 @@ def make_cache(study: Study, teacher: System, check: bool = False) -> Stage:
     model = study.teacher.model
     spec = cache_spec(model, "topk" if settings.signal == "topk" else "hidden", settings.top_k)
     identity = study.teacher_identity()
-    if (folder / INDEX).exists():
-        changed = CacheIndex(folder).changes(spec, identity)
-        if changed:
-            study.log(
-                f"cache: stale, {' and '.join(changed)} changed since it was written; made anew"
-            )
-            shutil.rmtree(folder)
-        elif not done:
-            _drop_damaged(study, folder, thorough=False)
-    (folder / MANIFEST).unlink(missing_ok=True)
+
+    def goes_on(folder: Path) -> bool:
+        return (folder / INDEX).exists() and not CacheIndex(folder).changes(spec, identity)
+
+    if not done:
+        finished = bool(manifest_in(folder))
+        if goes_on(folder):
+            _drop_damaged(study, folder, thorough=finished)
+    stage.begin(goes_on)
     facts = write_cache(folder, model, _data_sets(study), spec, identity, log=study.log)
     stage.finish(facts)
     study.log(f"{stage.name}: {describe_size(facts)}")
@@ -67,10 +77,10 @@ def check_cache(study: Study, cache: Stage, init: System) -> None:
     """How far a top-k cache is off, measured with the student at its start on validation pairs."""
     if study.recipe.teacher.signal != "topk" or not study.corpus.valid:
         return
-    stage = Stage(
+    stage = study.stage(
         "error of the cache",
-        cache.folder.with_name(f"{cache.folder.name}.error"),
-        fingerprint(cache.fingerprint, init.fingerprint),
+        study.cache_folder().with_name(f"{study.cache_folder().name}.error"),
+        {"cache": cache.fingerprint, "start": init.fingerprint},
     )
     if study.is_done(stage):
         return
@@ -123,18 +133,6 @@ def cached_texts(recipe: Recipe) -> list[TrainingText]:
     """Kinds of training text for which methods need the teacher's signal; NLL doesn't."""
     texts = {m.text for m in recipe.methods if m.kind() not in TEXT_PRESETS}
     return sorted({"reference" if text == "filtered" else text for text in texts})
-
-
-def _beside_references(study: Study) -> list[Any]:
-    """Of its fingerprint, what stands for other text than the references or for fewer tokens."""
-    parts: list[Any] = []
-    texts = cached_texts(study.recipe)
-    if texts != ["reference"]:
-        written = [kind for kind in texts if kind != "reference"]
-        parts += [texts, [[vars(pair) for pair in study.pairs(kind)] for kind in written]]
-    if study.recipe.student.prunes_vocabulary:
-        parts.append(hash_file(study.paths.init_model / "kept_ids.json"))
-    return parts
 
 
 def _data_sets(study: Study) -> list[Any]:

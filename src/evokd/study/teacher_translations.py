@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,16 +34,16 @@ from evokd.errors import InputError
 from evokd.evaluate.scores import Similarity, nearest, sentence_bleu
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.methods import TeacherText
-from evokd.rundir import (
-    MANIFEST,
-    Stage,
+from evokd.rundir.files import (
     fingerprint,
     hash_file,
     read_json,
     read_made_of,
     write_json,
     write_lines,
+    write_sealed,
 )
+from evokd.rundir.stage import Stage
 from evokd.study.context import PAIRS, Study, System, progress_bar
 
 SHARD_SENTENCES = 512
@@ -66,17 +65,14 @@ def make_teacher_text(study: Study, teacher: System, kind: TeacherText) -> Stage
     """
     folder, settings = study.paths.teacher_text / kind, study.recipe.teacher_text
     decoding, count = _decoding(study, kind)
-    search = fingerprint(
-        teacher.fingerprint,
-        vars(study.prompt),
-        decoding.model_dump(exclude={"batch_size", "batch_tokens"}),
-        count,
-    )
-    stage = Stage(
-        f"teacher text ({kind})",
-        folder,
-        fingerprint(search, _text_hashes(study, kind), settings.max_length_ratio),
-    )
+    search = {
+        "teacher": teacher.fingerprint,
+        "prompt": vars(study.prompt),
+        "decoding": decoding.model_dump(exclude={"batch_size", "batch_tokens"}),
+        "candidates": count,
+    }
+    made_of = {"text": _text_hashes(study, kind), "max_length_ratio": settings.max_length_ratio}
+    stage = study.stage(f"teacher text ({kind})", folder, {**search, **made_of})
     if study.is_done(stage):
         return stage
     pairs = [*study.corpus.train, *(study.corpus.unpaired if kind == "teacher" else [])]
@@ -87,8 +83,7 @@ def make_teacher_text(study: Study, teacher: System, kind: TeacherText) -> Stage
     targets = dict.fromkeys(pair.target_language for pair in pairs)
     # Before any hour is spent: a language may need a tokenizer that isn't installed.
     similarity = {code: sentence_bleu(code) for code in targets if kind == "nearest"}
-    (folder / MANIFEST).unlink(missing_ok=True)
-    shards = _shards_folder(study, stage, kind, search)
+    shards = _shards_folder(study, stage, kind, fingerprint(search))
     hypotheses = _translate(study, stage, shards, pairs, decoding, count)
     if kind == "teacher":
         hypotheses = {sentence: best[:1] for sentence, best in hypotheses.items()}
@@ -110,8 +105,7 @@ def make_teacher_text(study: Study, teacher: System, kind: TeacherText) -> Stage
         **gain,
         "mib": round(sum(f.stat().st_size for f in folder.rglob("*.*")) / 2**20, 2),
     }
-    outputs = {PAIRS: hash_file(folder / PAIRS)}
-    stage.finish(facts, outputs=outputs)
+    stage.finish(facts)
     _log_outcome(study, stage, left_out, facts)
     return stage
 
@@ -143,18 +137,17 @@ def _text_hashes(study: Study, kind: TeacherText) -> list[str]:
 
 def _shards_folder(study: Study, stage: Stage, kind: TeacherText, search: str) -> Path:
     """Where hypotheses are kept: with those of the other kind, if they are of the same search."""
+
+    def has_shards(folder: Path) -> bool:
+        return read_made_of(folder / "shards/made.json", search) is not None
+
+    stage.begin(goes_on=has_shards)
     for other in get_args(TeacherText):
-        shared = study.paths.teacher_text / other / "shards"
-        if other != kind and read_made_of(shared / "made.json", search):
-            return shared
+        if other != kind and has_shards(study.paths.teacher_text / other):
+            return study.paths.teacher_text / other / "shards"
     shards = stage.folder / "shards"
-    if shards.exists() and not read_made_of(shards / "made.json", search):
-        study.log(
-            f"{stage.name}: stale, the teacher, the prompt or the decoding changed; made anew"
-        )
-        shutil.rmtree(stage.folder)
-    if not shards.exists():
-        write_json(shards / "made.json", {"fingerprint": search})
+    if not has_shards(stage.folder):
+        write_sealed(shards / "made.json", {"fingerprint": search})
     return shards
 
 

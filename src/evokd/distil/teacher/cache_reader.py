@@ -25,7 +25,7 @@ from torch import Tensor
 
 from evokd.errors import InputError
 from evokd.models.lm_head import Head
-from evokd.rundir import read_json, write_json
+from evokd.rundir.files import read_json, write_json
 
 FORMAT = 1
 INDEX = "cache.json"
@@ -111,7 +111,7 @@ class CacheIndex:
         if changes:
             raise InputError(
                 f"the cache in {self.folder} is stale: since it was written, "
-                f"{' and '.join(changes)} changed; delete that folder and type "
+                f"{' and '.join(changes)} changed; type "
                 "`evokd cache RECIPE -o DIR`, or go back to what it was written with"
             )
 

@@ -26,7 +26,7 @@ from evokd.distil.teacher.cache_reader import (
     checksum,
 )
 from evokd.models.lm_head import Head
-from evokd.rundir import write_json
+from evokd.rundir.files import write_json
 
 SHARD_BYTES = 256 * 2**20
 SHARD_SECONDS = 120.0

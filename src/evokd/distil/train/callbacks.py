@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-from evokd.rundir import read_json_lines, write_lines
+from evokd.rundir.files import read_json_lines, write_lines
 
 
 class MetricsFile(TrainerCallback):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
-from evokd.rundir import read_json, write_json
+from evokd.rundir.files import read_json, write_json
 
 COMPLETE = "complete"
 """File that marks a checkpoint as written to its end; holds the sizes of its files."""

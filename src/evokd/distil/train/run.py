@@ -34,7 +34,7 @@ from evokd.models.encoding import EncodedPairs, collate
 from evokd.recipe.methods import BetaSchedule, GammaRule, MethodSettings
 from evokd.recipe.objectives import BETA_RULES
 from evokd.recipe.training import TrainingSettings
-from evokd.rundir import read_json
+from evokd.rundir.files import read_json
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,45 @@
+"""What of settings makes another model, and what doesn't."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from evokd.recipe.models import ModelSettings
+from evokd.recipe.training import TrainingSettings
+from evokd.rundir.integrity import hash_of
+from evokd.rundir.stage import manifest_in
+from evokd.study.context import Study
+
+NEUTRAL = {"log_every", "save_every", "micro_batch_size", "chunk_tokens", "compile", "packing"}
+"""Training settings that don't change what is learned."""
+NOT_IDENTITY = {
+    *("training", "warm_start_steps", "warm_start_training", "starts"),
+    *("sft", "signal", "top_k"),
+}
+"""Settings of a model that are of its training, or of how students get its signal."""
+
+
+def training_key(training: TrainingSettings) -> dict[str, Any]:
+    """What of a training's settings changes its result."""
+    return training.model_dump(exclude=NEUTRAL)
+
+
+def model_identity(study: Study, settings: ModelSettings, key: str) -> dict[str, Any]:
+    """What a model is; one on disk by what its files hold.
+
+    Args:
+        key: of what was made of it. Where its files aren't at hand, they are taken to be what they
+            were then.
+    """
+    identity = settings.model_dump(mode="json", exclude=NOT_IDENTITY)
+    path = Path(settings.model).expanduser()
+    if settings.model != "fresh" and path.exists():
+        files = [one for one in sorted(path.rglob("*")) if one.is_file()] or [path]
+        hashes = {one.relative_to(path).as_posix(): hash_of(one, study.folder) for one in files}
+        return identity | {"files": hashes}
+    for place in ("teacher", "start", "tokenizer"):
+        known = manifest_in(study.folder / place).get("made_of", {}).get(key) or {}
+        if {name: part for name, part in known.items() if name != "files"} == identity:
+            return dict(known)
+    return identity
