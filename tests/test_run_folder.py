@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 
 from evokd.data.hypotheses import Candidate
+from evokd.report.results import Results
 from evokd.rundir import integrity
 from evokd.rundir.verify import verify
 from evokd.study import forecast
@@ -274,3 +275,33 @@ def test_what_an_earlier_version_made_is_kept_and_called_so(finished, copied):
     assert said == ("remake", "an earlier version of evokd made it")
     assert evokd("run", finished[1], "-o", copied)[0] == 0
     assert (copied / "kept/students/sft.seed1/unknown/model/model.safetensors").exists()
+
+
+def test_a_page_is_of_the_results_and_says_what_has_changed_since(finished, copied, monkeypatch):
+    """Where a run with other settings was stopped before it scored anything."""
+    from evokd.study import evaluation
+
+    before = Results.read(copied)
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluation, "write_record", mock.Mock(side_effect=KeyboardInterrupt))
+        assert evokd("run", finished[1], "-o", copied, GAMMA)[0] == 130
+    assert "gamma: 1.0" in (copied / "recipe.yaml").read_text()
+    assert evokd("report", copied)[0] == 0
+    page, after = (copied / "report.html").read_text(), Results.read(copied)
+    assert "students/self_evolution.seed1 isn&#39;t what these results are of" in page
+    assert "students/sft.seed1 isn" not in page
+    assert "gamma: 1.0" not in page, "the recipe is that of the results"
+    assert after.curves["self_evolution"] == before.curves["self_evolution"]
+    assert len(before.curves["start"]) == len(before.diagnostics["start"]) == 1
+    assert after.files.manifest("teacher")["facts"] == before.files.manifest("teacher")["facts"]
+    shutil.rmtree(copied / "kept")
+    assert "self_evolution" not in Results.read(copied).curves
+    said = Results.read(copied).files.changed()
+    assert said == [
+        "students/self_evolution.seed1 isn't what these results are of, and that is gone: what is "
+        "said of it is left out"
+    ]
+    path = copied / "results.json"
+    path.write_text(path.read_text().replace('"baseline": "sft"', '"baseline": "set"'))
+    code, _, err = evokd("report", copied)
+    assert (code, "results.json isn't what was written" in err) == (2, True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import product
@@ -113,9 +113,12 @@ def first_point(recipe: Recipe) -> tuple[str, list[str]]:
 
 def dump_recipe(recipe: Recipe) -> str:
     """The resolved recipe, every default written out, as YAML that `load_recipe` takes."""
-    return yaml.safe_dump(
-        recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
-    )
+    return recipe_text(recipe.model_dump(mode="json"))
+
+
+def recipe_text(tree: Mapping[str, Any]) -> str:
+    """A recipe's plain dicts and lists as YAML."""
+    return yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True, width=100)
 
 
 def _spelled_out(tree: dict[str, Any]) -> dict[str, Any]:

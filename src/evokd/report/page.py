@@ -58,7 +58,7 @@ def write_page(results: Results, out: Path) -> None:
             name=tree.get("name") or "",
             evokd=tree.get("evokd") or "",
             created=f"{datetime.fromisoformat(created):%-d %B %Y}" if created else "",
-            notes=tree.get("notes") or [],
+            notes=[*results.files.changed(), *(tree.get("notes") or [])],
             versions=tree.get("versions") or {},
             headline=[_unbroken(line) for line in headline(results)],
             palette=make_palette(["start", *results.systems]),

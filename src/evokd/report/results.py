@@ -7,25 +7,25 @@ needed. What isn't there is None or empty.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from evokd.errors import InputError
+from evokd.recipe.file import recipe_text
 from evokd.recipe.metrics import AVERAGE, BLEU_VS_TEACHER, describe
 from evokd.recipe.objectives import ObjectiveSettings
 from evokd.report.formatting import decimal
-from evokd.rundir.files import read_json, read_json_lines
-from evokd.rundir.integrity import MANIFEST
+from evokd.report.run_files import RunFiles, read_mapping
+from evokd.rundir.files import SEAL, read_json, read_json_lines, read_sealed
 
 Record = Mapping[str, Any]
 """One row of a list in results.json, or one line of metrics.jsonl."""
 Column = tuple[str, str]
 """Metric and direction; the direction may be "average"."""
-T = TypeVar("T")
 PLACE = ("system", "test_set", "metric", "direction")
 """What a score belongs to, seeds apart."""
 
@@ -100,6 +100,7 @@ class Results:
 
         self.tree = tree
         self.folder = folder
+        self.files = RunFiles(folder, tree.get("stages") or {})
         self.directions: list[str] = tree.get("directions") or []
         self.seeds: list[int] = tree.get("seeds") or []
         self.baseline: str | None = tree.get("baseline")
@@ -125,6 +126,8 @@ class Results:
         path = folder / "results.json"
         try:
             tree = read_json(path)
+            if isinstance(tree, dict) and SEAL in tree:
+                tree = read_sealed(path)
         except FileNotFoundError:
             raise InputError(
                 f"{path} not found; give the folder of a run that has finished scoring "
@@ -313,35 +316,28 @@ class Results:
 
     @cached_property
     def recipe_yaml(self) -> str:
-        """The resolved recipe."""
+        """The recipe that these results are of."""
+        if "recipe" in self.tree:
+            return recipe_text(self.tree["recipe"])
         path = self.folder / "recipe.yaml" if self.folder else None
         return path.read_text(encoding="utf-8") if path and path.is_file() else ""
 
     @cached_property
     def curves(self) -> dict[str, list[list[Record]]]:
         """System → the lines of metrics.jsonl of each of its runs."""
-        return self._of_trainings("metrics.jsonl", read_json_lines, start="start")
+        names = ("start", *self.systems)
+        found = {n: self.files.of_trainings(n, "metrics.jsonl", read_json_lines) for n in names}
+        return {name: lines for name, lines in found.items() if lines}
 
     @cached_property
     def diagnostics(self) -> dict[str, list[Record]]:
         """ "start" and systems → diagnostics.json of each of their runs."""
-        return self._of_trainings("diagnostics.json", _read_json_mapping, start="gate")
-
-    def manifest(self, stage: str) -> Record:
-        """What a stage noted down when it was finished."""
-        return _read_json_mapping(self.folder / stage / MANIFEST) if self.folder else {}
-
-    def _of_trainings(self, file: str, read: Callable[[Path], T], start: str) -> dict[str, list[T]]:
-        """A file of the students' common start, in the folder `start`, and of each student, as far
-        as it holds anything."""
-        contents: dict[str, list[T]] = {}
-        if self.folder:
-            for name in ("start", *self.systems):
-                pattern = start if name == "start" else f"students/{name}.seed*"
-                for folder in sorted(self.folder.glob(pattern)):
-                    if content := read(folder / file):
-                        contents.setdefault(name, []).append(content)
-        return contents
+        stages = {"start": "gate"} | {name: name for name in self.systems}
+        found = {
+            name: self.files.of_trainings(stage, "diagnostics.json", read_mapping)
+            for name, stage in stages.items()
+        }
+        return {name: records for name, records in found.items() if records}
 
 
 def is_significant(comparison: Record) -> bool:
@@ -359,12 +355,3 @@ def _mark(metric: str, tests: Sequence[Record]) -> str:
     rising = not describe(metric).lower_is_better
     effects = {(test["delta"] > 0) == rising if is_significant(test) else None for test in tests}
     return BETTER if effects == {True} else WORSE if effects == {False} else ""
-
-
-def _read_json_mapping(path: Path) -> Record:
-    """A JSON file; empty if it is missing or broken: the page does without what isn't there."""
-    try:
-        tree = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return tree if isinstance(tree, dict) else {}

@@ -138,7 +138,7 @@ def stages(results: Results) -> dict[str, dict[str, str]]:
     """What the teacher's training and the students' common start noted down: simple values."""
     stages = {}
     for stage, title in (("teacher", "Teacher"), ("start", "The students’ common start")):
-        manifest = results.manifest(stage)
+        manifest = results.files.manifest(stage)
         noted = {**(manifest.get("facts") or {})}
         if stage == "start":
             noted |= results.start

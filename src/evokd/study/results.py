@@ -20,7 +20,7 @@ from evokd.evaluate.comparison import (
 from evokd.recipe.recipe import Recipe
 from evokd.rundir.files import fingerprint, read_sealed
 from evokd.rundir.records import write_record
-from evokd.rundir.stage import Stage
+from evokd.rundir.stage import Stage, manifest_in
 from evokd.rundir.versions import versions
 from evokd.study.context import Study, System
 from evokd.study.evaluation import read_translations, test_sets, translation_path
@@ -28,6 +28,8 @@ from evokd.study.teacher_translations import summary
 
 FEW_SEGMENTS = 100
 """Test sets with fewer get a caution."""
+PLACES = ("corpus", "tokenizer", "teacher", "start", "gate")
+"""Of stages that each study has."""
 SYSTEM_FACTS = (
     *("parameters", "kept_step", "tokens_per_s"),
     *("hard_share_start", "hard_share_end", "noevo_loss_end", "valid_difficulty"),
@@ -103,11 +105,9 @@ def make_results(
         "notes": _notes(recipe, study.corpus, init_facts, facts),
         "recipe": recipe.model_dump(mode="json"),
         "stages": {
-            stage.place: {
-                key: stage.manifest().get(key)
-                for key in ("fingerprint", "finished", "wall_s", "versions")
-            }
-            for stage in (corpus, *systems, *texts.values())
+            place: {key: manifest[key] for key in ("fingerprint", "finished", "wall_s", "versions")}
+            for place in (*PLACES, *(stage.place for stage in (*systems, *texts.values())))
+            if (manifest := manifest_in(study.folder / place))
         },
     }
     write_record(study.folder, study.paths.results, made_of, results)
