@@ -516,3 +516,50 @@ def test_distil_takes_controls_beside_it_unless_told_otherwise():
     default = cli.studies.recipe_of(cli.arguments(said.split()))
     assert default["methods"] == ["sft", "forward_kd", "auto"]
     assert cli.studies.recipe_of(cli.arguments([*said.split(), "--only"]))["methods"] == ["auto"]
+
+
+def test_translate_writes_a_file_as_it_goes_and_goes_on_after_a_kill(
+    distilled, tmp_path, monkeypatch
+):
+    from evokd.cli import text
+    from evokd.translate import decoding
+
+    model = distilled[0] / "students/noevo.seed1/model"
+    source, out = tmp_path / "in.txt", tmp_path / "out.txt"
+    lines = [english for english, _ in sentences(30, start=200)] + ["", "last"]
+    source.write_text("\n".join(lines), encoding="utf-16")  # as Windows has it
+    command = ("translate", model, "-l", "en-de", "-i", source, "--batch-size", 2)
+    whole = evokd(*command)[1]
+    assert whole.count("\n") == 32
+    monkeypatch.setattr(text, "BLOCK", 5)
+    real, sizes = decoding.translate, []
+
+    def counted(translator, block, *given):
+        sizes.append(len(block))
+        if len(sizes) == 3:
+            raise KeyboardInterrupt
+        return real(translator, block, *given)
+
+    monkeypatch.setattr(decoding, "translate", counted)
+    assert evokd(*command, "-o", out)[0] == 130
+    part = tmp_path / "out.txt.part"
+    assert (part.read_text(), out.exists()) == ("".join(whole.splitlines(True)[:20]), False)
+    part.write_text(part.read_text() + "half a li")
+    code, said, err = evokd(*command, "-o", out)
+    assert (code, said, out.read_text(encoding="utf-8")) == (0, "", whole)
+    assert "20 of 32 lines are there" in err
+    assert sizes == [10, 10, 10, 10, 2]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.txt", "out.txt"]
+    part.write_text("of another model\n")
+    assert evokd(*command, "-o", out)[0] == 0
+    assert out.read_text(encoding="utf-8") == whole
+    code, _, err = evokd(*command, "-o", tmp_path / "none" / "out.txt")
+    assert (code, "can't be written" in err) == (2, True)
+
+
+def test_translate_warns_of_a_direction_that_was_never_trained(distilled):
+    model = distilled[0] / "students/noevo.seed1/model"
+    code, out, err = evokd("translate", model, "-l", "de-en", stdin=b"Hallo.\n")
+    assert (code, out.count("\n")) == (0, 1)
+    assert "never trained on de-en; it was on en-de" in err
+    assert "never trained" not in evokd("translate", model, "-l", "en-de", stdin=b"Hi.\n")[2]

@@ -24,8 +24,8 @@ from evokd.models.loading import (
     load_translator,
     pick_device,
     pick_dtype,
-    save_translator,
 )
+from evokd.models.saving import save_translator
 from evokd.recipe.models import FreshModel, ModelSettings
 
 CPU = torch.device("cpu")

@@ -5,8 +5,9 @@ from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.errors import InputError
 from evokd.models.encoding import collate
 from evokd.models.fresh import train_tokenizer
-from evokd.models.loading import describe, load_translator, save_translator
+from evokd.models.loading import describe, load_translator
 from evokd.models.magnitude_pruning import matrices, prune_model, pruned_facts
+from evokd.models.saving import save_translator
 from tiny import VOCABULARY, copy_task, tiny_llama
 
 CPU = torch.device("cpu")

@@ -59,7 +59,9 @@ def test_moses_errors(tmp_path):
     write(tmp_path / "t.de", "eins\nzw\u00e4i\n".encode("latin-1"))
     fails(tmp_path, "t", "t.de:2 is no UTF-8", "0xe4 at byte 3 of the line", "byte 8 of the file")
     write(tmp_path / "t.de", "eins\nzwei\n".encode("utf-16"))
-    fails(tmp_path, "t", "t.de:1", "UTF-16")
+    assert texts(read(tmp_path, "t")) == [("one", "eins"), ("two", "zwei")]
+    write(tmp_path / "t.de", "eins\nzwei\n".encode("utf-16")[:-1])
+    fails(tmp_path, "t", "t.de begins as UTF-16", "byte 21 of the file")
     write(tmp_path / "t.de", b"")
     fails(tmp_path, "t", "t.de is empty")
     fails(tmp_path, "no/t", "not found")

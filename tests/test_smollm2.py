@@ -17,8 +17,8 @@ from evokd.models.loading import (
     load_model,
     load_tokenizer,
     load_translator,
-    save_translator,
 )
+from evokd.models.saving import save_translator
 from evokd.models.structured_pruning import cut, describe_cut
 from evokd.models.vocabulary import shared_vocabulary
 from evokd.models.vocabulary_pruning import slice_vocabulary, used_ids

@@ -13,7 +13,8 @@ from evokd.errors import InputError
 from evokd.models.fresh import train_tokenizer
 from evokd.models.importance import scores_of
 from evokd.models.layouts import KNOWN, layers_of, layout_of
-from evokd.models.loading import load_translator, save_translator
+from evokd.models.loading import load_translator
+from evokd.models.saving import save_translator
 from evokd.models.structured_pruning import calibration_batches, cut, describe_cut
 from evokd.recipe.models import CutModel
 from tiny import VOCABULARY, copy_task, tiny_llama

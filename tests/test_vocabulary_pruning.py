@@ -30,7 +30,8 @@ from evokd.distil.train.trainer import DistillationTrainer
 from evokd.errors import InputError
 from evokd.models.encoding import collate, encode_corpus
 from evokd.models.fresh import train_tokenizer
-from evokd.models.loading import load_translator, save_translator
+from evokd.models.loading import load_translator
+from evokd.models.saving import save_translator
 from evokd.models.structured_pruning import cut
 from evokd.models.vocabulary import fingerprint, shared_vocabulary
 from evokd.models.vocabulary_pruning import load_kept_ids, save_kept_ids, slice_vocabulary, used_ids

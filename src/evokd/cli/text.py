@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from evokd.cli.console import log, quiet
 from evokd.cli.parser import PROMPT_HELP, flag, positive, verb
@@ -11,27 +14,46 @@ from evokd.errors import InputError
 
 TIMED_LINES = 8
 """Lines that `translate --draft` gives to the teacher alone, too, for the speed-up."""
+BLOCK = 8
+"""Batches that are sorted by length together, and written together."""
 
 
 @verb(
     "evokd translate runs/demo/students/noevo.seed1/model -l en-de < in.txt > out.txt",
     flag("model MODEL", "a folder that evokd saved, or a hub id with --prompt"),
-    flag("-l --direction en-de", required=True),
+    flag("-l --direction en-de", "of the text: from en to de", required=True),
+    flag("-i --input FILE", "text, a sentence a line; default: standard input", type=Path),
+    flag(
+        "-o --output FILE",
+        "default: standard output; a file is written as its lines are made, and a killed run goes "
+        "on in it",
+        type=Path,
+    ),
     flag(
         "--draft STUDENT", "a student of the model, to guess ahead: the same lines, one at a time"
     ),
     flag("--draft-tokens", "guessed at once; default: 5", type=positive, default=5),
-    flag("--beam", type=positive, default=1),
-    flag("--batch-size", type=positive, default=64),
+    flag(
+        "--beam",
+        "hypotheses side by side; default: 1",
+        type=positive,
+        default=1,
+    ),
+    flag("--batch-size", "sentences at once; default: 64", type=positive, default=64),
     flag("--prompt", f"{PROMPT_HELP}; default: the model's own"),
-    flag("--device", default="auto"),
-    flag("--dtype", default="auto", choices=["auto", "float32", "bfloat16", "float16"]),
+    flag("--device", "auto, cpu, cuda, cuda:1, mps; default: auto", default="auto"),
+    flag(
+        "--dtype",
+        "number format; default: auto, float32 on a CPU",
+        default="auto",
+        choices=["auto", "float32", "bfloat16", "float16"],
+    ),
 )
 def translate(args: argparse.Namespace) -> int:
-    """Lines of stdin to lines of stdout."""
+    """Lines of a file, or of stdin, to as many lines of another, or of stdout."""
     from evokd.data.languages import split_direction
     from evokd.data.prompts import load_prompt
-    from evokd.data.textfiles import decode, split_lines
+    from evokd.data.textfiles import decode, read_lines, split_lines
 
     direction = split_direction(args.direction)
     prompt = load_prompt(args.prompt) if args.prompt else None
@@ -40,33 +62,90 @@ def translate(args: argparse.Namespace) -> int:
             f"--draft together with --beam {args.beam}; drafts are of greedy translations only: "
             "leave one of them out"
         )
-    lines = split_lines(decode(sys.stdin.buffer.read(), "standard input", may_be_empty=True))
+    if args.input:
+        lines = read_lines(args.input, may_be_empty=True)
+    else:
+        lines = split_lines(decode(sys.stdin.buffer.read(), "standard input", may_be_empty=True))
     quiet()
     from evokd.models.loading import load_translator, pick_device, pick_dtype
+    from evokd.models.saving import trained_directions
     from evokd.recipe.judging import DecodingSettings
+
+    device, _ = pick_device(args.device)
+    dtype, _ = pick_dtype(args.dtype, device)
+    known = trained_directions(args.model)
+    if known and "-".join(direction) not in known:
+        log(
+            f"warning: {args.model} was never trained on {args.direction}; it was on "
+            f"{', '.join(known)}"
+        )
+    translator = load_translator(args.model, device, dtype, prompt)
+    settings = DecodingSettings(beam=args.beam, batch_size=args.batch_size)
+    student = load_translator(args.draft, device, dtype, prompt) if args.draft else None
+    done, write, close = _output(args, lines, str(dtype))
+    if done:
+        log(f"{done} of {len(lines)} lines are there, gone on with")
+    seconds, words, how = 0.0, 0, f"batches of {args.batch_size}"
+    size = len(lines) if student else BLOCK * args.batch_size
+    for start in range(done, len(lines), max(1, size)):
+        block = lines[start : start + size]
+        translations, drafting = _translate(
+            translator, student, block, direction, settings, args.draft_tokens, (start, len(lines))
+        )
+        how = f"one line at a time; draft: {drafting}" if drafting else how
+        write(translations.lines)
+        words += translations.source_words
+        seconds += translations.seconds
+    close()
+    log(
+        f"{len(lines) - done} lines, {words / seconds if seconds else 0:.0f} source words/s "
+        f"({str(dtype).removeprefix('torch.')} on {device}, beam {args.beam}, {how})"
+    )
+    return 0
+
+
+def _translate(
+    translator: Any,
+    student: Any,
+    block: Sequence[str],
+    direction: tuple[str, str],
+    settings: Any,
+    draft_tokens: int,
+    place: tuple[int, int],
+) -> tuple[Any, Any]:
+    """Translations of some lines, and what a draft did for them."""
     from evokd.study.context import progress_bar
     from evokd.translate.decoding import translate as translate_lines
     from evokd.translate.speculative import translate_with_draft
 
-    device, _ = pick_device(args.device)
-    dtype, _ = pick_dtype(args.dtype, device)
-    translator = load_translator(args.model, device, dtype, prompt)
-    settings = DecodingSettings(beam=args.beam, batch_size=args.batch_size)
-    request = (lines, *direction, settings, progress_bar("translate", passing=True))
-    if args.draft:
-        student = load_translator(args.draft, device, dtype, prompt)
-        translations, drafting = translate_with_draft(
-            translator, student, *request, args.draft_tokens, timed_lines=TIMED_LINES
-        )
-        how = f"one line at a time; draft: {drafting}"
-    else:
-        translations = translate_lines(translator, *request)
-        how = f"batches of {translations.batch_size}"
-    sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
-    sys.stdout.writelines(line + "\n" for line in translations.lines)
-    sys.stdout.flush()
-    log(
-        f"{len(lines)} lines, {translations.words_per_s:.0f} source words/s "
-        f"({translations.dtype} on {translations.device}, beam {args.beam}, {how})"
+    start, total = place
+    bar = progress_bar("translate", passing=True)
+    request = (block, *direction, settings, lambda done, _: bar(start + done, total))
+    if student is None:
+        return translate_lines(translator, *request), None
+    return translate_with_draft(
+        translator, student, *request, draft_tokens, timed_lines=TIMED_LINES
     )
-    return 0
+
+
+def _output(
+    args: argparse.Namespace, lines: Sequence[str], dtype: str
+) -> tuple[int, Callable[[Sequence[str]], None], Callable[[], None]]:
+    """How many lines are there already, what writes more of them, and what ends it."""
+    from evokd.rundir.files import fingerprint
+    from evokd.translate.partial import PartialOutput
+
+    if args.output is None:
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
+
+        def write(made: Sequence[str]) -> None:
+            sys.stdout.writelines(line + "\n" for line in made)
+            sys.stdout.flush()
+
+        return 0, write, sys.stdout.flush
+    folder = Path(args.model)
+    stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.glob("*"))]
+    asked = {key: getattr(args, key) for key in ("model", "direction", "beam", "prompt", "draft")}
+    made_of = {**asked, "dtype": dtype, "lines": fingerprint(list(lines)), "files": stamps}
+    output = PartialOutput(args.output, made_of)
+    return output.done, output.add, output.finish

@@ -1,4 +1,4 @@
-"""Text files as people bring them: UTF-8, perhaps compressed, perhaps from Windows."""
+"""Text files as people bring them: UTF-8 or UTF-16, perhaps compressed, perhaps from Windows."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
 
 
 def read_text(path: Path, may_be_empty: bool = False) -> str:
-    """The text of a UTF-8 file without its byte order mark.
+    """The text of a file without its byte order mark.
 
     Raises:
         InputError: missing, empty, not UTF-8 (names line and byte) or broken compression.
@@ -68,17 +68,25 @@ def read_text(path: Path, may_be_empty: bool = False) -> str:
 
 
 def decode(data: bytes, name: str, may_be_empty: bool = False) -> str:
-    """UTF-8 bytes of something called `name`, as text; see `read_text`."""
+    """Bytes of something called `name`, UTF-8 or, with a byte order mark, UTF-16, as text; see
+    `read_text`."""
     if data in (b"", codecs.BOM_UTF8) and not may_be_empty:
         raise InputError(f"{name} is empty; sentences are needed")
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        try:
+            return data.decode("utf-16")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{name} begins as UTF-16 does and goes on as something else (byte "
+                f"{error.start + 1} of the file); convert it to UTF-8"
+            ) from None
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
-        hint = " (it looks like UTF-16)" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
         raise InputError(
-            f"{name}:{line} is no UTF-8{hint}: byte {data[error.start]:#04x} at byte {column} of "
+            f"{name}:{line} is no UTF-8: byte {data[error.start]:#04x} at byte {column} of "
             f"the line (byte {error.start + 1} of the file); convert it, "
             f"e.g. iconv -f latin1 -t utf-8"
         ) from None

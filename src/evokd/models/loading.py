@@ -1,4 +1,4 @@
-"""Models and tokenizers from wherever they are, and back to disk.
+"""Models and tokenizers from wherever they are.
 
 A model comes from the hub, a folder or a GGUF file (a fresh one from `fresh.py`). What comes out is
 always a plain causal language model with all its weights, to be trained and saved like any other.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import copy
 import importlib.util
 import logging
-import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +29,7 @@ from transformers import (
 
 from evokd.data.prompts import PROMPTS, Prompt
 from evokd.errors import InputError
-from evokd.models.encoding import end_token_id, pad_id_of
+from evokd.models.encoding import end_token_id
 from evokd.recipe.models import ModelSettings
 
 FEWEST_TOKENS = 16
@@ -167,31 +165,6 @@ def rebuilt(
     return made.eval()
 
 
-def save_translator(
-    model: PreTrainedModel, tokenizer: Any, prompt: Prompt, folder: str | Path
-) -> None:
-    """Write model, tokenizer, generation settings and prompt as one folder, whole or not at all."""
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    greedy = GenerationConfig(
-        do_sample=False,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=end_ids(model, tokenizer, prompt),
-        pad_token_id=pad_id_of(tokenizer),
-    )
-    with generating_by(model, greedy):
-        model.save_pretrained(draft)
-    tokenizer.save_pretrained(draft)
-    prompt.save(draft)
-    outdated = draft.with_suffix(".outdated")
-    if folder.exists():
-        folder.rename(outdated)
-    draft.rename(folder)
-    shutil.rmtree(outdated, ignore_errors=True)
-
-
 @contextmanager
 def generating_by(model: PreTrainedModel, settings: GenerationConfig) -> Iterator[None]:
     """Other generation settings than a model's own, for as long as it lasts."""
@@ -213,7 +186,7 @@ def end_ids(model: PreTrainedModel, tokenizer: Any, prompt: Prompt) -> list[int]
 def load_translator(
     folder_or_id: str | Path, device: torch.device, dtype: torch.dtype, prompt: Prompt | None = None
 ) -> Translator:
-    """What `save_translator` wrote, or any model together with a prompt.
+    """What `saving.save_translator` wrote, or any model together with a prompt.
 
     Raises:
         InputError: it can't be loaded, or nothing says which prompt it was trained with.

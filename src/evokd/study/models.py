@@ -211,11 +211,13 @@ def finish_stage(
         kept_ids: the teacher's id of each token, for a vocabulary that was pruned.
     """
     from evokd.distil.train.run import finish
-    from evokd.models.loading import describe, save_translator
+    from evokd.models.loading import describe
+    from evokd.models.saving import save_translator
     from evokd.models.vocabulary_pruning import save_kept_ids
 
     folder = stage.folder / "model"
-    save_translator(student.model, student.tokenizer, study.prompt, folder)
+    directions = study.recipe.directions
+    save_translator(student.model, student.tokenizer, study.prompt, folder, directions)
     if kept_ids is not None:
         save_kept_ids(folder, kept_ids, study.teacher_tokenizer)
     stage.finish(
