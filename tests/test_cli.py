@@ -22,7 +22,7 @@ from test_walls import run_without_torch
 ROOT = Path(__file__).parent.parent
 VERBS = (
     *("demo", "run", "distil", "cache", "translate", "score", "methods", "report"),
-    *("verify", "clean"),
+    *("recipes", "verify", "clean"),
 )
 REFERENCES = ["Der Zug kommt um acht.", "Sie trinkt einen Tee.", "Das Wetter ist heute schön."]
 FIRST = ["Der Zug kommt um acht Uhr.", "Sie trinkt Tee.", "Das Wetter ist heute schön."]
@@ -563,3 +563,18 @@ def test_translate_warns_of_a_direction_that_was_never_trained(distilled):
     assert (code, out.count("\n")) == (0, 1)
     assert "never trained on de-en; it was on en-de" in err
     assert "never trained" not in evokd("translate", model, "-l", "en-de", stdin=b"Hi.\n")[2]
+
+
+def test_shipped_recipes_are_listed_printed_and_run_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = evokd("recipes")
+    assert code == 0
+    assert re.search(r"^paper/table1 +The paper's main table", out, re.M)
+    text = (ROOT / "recipes/multi30k.yaml").read_text(encoding="utf-8")
+    assert evokd("recipes", "multi30k")[:2] == (0, text)
+    assert evokd("run", "multi30k", "--check")[:2] == (0, "multi30k: fine\n")
+    (tmp_path / "multi30k").write_text("name: mine")
+    assert evokd("run", "multi30k", "--check")[0] == 2, "a file of that name goes first"
+    assert "no recipe 'none' comes with evokd; accepted: all_methods" in evokd("recipes", "none")[2]
+    code, _, err = evokd("run", "multi3k")
+    assert (code, "multi30k" in err) == (2, True)

@@ -50,7 +50,7 @@ def test_objectives_prompts_and_names_exist(path):
     assert made.name == path.stem
     assert {method.objective for method in made.methods} <= LOSSES.keys()
     assert load_prompt(made.prompt).template
-    assert shipped_recipe(name_of(path)) == path
+    assert shipped_recipe(name_of(path).removesuffix(".yaml")) == path
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=name_of)

@@ -9,11 +9,13 @@ import re
 import subprocess
 import sys
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 import evokd
+from evokd.errors import InputError
 from fake_run import make_run
 from small_study import recipe, write_recipe
 
@@ -240,3 +242,19 @@ def test_the_public_names_are_loaded_when_asked_for():
     assert "torch isn't installed here" in run_without_torch(script)
     with pytest.raises(AttributeError, match="nonsense"):
         _ = evokd.nonsense
+    assert {*evokd.__all__, "__version__"} == {*dir(evokd)}
+    assert evokd.__version__ == metadata.version("evokd")
+
+
+def test_pairs_are_loaded_without_a_recipe(tmp_path):
+    for code, line in (("en", "A train."), ("de", "Ein Zug.")):
+        (tmp_path / f"t.{code}").write_text(f"{line}\n{line}\n")
+    one, other, *more = evokd.load_pairs(tmp_path / "t", "en-de", "de-en", limit=1)
+    assert (one.source, one.target, other.target, more) == ("A train.", "Ein Zug.", "A train.", [])
+    for wrong in (
+        lambda: evokd.load_pairs(tmp_path / "none", "en-de"),
+        lambda: evokd.load_pairs(tmp_path / "t", "en-de", limt=1),
+        lambda: evokd.load_pairs(tmp_path / "t"),
+    ):
+        with pytest.raises(InputError, match=r"not found|did you mean 'limit'|a direction"):
+            wrong()

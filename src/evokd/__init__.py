@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from evokd.data.sources import load_pairs
     from evokd.distil.fused_loss import fused_loss
     from evokd.distil.objectives import difficulty, token_loss
     from evokd.distil.teacher.precompute import write_cache
@@ -16,6 +17,7 @@ __all__ = [
     "DistillationTrainer",
     "difficulty",
     "fused_loss",
+    "load_pairs",
     "token_loss",
     "write_cache",
 ]
@@ -25,6 +27,7 @@ _HOMES = {
     "DistillationTrainer": "evokd.distil.train.trainer",
     "difficulty": "evokd.distil.objectives",
     "fused_loss": "evokd.distil.fused_loss",
+    "load_pairs": "evokd.data.sources",
     "token_loss": "evokd.distil.objectives",
     "write_cache": "evokd.distil.teacher.precompute",
 }
@@ -32,8 +35,16 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     # Loaded when asked for, so that scoring and reports work without torch.
+    if name == "__version__":
+        from evokd.rundir.versions import versions
+
+        return versions().get("evokd", "unknown")
     if name not in _HOMES:
         raise AttributeError(f"module 'evokd' has no attribute {name!r}")
     from importlib import import_module
 
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

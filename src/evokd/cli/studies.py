@@ -42,12 +42,12 @@ STUDY_FLAGS = (
 )
 def demo(args: argparse.Namespace) -> int:
     """A whole study on the embedded phrasebook."""
-    return _study(load_recipe(shipped_recipe("demo.yaml"), args.override), args.output, args)
+    return _study(load_recipe(shipped_recipe("demo"), args.override), args.output, args)
 
 
 @verb(
     "evokd run recipes/multi30k.yaml -o runs/m30k training.epochs=1",
-    flag("recipe RECIPE", "a YAML file; recipes/reference.yaml has all keys"),
+    flag("recipe RECIPE", "a YAML file, or one of `evokd recipes` by its name"),
     flag("-o --output DIR", "default: runs/NAME", type=Path),
     flag("--check", "check the recipe and stop", action="store_true"),
     *STUDY_FLAGS,

@@ -13,6 +13,7 @@ from evokd.cli.parser import REPEATED, flag, verb
 from evokd.errors import InputError
 from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
 from evokd.recipe.objectives import objectives_table
+from evokd.recipe.shipped import described, shipped_recipe, shipped_recipes
 
 
 @verb(
@@ -46,6 +47,20 @@ def score(args: argparse.Namespace) -> int:
 def methods(args: argparse.Namespace) -> int:
     """What a recipe's methods may be: equation, settings and source of each, and short forms."""
     print(tabulate(objectives_table(), headers="keys", tablefmt="github"))
+    return 0
+
+
+@verb(
+    "evokd recipes multi30k > mine.yaml",
+    flag("name NAME", "print that one; reference has every key", nargs="?"),
+)
+def recipes(args: argparse.Namespace) -> int:
+    """The recipes that come with evokd, to run by name or to begin with."""
+    if args.name:
+        print(shipped_recipe(args.name).read_text(encoding="utf-8"), end="")
+        return 0
+    rows = [[name, described(path)] for name, path in shipped_recipes().items()]
+    print(tabulate(rows, tablefmt="plain", maxcolwidths=[None, 80]))
     return 0
 
 

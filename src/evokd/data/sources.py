@@ -7,6 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from evokd.data.pairs import Pair
 from evokd.data.readers.files import moses_files
@@ -15,6 +18,7 @@ from evokd.data.textfiles import COMPRESSIONS, open_bytes, read_lines
 from evokd.errors import InputError
 from evokd.recipe.corpus import CorpusSource, UnpairedSource
 from evokd.recipe.formats import AUTO, FORMATS
+from evokd.recipe.validation import explain
 
 
 def read_source(
@@ -69,6 +73,29 @@ def read_source(
             "directions: of this source" + "".join(f"\n  {note}" for note in notes)
         )
     return pairs, notes
+
+
+def load_pairs(path: str | Path, *directions: str, **settings: Any) -> list[Pair]:
+    """The sentence pairs of a text, as a recipe's `corpus.train` reads it; nothing is cleaned.
+
+        evokd.load_pairs("data/train", "en-de", "de-en")
+
+    Args:
+        path: a prefix (PREFIX.en + PREFIX.de), a file of any format or an address (docs/data.md).
+        directions: such as en-de; a pair for each.
+        settings: other keys of a source: format, languages, columns, limit, skip.
+
+    Raises:
+        InputError: whatever is wrong with the text or the settings.
+    """
+    if not directions:
+        raise InputError("load_pairs needs a direction, e.g. load_pairs(path, 'en-de')")
+    try:
+        source = CorpusSource(path=str(path), **settings)
+    except ValidationError as error:
+        lines = explain(error, CorpusSource, {"path": str(path), **settings})
+        raise InputError("\n  ".join(["load_pairs:", *lines])) from None
+    return read_source(source, directions, Path())[0]
 
 
 def input_files(

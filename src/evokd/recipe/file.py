@@ -18,6 +18,7 @@ from yaml.composer import ComposerError
 from evokd.errors import InputError
 from evokd.recipe.recipe import Recipe
 from evokd.recipe.section import as_list, as_mappings
+from evokd.recipe.shipped import shipped_recipes
 from evokd.recipe.validation import element_names, explain
 
 EXTRAS = "evokd_extras"
@@ -44,16 +45,23 @@ class _Loader(yaml.SafeLoader):
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file, lay `key=value` overrides over it and check all of it.
+    """Read a recipe, lay `key=value` overrides over it and check all of it.
+
+    Args:
+        path: a file, or the name of a recipe that comes with evokd.
 
     Raises:
         InputError: naming each key that is wrong, what was found and what is accepted.
     """
+    path = shipped_recipes().get(str(path), path) if not Path(path).exists() else path
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InputError(f"recipe {path} not found; give the path of a YAML file") from None
+        raise InputError(
+            f"recipe {path} not found; give the path of a YAML file, or the name of one that comes "
+            f"with evokd: {', '.join(shipped_recipes())}"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"recipe {path} can't be read: {error}") from None
     try:
