@@ -93,13 +93,14 @@ def test_bytes_per_token(spec, bytes_per_token):
 
 
 @pytest.mark.parametrize("kind", ["hidden", "topk"])
-def test_size_is_said_before_and_a_bar_shows_the_time_left(kind, tmp_path, capsys):
+def test_size_is_said_before_and_a_bar_shows_the_time_left(kind, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("evokd.progress.EVERY", 0.0)
     said: list[str] = []
     facts = written(tmp_path / "c", kind, log=said.append, shard_bytes=2**20)
     assert f"{len(KEYS)} pairs with {facts['tokens']} response tokens" in said[0]
     assert f"{facts['bytes_per_token']} bytes a token (DistillKit publishes 114–300" in said[0]
     assert "free" in said[0]
-    assert "token/s" in capsys.readouterr().err
+    assert "tokens/s, about" in capsys.readouterr().err
     shards = sum(path.stat().st_size for path in (tmp_path / "c").glob("shard*"))
     expected = facts["tokens"] * facts["bytes_per_token"] + facts["pairs"] * cache.PAIR_BYTES
     assert expected < shards < expected + 1024  # and a header

@@ -8,9 +8,9 @@ from evokd.errors import InputError
 from evokd.models.encoding import collate, encode_corpus
 from evokd.models.fresh import fresh_model, train_tokenizer
 from evokd.models.loading import Translator
+from evokd.progress import progress_bar
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import FreshModel
-from evokd.study.context import progress_bar
 from evokd.translate import decoding
 from evokd.translate.decoding import translate
 from evokd.translate.stopping import Ends
@@ -299,7 +299,7 @@ def test_a_prompt_that_leaves_no_room_is_refused(tokenizer):
         translate(wordy, ["Haus"], "en", "de")
 
 
-def test_progress_and_facts(copier, capsys):
+def test_progress_and_facts(copier, capsys, monkeypatch):
     seen = []
     settings = DecodingSettings(batch_size=4)
     result = translate(
@@ -316,8 +316,9 @@ def test_progress_and_facts(copier, capsys):
     assert (facts["dtype"], facts["device"]) == ("float32", "cpu")
     assert facts["cut_off"] == []
     assert capsys.readouterr().err == ""
+    monkeypatch.setattr("evokd.progress.EVERY", 0.0)
     translate(copier, LINES, "en", "de", settings, progress_bar("lines"))
-    assert "10/10" in capsys.readouterr().err
+    assert "lines: 10 of 10 lines" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("broken", ["a\nb", "a\r", "a\u2028b", "\n", "a\x0bb"])

@@ -21,12 +21,12 @@ from small_study import recipe, write_recipe
 
 PACKAGE = Path(evokd.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-ROOMS_BELOW: dict[str, set[str]] = {"errors": set()}
+ROOMS_BELOW: dict[str, set[str]] = {"errors": set(), "progress": set()}
 for room, below in {
     "recipe": ["errors"],
     "rundir": ["errors"],
     "data": ["recipe", "rundir"],
-    "models": ["data"],
+    "models": ["data", "progress"],
     **{one: ["models"] for one in ("distil", "translate", "evaluate", "report")},
     "study": ["distil", "translate", "evaluate", "report"],
     "cli": ["study"],
@@ -35,6 +35,7 @@ for room, below in {
     ROOMS_BELOW[room] = {*below}.union(*(ROOMS_BELOW[one] for one in below))
 WITHOUT_TORCH = (
     "errors",
+    "progress",
     "recipe",
     "rundir",
     "data",

@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
-
-def log(text: str) -> None:
-    from tqdm import tqdm
-
-    tqdm.write(text, file=sys.stderr)  # keeps clear of the progress bars
+from evokd.progress import say
 
 
 def said_yes(question: str) -> bool:
     """What someone at a terminal answers; no where there is nobody."""
-    log(f"{question} [y/N]")
+    say(f"{question} [y/N]")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

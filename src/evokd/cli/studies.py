@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evokd.cli.console import at_terminal, log, quiet, said_yes
+from evokd.cli.console import at_terminal, quiet, said_yes
 from evokd.cli.parser import MODEL_HELP, OVERRIDES, PROMPT_HELP, REPEATED, SEVERAL, flag, verb
 from evokd.errors import InputError
+from evokd.progress import say
 from evokd.recipe.file import check_recipe, dump_recipe, load_recipe
 from evokd.recipe.formats import FORMATS
 from evokd.recipe.objectives import method_names
@@ -113,7 +114,7 @@ def cache(args: argparse.Namespace) -> int:
     from evokd.study.run import cache as write_cache
     from evokd.study.teacher_cache import describe_size
 
-    folder, facts = write_cache(recipe, args.output or Path("runs") / recipe.name, log)
+    folder, facts = write_cache(recipe, args.output or Path("runs") / recipe.name, say)
     print(f"{folder.resolve()}: {describe_size(facts)}")
     return 0
 
@@ -135,12 +136,12 @@ def _study(recipe: Recipe, folder: Path, args: argparse.Namespace) -> int:
             args.format,
         )
     if recipe.grid:
-        page = run_grid(recipe, folder, log, args.store)
+        page = run_grid(recipe, folder, say, args.store)
         print(f"{map_text(folder)}\nmap: {page.resolve()}")
         return 0
     if (folder / "results.json").exists():
         _announce(dry_run(recipe, folder, store=args.store), args.yes)
-    print(study_text(Results(run_study(recipe, folder, log, store=args.store))))
+    print(study_text(Results(run_study(recipe, folder, say, store=args.store))))
     print(f"report: {(folder / 'report.html').resolve()}")
     return 0
 
@@ -166,7 +167,7 @@ def _announce(forecast: Forecast, yes: bool) -> None:
     if not any(step.action == "remake" for step in forecast.steps):
         return
     for line in forecast.lines(replaced_only=True):
-        log(line)
+        say(line)
     asked = seconds >= LONG and at_terminal() and not yes
     if asked and not said_yes(f"that takes about {duration(seconds)}; go on?"):
         raise InputError("nothing was changed; --yes goes on without asking")

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from evokd.cli.console import log, quiet
+from evokd.cli.console import quiet
 from evokd.cli.parser import PROMPT_HELP, flag, positive, verb
 from evokd.errors import InputError
+from evokd.progress import say
 
 TIMED_LINES = 8
 """Lines that `translate --draft` gives to the teacher alone, too, for the speed-up."""
@@ -75,7 +76,7 @@ def translate(args: argparse.Namespace) -> int:
     dtype, _ = pick_dtype(args.dtype, device)
     known = trained_directions(args.model)
     if known and "-".join(direction) not in known:
-        log(
+        say(
             f"warning: {args.model} was never trained on {args.direction}; it was on "
             f"{', '.join(known)}"
         )
@@ -84,7 +85,7 @@ def translate(args: argparse.Namespace) -> int:
     student = load_translator(args.draft, device, dtype, prompt) if args.draft else None
     done, write, close = _output(args, lines, str(dtype))
     if done:
-        log(f"{done} of {len(lines)} lines are there, gone on with")
+        say(f"{done} of {len(lines)} lines are there, gone on with")
     seconds, words, how = 0.0, 0, f"batches of {args.batch_size}"
     size = len(lines) if student else BLOCK * args.batch_size
     for start in range(done, len(lines), max(1, size)):
@@ -97,7 +98,7 @@ def translate(args: argparse.Namespace) -> int:
         words += translations.source_words
         seconds += translations.seconds
     close()
-    log(
+    say(
         f"{len(lines) - done} lines, {words / seconds if seconds else 0:.0f} source words/s "
         f"({str(dtype).removeprefix('torch.')} on {device}, beam {args.beam}, {how})"
     )
@@ -114,7 +115,7 @@ def _translate(
     place: tuple[int, int],
 ) -> tuple[Any, Any]:
     """Translations of some lines, and what a draft did for them."""
-    from evokd.study.context import progress_bar
+    from evokd.progress import progress_bar
     from evokd.translate.decoding import translate as translate_lines
     from evokd.translate.speculative import translate_with_draft
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from evokd import progress
+
 DASH = "–"
 
 
@@ -23,12 +25,7 @@ def count(number: float | None) -> str:
 
 def duration(seconds: float | None) -> str:
     """48 s, 27 min, 5 h 12 min."""
-    if seconds is None:
-        return DASH
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+    return DASH if seconds is None else progress.duration(seconds)
 
 
 def percent(share: float | None) -> str:

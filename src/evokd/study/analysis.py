@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from evokd.evaluate.comparison import SystemOutput, score_all
+from evokd.progress import progress_bar
 from evokd.rundir.files import fingerprint, read_sealed
 from evokd.rundir.records import write_record
-from evokd.study.context import Study, System, progress_bar
+from evokd.study.context import Study, System
 from evokd.study.evaluation import (
     read_translations,
     test_sets,

@@ -322,25 +322,3 @@ def tokenizer_in(folder: Path) -> Any:
     from evokd.models.loading import load_tokenizer
 
     return load_tokenizer(ModelSettings(model=str(folder)))
-
-
-def progress_bar(label: str, passing: bool = False) -> Callable[[int, int], None]:
-    """A progress bar with the time left, for a job that says how far it is.
-
-    Args:
-        passing: shown on a terminal only, and gone in the end.
-    """
-    import sys
-
-    from tqdm import tqdm
-
-    how: dict[str, Any] = {"leave": False, "disable": None} if passing else {}
-    bar = tqdm(desc=f"{label:<32}", unit="line", file=sys.stderr, dynamic_ncols=True, **how)
-
-    def show(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-        if done == total:
-            bar.close()
-
-    return show

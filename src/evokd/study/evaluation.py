@@ -7,10 +7,11 @@ from typing import Any
 
 from evokd.data.corpus import Corpus
 from evokd.evaluate.comparison import TestSet
+from evokd.progress import progress_bar
 from evokd.recipe.judging import DecodingSettings
 from evokd.rundir.files import fingerprint
 from evokd.rundir.records import write_record
-from evokd.study.context import Study, System, progress_bar
+from evokd.study.context import Study, System
 from evokd.study.models import load_for_decoding
 
 

@@ -22,10 +22,11 @@ from evokd.data.hypotheses import LEFT_OUT
 from evokd.data.noise import add_noise
 from evokd.data.pairs import Pair, write_pairs
 from evokd.errors import InputError
+from evokd.progress import progress_bar
 from evokd.recipe.corpus import NoiseSettings, TeacherFilter
 from evokd.rundir.files import fingerprint, read_sealed, write_json, write_sealed
 from evokd.rundir.stage import Stage
-from evokd.study.context import PAIRS, Study, System, progress_bar
+from evokd.study.context import PAIRS, Study, System
 
 SHARD = 2048
 Scored = tuple[Pair, tuple[float, float, float]]

@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from evokd.data.corpus import UNPAIRED
+from evokd.progress import progress_bar
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.models import ModelSettings
 from evokd.recipe.objectives import PAIR_WEIGHTS
@@ -19,7 +20,6 @@ from evokd.study.context import (
     Study,
     System,
     TeacherSource,
-    progress_bar,
 )
 from evokd.study.filtering import disbelieved, some_of_each
 from evokd.study.identity import model_identity, training_key

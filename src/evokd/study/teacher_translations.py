@@ -32,6 +32,7 @@ from evokd.data.pairs import Pair, write_pairs
 from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
 from evokd.evaluate.scores import Similarity, nearest, sentence_bleu
+from evokd.progress import progress_bar
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.methods import TeacherText
 from evokd.rundir.files import (
@@ -44,7 +45,7 @@ from evokd.rundir.files import (
     write_sealed,
 )
 from evokd.rundir.stage import Stage
-from evokd.study.context import PAIRS, Study, System, progress_bar
+from evokd.study.context import PAIRS, Study, System
 
 SHARD_SENTENCES = 512
 PROBE_SENTENCES = 16

@@ -8,7 +8,6 @@ result.
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,13 +15,12 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from tqdm import tqdm
-
 from evokd.data.prompts import answer_line
 from evokd.errors import InputError
 from evokd.models.batching import Groups, Progress, Request, longest_first, max_positions
 from evokd.models.encoding import IGNORED, encode_prompts, token_ids
 from evokd.models.loading import Translator
+from evokd.progress import say
 from evokd.recipe.judging import DecodingSettings
 from evokd.translate.generation import plain_settings, search
 from evokd.translate.stopping import Ends
@@ -224,9 +222,8 @@ def _jobs_of(
         jobs.append(Job(ids, min(cap, limit - len(ids)), place, shortened))
     cut = sum(job.shortened for job in jobs)
     if cut:
-        tqdm.write(
+        say(
             f"warning: {cut} of {len(lines)} lines are longer than the model's {limit} positions "
-            "and are translated in part",
-            file=sys.stderr,
+            "and are translated in part"
         )
     return [jobs[i] for i in longest_first([len(job.prompt_ids) for job in jobs])]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from tqdm import tqdm
 
 from evokd.distil.teacher.cache_reader import PAIR_BYTES, CacheReader, CacheSpec
 from evokd.distil.teacher.cache_writer import CacheWriter
@@ -22,6 +21,7 @@ from evokd.distil.teacher.signal import LazyLogits, LiveTeacher, PairOfBatch, pa
 from evokd.errors import InputError
 from evokd.models.batching import Budget
 from evokd.models.lm_head import head_of
+from evokd.progress import bar_of
 
 PUBLISHED = "DistillKit publishes 114–300 for its compressed top-k"
 CHUNK = 512
@@ -158,10 +158,7 @@ def _run(
     device = head_of(live.model).weight.device
     keys = sorted(missing, key=lambda key: -len(missing[key].ids))  # what is too large fails first
     sizes = [len(missing[key].ids) for key in keys]
-    bar = tqdm(
-        total=sum(sizes), desc=f"{'cache':<24}", unit="token", file=sys.stderr, dynamic_ncols=True
-    )
-    with bar:
+    with closing(bar_of("cache", sum(sizes), "token")) as bar:
         for places in Budget(batch_tokens, batch_tokens).batches(sizes):
             pairs = [missing[key] for key in keys[places.start : places.stop]]
             inputs, predicts = _padded(pairs, device)

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
+from evokd.progress import bar_of
 from evokd.rundir.files import read_json_lines, write_lines
 
 
@@ -73,14 +73,8 @@ class Bar(TrainerCallback):
         self.label = label
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.bar = tqdm(
-            total=state.max_steps,
-            initial=state.global_step,
-            desc=f"{self.label:<24}",
-            unit="step",
-            dynamic_ncols=True,
-            disable=not state.is_world_process_zero,
-        )
+        silent = not state.is_world_process_zero
+        self.bar = bar_of(self.label, state.max_steps, "step", state.global_step, silent=silent)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.bar.update(state.global_step - self.bar.n)
