@@ -22,7 +22,7 @@ from test_walls import run_without_torch
 ROOT = Path(__file__).parent.parent
 VERBS = (
     *("demo", "run", "distil", "cache", "translate", "score", "methods", "report"),
-    *("recipes", "verify", "clean"),
+    *("recipes", "status", "verify", "clean"),
 )
 REFERENCES = ["Der Zug kommt um acht.", "Sie trinkt einen Tee.", "Das Wetter ist heute schön."]
 FIRST = ["Der Zug kommt um acht Uhr.", "Sie trinkt Tee.", "Das Wetter ist heute schön."]

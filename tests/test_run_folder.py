@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 from unittest import mock
 
@@ -305,3 +306,31 @@ def test_a_page_is_of_the_results_and_says_what_has_changed_since(finished, copi
     path.write_text(path.read_text().replace('"baseline": "sft"', '"baseline": "set"'))
     code, _, err = evokd("report", copied)
     assert (code, "results.json isn't what was written" in err) == (2, True)
+
+
+def test_status_says_what_is_done_and_what_is_left(finished, copied, monkeypatch):
+    from evokd.rundir.lock import locked
+    from evokd.study import models
+
+    code, out, _ = evokd("status", copied)
+    assert code == 0
+    assert re.fullmatch(rf"{copied}: finished, (\d+) of \1 stages done\n", out)
+
+    real = models.finish_stage
+
+    def killed(study, stage, *given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("evokd.study.students.finish_stage", killed)
+    assert evokd("run", finished[1], "-o", copied, GAMMA)[0] == 130
+    monkeypatch.setattr("evokd.study.students.finish_stage", real)
+    first, *lines = evokd("status", copied)[1].splitlines()
+    assert "stopped" in first
+    assert "of work left, as far as is known" in first
+    student = next(line for line in lines if line.startswith("student self_evolution, seed 1"))
+    assert "begun, step 6, student_nll" in student
+    assert lines[-1].startswith("results")
+    with locked(copied):
+        assert "at work" in evokd("status", copied)[1]
+    code, _, err = evokd("status", copied / "none")
+    assert (code, "recipe.yaml not found" in err) == (2, True)

@@ -75,6 +75,15 @@ def report(args: argparse.Namespace) -> int:
     return 0
 
 
+@verb("evokd status runs/demo", flag("run DIR", "the folder of a run", type=Path))
+def status(args: argparse.Namespace) -> int:
+    """Where a run stands: what is done, what is at work and how far, what is left."""
+    from evokd.study.status import status as status_of
+
+    print("\n".join(status_of(args.run)))
+    return 0
+
+
 @verb("evokd verify runs/demo", flag("run DIR", "the folder of a run", type=Path))
 def verify(args: argparse.Namespace) -> int:
     """Each flipped, torn, missing or foreign file of a run; 1 where there is one."""

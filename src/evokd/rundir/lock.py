@@ -28,3 +28,15 @@ def locked(folder: Path) -> Iterator[None]:
                 f"another run is at work in {folder}; wait for it, or choose another folder with -o"
             ) from None
         yield
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a run is at work in a run folder."""
+    try:
+        with (folder / ".lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False

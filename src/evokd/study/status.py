@@ -1,0 +1,59 @@
+"""Where a run stands: what is done, what is at work, what is left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tabulate import tabulate
+
+from evokd.errors import InputError
+from evokd.progress import duration
+from evokd.recipe.file import load_recipe
+from evokd.rundir.files import read_json_lines
+from evokd.rundir.integrity import STARTED
+from evokd.rundir.lock import is_locked
+from evokd.study.forecast import Forecast
+from evokd.study.run import dry_run
+from evokd.study.steps import Step
+
+LAST = ("step", "student_nll", "hard_share", "noevo_loss")
+"""What of the last logged step of a training is shown."""
+
+
+def status(root: Path) -> list[str]:
+    """Lines about a run folder, or about each study of a grid.
+
+    Raises:
+        InputError: there is no recipe in it.
+    """
+    path = root / "recipe.yaml"
+    if not path.is_file():
+        raise InputError(f"{path} not found; give the folder of a run")
+    recipe = load_recipe(path)
+    if recipe.grid:
+        studies = [one.parent for one in sorted(root.glob("*/recipe.yaml"))]
+        return [_summary(one, dry_run(load_recipe(one / "recipe.yaml"), one)) for one in studies]
+    forecast = dry_run(recipe, root)
+    left = [step for step in forecast.steps if step.action != "keep"]
+    rows = [[step.name, _state(root, step), forecast.costs[step.name].words()] for step in left]
+    return [_summary(root, forecast), *tabulate(rows, tablefmt="plain").splitlines()]
+
+
+def _summary(root: Path, forecast: Forecast) -> str:
+    done = sum(step.action == "keep" for step in forecast.steps)
+    seconds = forecast.total().seconds
+    state = (
+        "at work" if is_locked(root) else "finished" if done == len(forecast.steps) else "stopped"
+    )
+    parts = [state, f"{done} of {len(forecast.steps)} stages done"]
+    parts += [f"about {duration(seconds)} of work left, as far as is known"] if seconds else []
+    return f"{root}: {', '.join(parts)}"
+
+
+def _state(root: Path, step: Step) -> str:
+    folder = root / step.place
+    if not (folder / STARTED).is_file():
+        return "to be made" if step.action == "make" else f"to be made anew, {step.because}"
+    logged = read_json_lines(folder / "metrics.jsonl")
+    last = [f"{key} {logged[-1][key]}" for key in LAST if logged and key in logged[-1]]
+    return ", ".join(["begun", *last])
