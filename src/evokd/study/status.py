@@ -54,6 +54,7 @@ def _state(root: Path, step: Step) -> str:
     folder = root / step.place
     if not (folder / STARTED).is_file():
         return "to be made" if step.action == "make" else f"to be made anew, {step.because}"
-    logged = read_json_lines(folder / "metrics.jsonl")
-    last = [f"{key} {logged[-1][key]}" for key in LAST if logged and key in logged[-1]]
-    return ", ".join(["begun", *last])
+    last: dict[str, object] = {}
+    for line in read_json_lines(folder / "metrics.jsonl"):
+        last |= line
+    return ", ".join(["begun", *(f"{key} {last[key]}" for key in LAST if key in last)])
