@@ -73,6 +73,17 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return check_recipe(tree, overrides, origin=str(path))
 
 
+def load_recipe_of(run: Path) -> Recipe:
+    """The recipe of the last run in a folder.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not (run / "recipe.yaml").is_file():
+        raise InputError(f"{run / 'recipe.yaml'} not found; give the folder of a run")
+    return load_recipe(run / "recipe.yaml")
+
+
 def check_recipe(
     tree: dict[str, Any], overrides: Sequence[str] = (), origin: str = "recipe"
 ) -> Recipe:

@@ -69,13 +69,10 @@ class Stage:
         kind = self.place.split("/")[0].split(".")[0]
         return None if self.store is None else self.store / kind / self.fingerprint
 
-    def is_done(self) -> bool:
-        """Whether it stands whole in its place; its clock starts."""
-        self.began = time.perf_counter()
-        return self._is_whole(self.folder)
-
     def find(self, elsewhere: Iterable[Path] = ()) -> Path | None:
-        """The folder in which it stands whole: its place, what was kept, or one of other runs."""
+        """The folder in which it stands whole: its place, what was kept, or one of other runs. Its
+        clock starts."""
+        self.began = time.perf_counter()
         kept = self.root / KEPT / self.place / self.fingerprint
         stored = [] if self.in_store is None else [self.in_store]
         places = (self.folder, kept, *elsewhere, *stored)
@@ -92,21 +89,9 @@ class Stage:
         else:
             link_folder(found, self.folder)
 
-    def manifest(self) -> dict[str, Any]:
-        """What stands in its place: of the same fingerprint or not.
-
-        Raises:
-            OSError, ValueError: nothing that is finished, or not what was written.
-        """
-        return read_sealed(self.folder / MANIFEST)
-
     def facts(self) -> dict[str, Any]:
         """What the finished stage noted down."""
-        return dict(self.manifest()["facts"])
-
-    def files(self) -> dict[str, str]:
-        """Path → sha256 of what the finished stage wrote."""
-        return {name: one["sha256"] for name, one in self.manifest()["files"].items()}
+        return dict(read_sealed(self.folder / MANIFEST)["facts"])
 
     def wrong(self) -> dict[str, str]:
         """What is wrong with its files, where it was finished and doesn't stand whole."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from evokd.errors import InputError
-from evokd.recipe.file import load_recipe
+from evokd.recipe.file import load_recipe_of
 from evokd.recipe.recipe import Recipe
 from evokd.rundir.integrity import MANIFEST, STARTED
 from evokd.rundir.lock import locked
@@ -20,10 +19,7 @@ def unused(root: Path) -> dict[str, float]:
     Raises:
         InputError: there is no recipe, or its text isn't at hand and was never read.
     """
-    path = root / "recipe.yaml"
-    if not path.is_file():
-        raise InputError(f"{path} not found; give the folder of a run")
-    recipe = load_recipe(path)
+    recipe = load_recipe_of(root)
     if recipe.grid:
         studies = [folder.parent for folder in sorted(root.glob("*/recipe.yaml"))]
         return {f"{one.name}/{p}": mib for one in studies for p, mib in unused(one).items()}

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from evokd.errors import InputError
 from evokd.progress import duration
-from evokd.recipe.file import load_recipe
+from evokd.recipe.file import load_recipe_of
 from evokd.rundir.files import read_json_lines
 from evokd.rundir.integrity import STARTED
 from evokd.rundir.lock import is_locked
@@ -26,13 +25,10 @@ def status(root: Path) -> list[str]:
     Raises:
         InputError: there is no recipe in it.
     """
-    path = root / "recipe.yaml"
-    if not path.is_file():
-        raise InputError(f"{path} not found; give the folder of a run")
-    recipe = load_recipe(path)
+    recipe = load_recipe_of(root)
     if recipe.grid:
         studies = [one.parent for one in sorted(root.glob("*/recipe.yaml"))]
-        return [_summary(one, dry_run(load_recipe(one / "recipe.yaml"), one)) for one in studies]
+        return [_summary(one, dry_run(load_recipe_of(one), one)) for one in studies]
     forecast = dry_run(recipe, root)
     left = [step for step in forecast.steps if step.action != "keep"]
     rows = [[step.name, _state(root, step), forecast.costs[step.name].words()] for step in left]
