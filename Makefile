@@ -8,7 +8,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= gguf,hub,langid
+EXTRAS ?= gguf,hub
 DEMO ?= runs/demo
 BENCH_VENV ?= .venv-bench
 BENCH_RESULTS ?= runs/bench

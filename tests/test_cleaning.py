@@ -1,14 +1,7 @@
-import sys
-import unicodedata
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from evokd.data.cleaning import clean, letter_share, repair, word_count
-from evokd.data.identification import _identifier
+from evokd.data.cleaning import clean, letter_share, summary, word_count
 from evokd.data.pairs import Pair
-from evokd.errors import InputError
 from evokd.recipe.corpus import CleaningSettings
 
 DEFAULTS = CleaningSettings()
@@ -47,7 +40,7 @@ def reason_of(source, target, direction="en-de", **settings):
     ],
 )
 def test_reasons_by_hand(source, target, reason):
-    assert reason_of(source, target) == reason
+    assert reason_of(source, target, drop_wrong_language=False) == reason
 
 
 def test_min_words():
@@ -69,18 +62,66 @@ def test_filters_are_the_same_in_both_directions():
         ("Berlin, Potsdam", "Berlin & Potsdam", None),  # names are nobody's
     ],
 )
-def test_a_side_in_another_language_is_dropped_where_that_is_asked_for(source, target, reason):
-    assert reason_of(source, target) is None
-    assert reason_of(source, target, drop_wrong_language=True) == reason
+def test_a_side_in_another_language_is_dropped(source, target, reason):
+    assert reason_of(source, target) == reason
+    assert reason_of(source, target, drop_wrong_language=False) is None
 
 
-def test_languages_that_nobody_can_tell_are_said_so(monkeypatch):
-    with pytest.raises(InputError, match="doesn't know Yakut"):
-        reason_of("A dog.", "Ein Hund.", "en-sah", drop_wrong_language=True)
-    _identifier.cache_clear()
-    monkeypatch.setitem(sys.modules, "py3langid.langid", None)
-    with pytest.raises(InputError, match=r"pip install 'evokd\[langid\]'"):
-        reason_of("A dog.", "Ein Hund.", drop_wrong_language=True)
+def test_a_language_that_nobody_can_tell_is_taken_as_it_is():
+    assert reason_of("The train leaves at nine.", "Der Zug fährt ab.", "en-sah") is None
+
+
+ENGLISH, GERMAN = "The train leaves at nine.", "Der Zug fährt um neun Uhr ab."
+
+
+@pytest.mark.parametrize("direction", ["en-de", "de-en"])
+def test_swapped_sides_are_swapped_back(direction):
+    right = pair(*((ENGLISH, GERMAN) if direction == "en-de" else (GERMAN, ENGLISH)), direction)
+    wrong = pair(right.target, right.source, direction)
+    kept, report = clean([wrong, right], DEFAULTS)
+    assert kept == [right]  # and then they are the same
+    assert (report.repairs["swapped_sides"].count, report.reasons["duplicate"].count) == (1, 1)
+    assert report.repairs["swapped_sides"].examples[0]["source"] == wrong.source
+
+
+def test_swapped_sides_may_be_dropped_or_left_to_others():
+    assert reason_of(GERMAN, ENGLISH, swapped_sides="drop") == "swapped_sides"
+    assert reason_of(GERMAN, ENGLISH, swapped_sides="keep") == "wrong_language"
+    free = {"swapped_sides": "keep", "drop_wrong_language": False}
+    assert reason_of(GERMAN, ENGLISH, **free) is None
+    assert reason_of("Kde je prosím lékárna?", ENGLISH) == "wrong_language"  # of neither language
+
+
+@pytest.mark.parametrize(
+    ("key", "reason", "source", "repaired"),
+    [
+        ("markup", "markup", "A <b>big</b> dog &amp; a cat.", "A big dog & a cat."),
+        ("mojibake", "mojibake", "A big cafÃ© and a dog.", "A big café and a dog."),
+    ],
+)
+def test_what_is_put_right_may_be_dropped_or_kept(key, reason, source, repaired):
+    target = "Ein großer Hund und eine Katze."
+    kept, report = clean([pair(source, target)], DEFAULTS)
+    assert kept == [pair(repaired, target)]
+    assert report.repairs[reason].examples[0]["source"] == source
+    assert reason_of(source, target, **{key: "drop"}) == reason
+    assert reason_of(repaired, target, **{key: "drop"}) is None
+    kept, report = clean([pair(source, target)], CleaningSettings(**{key: "keep"}))
+    assert (kept, report.repairs) == ([pair(source, target)], {})
+
+
+def test_what_is_lost_for_good_is_dropped():
+    assert reason_of("A big caf\ufffd.", "Ein großes Café.") == "mojibake"
+    assert reason_of("A big caf\ufffd.", "Ein großes Café.", mojibake="keep") is None
+
+
+def test_a_report_in_a_line():
+    pairs = [pair("A dog.", "Ein Hund."), pair("A dog.", "Ein Hund."), pair("", "x")]
+    pairs += [pair("A\u00a0cat &amp; a dog.", "Eine Katze und ein Hund."), pair("B", "")]
+    assert summary(clean(pairs, DEFAULTS)[1].as_dict()) == (
+        "5 read, 3 dropped (empty 2, duplicate 1), 1 repaired (markup 1, characters 1)"
+    )
+    assert summary(clean(pairs[:1], DEFAULTS)[1].as_dict()) == "1 read, 0 dropped, 0 repaired"
 
 
 def test_languages_without_spaces():
@@ -110,20 +151,6 @@ def test_repairs_are_counted_and_nothing_is_dropped():
     kept, report = clean([pair("A\u00a0 dog\u200b\x07.", "Ein Hu\u0308ndchen.")], DEFAULTS)
     assert (kept[0].source, kept[0].target) == ("A dog.", "Ein Hündchen.")
     assert (report.read, report.kept, report.repaired, report.reasons) == (1, 1, 1, {})
-
-
-def test_joiners_that_spelling_needs_stay():
-    assert repair("می\u200cخواهم") == "می\u200cخواهم"
-    assert repair("👩\u200d🔬") == "👩\u200d🔬"
-
-
-@given(st.text())
-def test_repair_is_idempotent_and_normal(text):
-    repaired = repair(text)
-    assert repair(repaired) == repaired
-    assert unicodedata.is_normalized("NFC", repaired)
-    assert len(repaired.splitlines()) <= 1
-    assert "  " not in repaired
 
 
 def test_number_mismatch_is_only_a_warning():

@@ -164,11 +164,16 @@ def test_a_bad_recipe_is_refused(tmp_path):
     assert "no override" in refused("run", path, "training.epochs", "--check")
 
 
-def test_check_stops_after_checking(tmp_path):
+def test_check_looks_at_text_and_models_and_stops(tmp_path):
     path = write_recipe(tmp_path / "r.yaml", recipe())
-    code, out, _ = evokd("run", path, "--check", "-o", tmp_path / "run")
+    code, out, err = evokd("run", path, "--check", "-o", tmp_path / "run")
     assert (code, out) == (0, f"{path}: fine\n")
     assert not (tmp_path / "run").exists()
+    assert re.search(
+        r"train: phrasebook:train:100 \(phrasebook\): 100 en-de, 100 de-en; .* → ", err
+    )
+    assert "cleaning: of training text 200 read, 0 dropped, 0 repaired\n" in err
+    assert "teacher: fresh, 1 layers, 32 wide\n" in err
 
 
 WEAK = "grid.start={weak: {student.warm_start_steps: 2, corpus.train.0.noise: []}}"
@@ -176,7 +181,9 @@ WEAK = "grid.start={weak: {student.warm_start_steps: 2, corpus.train.0.noise: []
 
 def test_a_grid_is_checked_at_each_point(tmp_path):
     path = write_recipe(tmp_path / "r.yaml", recipe())
-    assert evokd("run", path, "--check", WEAK) == (0, f"{path}: fine\n", "")
+    code, out, err = evokd("run", path, "--check", WEAK)
+    assert (code, out) == (0, f"{path}: fine\n")
+    assert "grid point weak:\n" in err
     for verb in (("run", path, "--check"), ("run", path), ("cache", path), ("demo",)):
         said = refused(*verb, "-o", tmp_path / "run", "grid.start={weak: {training.epoch: 1}}")
         assert "grid point weak has errors" in said
@@ -401,9 +408,17 @@ def test_a_flag_that_is_repeated_adds_to_what_was_said():
 
 def test_distil_can_check_its_flags_and_stop(tmp_path):
     said = ("distil", "--teacher", "fresh", "--student", "fresh", "-l", "en-de", "--check")
-    files = ("--train", tmp_path / "train", "--test", tmp_path / "test", "-o", tmp_path / "run")
+    files = (
+        "--train",
+        "phrasebook:train:50",
+        "--test",
+        "phrasebook:test:9",
+        "-o",
+        tmp_path / "run",
+    )
     code, out, err = evokd(*said, *files, "training.epochs=2")
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert "train: phrasebook:train:50 (phrasebook): 50 en-de" in err
     (tmp_path / "printed.yaml").write_text(out, encoding="utf-8")
     recipe = load_recipe(tmp_path / "printed.yaml")
     assert (recipe.training.epochs, recipe.corpus.held_out) == (2, 500)
@@ -572,7 +587,8 @@ def test_shipped_recipes_are_listed_printed_and_run_by_name(tmp_path, monkeypatc
     assert re.search(r"^paper/table1 +The paper's main table", out, re.M)
     text = (ROOT / "recipes/multi30k.yaml").read_text(encoding="utf-8")
     assert evokd("recipes", "multi30k")[:2] == (0, text)
-    assert evokd("run", "multi30k", "--check")[:2] == (0, "multi30k: fine\n")
+    assert "data/multi30k/train.en" in refused("run", "multi30k", "--check")
+    assert evokd("run", "demo", "--check")[:2] == (0, "demo: fine\n")
     (tmp_path / "multi30k").write_text("name: mine")
     assert evokd("run", "multi30k", "--check")[0] == 2, "a file of that name goes first"
     assert "no recipe 'none' comes with evokd; accepted: all_methods" in evokd("recipes", "none")[2]

@@ -28,6 +28,8 @@ def bitext(folder, prefix, words, codes=("en", "de")):
 
 def build(folder, directions=BOTH, seed=1, **keys):
     keys = {"train": ["train"], "valid": ["valid"], "test": [{"name": "t", "path": "test"}], **keys}
+    # "Aa in en." is nobody's language
+    keys["cleaning"] = {"drop_wrong_language": False, **keys.get("cleaning", {})}
     return build_corpus(CorpusSettings(root=str(folder), **keys), directions, seed)
 
 
@@ -245,7 +247,7 @@ def test_unpaired_text_is_cleaned_on_its_one_side(folder):
     assert {reason: dropped["count"] for reason, dropped in report["reasons"].items()} == {
         "empty": 1, "few_letters": 1, "long_word": 1, "too_long": 1, "duplicate": 1,
     }  # fmt: skip
-    assert (report["read"], report["kept"], report["repaired"]) == (7, 2, 2)
+    assert (report["read"], report["kept"], report["repaired"]) == (7, 2, 1)
     assert report["sources"] == [{"path": "more.en", "direction": "en-de", "lines": 7}]
     assert corpus.report["directions"]["en-de"]["unpaired"] == 2
     assert corpus.report["directions"]["de-en"]["unpaired"] == 0
@@ -426,7 +428,7 @@ def test_models_and_students_may_have_text_of_their_own(folder, tmp_path):
 )
 def test_some_pairs_are_kept_from_the_teacher(folder, monkeypatch, held_out, least, left):
     """As many as are named, both directions of each, a tenth at most, and enough or none."""
-    monkeypatch.setattr("evokd.data.corpus.HELD_OUT_LEAST", least)
+    monkeypatch.setattr("evokd.data.division.HELD_OUT_LEAST", least)
     corpus = build(folder, held_out=held_out)
     train, models = words_of(corpus.train), words_of(corpus.models)
     assert (len(train), len(models)) == (400, 2 * left)
@@ -437,7 +439,7 @@ def test_some_pairs_are_kept_from_the_teacher(folder, monkeypatch, held_out, lea
 
 def test_what_is_held_out_is_held_out_in_every_language_and_use(folder, monkeypatch):
     """No third language tells the teacher, nor does text of its own."""
-    monkeypatch.setattr("evokd.data.corpus.HELD_OUT_LEAST", 5)
+    monkeypatch.setattr("evokd.data.division.HELD_OUT_LEAST", 5)
     own = {"path": "train", "use": "models", "limit": 150}
     other = {"path": "train", "use": "students"}
     corpus = build(folder, train=[own, other], held_out=20)

@@ -598,7 +598,7 @@ def test_a_study_of_noise_filters_gates_and_advises(tmp_path):
 
 
 def test_pairs_that_are_held_back_are_judged_and_students_learn_from_them(tmp_path, monkeypatch):
-    monkeypatch.setattr("evokd.data.corpus.HELD_OUT_LEAST", 5)
+    monkeypatch.setattr("evokd.data.division.HELD_OUT_LEAST", 5)
     monkeypatch.setattr("evokd.study.filtering.FEW", 5)
     filtered = {"name": "filtered", "objective": "noevo", "text": "filtered"}
     tree = recipe(methods=["sft", filtered, "auto"], seeds=1)

@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from evokd.cli.console import at_terminal, quiet, said_yes
 from evokd.cli.parser import MODEL_HELP, OVERRIDES, PROMPT_HELP, REPEATED, SEVERAL, flag, verb
 from evokd.errors import InputError
 from evokd.progress import say
-from evokd.recipe.file import check_recipe, dump_recipe, load_recipe
+from evokd.recipe.file import check_recipe, dump_recipe, load_recipe, points
 from evokd.recipe.formats import FORMATS
 from evokd.recipe.objectives import method_names
 from evokd.recipe.recipe import Recipe
@@ -23,6 +24,7 @@ from evokd.study.forecast import Forecast
 
 LONG = 3600.0
 """Seconds of work done once before from which a run asks whether to do it again."""
+CHECK_HELP = "open the text by sample, ask for the models without their weights, and stop"
 STUDY_FLAGS = (
     flag(
         "--dry-run", "say what would be kept and made, and why; make nothing", action="store_true"
@@ -50,7 +52,7 @@ def demo(args: argparse.Namespace) -> int:
     "evokd run recipes/multi30k.yaml -o runs/m30k training.epochs=1",
     flag("recipe RECIPE", "a YAML file, or one of `evokd recipes` by its name"),
     flag("-o --output DIR", "default: runs/NAME", type=Path),
-    flag("--check", "check the recipe and stop", action="store_true"),
+    flag("--check", CHECK_HELP, action="store_true"),
     *STUDY_FLAGS,
     OVERRIDES,
 )
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """A study from its recipe."""
     recipe = load_recipe(args.recipe, args.override)
     if args.check:
+        _check(recipe)
         print(f"{args.recipe}: fine")
         return 0
     return _study(recipe, args.output or Path("runs") / recipe.name, args)
@@ -88,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     flag("--prompt", PROMPT_HELP, default="parrot"),
     flag("--teacher-as-is", "don't fine-tune the teacher first", action="store_true"),
     flag("-o --output DIR", type=Path, required=True),
-    flag("--check", "check the flags, print the recipe, stop", action="store_true"),
+    flag("--check", f"print the recipe, {CHECK_HELP}", action="store_true"),
     *STUDY_FLAGS,
     OVERRIDES,
 )
@@ -98,7 +101,10 @@ def distil(args: argparse.Namespace) -> int:
     text = dump_recipe(recipe)
     if args.format == "text":
         print(f"# {args.output}/recipe.yaml, the recipe that this command stands for\n{text}")
-    return 0 if args.check else _study(recipe, args.output, args)
+    if args.check:
+        _check(recipe)
+        return 0
+    return _study(recipe, args.output, args)
 
 
 @verb(
@@ -117,6 +123,24 @@ def cache(args: argparse.Namespace) -> int:
     folder, facts = write_cache(recipe, args.output or Path("runs") / recipe.name, say)
     print(f"{folder.resolve()}: {describe_size(facts)}")
     return 0
+
+
+def _check(recipe: Recipe) -> None:
+    """Look at what a recipe names, at each point of its grid where that differs."""
+    with suppress(ImportError):  # the text can be looked at without torch
+        quiet()
+    from evokd.study.check import check
+
+    looked_at: list[Any] = []
+    for name, point in (points(recipe) if recipe.grid else {"": recipe}).items():
+        text = (point.corpus, point.directions, point.prompt, point.tokenizer)
+        parts = (text, point.teacher.model, point.student.model, point.student.cut)
+        if parts in looked_at:
+            continue
+        looked_at.append(parts)
+        if name:
+            say(f"grid point {name}:")
+        check(point, say)
 
 
 def _study(recipe: Recipe, folder: Path, args: argparse.Namespace) -> int:

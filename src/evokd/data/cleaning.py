@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from evokd.data.identification import in_language
 from evokd.data.languages import language
 from evokd.data.pairs import Pair
+from evokd.data.repair import LOST, put_right
 from evokd.recipe.corpus import CleaningSettings
 
 EXAMPLES = 5  # kept per reason
@@ -51,7 +52,9 @@ class CleaningReport:
 
     read: int = 0
     repaired: int = 0
-    """Kept or not, pairs whose spaces, control characters or Unicode form were put right."""
+    """Of the kept ones, pairs that were put right."""
+    repairs: dict[str, Tally] = field(default_factory=dict)
+    """Those pairs, as they were, by what was put right."""
     reasons: dict[str, Tally] = field(default_factory=dict)
     """Dropped pairs, by the reason."""
     warnings: dict[str, Tally] = field(default_factory=dict)
@@ -64,6 +67,12 @@ class CleaningReport:
     def drop(self, reason: str, pair: Pair) -> None:
         """Count a pair as dropped."""
         self.reasons.setdefault(reason, Tally()).add(pair)
+
+    def repair(self, kinds: Iterable[str], pair: Pair) -> None:
+        """Count a pair as put right."""
+        self.repaired += 1
+        for kind in kinds:
+            self.repairs.setdefault(kind, Tally()).add(pair)
 
     def as_dict(self) -> dict[str, Any]:
         """For corpus/cleaning.json."""
@@ -84,33 +93,77 @@ def clean(
     kept = []
     one_sided = translated is not None
     seen = {(pair.direction, pair.source, "") for pair in translated or ()}
-    for pair in pairs:
+    how = {"mojibake": settings.mojibake, "markup": settings.markup}
+    left_alone = [step for step, what in how.items() if what == "keep"]
+    dropping = [step for step, what in how.items() if what == "drop"]
+    for read in pairs:
         report.read += 1
-        source, target = repair(pair.source), repair(pair.target)
-        if source != pair.source or target != pair.target:
-            report.repaired += 1
-            pair = replace(pair, source=source, target=target)
-        reason = _reason_to_drop(pair, settings, one_sided)
+        source, of_source = put_right(read.source, left_alone)
+        target, of_target = put_right(read.target, left_alone)
+        repairs = list(dict.fromkeys((*of_source, *of_target)))
+        pair = replace(read, source=source, target=target) if repairs else read
+        reason = next((step for step in repairs if step in dropping), None)
+        reason = reason or _reason_to_drop(pair, settings, one_sided)
+        may_be_swapped = not one_sided and settings.swapped_sides != "keep"
+        if reason is None and may_be_swapped and _sides_are_swapped(pair):
+            pair = replace(pair, source=pair.target, target=pair.source)
+            repairs.append("swapped_sides")
+            reason = "swapped_sides" if settings.swapped_sides == "drop" else None
+        if reason is None and settings.drop_wrong_language:
+            right = all(in_language(*side) for side in _sides(pair, one_sided))
+            reason = None if right else "wrong_language"
         if reason is None and settings.drop_duplicates:
-            key = (pair.direction, source, target)
+            key = (pair.direction, pair.source, pair.target)
             reason = "duplicate" if key in seen else None
             seen.add(key)
         if reason is not None:
-            report.drop(reason, pair)
+            report.drop(reason, read)
             continue
-        if not one_sided and _digits(source) != _digits(target):
+        if repairs:
+            report.repair(repairs, read)
+        if not one_sided and _digits(pair.source) != _digits(pair.target):
             report.warnings.setdefault("number_mismatch", Tally()).add(pair)
         kept.append(pair)
     return kept, report
 
 
+def summary(report: Mapping[str, Any]) -> str:
+    """A cleaning report in a line: what was dropped and what was put right, the most first."""
+
+    def of(total: int, what: str, tallies: Mapping[str, Any]) -> str:
+        kinds = sorted(tallies.items(), key=lambda kind: -kind[1]["count"])
+        each = ", ".join(f"{kind.replace('_', ' ')} {one['count']}" for kind, one in kinds)
+        return f"{total} {what}" + (f" ({each})" if each else "")
+
+    dropped = of(report["read"] - report["kept"], "dropped", report["reasons"])
+    repaired = of(report["repaired"], "repaired", report["repairs"])
+    return f"{report['read']} read, {dropped}, {repaired}"
+
+
+def _sides(pair: Pair, one_sided: bool = False) -> list[tuple[str, str]]:
+    """Text and language of each side."""
+    both = [(pair.source, pair.source_language), (pair.target, pair.target_language)]
+    return both[:1] if one_sided else both
+
+
+def _sides_are_swapped(pair: Pair) -> bool:
+    """Whether neither side can be in its own language and each can be in the other's."""
+    first, second = _sides(pair)
+    return (
+        not in_language(*first)
+        and not in_language(*second)
+        and in_language(first[0], second[1])
+        and in_language(second[0], first[1])
+    )
+
+
 def _reason_to_drop(pair: Pair, settings: CleaningSettings, one_sided: bool) -> str | None:
-    """The first reason that holds, of those that a pair alone can give."""
-    sides = [(pair.source, pair.source_language), (pair.target, pair.target_language)]
-    if one_sided:
-        sides.pop()
+    """The first reason that holds, of those that can be seen without knowing any language."""
+    sides = _sides(pair, one_sided)
     if not all(text.strip() for text, _ in sides):
         return "empty"
+    if settings.mojibake != "keep" and any(LOST in text for text, _ in sides):
+        return "mojibake"
     words = [word_count(*side) for side in sides]
     if min(words) < settings.min_words:
         return "too_short"
@@ -125,24 +178,7 @@ def _reason_to_drop(pair: Pair, settings: CleaningSettings, one_sided: bool) -> 
         return "copy"
     if min(letter_share(text) for text, _ in sides) < settings.min_letter_share:
         return "few_letters"
-    if settings.drop_wrong_language and not all(in_language(*side) for side in sides):
-        return "wrong_language"
     return None
-
-
-# Invisible and without meaning between words. ZWNJ and ZWJ (U+200C, U+200D) stay: Persian spelling,
-# Indic conjuncts and emoji need them; so do the marks of writing direction.
-_INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")
-_CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
-
-
-def repair(text: str) -> str:
-    """Unicode NFC, no control or zero-width characters, and every run of white space one space."""
-    # No-break spaces and all that is invisible aren't printable to Python.
-    if text.isprintable() and "  " not in text and unicodedata.is_normalized("NFC", text):
-        return text.strip()
-    text = _INVISIBLE.sub("", _CONTROL.sub("", text))
-    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def word_count(text: str, code: str) -> int:

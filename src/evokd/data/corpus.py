@@ -17,14 +17,17 @@ from evokd.data.contamination import (
     HeldOut,
     held_out_sentences,
     leaks_of,
-    sentences_of,
     without_leaks,
 )
+from evokd.data.division import hold_out, sample, set_aside, spread, weigh
+from evokd.data.identification import can_be_told
+from evokd.data.languages import language
 from evokd.data.noise import WrongWords, add_noise, read_record, write_record
-from evokd.data.pairs import Pair, by_sentence, read_pairs, write_pairs
+from evokd.data.pairs import Pair, read_pairs, write_pairs
 from evokd.data.sources import input_files, read_source, read_unpaired, source_format
 from evokd.errors import InputError
 from evokd.recipe.corpus import (
+    CleaningSettings,
     CorpusSettings,
     CorpusSource,
     TestSource,
@@ -33,9 +36,6 @@ from evokd.recipe.corpus import (
 )
 from evokd.rundir.files import read_json, write_json, write_lines
 
-VALID_SHARE = 0.02
-VALID_MOST = 500  # sentence pairs
-HELD_OUT_LEAST = 50  # of each pair of languages; fewer tell nothing
 # Lines that belong together have lengths that go together; r of real text is 0.7 and more.
 _LEAST_CORRELATION = 0.2
 _CORRELATION_NEEDS = 100  # sentence pairs
@@ -115,7 +115,9 @@ def corpus_files(settings: CorpusSettings, directions: Sequence[str]) -> list[Pa
     return list(dict.fromkeys(files))
 
 
-def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int) -> Corpus:
+def build_corpus(
+    settings: CorpusSettings, directions: Sequence[str], seed: int, most: int | None = None
+) -> Corpus:
     """Read, clean and divide the text of a study.
 
     In this order: read; clean train; drop training pairs that share a sentence with a test or
@@ -123,10 +125,14 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
     named, then what the teacher isn't to see; clean unpaired text and drop what is in train, valid
     or a test set; weigh directions. The same settings and seed give the same corpus.
 
+    Args:
+        most: of a look at large text, how many pairs of each training source and direction are
+            gone on with, spread evenly over it. All of it is read.
+
     Raises:
         InputError: whatever is wrong with a source, or a direction without text to train on.
     """
-    facts: dict[str, Any] = {"sources": [], "notes": []}
+    facts: dict[str, Any] = {"sources": [], "notes": _untold(settings.cleaning, directions)}
     root = Path(settings.root).expanduser()
     tests = _read_tests(settings.test, directions, root, facts)
     valid = _read_sources("valid", settings.valid, directions, root, facts)
@@ -136,20 +142,21 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
         use: str, facts: dict[str, Any], record: list[WrongWords]
     ) -> tuple[list[Pair], list[Pair], CleaningReport]:
         """Text for one use: cleaned, what is trained on of it, and what cleaning did."""
-        pairs = _read_sources("train", settings.train_for(use), directions, root, facts, record)
+        sources = settings.train_for(use)
+        pairs = _read_sources("train", sources, directions, root, facts, record, most)
         cleaned, cleaning = clean(pairs, settings.cleaning)
         held_out, drop = held_out_sentences(valid, tests), settings.cleaning.drop_test_leaks
         train, leaks = without_leaks(cleaned, held_out, cleaning, drop)
         facts["leaks"] = _leaks_report(leaks, valid, held_out, settings, facts["notes"])
         if settings.limit is not None:
             before = len(train)
-            train = _sample(train, settings.limit, random.Random(f"{seed}:limit"))
+            train = sample(train, settings.limit, random.Random(f"{seed}:limit"))
             facts["left_out_by_limit"] = before - len(train)
         return cleaned, train, cleaning
 
     cleaned, train, cleaning = read("students", facts, record)
     if not settings.valid:
-        train, valid = _set_aside(train, cleaning, random.Random(f"{seed}:valid"))
+        train, valid = set_aside(train, cleaning, random.Random(f"{seed}:valid"))
         facts["set_aside_for_valid"] = len(valid)
     models: list[Pair] = []
     if settings.train_for("models") != settings.train_for("students"):
@@ -163,13 +170,13 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
         facts["models"] = {**report_of_models.as_dict(), "sources": of_models["sources"]}
     if settings.held_out:
         chance = random.Random(f"{seed}:held out")
-        models, facts["held_out"] = _hold_out(train, models or train, settings.held_out, chance)
-    models = _weigh(models, settings.weights, random.Random(f"{seed}:models"))
+        models, facts["held_out"] = hold_out(train, models or train, settings.held_out, chance)
+    models = weigh(models, settings.weights, random.Random(f"{seed}:models"))
     unpaired: list[Pair] = []
     if settings.unpaired:
         held_out = held_out_sentences(valid, tests)
-        unpaired = _read_unpaired(settings, root, train, held_out, facts)
-    weighted = _weigh(train, settings.weights, random.Random(f"{seed}:weights"))
+        unpaired = _read_unpaired(settings, root, train, held_out, facts, most)
+    weighted = weigh(train, settings.weights, random.Random(f"{seed}:weights"))
     parts = {"cleaned": cleaned, "train": train, "weighted": weighted, "valid": valid}
     if settings.unpaired:
         parts["unpaired"] = unpaired
@@ -177,7 +184,7 @@ def build_corpus(settings: CorpusSettings, directions: Sequence[str], seed: int)
     by_direction = {d: {part: count[d] for part, count in counts.items()} for d in directions}
     facts["notes"] += _gaps(by_direction, tests, cleaning)
     report = {**cleaning.as_dict(), "directions": by_direction, **facts}
-    unpaired = _weigh(unpaired, settings.weights, random.Random(f"{seed}:unpaired weights"))
+    unpaired = weigh(unpaired, settings.weights, random.Random(f"{seed}:unpaired weights"))
     return Corpus(weighted, valid, tests, report, unpaired, record, models)
 
 
@@ -188,6 +195,7 @@ def _read_sources(
     root: Path,
     facts: dict[str, Any],
     record: list[WrongWords] | None = None,
+    most: int | None = None,
 ) -> list[Pair]:
     """`record` takes what is made wrong on purpose."""
     pairs = []
@@ -201,7 +209,9 @@ def _read_sources(
             "pairs": len(own),
             "directions": dict(Counter(pair.direction for pair in own)),
             "length_correlation": correlation,
+            "first": {"source": own[0].source, "target": own[0].target},
         }
+        own = spread(own, most)
         if record is not None and isinstance(source, TrainSource) and source.noise:
             own, wrong = add_noise(own, source.noise)
             row["noise"] = dict(Counter(one.kind for one in wrong))
@@ -274,11 +284,13 @@ def _read_unpaired(
     train: Iterable[Pair],
     held_out: HeldOut,
     facts: dict[str, Any],
+    most: int | None,
 ) -> list[Pair]:
     """Text without translations, less what is held out or is translated for train anyway."""
     texts = [read_unpaired(source, root) for source in settings.unpaired]
     drops = settings.cleaning
-    pairs, report = clean(chain.from_iterable(texts), drops, translated=train)
+    looked_at = chain.from_iterable(spread(text, most) for text in texts)
+    pairs, report = clean(looked_at, drops, translated=train)
     kept, leaks = without_leaks(pairs, held_out, report, drops.drop_test_leaks)
     facts["unpaired"] = {
         **report.as_dict(),
@@ -294,58 +306,14 @@ def _read_unpaired(
     return kept
 
 
-def _sample(pairs: list[Pair], size: int, chance: random.Random) -> list[Pair]:
-    """So many sentence pairs at random, both directions together, in their old order."""
-    groups = by_sentence(pairs)
-    if size >= len(groups):
-        return pairs
-    chosen = sorted(chance.sample(range(len(groups)), size))
-    return [pair for i in chosen for pair in groups[i]]
-
-
-def _set_aside(
-    train: list[Pair], cleaning: CleaningReport, chance: random.Random
-) -> tuple[list[Pair], list[Pair]]:
-    """Take validation text out of train: of each pair of languages 2 %, at most 500 in all.
-
-    What shares a sentence with it leaves train too (a sentence has more than one translation, or is
-    there in three languages).
-    """
-    groups = by_sentence(train)
-    share = min(VALID_SHARE, VALID_MOST / max(len(groups), 1))
-    by_languages: dict[frozenset[str], list[int]] = {}
-    for i, (pair, *_) in enumerate(groups):
-        key = frozenset((pair.source_language, pair.target_language))
-        by_languages.setdefault(key, []).append(i)
-    chosen: set[int] = set()
-    for members in by_languages.values():
-        if len(members) > 1:  # the last one is better trained on
-            chosen.update(chance.sample(members, max(1, int(share * len(members)))))
-    valid = [pair for i in sorted(chosen) for pair in groups[i]]
-    rest = [pair for i, group in enumerate(groups) if i not in chosen for pair in group]
-    rest, _ = without_leaks(rest, {"valid": sentences_of(valid)}, cleaning, drop=True)
-    return rest, valid
-
-
-def _hold_out(
-    train: list[Pair], models: list[Pair], size: int, chance: random.Random
-) -> tuple[list[Pair], int]:
-    """What the teacher is trained on, less some lines of train at random, in all their languages
-    and directions; and how many lines these are."""
-    languages: dict[str, set[str]] = {}
-    for pair in train:
-        languages.setdefault(pair.origin, set()).update(
-            (pair.source_language, pair.target_language)
-        )
-    members: dict[frozenset[str], list[str]] = {}
-    for origin, codes in languages.items():
-        members.setdefault(frozenset(codes), []).append(origin)
-    chosen: set[str] = set()
-    for origins in members.values():
-        share = size * len(origins) // max(len(languages), 1)
-        count = min(max(share, HELD_OUT_LEAST), len(origins) // 10)
-        chosen.update(chance.sample(origins, count) if count >= HELD_OUT_LEAST else ())
-    return [pair for pair in models if pair.origin not in chosen], len(chosen)
+def _untold(cleaning: CleaningSettings, directions: Iterable[str]) -> list[str]:
+    """Notes on languages that nobody can tell."""
+    codes = dict.fromkeys(code for direction in directions for code in direction.split("-"))
+    return [
+        f"py3langid doesn't know {language(code).name}: whether text is in it isn't checked"
+        for code in codes
+        if cleaning.drop_wrong_language and not can_be_told(code)
+    ]
 
 
 def _gaps(
@@ -378,15 +346,3 @@ def _gaps(
         if not parts["valid"]:
             notes.append(f"{direction} has no validation text")
     return notes
-
-
-def _weigh(train: list[Pair], weights: Mapping[str, float], chance: random.Random) -> list[Pair]:
-    """Each direction's pairs ⌊w⌋ times, and a random part of them once more."""
-    if not weights:
-        return train
-    extra: set[int] = set()
-    for direction in dict.fromkeys(pair.direction for pair in train):
-        members = [i for i, pair in enumerate(train) if pair.direction == direction]
-        extra.update(chance.sample(members, round(weights.get(direction, 1) % 1 * len(members))))
-    copies = (int(weights.get(p.direction, 1)) + (i in extra) for i, p in enumerate(train))
-    return [pair for pair, n in zip(train, copies, strict=True) for _ in range(n)]

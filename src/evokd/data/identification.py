@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from evokd.data.languages import language
-from evokd.errors import InputError
 
 UNLIKELY = 0.01
 """Probability of the language that a text should be in, below which it isn't."""
 
 
-def in_language(text: str, code: str) -> bool:
-    """Whether a text may be in a language.
+SHORTEST = 12  # bytes of UTF-8; of what is shorter nobody can tell the language
 
-    Raises:
-        InputError: py3langid isn't installed or doesn't know the language.
-    """
-    probabilities = dict(_identifier().rank(text))
-    known = language(code)
-    if known.code not in probabilities:
-        raise InputError(
-            f"py3langid doesn't know {known.name} ({known.code}); type "
-            "corpus.cleaning.drop_wrong_language=false"
-        )
-    return bool(probabilities[known.code] >= UNLIKELY)
+
+def in_language(text: str, code: str) -> bool:
+    """Whether a text may be in a language; it may be in every one that can't be told."""
+    if len(text.encode()) < SHORTEST:
+        return True
+    probabilities = _probabilities(text)
+    return probabilities.get(language(code).code, 1.0) >= UNLIKELY
+
+
+def can_be_told(code: str) -> bool:
+    """Whether py3langid knows a language."""
+    return language(code).code in _probabilities("")
+
+
+@lru_cache(maxsize=16)  # a text is judged for both languages, in both directions
+def _probabilities(text: str) -> dict[str, float]:
+    return dict(_identifier().rank(text))
 
 
 @cache
 def _identifier() -> Any:
-    try:
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier
-    except ImportError:
-        raise InputError(
-            "corpus.cleaning.drop_wrong_language needs the package py3langid, which isn't "
-            "installed; type pip install 'evokd[langid]'"
-        ) from None
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

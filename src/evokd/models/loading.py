@@ -122,7 +122,8 @@ def load_model(
     if settings.attention is not None:
         how["attn_implementation"] = settings.attention
     model, report = _from_pretrained(AutoModelForCausalLM, settings.model, settings, **how)
-    _check_causal(model, settings.model, report)
+    check_kind(model.config, settings.model)
+    _check_whole(settings.model, report)
     if settings.model.startswith("gguf:") or settings.model.lower().endswith(".gguf"):
         # transformers takes it for quantized, dense or not, and refuses to save or to train it.
         config = copy.deepcopy(model.config)
@@ -283,8 +284,8 @@ def _file_in_package(package: str) -> Path:
     return files[0]
 
 
-def _check_causal(model: PreTrainedModel, where: str, report: dict[str, Any]) -> None:
-    config = model.config
+def check_kind(config: Any, where: str) -> None:
+    """Raises InputError: a model that isn't a causal language model, by its config."""
     made_for = getattr(config, "architectures", None) or []
     kinds = ("CausalLM", "LMHead", "ForConditionalGeneration")
     if config.is_encoder_decoder or (
@@ -294,6 +295,9 @@ def _check_causal(model: PreTrainedModel, where: str, report: dict[str, Any]) ->
             f"{where} is no causal language model ({', '.join(made_for) or config.model_type}); "
             "accepted: decoder-only models such as Llama, Qwen, Gemma or Mistral"
         )
+
+
+def _check_whole(where: str, report: dict[str, Any]) -> None:
     missing = sorted(report["missing_keys"])
     if missing:
         raise InputError(

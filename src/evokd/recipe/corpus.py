@@ -129,7 +129,13 @@ class CleaningSettings(Section):
     """Longest accepted ratio of the two sides' lengths in characters (for sides over 20 chars)."""
     min_letter_share: float = Field(default=0.4, ge=0, le=1)
     """Least accepted share of letters among the characters that aren't spaces."""
-    drop_wrong_language: bool = False
+    mojibake: Literal["repair", "drop", "keep"] = "repair"
+    """Text in a wrong encoding ("Ã¤" for "ä"); what can't be repaired is dropped by the first."""
+    markup: Literal["strip", "drop", "keep"] = "strip"
+    """Tags and entities of HTML and XML; an entity becomes its character."""
+    swapped_sides: Literal["swap", "drop", "keep"] = "swap"
+    """Each side in the other one's language."""
+    drop_wrong_language: bool = True
     """A side that py3langid takes for another language's."""
     drop_copies: bool = True
     drop_duplicates: bool = True

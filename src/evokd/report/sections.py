@@ -222,7 +222,11 @@ def _sifted(report: Record) -> dict[str, Any] | None:
     read, kept = report.get("read"), report.get("kept")
     if not read:
         return None
-    groups = {"dropped": report.get("reasons"), "kept, but odd": report.get("warnings")}
+    groups = {
+        "dropped": report.get("reasons"),
+        "put right": report.get("repairs"),
+        "kept, but odd": report.get("warnings"),
+    }
     drops = {
         title: [_drop_row(reason, dropped, read) for reason, dropped in reasons.items()]
         for title, reasons in groups.items()

@@ -15,6 +15,7 @@ from evokd.recipe.training import TrainingSettings
 from evokd.rundir.files import hash_file, write_json
 from evokd.rundir.stage import Stage
 from evokd.study.advice import advise
+from evokd.study.check import check_models
 from evokd.study.context import (
     DIAGNOSED_PAIRS,
     Study,
@@ -298,7 +299,7 @@ def _make_model(
     stage = study.system(folder.name, folder, made_of, name, seed)
     if study.is_done(stage):
         return stage
-    _check_models(study)
+    check_models(study.recipe, study.tokenizer_of)
     from evokd.models.loading import describe
 
     stage.begin()
@@ -314,30 +315,6 @@ def _make_model(
         facts |= train_student(study, stage, student, training, method, text="models")
     finish_stage(study, stage, student, facts, kept_ids)
     return stage
-
-
-def _check_models(study: Study) -> None:
-    """Before anything is trained: can one of the recipe's models teach the other?
-
-    Raises:
-        InputError: they cut text into other tokens, or `student.cut` doesn't fit the teacher.
-    """
-    from evokd.models.fresh import fresh_config
-    from evokd.models.loading import load_config, load_tokenizer
-    from evokd.models.structured_pruning import check_cut
-    from evokd.models.vocabulary import shared_vocabulary
-
-    teacher, student = study.recipe.teacher, study.recipe.student
-    if student.model == "cut":
-        if teacher.model == "fresh":
-            check_cut(student.cut, fresh_config(teacher.fresh, study.tokenizer_of(teacher)))
-        else:
-            check_cut(student.cut, load_config(teacher))
-        return
-    origins = [(m.model, m.revision, m.tokenizer) for m in (teacher, student)]
-    if "fresh" not in (teacher.model, student.model) and origins[0] != origins[1]:
-        one, other = (load_tokenizer(settings) for settings in (teacher, student))
-        shared_vocabulary(one, len(one), other, len(other))
 
 
 def _load_untrained(study: Study, settings: ModelSettings, seed: int) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evokd.data.cleaning import summary
 from evokd.data.corpus import build_corpus, corpus_files, save_corpus
 from evokd.data.prompts import prompt_tags
 from evokd.errors import InputError
@@ -51,6 +52,10 @@ def make_corpus(study: Study) -> Stage:
     parts += [f"{len(corpus.models)} for teacher and start"] if corpus.models else []
     parts += [f"{len(corpus.unpaired)} sentences without translations"] if corpus.unpaired else []
     study.log(f"corpus: {', '.join(parts)} and {len(corpus.valid)} validation pairs")
+    study.log(f"corpus: of training text {summary(corpus.report)}")
+    for what, part in (("for teacher and start", "models"), ("without translations", "unpaired")):
+        if part in corpus.report:
+            study.log(f"corpus: of text {what} {summary(corpus.report[part])}")
     if corpus.unpaired and not any(m.text == "teacher" or m.open for m in study.recipe.methods):
         study.log(
             "warning: no method uses corpus.unpaired, which is for the teacher to translate; "

@@ -1,0 +1,143 @@
+"""A recipe looked at before it is run: its text is opened, its models are asked for, and what a run
+would refuse after an hour is refused now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from evokd.data.cleaning import summary
+from evokd.data.corpus import Corpus, build_corpus, corpus_files
+from evokd.data.prompts import Prompt, load_prompt, prompt_tags
+from evokd.recipe.models import ModelSettings
+from evokd.recipe.recipe import Recipe
+
+SAMPLE = 2000
+"""Pairs of each training source and direction that are cleaned and compared with test sets."""
+SHOWN = 60  # characters of a sentence
+
+
+def check(recipe: Recipe, log: Callable[[str], None]) -> None:
+    """Look at all that a recipe names, without weights; nothing is written.
+
+    Raises:
+        InputError: what a run would refuse.
+    """
+    prompt = load_prompt(recipe.prompt)
+    corpus_files(recipe.corpus, recipe.directions)  # first, as a run does
+    corpus = build_corpus(recipe.corpus, recipe.directions, seed=1, most=SAMPLE)
+    for line in _of_text(corpus.report):
+        log(line)
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        log("models: torch isn't installed here, so they weren't asked for")
+        return
+    for line in _of_models(recipe, corpus, prompt):
+        log(line)
+
+
+def check_models(recipe: Recipe, tokenizer_of: Callable[[ModelSettings], Any]) -> None:
+    """See, from configurations and tokenizers alone, whether one model can teach the other.
+
+    Args:
+        tokenizer_of: the tokenizer of a model.
+
+    Raises:
+        InputError: they cut text into other tokens, `student.cut` doesn't fit the teacher, or
+            something isn't there.
+    """
+    from evokd.models.fresh import fresh_config
+    from evokd.models.loading import load_config
+    from evokd.models.structured_pruning import check_cut
+    from evokd.models.vocabulary import shared_vocabulary
+
+    teacher, student = recipe.teacher, recipe.student
+    if student.model == "cut":
+        if teacher.model == "fresh":
+            check_cut(student.cut, fresh_config(teacher.fresh, tokenizer_of(teacher)))
+        else:
+            check_cut(student.cut, load_config(teacher))
+        return
+    origins = [(m.model, m.revision, m.tokenizer) for m in (teacher, student)]
+    if "fresh" not in (teacher.model, student.model) and origins[0] != origins[1]:
+        one, other = tokenizer_of(teacher), tokenizer_of(student)
+        shared_vocabulary(one, len(one), other, len(other))
+
+
+def _of_text(report: Mapping[str, Any]) -> Iterator[str]:
+    """What the text of a study is, a line each."""
+    of_models = report.get("models", {}).get("sources", [])
+    for row in (*report["sources"], *(row for row in of_models if row not in report["sources"])):
+        counts = ", ".join(f"{count} {direction}" for direction, count in row["directions"].items())
+        first = " → ".join(_short(row["first"][side]) for side in ("source", "target"))
+        yield f"{row['part']}: {row['path']} ({row['format']}): {counts}; the first: {first}"
+    for row in report.get("unpaired", {}).get("sources", []):
+        yield f"unpaired: {row['path']}: {row['lines']} lines, {row['direction']}"
+    read = sum(row["pairs"] for row in report["sources"] if row["part"] == "train")
+    whole = "training text" if report["read"] == read else f"a sample of {read} training pairs"
+    yield f"cleaning: of {whole} {summary(report)}"
+    if "unpaired" in report:
+        yield f"cleaning: of text without translations {summary(report['unpaired'])}"
+    leaks = {name: n for name, n in report["leaks"]["train_pairs"].items() if n}
+    what = "dropped" if report["leaks"]["dropped"] else "kept"
+    if leaks:
+        each = ", ".join(f"{n} with {name}" for name, n in leaks.items())
+        yield f"leaks: of {whole} so many share a sentence: {each}; they are {what}"
+    for note in report["notes"]:
+        yield f"note: {note}"
+
+
+def _short(text: str) -> str:
+    return f'"{text}"' if len(text) <= SHOWN else f'"{text[: SHOWN - 1]}…"'
+
+
+def _of_models(recipe: Recipe, corpus: Corpus, prompt: Prompt) -> Iterator[str]:
+    """What the models of a study are and how its text becomes tokens, a line each."""
+    from evokd.errors import InputError
+    from evokd.models.encoding import encode_corpus
+    from evokd.models.fresh import train_tokenizer
+    from evokd.models.loading import check_kind, load_config, load_tokenizer, pick_device
+
+    device, reason = pick_device(recipe.device)
+    yield f"device: {device} ({reason})"
+    models = {"teacher": recipe.teacher, "student": recipe.student}
+    tokenizers: dict[str, Any] = {}
+    for name, settings in models.items():
+        if settings.model == "cut":
+            yield f"{name}: cut from the teacher"
+        elif settings.model == "fresh":
+            size = settings.fresh
+            yield f"{name}: fresh, {size.layers} layers, {size.hidden_size} wide"
+        else:
+            tokenizers[name] = load_tokenizer(settings)
+            config = load_config(settings)
+            check_kind(config, settings.model)
+            text = config.get_text_config()
+            yield (
+                f"{name}: {settings.model}: {text.model_type}, {text.num_hidden_layers} layers, "
+                f"{text.hidden_size} wide, {len(tokenizers[name])} tokens"
+            )
+    if tokenizers:
+        given = next(iter(tokenizers.values()))
+    else:  # of the sample, so it may have fewer tokens than the study's
+        pairs = corpus.models or corpus.train
+        texts = dict.fromkeys(text for pair in pairs for text in (pair.source, pair.target))
+        tags = prompt_tags(recipe.languages())
+        given = train_tokenizer(texts, recipe.tokenizer.vocab_size, tags)
+
+    def tokenizer_of(settings: ModelSettings) -> Any:
+        return next(
+            (tokenizers[n] for n, m in models.items() if m is settings and n in tokenizers), given
+        )
+
+    check_models(recipe, tokenizer_of)
+    longest = recipe.training.max_length
+    data, too_long = encode_corpus(corpus.train, tokenizer_of(recipe.student), prompt, longest)
+    if corpus.train and not len(data):
+        raise InputError(f"no pair of reference fits into training.max_length={longest}")
+    if too_long:
+        yield (
+            f"note: {too_long} of {len(corpus.train)} training pairs looked at are longer than "
+            f"{longest} tokens and will be left out (training.max_length)"
+        )
