@@ -20,6 +20,7 @@ from pathlib import Path
 from evokd.data.languages import language
 from evokd.data.textfiles import read_text
 from evokd.errors import InputError
+from evokd.recipe.code import is_address, load
 from evokd.rundir.files import write_text
 
 PLACEHOLDERS = ("source", "source_language", "target_language", "source_code", "target_code")
@@ -114,7 +115,7 @@ PROMPTS = {
 
 
 def load_prompt(name_or_path: str | Path) -> Prompt:
-    """A prompt by its name in `PROMPTS` or from a template file.
+    """A prompt by its name in `PROMPTS`, from a template file or as package.module:name.
 
     A template file is taken as it is, less one final newline (which editors add); a second one
     stays.
@@ -128,13 +129,31 @@ def load_prompt(name_or_path: str | Path) -> Prompt:
     elif Path(name).is_file():
         template = read_text(Path(name)).replace("\r\n", "\n").removesuffix("\n")
         prompt = Prompt("file", template)
+    elif is_address(name):
+        prompt = _prompt_at(name)
     else:
         raise InputError(
             f"prompt {name!r} is neither a style nor a file; accepted: "
-            f"{', '.join(PROMPTS)}, or the path of a template file that holds {{source}}"
+            f"{', '.join(PROMPTS)}, the path of a template file that holds {{source}}, or "
+            "package.module:name"
         )
     _check_template(prompt.template, name)
     return prompt
+
+
+def _prompt_at(address: str) -> Prompt:
+    """A `Prompt`, or a template, that a module of the user's holds."""
+    try:
+        found = load(address)
+    except ValueError as error:
+        raise InputError(f"prompt {error}") from None
+    if isinstance(found, Prompt):
+        return found
+    if isinstance(found, str):
+        return Prompt("file", found)
+    raise InputError(
+        f"prompt {address} is {type(found).__name__}; a template (str) or a Prompt is accepted"
+    )
 
 
 def _check_template(template: str, origin: str) -> None:

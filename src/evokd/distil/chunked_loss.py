@@ -21,7 +21,7 @@ from torch import Tensor
 
 from evokd.distil.buffers import rows_at_once, wide
 from evokd.distil.gradients import Gradients
-from evokd.distil.objectives import LOSSES
+from evokd.distil.objectives import loss_function
 from evokd.distil.row_loss.closed_forms import ClosedForm, closed_form
 from evokd.distil.row_loss.rows import has_row_pass, row_pass
 from evokd.distil.statistics import TokenStats, stats_of
@@ -32,7 +32,7 @@ from evokd.models.lm_head import softcapped
 from evokd.recipe.objectives import OBJECTIVES, spec_of
 
 Objective = str | Callable[[Tokens], Tensor]
-"""A name of `LOSSES`, or a function from `Tokens` to a loss per token (N,)."""
+"""A name or an address (`loss_function`), or a function from `Tokens` to a loss per token (N,)."""
 _CACHED_LOGITS = 1 << 19
 """Logits that autograd works on at a time on a CPU, so that what it makes stays in the cache."""
 _SCORED_BY = {("nll",): "sft", ("difficulty",): "noevo"}
@@ -170,7 +170,8 @@ class _Pass:
 
     def _by_autograd(self, chunk: LogitChunk, gradient: bool) -> TokenStats:
         """The gradient takes the place of the student's logits here as well."""
-        loss = LOSSES[self.objective] if isinstance(self.objective, str) else self.objective
+        objective = self.objective
+        loss = loss_function(objective) if isinstance(objective, str) else objective
         seen = []
         for part in self.parts(chunk):
             leaf = replace(part, student=part.student.detach().requires_grad_(gradient))

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from evokd.distil.token_selection import TokenHistory, scores, select, selection_of
 from evokd.distil.tokens import LEAST_LOG, Distribution, Tokens, check_labels, kl, mixture
+from evokd.recipe.code import is_address, load_function
 from evokd.recipe.objectives import OBJECTIVES, objective_settings
 
 _USUAL_HEAD = 64
@@ -221,7 +222,14 @@ def _others(log: Tensor, labels: Tensor) -> Tensor:
     return log.scatter(1, labels[:, None], LEAST_LOG)
 
 
-LOSSES: dict[str, Callable[[Tokens], Tensor]] = {name: globals()[name] for name in OBJECTIVES}
+LOSSES: dict[str, Callable[[Tokens], Tensor]] = {
+    name: globals()[name] for name in OBJECTIVES if not is_address(name)
+}
+
+
+def loss_function(objective: str) -> Callable[[Tokens], Tensor]:
+    """That of a name in `LOSSES`, or what stands at `package.module:name`."""
+    return LOSSES.get(objective) or load_function(objective)
 
 
 def token_loss(
@@ -278,7 +286,7 @@ def token_loss(
         scored = scores(objective, tokens)
         learns = torch.is_grad_enabled()
         tokens.selection = select(objective, scored, in_force, history, learns)
-    loss = LOSSES[objective](tokens)
+    loss = loss_function(objective)(tokens)
     return loss.new_zeros(len(labels)).masked_scatter(kept, loss)
 
 

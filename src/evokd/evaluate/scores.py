@@ -16,7 +16,8 @@ from sacrebleu.metrics.base import Metric
 
 from evokd.data.languages import language
 from evokd.errors import InputError
-from evokd.recipe.metrics import METRICS
+from evokd.recipe.code import is_address
+from evokd.recipe.metrics import METRICS, add_metric
 
 Documents = Sequence[Sequence[str]]
 Similarity = Callable[[str, str], float]
@@ -38,6 +39,11 @@ def metric_scorers(
     if not metrics:
         raise InputError(f"no metric given; accepted: {accepted}")
     for name in metrics:
+        if is_address(name) and name not in METRICS:
+            try:
+                add_metric(name)
+            except ValueError as error:
+                raise InputError(f"metric {error}") from None
         if name not in METRICS:
             raise InputError(f"unknown metric {name!r}; accepted: {accepted}")
         if metrics.count(name) > 1:

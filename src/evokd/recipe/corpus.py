@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from evokd.recipe.formats import AUTO, FORMATS
+from evokd.recipe.formats import AUTO, FORMATS, add_format
 from evokd.recipe.section import Section, as_list, as_mappings
 from evokd.recipe.validation import one_of
 
@@ -45,8 +45,8 @@ class CorpusSource(Section):
     path: str
     """A Moses prefix, a file, `hub:REPO[/CONFIG]:SPLIT[:SRC:TGT][@REVISION]`, `sacrebleu:NAME` or
     `phrasebook:train|valid|test`."""
-    format: Annotated[str, one_of("format", lambda: (AUTO, *FORMATS))] = AUTO
-    """auto, or a name of `recipe.formats.FORMATS`."""
+    format: Annotated[str, one_of("format", lambda: (AUTO, *FORMATS), add_format)] = AUTO
+    """auto, a name of `recipe.formats.FORMATS`, or package.module:reader."""
     languages: tuple[str, str] | None = None
     """The two languages it holds, in the order of its columns; default: those of `directions`."""
     directions: tuple[str, ...] | None = None

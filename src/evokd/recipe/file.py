@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 from yaml.composer import ComposerError
 
 from evokd.errors import InputError
+from evokd.recipe.code import import_own
 from evokd.recipe.recipe import Recipe
 from evokd.recipe.section import as_list, as_mappings
 from evokd.recipe.shipped import shipped_recipes
@@ -157,12 +157,9 @@ def _import_plugins(names: Any, origin: str) -> None:
     extras = [EXTRAS] if find_spec(EXTRAS) else []
     for name in (*extras, *(as_list(names) if names else ())):
         try:
-            import_module(str(name))
-        except ImportError as error:
-            raise InputError(
-                f"{origin}: plugins: {name!r} can't be imported ({error}); the name of a Python "
-                "module is accepted, installed or in a folder of PYTHONPATH"
-            ) from None
+            import_own(str(name))
+        except ValueError as error:
+            raise InputError(f"{origin}: plugins: {error}") from None
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any, Literal
 
+from evokd.recipe.code import load_function
+
 
 @dataclass(frozen=True)
 class FormatSpec:
@@ -32,6 +34,16 @@ class FormatSpec:
     def load_reader(self) -> Callable[..., Any]:
         """The function that reads it."""
         return self.reader if callable(self.reader) else resolve_name(self.reader)
+
+
+def add_format(address: str) -> None:
+    """A row for the reader at `package.module:name`, of files; it may carry one, as its `spec`.
+
+    Raises:
+        ValueError: there is no such function.
+    """
+    reader = load_function(address)
+    FORMATS[address] = getattr(reader, "spec", None) or FormatSpec(address, reader)
 
 
 AUTO = "auto"
@@ -69,3 +81,4 @@ FORMATS = {
         "the embedded corpus", "evokd.data.phrasebook:read_phrasebook", "address"
     ),
 }
+BUILT_IN = frozenset(FORMATS)

@@ -6,11 +6,11 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
+from evokd.recipe.metrics import DEFAULT_METRICS, METRICS, add_metric
 from evokd.recipe.section import Section
 from evokd.recipe.validation import one_of
 
-Metric = Annotated[str, one_of("metric", lambda: METRICS)]
+Metric = Annotated[str, one_of("metric", lambda: METRICS, add_metric)]
 
 
 class DecodingSettings(Section):

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from evokd.recipe.code import name_in
 from evokd.recipe.objectives import (
     BETA_RULES,
     GAMMA_RULES,
@@ -25,6 +26,7 @@ from evokd.recipe.objectives import (
     ObjectiveSettings,
     ObjectiveSpec,
     Share,
+    add_objective,
     check_gate,
     free_of_references,
     method_names,
@@ -107,7 +109,8 @@ class MethodSettings(ObjectiveSettings):
     """
 
     name: str
-    objective: Annotated[str, one_of("objective", method_names)]
+    objective: Annotated[str, one_of("objective", method_names, add_objective)]
+    """A name in `OBJECTIVES`, or package.module:function."""
     lam: Share | None = None  # type: ignore[assignment]
     beta: Beta = None  # type: ignore[assignment]
     """A number, a schedule, difficulty, or a rule of `BETA_RULES`."""
@@ -134,7 +137,8 @@ class MethodSettings(ObjectiveSettings):
             return value
         named = value.get("objective", value.get("name"))
         preset = PRESETS.get(named, {}) if isinstance(named, str) else {}
-        value = {"name": named, **preset, **value, "objective": preset.get("objective", named)}
+        name = name_in(named) if isinstance(named, str) else named
+        value = {"name": name, **preset, **value, "objective": preset.get("objective", named)}
         for (key, old), new in RENAMED.items():
             if value.get(key) == old:
                 log.warning(

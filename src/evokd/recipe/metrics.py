@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
 
+from evokd.recipe.code import load_function, name_in
+
 BLEU_VS_TEACHER = "bleu_vs_teacher"
 """BLEU with the teacher's outputs as references: scored wherever there is a teacher."""
 AVERAGE = "average"
@@ -42,11 +44,22 @@ METRICS = {
     "chrf++": MetricSpec("chrF++", "evokd.evaluate.scores:chrf_plus_plus", "chrF2++"),
     "ter": MetricSpec("TER", "evokd.evaluate.scores:ter", lower_is_better=True),
 }
+BUILT_IN = frozenset(METRICS)
 DEFAULT_METRICS = ("bleu", "chrf")
+
+
+def add_metric(address: str) -> None:
+    """A row for the function at `package.module:name`; it may carry one, as its `spec`.
+
+    Raises:
+        ValueError: there is no such function.
+    """
+    scorer = load_function(address)
+    METRICS[address] = getattr(scorer, "spec", None) or MetricSpec(name_in(address), scorer)
 
 
 def describe(metric: str) -> MetricSpec:
     """A metric's row. Results may hold metrics that have none here: these go by their own names."""
     if metric == BLEU_VS_TEACHER:
         return MetricSpec("BLEU vs teacher", METRICS["bleu"].scorer)
-    return METRICS.get(metric) or MetricSpec(metric, scorer="")
+    return METRICS.get(metric) or MetricSpec(name_in(metric), scorer="")

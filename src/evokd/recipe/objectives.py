@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
+from evokd.recipe.code import is_address, load_function
 from evokd.recipe.section import Section
 from evokd.recipe.validation import check_known, explain, one_kind_of
 
@@ -166,6 +167,7 @@ OBJECTIVES: dict[str, ObjectiveSpec] = {
         ranked_by=("entropy", "reverse_kl"),
     ),
 }
+BUILT_IN = frozenset(OBJECTIVES)
 PRESETS: dict[str, dict[str, Any]] = {
     "seq_kd": {"objective": "sft", "text": "teacher"},
     "seq_inter": {"objective": "sft", "text": "nearest", "start": "seq_kd"},
@@ -233,8 +235,23 @@ PAIR_WEIGHTS: dict[str, Extra] = {}
 settings)`, a weight for each pair, their mean 1."""
 
 
+def add_objective(address: str) -> None:
+    """A row for the function at `package.module:name`, from `evokd.distil.tokens.Tokens` to a loss
+    per token; it may carry one, as its `spec`.
+
+    Raises:
+        ValueError: there is no such function.
+    """
+    function = load_function(address)
+    formula = (function.__doc__ or address).strip().splitlines()[0]
+    usual = ObjectiveSpec(formula, address, ("lam", "beta", "alpha", "mu"))
+    OBJECTIVES[address] = getattr(function, "spec", usual)
+
+
 def spec_of(objective: str) -> ObjectiveSpec:
     """Raises ValueError: an objective that isn't known, or a method of recipes."""
+    if is_address(objective) and objective not in OBJECTIVES:
+        add_objective(objective)
     if objective in PRESETS and objective not in OBJECTIVES:
         keys = PRESETS[objective]
         own = [f", {k}={v!r}" for k, v in keys.items() if k in ObjectiveSettings.model_fields]

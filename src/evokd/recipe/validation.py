@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BeforeValidator, ValidationError, WrapValidator
 
+from evokd.recipe.code import is_address
 from evokd.recipe.section import Section
 
 SHAPES = {
@@ -26,9 +27,21 @@ def check_known(what: str, value: Any, known: Iterable[str], where: str = "") ->
     return value
 
 
-def one_of(what: str, known: Callable[[], Iterable[str]]) -> BeforeValidator:
-    """For a key that names a row of a table; plugins may have rows of their own."""
-    return BeforeValidator(lambda value: check_known(what, value, known()))
+def one_of(
+    what: str, known: Callable[[], Iterable[str]], add: Callable[[str], None] | None = None
+) -> BeforeValidator:
+    """For a key that names a row of a table; plugins may have rows of their own.
+
+    Args:
+        add: makes a row of what stands at `package.module:name`, where such an address will do.
+    """
+
+    def check(value: Any) -> Any:
+        if add is not None and is_address(value) and value not in known():
+            add(value)
+        return check_known(what, value, known())
+
+    return BeforeValidator(check)
 
 
 def one_kind_of(accepted: Callable[[], str], section: type[Section] | None = None) -> WrapValidator:

@@ -13,6 +13,8 @@ from evokd.data.cleaning import summary
 from evokd.data.corpus import build_corpus, corpus_files, save_corpus
 from evokd.data.prompts import prompt_tags
 from evokd.errors import InputError
+from evokd.recipe.code import code_hashes
+from evokd.recipe.formats import AUTO, BUILT_IN
 from evokd.rundir.integrity import hash_of
 from evokd.rundir.stage import Stage, manifest_in
 from evokd.study.context import Study
@@ -26,12 +28,16 @@ def make_corpus(study: Study) -> Stage:
         InputError: a file is missing, damaged or doesn't fit the recipe.
     """
     settings, directions = study.recipe.corpus, study.recipe.directions
-    made_of = {
+    made_of: dict[str, Any] = {
         "corpus": settings.model_dump(
             mode="json", exclude={"root": True, "cleaning": {"by_teacher"}}
         ),
         "directions": list(directions),
     }
+    sources = (*settings.train, *settings.valid, *settings.test)
+    formats = [source.format for source in sources]
+    if code := code_hashes(formats, {AUTO, *BUILT_IN}, study.recipe.plugins):
+        made_of["code"] = code
     hashes = _source_hashes(study, made_of)
     stage = study.stage("corpus", study.paths.corpus, made_of | {"files": list(hashes.values())})
     is_done = study.is_done(stage)

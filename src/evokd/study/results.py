@@ -17,6 +17,8 @@ from evokd.evaluate.comparison import (
     score_all,
     summarise,
 )
+from evokd.recipe.code import code_hashes
+from evokd.recipe.metrics import BUILT_IN
 from evokd.recipe.recipe import Recipe
 from evokd.rundir.files import fingerprint, read_sealed
 from evokd.rundir.records import write_record
@@ -123,7 +125,8 @@ def results_made_of(
 ) -> dict[str, Any]:
     """What the results of a study depend on."""
     recipe = study.recipe
-    return {
+    code = code_hashes(recipe.scoring.metrics, BUILT_IN, recipe.plugins)
+    return ({"code": code} if code else {}) | {
         "name": recipe.name,
         "scoring": recipe.scoring.model_dump(mode="json"),
         "report": recipe.report.model_dump(mode="json"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evokd.recipe.code import code_hashes
 from evokd.recipe.methods import RENAMED, MethodSettings
-from evokd.recipe.objectives import BETA_RULES, TEXT_PRESETS
+from evokd.recipe.objectives import BETA_RULES, BUILT_IN, PAIR_WEIGHTS, TEXT_PRESETS
 from evokd.recipe.recipe import Recipe, StudentKind
 from evokd.rundir.stage import KEPT, Stage
 from evokd.study.context import Study, System, TeacherSource
@@ -49,7 +50,7 @@ def student_specs(
                     "text": _text_hashes(study, method),
                     "teacher": teacher.fingerprint,
                     "start": origin.fingerprint,
-                    "method": _identity(method),
+                    "method": _identity(method, recipe.plugins),
                     "training": training_key(training),
                     "seed": seed,
                     "training text": texts[method.text].fingerprint
@@ -117,7 +118,7 @@ def _text_hashes(study: Study, method: MethodSettings) -> dict[str, str]:
     return {k: v for k, v in hashes.items() if k != "train.jsonl" or method.text != "teacher"}
 
 
-def _identity(method: MethodSettings) -> dict[str, Any]:
+def _identity(method: MethodSettings, plugins: Sequence[str]) -> dict[str, Any]:
     """Of its settings what makes another student; a new name of one alone doesn't."""
     settings = method.model_dump(
         mode="json", exclude={"name", "start", "training", "open"}, exclude_defaults=True
@@ -125,7 +126,11 @@ def _identity(method: MethodSettings) -> dict[str, Any]:
     for (key, old), new in RENAMED.items():
         if settings.get(key) == new:
             settings[key] = old
-    return settings
+    rules = [BETA_RULES[method.beta]] if method.beta in BETA_RULES else []
+    rules += [PAIR_WEIGHTS[key] for key in method.pair_weights]
+    names = [method.objective, *(f"{rule.module}:method_part" for rule in rules)]
+    code = code_hashes(names, BUILT_IN, plugins)
+    return settings | ({"code": code} if code else {})
 
 
 def _source_for(study: Study, method: MethodSettings) -> TeacherSource | None:
