@@ -148,7 +148,7 @@ def test_an_objective_of_ones_own_in_python(own_code):
         ({"methods": ["my_cod:focal"]}, "'my_cod' can't be imported (ModuleNotFoundError"),
         ({"methods": ["my_code:NUMBER"]}, "my_code:NUMBER is int, no function"),
         ({"methods": ["my code:focal"]}, "unknown objective 'my code:focal'"),
-        ({"scoring": {"metrics": ["my_code:none"]}}, "scoring.metrics.my_code:none: my_code has no 'none'"),
+        ({"scoring": {"metrics": ["my_code:none"]}}, "my_code:none: my_code has no 'none'"),
         ({"plugins": ["my_cod"]}, "plugins: 'my_cod' can't be imported"),
     ],
 )
