@@ -7,6 +7,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import shtab
+
+from evokd.cli.completion import COMPLETED
 from evokd.data.prompts import PROMPTS
 from evokd.recipe.recipe import Recipe
 from evokd.rundir.versions import versions
@@ -22,6 +25,9 @@ PARSER = argparse.ArgumentParser(
     epilog="example: evokd demo   |   evokd VERB --help shows an example of each",
 )
 PARSER.add_argument("--version", action="version", version=versions().get("evokd", "unknown"))
+shtab.add_argument_to(
+    PARSER, help='completion by Tab; in ~/.bashrc: eval "$(evokd --print-completion bash)"'
+)
 VERBS = PARSER.add_subparsers(metavar="VERB", required=True)
 
 
@@ -38,13 +44,15 @@ def verb(example: str, *flags: Flag) -> Callable[[Verb], Verb]:
         )
         parser.set_defaults(verb=function)
         for names, options in flags:
-            parser.add_argument(*names, **options)
+            action: Any = parser.add_argument(*names, **options)
+            if action.metavar in COMPLETED:
+                action.complete = COMPLETED[action.metavar]
         return function
 
     return register
 
 
-def flag(usage: str, help: str | None = None, **options: Any) -> Flag:
+def flag(usage: str, help: str, **options: Any) -> Flag:
     """A flag as its usage line shows it: "-o --output DIR", or "recipe RECIPE" for a positional."""
     first, *more = usage.split()
     names = [first, *(word for word in more if word.startswith("-"))]

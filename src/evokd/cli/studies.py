@@ -30,7 +30,7 @@ STUDY_FLAGS = (
     flag(
         "--dry-run", "say what would be kept and made, and why; make nothing", action="store_true"
     ),
-    flag("--format", "of --dry-run", choices=["text", "json"], default="text"),
+    flag("--format", "of --dry-run; default: text", choices=["text", "json"], default="text"),
     flag(
         "--store DIR", "stages that several runs share: what is there isn't made again", type=Path
     ),
@@ -40,7 +40,7 @@ STUDY_FLAGS = (
 
 @verb(
     "evokd demo -o runs/demo",
-    flag("-o --output DIR", type=Path, default=Path("runs/demo")),
+    flag("-o --output DIR", "default: runs/demo", type=Path, default=Path("runs/demo")),
     *STUDY_FLAGS,
     OVERRIDES,
 )
@@ -88,8 +88,20 @@ def method(text: str) -> str:
         **SEVERAL,
     ),
     flag("-l --direction en-de", "direction; repeat it for more (-l en-de -l de-en)", **REPEATED),
-    flag("--valid PREFIX", nargs="*", action="extend", default=[]),
-    flag("--test PREFIX", nargs="*", action="extend", default=[]),
+    flag(
+        "--valid PREFIX",
+        "text to validate on; default: a fiftieth of the training text, at most 500 pairs",
+        nargs="*",
+        action="extend",
+        default=[],
+    ),
+    flag(
+        "--test PREFIX",
+        "text to score on, needed; each is a test set",
+        nargs="*",
+        action="extend",
+        default=[],
+    ),
     flag(
         "--method METHOD",
         f"default: auto, what the check before training advises; of {', '.join(method_names())}",
@@ -97,9 +109,9 @@ def method(text: str) -> str:
         **SEVERAL,
     ),
     flag("--only", "without sft and forward_kd as controls beside it", action="store_true"),
-    flag("--prompt", PROMPT_HELP, default="parrot"),
+    flag("--prompt PROMPT", f"{PROMPT_HELP}; default: parrot", default="parrot"),
     flag("--teacher-as-is", "don't fine-tune the teacher first", action="store_true"),
-    flag("-o --output DIR", type=Path, required=True),
+    flag("-o --output DIR", "the folder of the run", type=Path, required=True),
     flag("--check", f"print the recipe, {CHECK_HELP}", action="store_true"),
     *STUDY_FLAGS,
     OVERRIDES,

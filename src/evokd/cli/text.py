@@ -41,7 +41,7 @@ BLOCK = 8
         default=1,
     ),
     flag("--batch-size", "sentences at once; default: 64", type=positive, default=64),
-    flag("--prompt", f"{PROMPT_HELP}; default: the model's own"),
+    flag("--prompt PROMPT", f"{PROMPT_HELP}; default: the model's own"),
     flag("--device", "auto, cpu, cuda, cuda:1, mps; default: auto", default="auto"),
     flag(
         "--dtype",

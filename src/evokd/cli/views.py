@@ -19,9 +19,9 @@ from evokd.recipe.shipped import described, shipped_recipe, shipped_recipes
 @verb(
     "evokd score -l en-de --src test.en --ref test.de a.txt b.txt",
     flag("hyp HYP", "a system's output, one segment a line", nargs="+"),
-    flag("-l --direction en-de", required=True),
-    flag("--src F"),
-    flag("--ref F", "references; repeat it for more than one", **REPEATED),
+    flag("-l --direction en-de", "of the text: from en to de", required=True),
+    flag("--src FILE", "what was translated, to count copies of it"),
+    flag("--ref FILE", "references; repeat it for more than one", **REPEATED),
     flag(
         "--metrics METRIC",
         f"default: {', '.join(DEFAULT_METRICS)}; of {', '.join(METRICS)}",
@@ -29,7 +29,7 @@ from evokd.recipe.shipped import described, shipped_recipe, shipped_recipes
         default=DEFAULT_METRICS,
     ),
     flag("--baseline HYP", "default: the first system"),
-    flag("--format", choices=["json", "table"], default="table"),
+    flag("--format", "default: table", choices=["json", "table"], default="table"),
 )
 def score(args: argparse.Namespace) -> int:
     """Any systems' output files against references."""
