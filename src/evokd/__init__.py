@@ -5,19 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from evokd.data.prompts import load_prompt
     from evokd.data.sources import load_pairs
     from evokd.distil.fused_loss import fused_loss
     from evokd.distil.objectives import difficulty, token_loss
     from evokd.distil.teacher.precompute import write_cache
     from evokd.distil.teacher.signal import CachedTeacher
     from evokd.distil.train.trainer import DistillationTrainer
+    from evokd.models.encoding import encode_corpus
+    from evokd.models.saving import save_translator
 
 __all__ = [
     "CachedTeacher",
     "DistillationTrainer",
     "difficulty",
+    "encode_corpus",
     "fused_loss",
     "load_pairs",
+    "load_prompt",
+    "save_translator",
     "token_loss",
     "write_cache",
 ]
@@ -26,8 +32,11 @@ _HOMES = {
     "CachedTeacher": "evokd.distil.teacher.signal",
     "DistillationTrainer": "evokd.distil.train.trainer",
     "difficulty": "evokd.distil.objectives",
+    "encode_corpus": "evokd.models.encoding",
     "fused_loss": "evokd.distil.fused_loss",
     "load_pairs": "evokd.data.sources",
+    "load_prompt": "evokd.data.prompts",
+    "save_translator": "evokd.models.saving",
     "token_loss": "evokd.distil.objectives",
     "write_cache": "evokd.distil.teacher.precompute",
 }
