@@ -3,6 +3,7 @@
 # make install     .venv with all that evokd and its tests need; PYTHON=python3.12 picks another one
 # make wheel-test  a wheel, installed in an empty environment, runs a short demo elsewhere
 # make lint        ruff and mypy
+# make docs        docs/ and the API reference as a site in site/; a broken link is an error
 # make bench       speed and memory beside floors and peers, about an hour; has a .venv of its own
 # make clean       takes away .venv and caches; runs/ stays
 
@@ -21,7 +22,7 @@ INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := torch==2.13.0
 
-.PHONY: install demo test wheel-test lint bench clean
+.PHONY: install demo test wheel-test lint docs bench clean
 
 install: $(INSTALLED)
 
@@ -63,6 +64,9 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: install
+	$(BIN)/mkdocs build --quiet --config-file docs/mkdocs.yml
+
 # The peers (TRL, Liger) are installed here and nowhere else. One script after the other: each wants
 # the machine for itself.
 bench:
@@ -73,4 +77,4 @@ bench:
 	$(BENCH_VENV)/bin/python bench/speculative.py --json $(BENCH_RESULTS)/speculative.json
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) $(WHEEL_TEST) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) $(WHEEL_TEST) dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -30,7 +30,6 @@ def fused_loss(
 ) -> Tensor:
     """Mean loss of an objective over the labels that aren't −100, from hidden states and heads.
 
-    Example:
         loss = evokd.fused_loss("self_evolution", h, W, h_teacher, W_teacher, labels, gamma=0.4)
         loss.backward()  # h.grad and W.grad; no logits were stored
 

@@ -296,7 +296,8 @@ def difficulty(
     """(N,), d = KL(ỹ‖q) of each token in nats (Eq. 5), 0 where the label is −100.
 
     Args:
-        student_logits, teacher_logits: (N, V).
+        student_logits: (N, V).
+        teacher_logits: (N, V).
         labels: (N,), reference token ids.
         lam: λ of Eq. 4.
     """

@@ -78,7 +78,6 @@ class DistillationTrainer(Trainer):
     With a `weight` in an example, the losses of its tokens are multiplied by it; what they are
     divided by stays the same, so weights should have a mean of 1.
 
-    Example:
         trainer = DistillationTrainer(
             model=student, teacher=teacher, objective="self_evolution",
             args=TrainingArguments("out", num_train_epochs=3), train_dataset=pairs)
