@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from email import message_from_bytes
@@ -9,6 +10,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from hatchling.metadata.custom import CustomMetadataHook
 
 ROOT = Path(__file__).parent.parent
 DATA = {
@@ -63,4 +65,29 @@ def test_a_wheel_says_what_it_is(wheel):
     about = message_from_bytes(wheel.read(files["METADATA"]))
     assert about["License-Expression"] == "Apache-2.0"
     assert "Typing :: Typed" in about.get_all("Classifier")
-    assert about.get_payload().lstrip().startswith("# evokd\n")
+    text = about.get_payload(decode=True).decode()
+    assert text.lstrip().startswith("# evokd\n")
+    assert "docs/results.md" in text
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert links
+    assert all(link.startswith("https://") for link in links)
+
+
+@pytest.mark.parametrize(
+    ("repository", "seen"),
+    [
+        (None, "a file, [a site](https://a.b/c) and [a place](#here)"),
+        (
+            "https://host/us/evokd/",
+            "[a file](https://host/us/evokd/blob/HEAD/docs/a.md#b), [a site](https://a.b/c) and "
+            "[a place](#here)",
+        ),
+    ],
+)
+def test_links_to_files_lead_to_the_repository_or_are_words(tmp_path, repository, seen):
+    text = "[a file](docs/a.md#b), [a site](https://a.b/c) and [a place](#here)"
+    (tmp_path / "README.md").write_text(text, encoding="utf-8")
+    hook = CustomMetadataHook(str(tmp_path), {"path": str(ROOT / "tools/package_readme.py")})
+    metadata = {"name": "evokd"} | ({"urls": {"Repository": repository}} if repository else {})
+    hook.update(metadata)
+    assert metadata["readme"] == {"content-type": "text/markdown", "text": seen}
