@@ -215,6 +215,7 @@ def test_the_reference_equals_the_defaults():
             {**TREE["methods"][3], "on_policy": {}},
             {**TREE["methods"][4], "competence": {}},
         ],
+        "sweep": {k: TREE["sweep"][0][k] for k in ("of", "over")},
     }
     assert load_recipe(REFERENCE) == check_recipe(bare)
 

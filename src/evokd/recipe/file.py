@@ -16,10 +16,12 @@ from yaml.composer import ComposerError
 
 from evokd.errors import InputError
 from evokd.recipe.code import import_own
+from evokd.recipe.places import kind_of, set_at
 from evokd.recipe.recipe import Recipe
 from evokd.recipe.section import as_list, as_mappings
 from evokd.recipe.shipped import shipped_recipes
-from evokd.recipe.validation import element_names, explain
+from evokd.recipe.sweep import expand, without_swept
+from evokd.recipe.validation import explain
 
 EXTRAS = "evokd_extras"
 """What is in the wheel beside evokd; a plugin like others."""
@@ -69,7 +71,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     except yaml.YAMLError as error:
         raise InputError(f"recipe {path} is no valid YAML: {error}") from None
     if not isinstance(tree, dict):
-        raise InputError(f"recipe {path} holds {_kind(tree)}; a mapping of keys is accepted")
+        raise InputError(f"recipe {path} holds {kind_of(tree)}; a mapping of keys is accepted")
     return check_recipe(tree, overrides, origin=str(path))
 
 
@@ -93,6 +95,7 @@ def check_recipe(
         _apply_override(tree, override)
         tree = _spelled_out(tree)
     _import_plugins(tree.get("plugins"), origin)
+    tree = expand(tree, origin)
     tree.setdefault("name", Path(origin).stem)
     try:
         recipe = Recipe.model_validate(tree)
@@ -110,7 +113,7 @@ def points(recipe: Recipe) -> dict[str, Recipe]:
     Raises:
         InputError: the settings of a place don't fit the recipe.
     """
-    tree = recipe.model_dump(mode="json", exclude={"grid"})
+    tree = without_swept(recipe.model_dump(mode="json", exclude={"grid"}))
     studies = {}
     for choice in product(*(places.items() for places in recipe.grid.values())):
         name, own = ".".join(place for place, _ in choice), copy.deepcopy(tree)
@@ -118,7 +121,7 @@ def points(recipe: Recipe) -> dict[str, Recipe]:
             for key, value in settings.items():
                 if key.split(".")[0] == "grid":
                     raise InputError(f"grid point {name}: found {key}; no grid is accepted in it")
-                _set(own, key, copy.deepcopy(value), f"grid point {name}: {key}")
+                set_at(own, key, copy.deepcopy(value), f"grid point {name}: {key}")
         studies[name] = check_recipe(own, origin=f"grid point {name}")
     return studies
 
@@ -145,6 +148,8 @@ def _spelled_out(tree: dict[str, Any]) -> dict[str, Any]:
     tree = copy.deepcopy(tree)
     if "methods" in tree:
         tree["methods"] = as_mappings(tree["methods"], "objective")
+    if tree.get("sweep"):
+        tree["sweep"] = as_list(tree["sweep"])
     corpus = tree.get("corpus")
     for part in ("train", "valid", "test"):
         if isinstance(corpus, dict) and part in corpus:
@@ -175,36 +180,4 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
                 "(a text that starts with a bracket is accepted in quotes)"
             ) from None
         value = text
-    _set(tree, key, value, f"override {override!r}")
-
-
-def _set(tree: dict[str, Any], key: str, value: Any, what: str) -> None:
-    """Put a value at a place such as corpus.train.0.limit; `what` names it in complaints."""
-    node: Any = tree
-    *parents, last = key.split(".")
-    for depth, part in enumerate(parents):
-        place = _place(node, part, what)
-        if isinstance(node, dict) and node.get(place) is None:
-            node[place] = {}
-        node = node[place]
-        if not isinstance(node, (dict, list)):
-            where = ".".join(parents[: depth + 1])
-            raise InputError(f"{what}: {where} is {_kind(node)}, it has no keys")
-    node[_place(node, last, what)] = value
-
-
-def _place(node: dict[str, Any] | list[Any], part: str, what: str) -> Any:
-    """A mapping's key as it is; in a list the position of an element, by number or by name."""
-    if isinstance(node, dict):
-        return next((key for key in node if str(key) == part), part)
-    names = element_names(node)
-    if part in names:
-        return names.index(part)
-    if part.isdigit() and int(part) < len(node):
-        return int(part)
-    accepted = ", ".join(str(n) for n in names if n) or f"0 to {len(node) - 1}"
-    raise InputError(f"{what}: no element {part!r}; accepted: {accepted}")
-
-
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
+    set_at(tree, key, value, f"override {override!r}")

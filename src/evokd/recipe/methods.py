@@ -127,6 +127,8 @@ class MethodSettings(ObjectiveSettings):
     """What weighs its training pairs: keys of `PAIR_WEIGHTS`, which stand among those of the method
     in a recipe, with their settings."""
     training: TrainingOverrides = TrainingSettings()
+    swept: dict[str, Any] = Field(default_factory=dict)
+    """Of a method that a sweep made: which one is swept ("of"), and its settings here ("at")."""
 
     @model_validator(mode="before")
     @classmethod
@@ -203,7 +205,7 @@ class MethodSettings(ObjectiveSettings):
     @classmethod
     def known_keys(cls) -> dict[str, Any]:
         keys = super().known_keys() | {key: row.section for key, row in PAIR_WEIGHTS.items()}
-        del keys["pair_weights"]
+        del keys["pair_weights"], keys["swept"]
         return keys
 
     @property

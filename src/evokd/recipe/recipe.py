@@ -20,6 +20,7 @@ from evokd.recipe.methods import NAME, MethodSettings, TeacherText
 from evokd.recipe.models import CutModel, StudentSettings, TeacherSettings, TokenizerSettings
 from evokd.recipe.objectives import PRESETS
 from evokd.recipe.section import Section, as_list
+from evokd.recipe.sweep import SweepSettings
 from evokd.recipe.training import PruningSettings, TeacherTextSettings, TrainingSettings
 from evokd.recipe.validation import check_known
 
@@ -78,6 +79,8 @@ class Recipe(Section):
     teacher: TeacherSettings
     student: StudentSettings
     methods: tuple[MethodSettings, ...] = Field(min_length=1)
+    sweep: tuple[SweepSettings, ...] = ()
+    """Methods at many settings; `methods` holds what they stand for, too."""
     seeds: tuple[NonNegativeInt, ...] = Field(default=(1,), min_length=1)
     training: TrainingSettings = TrainingSettings()
     teacher_text: TeacherTextSettings = TeacherTextSettings()
@@ -94,7 +97,7 @@ class Recipe(Section):
     """Axis → place on it → settings that differ there. The recipe then stands for a study at each
     point, one place on each axis (`recipe.file.points`)."""
 
-    @field_validator("directions", "methods", "seeds", "plugins", mode="before")
+    @field_validator("directions", "methods", "sweep", "seeds", "plugins", mode="before")
     @classmethod
     def _one_is_a_list_too(cls, value: Any) -> Any:
         return as_list(value)
@@ -261,6 +264,11 @@ class Recipe(Section):
         names = list(self.students())
         candidates = (self.scoring.baseline, "forward_kd", "sft", names[0])
         return next(name for name in candidates if name in ("teacher", *names))
+
+    def compared(self) -> list[str]:
+        """Methods of sweeps, and those that are swept: the best is chosen on validation."""
+        names = {sweep.of for sweep in self.sweep if isinstance(sweep.of, str)}
+        return [m.name for m in self.methods if m.swept or m.name in names]
 
     def languages(self) -> list[str]:
         """Every language of the study, in order of appearance."""

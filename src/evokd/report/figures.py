@@ -11,6 +11,7 @@ from evokd.recipe.metrics import AVERAGE, BLEU_VS_TEACHER, describe
 from evokd.report.formatting import arrow
 from evokd.report.results import Record, Results
 from evokd.report.svg import DASHES, FAINT, GRID, INK, Palette, draw_svg, make_palette, tidy
+from evokd.report.sweeps import sweep_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +21,7 @@ Run = Sequence[Record]
 """The lines of one metrics.jsonl."""
 Curves = Mapping[str, Sequence[Run]]
 """System → its runs, one per seed."""
+FEW_GAMMAS = 3  # whose labels don't run into each other
 SMOOTHING = 0.05
 """Width of the running mean, as a share of the training."""
 
@@ -38,6 +40,7 @@ def report_figures(results: Results) -> list[dict[str, str]]:
             (bleu, f"{describe('bleu').label} by direction{where}", f"{lines} {spread}"),
             (likeness, f"Likeness to the teacher{where}", caption),
         ]
+    figures += sweep_figures(results)
     shown, palette = results.with_curves, make_palette(results.systems)
     few = "" if len(shown) == len(results.students) else f" Shown: {', '.join(shown)}."
     curves = {name: runs for name, runs in results.curves.items() if name in shown}
@@ -127,11 +130,14 @@ def difficulty_histogram(
                 dashes = DASHES.get(name, "solid")
                 style = {"color": palette[name], "linestyle": dashes, "linewidth": 1.6}
             axes.stairs(values, edges, label=name, **style)
-        for gamma in sorted(gammas):
+        edges = next(iter(filled.values()))[0]
+        within = sorted(gamma for gamma in gammas if gamma <= edges[-2])
+        for gamma in within:
             axes.axvline(gamma, color=INK, linewidth=1, linestyle=(0, (2, 2)))
-            place = axes.get_xaxis_transform()
-            axes.text(gamma, 0.98, f"\u00a0Γ = {gamma:g}", transform=place, va="top")
-        _label_overflow(axes, next(iter(filled.values()))[0])
+            place, text = axes.get_xaxis_transform(), f"\u00a0Γ = {gamma:g}"
+            if len(within) <= FEW_GAMMAS:
+                axes.text(gamma, 0.98, text, transform=place, va="top")
+        _label_overflow(axes, edges)
         axes.locator_params(axis="y", nbins=6, integer=True)
         axes.set_xlabel("difficulty d, nats")
         axes.set_ylabel("tokens, %")

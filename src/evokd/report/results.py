@@ -157,8 +157,9 @@ class Results:
 
     @cached_property
     def plain_student(self) -> str | None:
-        """The student that was trained without a teacher."""
-        return next((name for name in self.students if self.objective(name) == "sft"), None)
+        """The student that was trained without a teacher; of several the best on validation."""
+        names = [name for name in self.students if self.objective(name) == "sft"]
+        return self.best_on_validation(names) or next(iter(names), None)
 
     @cached_property
     def start(self) -> Record:
@@ -169,17 +170,18 @@ class Results:
     def focus(self) -> str | None:
         """The distilled student that the report is about.
 
-        What was advised for the data, if it took part; else self-evolution; else the distilled
-        student with the best average BLEU.
+        What was advised for the data, if it took part; else self-evolution; else any. Of several it
+        is the best on validation; of these others, where that isn't known, the one with the best
+        average BLEU.
         """
         distilled = [name for name in self.students if self.objective(name) != "sft"]
         advised = [name for name in distilled if self.settings(name).get("open")]
         ours = [name for name in distilled if self.objective(name) == "self_evolution"]
-        return (
-            next(iter([*advised, *ours]), None)
-            or self.best(distilled)
-            or next(iter(distilled), None)
-        )
+        pool = advised or ours or distilled
+        chosen = self.best_on_validation(pool)
+        if pool is distilled:
+            chosen = chosen or self.best(pool)
+        return chosen or next(iter(pool), None)
 
     @cached_property
     def with_curves(self) -> list[str]:
@@ -210,7 +212,8 @@ class Results:
         else that isn't a setting of some objective alone."""
         run = next(iter(self.runs.get(system) or []), {})
         settings = self.settings(system)
-        shared = {k: v for k, v in settings.items() if k == "lam" or k not in OBJECTIVE_KEYS}
+        own = {*OBJECTIVE_KEYS, "swept"} - {"lam"}
+        shared = {k: v for k, v in settings.items() if k not in own}
         return repr((sorted(shared.items()), run.get("training"), run.get("train_steps")))
 
     def on_references(self, system: str) -> bool:
@@ -302,6 +305,27 @@ class Results:
         """The system with the best BLEU, as far as they have any."""
         scores = {name: self.bleu(name) for name in systems}
         known = {name: score for name, score in scores.items() if score is not None}
+        return max(known, key=lambda name: known[name]) if known else None
+
+    def validated(self, system: str) -> float | None:
+        """Mean BLEU on validation text, of a student of a sweep."""
+        rows = self.tree.get("validation") or []
+        return mean_of(row["score"] for row in rows if row["system"] == system)
+
+    def best_on_validation(self, systems: Sequence[str]) -> str | None:
+        """The best of several systems by BLEU on validation text, of those that have one; else by
+        the NLL of its references, where all have been measured."""
+        if len(systems) < 2:
+            return next(iter(systems), None)
+        scores = {name: self.validated(name) for name in systems}
+        known = {name: score for name, score in scores.items() if score is not None}
+        if not known:
+            nll = {
+                name: mean_of(one.get("student_nll") for one in self.diagnostics.get(name, []))
+                for name in systems
+            }
+            known = {name: -value for name, value in nll.items() if value is not None}
+            known = known if len(known) == len(systems) else {}
         return max(known, key=lambda name: known[name]) if known else None
 
     def gap_closed(self, system: str, test_set: str) -> tuple[float | None, str | None]:

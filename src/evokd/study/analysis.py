@@ -54,7 +54,7 @@ def _beam_rows(study: Study, system: System) -> list[Row]:
         translate_tests(study, system, beam)
         if study.planned is not None:
             continue
-        for test in test_sets(study.corpus):
+        for test in test_sets(study.corpus.tests):
             path = translation_path(study, *test.cell, system, beam)
             output = SystemOutput(system.system, system.seed, *test.cell, read_translations(path))
             scores = score_all([output], [test], metrics, teacher=None)
@@ -76,8 +76,8 @@ def _model_measures(
         "system": system.fingerprint,
         "analysis": settings.model_dump(mode="json", include={"likelihood", "acceptance"}),
         "translations": [
-            translation_made_of(study, *cell, system, beam)
-            for cell in study.corpus.tests
+            translation_made_of(study, pairs, system, beam)
+            for pairs in study.corpus.tests.values()
             for beam in (None, *settings.beams)
         ],
         "references": fingerprint(targets),

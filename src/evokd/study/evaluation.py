@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evokd.data.corpus import Corpus
-from evokd.evaluate.comparison import TestSet
+from evokd.data.corpus import Tests
+from evokd.data.pairs import Pair
+from evokd.evaluate.comparison import SystemOutput, TestSet, score_all
 from evokd.progress import progress_bar
 from evokd.recipe.judging import DecodingSettings
 from evokd.rundir.files import fingerprint
@@ -14,17 +17,23 @@ from evokd.rundir.records import write_record
 from evokd.study.context import Study, System
 from evokd.study.models import load_for_decoding
 
+VALIDATION = "_validation"
+"""In the place of a test set: the validation text, where the best of several is chosen by it."""
+
 
 def translate_tests(study: Study, system: System, beam: int | None = None) -> None:
-    """Every test set of every direction through one system, a file each.
+    """Every test set of every direction through one system, a file each; of sweeps the validation
+    text as well.
 
     Args:
         beam: another one than the recipe's decoding has.
     """
     settings, missing = _decoding(study, beam), []
-    for (test_set, direction), pairs in study.corpus.tests.items():
+    validated = beam is None and system.system in study.recipe.compared()
+    cells = study.corpus.tests | (_validation(study) if validated else {})
+    for (test_set, direction), pairs in cells.items():
         path = translation_path(study, test_set, direction, system, beam).with_suffix(".json")
-        made_of = translation_made_of(study, test_set, direction, system, beam)
+        made_of = translation_made_of(study, pairs, system, beam)
         if study.is_done_record(f"translations {path.stem}", path, made_of):
             continue
         missing.append((direction, [pair.source for pair in pairs], path, made_of))
@@ -41,13 +50,12 @@ def translate_tests(study: Study, system: System, beam: int | None = None) -> No
 
 
 def translation_made_of(
-    study: Study, test_set: str, direction: str, system: System, beam: int | None = None
+    study: Study, pairs: Sequence[Pair], system: System, beam: int | None = None
 ) -> dict[str, Any]:
     """What a system's translations of a test set depend on."""
-    sources = [pair.source for pair in study.corpus.tests[test_set, direction]]
     return {
         "system": system.fingerprint,
-        "sources": fingerprint(sources),
+        "sources": fingerprint([pair.source for pair in pairs]),
         "decoding": _decoding(study, beam).model_dump(mode="json"),
     }
 
@@ -65,12 +73,33 @@ def read_translations(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").split("\n")[:-1]
 
 
-def test_sets(corpus: Corpus) -> list[TestSet]:
+def test_sets(tests: Tests) -> list[TestSet]:
     """The tests of a study, as scoring takes them."""
     return [
         TestSet(name, direction, [p.source for p in pairs], [[p.target for p in pairs]])
-        for (name, direction), pairs in corpus.tests.items()
+        for (name, direction), pairs in tests.items()
     ]
+
+
+def validation_scores(study: Study, systems: Sequence[System]) -> list[dict[str, Any]]:
+    """BLEU of sweeps on the validation text: rows as of `score_all`."""
+    compared, cells = study.recipe.compared(), _validation(study)
+    outputs = [
+        SystemOutput(one.system, one.seed, *cell, read_translations(path))
+        for one in systems
+        if one.system in compared
+        for cell in cells
+        for path in [translation_path(study, *cell, one)]
+    ]
+    return score_all(outputs, test_sets(cells), ["bleu"], teacher=None) if outputs else []
+
+
+def _validation(study: Study) -> Tests:
+    """The validation text by direction, in the place of a test set."""
+    cells: Tests = defaultdict(list)
+    for pair in study.corpus.valid:
+        cells[VALIDATION, pair.direction].append(pair)
+    return dict(cells)
 
 
 def _decoding(study: Study, beam: int | None) -> DecodingSettings:

@@ -12,6 +12,7 @@ from evokd.evaluate.comparison import (
     SystemOutput,
     TestSet,
     behaviour_all,
+    best_on_validation,
     compare_all,
     gap_closed,
     score_all,
@@ -25,7 +26,12 @@ from evokd.rundir.records import write_record
 from evokd.rundir.stage import Stage, manifest_in
 from evokd.rundir.versions import versions
 from evokd.study.context import Study, System
-from evokd.study.evaluation import read_translations, test_sets, translation_path
+from evokd.study.evaluation import (
+    read_translations,
+    test_sets,
+    translation_path,
+    validation_scores,
+)
 from evokd.study.teacher_translations import summary
 
 FEW_SEGMENTS = 100
@@ -63,7 +69,7 @@ def make_results(
         for cell in study.corpus.tests
         for system in systems
     }
-    tests = test_sets(study.corpus)
+    tests = test_sets(study.corpus.tests)
     outputs, speed = [], []
     for (name, direction, system, seed), path in paths.items():
         lines, decoding = read_translations(path), read_sealed(path.with_suffix(".json"))
@@ -79,7 +85,10 @@ def make_results(
     scores = score_all(outputs, tests, metrics)
     log(f"comparing with {baseline}: paired bootstrap, {samples} samples …")
     comparisons = compare_all(outputs, tests, baseline, metrics, n_samples=samples)
-    student = next((m.name for m in recipe.methods if m.kind() == "sft"), None)
+    validation = validation_scores(study, systems)
+    plain = [m.name for m in recipe.methods if m.kind() == "sft"]
+    student = best_on_validation(plain, validation) if len(plain) > 1 else None
+    student = student or next(iter(plain), None)
     facts = {system.label: system.facts() for system in systems}
     devices = sorted({row["device"] for row in speed})
     results = {
@@ -96,6 +105,7 @@ def make_results(
         "scores": scores,
         "comparisons": comparisons,
         "summary": summarise(scores),
+        "validation": validation,
         "gap_closed": gap_closed(scores, student=student) if student else [],
         "behaviour": behaviour_all(outputs, tests),
         "speed": speed,
@@ -126,17 +136,21 @@ def results_made_of(
     """What the results of a study depend on."""
     recipe = study.recipe
     code = code_hashes(recipe.scoring.metrics, BUILT_IN, recipe.plugins)
-    return ({"code": code} if code else {}) | {
-        "name": recipe.name,
-        "scoring": recipe.scoring.model_dump(mode="json"),
-        "report": recipe.report.model_dump(mode="json"),
-        "analysis": recipe.analysis.model_dump(mode="json"),
-        "decoding": recipe.decoding.model_dump(mode="json"),
-        "corpus": corpus.fingerprint,
-        "start": fingerprint(init_facts),
-        "systems": {system.label: system.fingerprint for system in systems},
-        "teacher_text": {kind: stage.fingerprint for kind, stage in texts.items()},
-    }
+    return (
+        ({"code": code} if code else {})
+        | {
+            "name": recipe.name,
+            "scoring": recipe.scoring.model_dump(mode="json"),
+            "report": recipe.report.model_dump(mode="json"),
+            "analysis": recipe.analysis.model_dump(mode="json"),
+            "decoding": recipe.decoding.model_dump(mode="json"),
+            "corpus": corpus.fingerprint,
+            "start": fingerprint(init_facts),
+            "systems": {system.label: system.fingerprint for system in systems},
+            "teacher_text": {kind: stage.fingerprint for kind, stage in texts.items()},
+        }
+        | ({"compared": recipe.compared()} if recipe.sweep else {})
+    )
 
 
 def _systems(recipe: Recipe, facts: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:

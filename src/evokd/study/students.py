@@ -121,7 +121,7 @@ def _text_hashes(study: Study, method: MethodSettings) -> dict[str, str]:
 def _identity(method: MethodSettings, plugins: Sequence[str]) -> dict[str, Any]:
     """Of its settings what makes another student; a new name of one alone doesn't."""
     settings = method.model_dump(
-        mode="json", exclude={"name", "start", "training", "open"}, exclude_defaults=True
+        mode="json", exclude={"name", "start", "training", "open", "swept"}, exclude_defaults=True
     )
     for (key, old), new in RENAMED.items():
         if settings.get(key) == new:
