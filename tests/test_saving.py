@@ -122,6 +122,8 @@ def test_the_code_in_its_readme_translates_as_evokd_does(tokenizer, prompt, tmp_
     saved(tokenizer, made, folder, prompt)
     card = (folder / "README.md").read_text()
     assert "English to German, German to English" in card
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    assert config.get("chat_template") == (CHAT if prompt == "chat" else None)
     code = re.search(r"```python\n(.*?)```", card, re.S)[1].replace("FOLDER", str(folder))
     exec(compile(code.replace("max_new_tokens=100", "max_new_tokens=12"), "README", "exec"), {})
     said = capsys.readouterr().out

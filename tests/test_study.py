@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 import sacrebleu
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from evokd.data.corpus import load_corpus
 from small_study import (
@@ -271,6 +273,21 @@ def test_another_gamma_redoes_its_own_student_only(finished, copied):
     }
     systems = {s["system"]: s for s in results_of(copied)["systems"]}
     assert systems["self_evolution"]["settings"]["gamma"] == 2.5
+
+
+def test_students_are_saved_in_the_number_format_that_is_asked_for(finished, copied):
+    """Rounded at the end: trained as ever, from the same start, of the same teacher."""
+    written = again(finished, copied, "student.save_dtype=bfloat16", "methods=[self_evolution]")
+    models = {name for name in written if name.endswith(".safetensors")}
+    assert models == {f"students/self_evolution.seed{s}/model/model.safetensors" for s in SEEDS}
+    place = "students/self_evolution.seed1/model"
+    before, after = (load_file(run / place / "model.safetensors") for run in (finished[0], copied))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key].bfloat16(), one) for key, one in after.items())
+    config = json.loads((copied / place / "config.json").read_text())
+    assert (config["dtype"], config["torch_dtype"]) == ("bfloat16", "bfloat16")
+    start = load_file(copied / "start/model/model.safetensors")
+    assert {one.dtype for one in start.values()} == {torch.float32}
 
 
 def test_another_decoding_redoes_all_translations_and_no_model(finished, copied):

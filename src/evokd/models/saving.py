@@ -76,7 +76,7 @@ def save_translator(
     tokenizer.save_pretrained(draft)
     prompt.save(draft)
     write_json(draft / "config.json", _for_earlier(read_json(draft / "config.json")))
-    _name_for_earlier(draft / "tokenizer_config.json")
+    _for_earlier_tokenizers(draft / "tokenizer_config.json", tokenizer.chat_template)
     if directions:
         write_json(draft / DIRECTIONS, list(directions))
         write_text(draft / "README.md", _card(model, tokenizer, prompt, directions))
@@ -118,12 +118,15 @@ def _for_earlier(config: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _name_for_earlier(path: Path) -> None:
+def _for_earlier_tokenizers(path: Path, chat_template: Any) -> None:
     """The class of a tokenizer that is all in tokenizer.json, by the name that earlier versions
-    know."""
+    know; and its chat template, which they, and converters, don't look for in a file of its own."""
     config = read_json(path)
     if config.get("tokenizer_class") == "TokenizersBackend":
-        write_json(path, config | {"tokenizer_class": "PreTrainedTokenizerFast"})
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(chat_template, str):
+        config.setdefault("chat_template", chat_template)
+    write_json(path, config)
 
 
 def _card(model: Any, tokenizer: Any, prompt: Prompt, directions: Sequence[str]) -> str:

@@ -61,6 +61,9 @@ class ModelSettings(Section):
     tokenizer: str | None = None
     """Where the tokenizer is, if not beside the model."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """In which a finished model translates."""
+    save_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the weights of finished models in their folders; training is in float32 anyway."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
     trust_remote_code: bool = False
     fresh: FreshModel = FreshModel()

@@ -14,7 +14,7 @@ from evokd.study.context import Study
 NEUTRAL = {"log_every", "save_every", "micro_batch_size", "chunk_tokens", "compile", "packing"}
 """Training settings that don't change what is learned."""
 NOT_IDENTITY = {
-    *("training", "warm_start_steps", "warm_start_training", "starts"),
+    *("training", "warm_start_steps", "warm_start_training", "starts", "save_dtype"),
     *("sft", "signal", "top_k"),
 }
 """Settings of a model that are of its training, or of how students get its signal."""
@@ -23,6 +23,11 @@ NOT_IDENTITY = {
 def training_key(training: TrainingSettings) -> dict[str, Any]:
     """What of a training's settings changes its result."""
     return training.model_dump(exclude=NEUTRAL)
+
+
+def saved_in(settings: ModelSettings) -> dict[str, str]:
+    """The number format of a finished model's files, where it isn't the one that it has anyway."""
+    return {} if settings.save_dtype == "float32" else {"save_dtype": settings.save_dtype}
 
 
 def model_identity(study: Study, settings: ModelSettings, key: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from evokd.study.context import (
     TeacherSource,
 )
 from evokd.study.filtering import disbelieved, some_of_each
-from evokd.study.identity import model_identity, training_key
+from evokd.study.identity import model_identity, saved_in, training_key
 
 
 def make_teacher(study: Study, tokenizer: Stage) -> System:
@@ -212,12 +212,14 @@ def finish_stage(
         kept_ids: the teacher's id of each token, for a vocabulary that was pruned.
     """
     from evokd.distil.train.run import finish
-    from evokd.models.loading import describe
+    from evokd.models.loading import describe, pick_dtype
     from evokd.models.saving import save_translator
     from evokd.models.vocabulary_pruning import save_kept_ids
 
     folder = stage.folder / "model"
     directions = study.recipe.directions
+    dtype, _ = pick_dtype(_save_dtype(study, stage), study.device)
+    student.model.to(dtype)
     save_translator(student.model, student.tokenizer, study.prompt, folder, directions)
     if kept_ids is not None:
         save_kept_ids(folder, kept_ids, study.teacher_tokenizer)
@@ -228,6 +230,14 @@ def finish_stage(
         dtype="float32",
     )
     finish(stage.folder)
+
+
+def _save_dtype(study: Study, stage: System) -> str:
+    """What a stage's weights are saved in; students begin with what the start is in full."""
+    recipe = study.recipe
+    if stage.system in recipe.students():
+        return recipe.student.save_dtype
+    return recipe.teacher.save_dtype if stage.system == "teacher" else "float32"
 
 
 def load_for_decoding(study: Study, system: System) -> Any:
@@ -295,6 +305,8 @@ def _make_model(
             made_of["tokens of"] = study.text_hashes()
     if steps != 0 or origin is not None:
         made_of |= {"text": study.models_hashes(), "training": training_key(training)}
+    if name == "teacher":
+        made_of |= saved_in(settings)
     folder = study.folder / (name if seed is None else f"{name}.seed{seed}")
     stage = study.system(folder.name, folder, made_of, name, seed)
     if study.is_done(stage):

@@ -13,7 +13,7 @@ from evokd.recipe.objectives import BETA_RULES, BUILT_IN, PAIR_WEIGHTS, TEXT_PRE
 from evokd.recipe.recipe import Recipe, StudentKind
 from evokd.rundir.stage import KEPT, Stage
 from evokd.study.context import Study, System, TeacherSource
-from evokd.study.identity import training_key
+from evokd.study.identity import saved_in, training_key
 from evokd.study.models import diagnose_student, finish_stage, load_for_training, train_student
 from evokd.study.steps import step_of
 
@@ -66,6 +66,7 @@ def student_specs(
                     "training": training_key(training),
                 }
             made_of["micro_batch_size"] = _micro_batches(kind)
+            made_of |= saved_in(recipe.student)
             folder = study.paths.students / f"{name}.seed{seed}"
             label = f"student {name}, seed {seed}"
             systems[name] = study.system(label, folder, made_of, name, seed)
