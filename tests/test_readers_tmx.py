@@ -43,3 +43,9 @@ def test_tmx_errors(tmp_path):
     fails(tmp_path, "t.tmx", "t.tmx:1 declares the XML entity 'a0'")
     write(tmp_path / "t.tmx", TMX)
     fails(tmp_path, "t.tmx", "no sentence pair for cs-is", "3 unit(s)", directions=["cs-is"])
+
+
+@pytest.mark.parametrize("encoding", ["hex", "idna", "utf-7", "none-such"])
+def test_a_tmx_in_an_encoding_that_nobody_reads(tmp_path, encoding):
+    write(tmp_path / "t.tmx", TMX.replace("UTF-8", encoding))
+    fails(tmp_path, "t.tmx", "t.tmx")

@@ -389,6 +389,15 @@ def test_the_name_of_a_recipe_is_that_of_its_file(tmp_path):
             r"(?s)the key 'c' twice.*line 2.*each is accepted once.*line 3",
         ),
         (b"name: \xff\xfe", "can't be read"),
+        (b"name: 2001-99-99", "no valid YAML: a value isn't what it looks like .month"),
+        (b"seeds: !!int one", "isn't what it looks like .*quote it"),
+        (b"plugins: " + b"[" * 5000 + b"]" * 5000, "nested too deeply"),
+        (b"plugins: &a [*a]", "nested more than 50 deep; check its aliases"),
+        (
+            b"a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n"
+            + b"".join(b"%c: &%c [%s]\n" % (n, n, b"*%c," % (n - 1) * 9) for n in b"bcdefghi"),
+            "more than 100000 values",
+        ),
         (b"a: &a {c: 1}\nb: &b {d: 1}\ntraining: {<<: *a, <<: *b}", "(?s)unknown key 'a'.*'b'"),
     ],
 )

@@ -334,3 +334,10 @@ def test_status_says_what_is_done_and_what_is_left(finished, copied, monkeypatch
         assert "at work" in evokd("status", copied)[1]
     code, _, err = evokd("status", copied / "none")
     assert (code, "recipe.yaml not found" in err) == (2, True)
+
+
+@pytest.mark.parametrize("model", ["models/none", "."])
+def test_a_model_that_is_not_there_in_place_of_one_that_was_made(finished, model):
+    code, _, err = evokd("run", finished[1], "-o", finished[0], f"student.model={model}")
+    assert (code, "the run failed" in err) == (2, False)
+    assert model in err

@@ -25,6 +25,7 @@ from evokd.data.languages import language
 from evokd.data.noise import WrongWords, add_noise, read_record, write_record
 from evokd.data.pairs import Pair, read_pairs, write_pairs
 from evokd.data.sources import input_files, read_source, read_unpaired, source_format
+from evokd.data.textfiles import path_in
 from evokd.errors import InputError
 from evokd.recipe.corpus import (
     CleaningSettings,
@@ -107,7 +108,7 @@ def corpus_files(settings: CorpusSettings, directions: Sequence[str]) -> list[Pa
     Raises:
         InputError: a missing file.
     """
-    root = Path(settings.root).expanduser()
+    root = path_in(Path(), settings.root)
     sources: Iterable[CorpusSource | UnpairedSource] = chain(
         settings.train, settings.valid, settings.test, settings.unpaired
     )
@@ -133,7 +134,7 @@ def build_corpus(
         InputError: whatever is wrong with a source, or a direction without text to train on.
     """
     facts: dict[str, Any] = {"sources": [], "notes": _untold(settings.cleaning, directions)}
-    root = Path(settings.root).expanduser()
+    root = path_in(Path(), settings.root)
     tests = _read_tests(settings.test, directions, root, facts)
     valid = _read_sources("valid", settings.valid, directions, root, facts)
     record: list[WrongWords] = []

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evokd.data.languages import same_language, split_direction
+from evokd.data.textfiles import path_in
 from evokd.errors import InputError
 from evokd.recipe.corpus import CorpusSource
 
@@ -46,7 +47,7 @@ class SourceRequest:
 
     @property
     def path(self) -> Path:
-        return self.root / Path(self.name).expanduser()
+        return path_in(self.root, self.name)
 
     @cached_property
     def languages(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from evokd.data.pairs import Pair
 from evokd.data.readers.files import moses_files
 from evokd.data.source_request import request_for
-from evokd.data.textfiles import COMPRESSIONS, open_bytes, read_lines
+from evokd.data.textfiles import COMPRESSIONS, open_bytes, path_in, read_lines
 from evokd.errors import InputError
 from evokd.recipe.corpus import CorpusSource, UnpairedSource
 from evokd.recipe.formats import AUTO, FORMATS
@@ -38,6 +38,7 @@ def read_source(
         InputError: whatever is wrong with the source, with file and line.
     """
     request = request_for(source, directions, root)
+    _refuse_pipe(request.path)
     read = FORMATS[source_format(source, root)].load_reader()
     notes: list[str] = []
     pairs: list[Pair] = []
@@ -114,7 +115,8 @@ def input_files(
             return list(moses_files(request_for(source, directions, root)).values())
     elif _addressed(source.path):
         return []
-    path = root / Path(source.path).expanduser()
+    path = path_in(root, source.path)
+    _refuse_pipe(path)
     with open_bytes(path):
         return [path]
 
@@ -132,7 +134,7 @@ def read_unpaired(source: UnpairedSource, root: Path) -> list[Pair]:
         pairs, _ = read_source(paired, [source.direction], root)
         return [replace(pair, target="") for pair in pairs]
     language, target_language = source.direction.split("-")
-    lines = read_lines(root / Path(source.path).expanduser())
+    lines = read_lines(path_in(root, source.path))
     _check_skip(source, len(lines), "lines")
     lines = lines[source.skip :][: source.limit]
     return [
@@ -147,6 +149,14 @@ def _check_skip(source: CorpusSource | UnpairedSource, size: int, of: str) -> No
         raise InputError(
             f"{source.path} has {size} {of}, skip is {source.skip}: at most {size - 1} can be "
             "skipped"
+        )
+
+
+def _refuse_pipe(path: Path) -> None:
+    """Raises InputError: it can be read once only, or never ends."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(
+            f"{path} is a pipe or a device; text is read more than once, so a file is accepted"
         )
 
 
@@ -165,7 +175,7 @@ def source_format(source: CorpusSource, root: Path) -> str:
         return source.format
     if _addressed(source.path):
         return source.path.split(":")[0]
-    path = root / Path(source.path).expanduser()
+    path = path_in(root, source.path)
     suffix = Path(path.stem if path.suffix in COMPRESSIONS else path.name).suffix.lower()
     for name, spec in FORMATS.items():
         if suffix in spec.suffixes:

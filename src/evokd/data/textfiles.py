@@ -35,6 +35,24 @@ def _open_zstandard(path: Path, mode: str) -> IO[bytes]:
 
 _OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".zst": _open_zstandard}
 COMPRESSIONS = tuple(_OPENERS)
+_EMPTY = (b"", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def path_in(root: Path, name: str) -> Path:
+    """Where a path leads that a user wrote down: from a folder, or from home if it begins with ~.
+
+    Raises:
+        InputError: there is no such home, or nothing can be called that.
+    """
+    try:
+        path = root / Path(name).expanduser()
+        path.exists()
+    except (RuntimeError, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{name[:100]!r} can't be a path: {why}") from None
+    if "\0" in name:
+        raise InputError(f"{name[:100]!r} can't be a path: it has a null character")
+    return path
 
 
 @contextmanager
@@ -70,7 +88,7 @@ def read_text(path: Path, may_be_empty: bool = False) -> str:
 def decode(data: bytes, name: str, may_be_empty: bool = False) -> str:
     """Bytes of something called `name`, UTF-8 or, with a byte order mark, UTF-16, as text; see
     `read_text`."""
-    if data in (b"", codecs.BOM_UTF8) and not may_be_empty:
+    if data in _EMPTY and not may_be_empty:
         raise InputError(f"{name} is empty; sentences are needed")
     if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         try:

@@ -28,6 +28,7 @@ from transformers import (
 )
 
 from evokd.data.prompts import PROMPTS, Prompt
+from evokd.data.textfiles import path_in
 from evokd.errors import InputError
 from evokd.models.encoding import end_token_id
 from evokd.recipe.models import ModelSettings
@@ -250,7 +251,7 @@ def _locate(where: str, revision: str | None) -> tuple[str, dict[str, Any]]:
     """What from_pretrained wants to know: a name, and where inside it."""
     if where.startswith("gguf:"):
         where = str(_file_in_package(where.removeprefix("gguf:")))
-    path = Path(where).expanduser()
+    path = path_in(Path(), where)
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
             raise InputError(f"model file {path} not found; accepted: {ACCEPTED}")

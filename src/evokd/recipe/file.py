@@ -25,6 +25,8 @@ from evokd.recipe.validation import explain
 
 EXTRAS = "evokd_extras"
 """What is in the wheel beside evokd; a plugin like others."""
+MOST_VALUES, DEEPEST = 100_000, 50
+"""Of a recipe, its aliases spelled out."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -67,7 +69,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"recipe {path} can't be read: {error}") from None
     try:
-        tree = yaml.load(text, _Loader)
+        tree = _parsed(text)
     except yaml.YAMLError as error:
         raise InputError(f"recipe {path} is no valid YAML: {error}") from None
     if not isinstance(tree, dict):
@@ -143,6 +145,37 @@ def recipe_text(tree: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True, width=100)
 
 
+def _parsed(text: str) -> Any:
+    """The tree that YAML stands for.
+
+    Raises:
+        yaml.YAMLError: it isn't YAML; a value isn't of the type that it looks like (2001-99-99);
+            or aliases make more of it than anybody types, or something that holds itself.
+    """
+    try:
+        tree = yaml.load(text, _Loader)
+    except yaml.YAMLError:
+        raise
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except Exception as error:  # yaml lets pass what its constructors of values raise
+        raise yaml.YAMLError(f"a value isn't what it looks like ({error}); quote it") from None
+    values, waiting = 0, [(tree, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        values += 1
+        if values > MOST_VALUES or depth > DEEPEST:
+            raise yaml.YAMLError(
+                f"it holds more than {MOST_VALUES} values, or some that are nested more than "
+                f"{DEEPEST} deep; check its aliases (*name)"
+            )
+        if isinstance(value, dict):
+            waiting += [(one, depth + 1) for one in (*value, *value.values())]
+        elif isinstance(value, (list, tuple, set)):
+            waiting += [(one, depth + 1) for one in value]
+    return tree
+
+
 def _spelled_out(tree: dict[str, Any]) -> dict[str, Any]:
     """A copy in which every short form is a mapping, so that overrides find its keys."""
     tree = copy.deepcopy(tree)
@@ -172,7 +205,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise InputError(f"{override!r} is no override; type key=value, e.g. training.epochs=1")
     try:
-        value = yaml.load(text, _Loader)
+        value = _parsed(text)
     except yaml.YAMLError as error:
         if text.lstrip().startswith(("{", "[")):
             raise InputError(

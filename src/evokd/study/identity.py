@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from evokd.data.textfiles import path_in
+from evokd.errors import InputError
 from evokd.recipe.models import ModelSettings
 from evokd.recipe.training import TrainingSettings
 from evokd.rundir.integrity import hash_of
@@ -38,13 +40,19 @@ def model_identity(study: Study, settings: ModelSettings, key: str) -> dict[str,
             were then.
     """
     identity = settings.model_dump(mode="json", exclude=NOT_IDENTITY)
-    path = Path(settings.model).expanduser()
+    path = path_in(Path(), settings.model)
     if settings.model != "fresh" and path.exists():
+        if not (path.is_file() or (path / "config.json").is_file()):
+            raise InputError(
+                f"model {settings.model} has no config.json; a folder that a model was saved in "
+                "is accepted, a .gguf file, or a hub id"
+            )
         files = [one for one in sorted(path.rglob("*")) if one.is_file()] or [path]
         hashes = {one.relative_to(path).as_posix(): hash_of(one, study.folder) for one in files}
         return identity | {"files": hashes}
     for place in ("teacher", "start", "tokenizer"):
-        known = manifest_in(study.folder / place).get("made_of", {}).get(key) or {}
+        known = manifest_in(study.folder / place).get("made_of", {}).get(key)
+        known = known if isinstance(known, dict) else {}  # a hash, where it was made here
         if {name: part for name, part in known.items() if name != "files"} == identity:
             return dict(known)
     return identity

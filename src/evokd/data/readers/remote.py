@@ -15,7 +15,7 @@ from typing import Any
 from evokd.data.languages import language
 from evokd.data.readers.records import record_unit
 from evokd.data.source_request import SourceRequest, Unit
-from evokd.data.textfiles import read_lines
+from evokd.data.textfiles import path_in, read_lines
 from evokd.errors import InputError
 
 _FOLDER = "./~"  # what the path of a local folder starts with
@@ -88,7 +88,7 @@ def _load_split(address: HubAddress, request: SourceRequest) -> tuple[Any, str |
         ) from None
     repo, revision = address.repo, address.revision
     if repo[0] in _FOLDER:
-        folder = request.root / Path(repo).expanduser()
+        folder = path_in(request.root, repo)
         if not folder.is_dir():
             raise InputError(f"{request.name}: the folder {folder} doesn't exist")
         repo = str(folder)

@@ -39,6 +39,11 @@ def read_tmx(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
                     f"{request.path}:{error.lineno} is no valid XML: "
                     f"{expat.ErrorString(error.code)}"
                 ) from None
+            except (LookupError, ValueError) as error:  # of the encoding that its first line names
+                raise InputError(
+                    f"{request.path} is in an encoding that can't be read ({error}); convert it to "
+                    "UTF-8, and say so in its first line"
+                ) from None
             yield from memory.units
             memory.units.clear()
 
