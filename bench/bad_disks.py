@@ -10,16 +10,20 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
+
+from tiny_study import differing, outcome
+from trials import BAD_INPUT, Child, Ending, Tally, run_evokd
 
 from evokd.cli import main as evokd_main
 from evokd.rundir.verify import verify
-from tiny_study import differing, outcome
-from trials import BAD_INPUT, Child, Ending, Tally, run_evokd
 
 FAILED = 1
 """Exit code of a run that failed for a reason outside its input."""
 DAY = 86_400
+HALF_DONE = 3
+"""Seconds after which a run has made something and not all."""
 
 
 def try_full_disks(count: int, seed: int, recipe: Path, reference: Path, folder: Path) -> Tally:
@@ -32,35 +36,36 @@ def try_full_disks(count: int, seed: int, recipe: Path, reference: Path, folder:
     whole, disk = outcome(reference), folder / "disk"
     size = sum(path.stat().st_size for path in reference.rglob("*") if path.is_file())
     large = max(path.stat().st_size for path in reference.rglob("*") if path.is_file())
-    mounts = False
+    ways = set()
     for number in range(count):
         kib = int(chance.uniform(0.02, 0.9) * size) >> 10
         with _disk(disk, kib) as mounts:
             run = disk / "run"
+            ways.add("disks in memory" if mounts else "limits on the size of files")
             limit = None if mounts else int(chance.uniform(0.02, 0.9) * large)
             ending = run_evokd(["run", recipe, "-o", run], folder, 120, file_size=limit)
             problem = _stopped(ending, ("No space left", "File too large", "run folder"))
             if mounts:
                 _mount("remount,size=1g", disk)
-            problem = problem or _goes_on(recipe, run, folder, whole)
+            after = _goes_on(recipe, run, folder, whole)
+            problem = "; ".join(filter(None, [problem, after])) or None
         where = f"seed {seed}, disk {number}, {kib} KiB"
         tally.count(None if problem is None else f"{where}: {problem}")
-    tally.notes = ["disks in memory" if mounts else "a limit on the size of files"]
+    tally.notes = sorted(ways)
     return tally
 
 
-def try_read_only(recipe: Path, reference: Path, folder: Path) -> Tally:
+def try_read_only(count: int, recipe: Path, reference: Path, folder: Path) -> Tally:
     """Runs that find a folder that can only be read, empty or half done."""
     tally, whole, disk = Tally("folder that can only be read"), outcome(reference), folder / "disk"
-    for half_done in (False, True):
+    for half_done in (True, False)[:count]:
         with _disk(disk, 1 << 20) as mounts:
             if not mounts:
                 tally.notes = ["not tried: this process may not mount a disk"]
                 return tally
             run = disk / "run"
             if half_done:
-                child = Child(lambda run=run: evokd_main(["run", str(recipe), "-o", str(run)]), folder)
-                child.wait(3)
+                run_evokd(["run", recipe, "-o", run], folder, HALF_DONE)
             _mount("remount,ro", disk)
             before = sorted(disk.rglob("*"))
             ending = run_evokd(["run", recipe, "-o", run], folder)
@@ -73,36 +78,32 @@ def try_read_only(recipe: Path, reference: Path, folder: Path) -> Tally:
     return tally
 
 
-def try_clocks(recipe: Path, reference: Path, seconds: float, folder: Path) -> Tally:
+def try_clocks(count: int, recipe: Path, reference: Path, seconds: float, folder: Path) -> Tally:
     """Runs that are killed, and go on in what seems to be an earlier or a much later time."""
     tally, whole = Tally("clock turned back or forward"), outcome(reference)
-    for days in (-400, -1, 400):
-        for share in (0.3, 0.6):
-            run = folder / "clock"
+    for days, share in list(product((-400, -1, 400), (0.3, 0.6)))[:count]:
+        run = folder / "clock"
 
-            def began(run: Path = run) -> int:
-                return evokd_main(["run", str(recipe), "-o", str(run)])
+        def later(run: Path = run, days: int = days) -> int:
+            now = time.time
+            time.time = lambda: now() + days * DAY
+            return evokd_main(["run", str(recipe), "-o", str(run)])
 
-            def later(run: Path = run, days: int = days) -> int:
-                now = time.time
-                time.time = lambda: now() + days * DAY
-                return evokd_main(["run", str(recipe), "-o", str(run)])
-
-            Child(began, folder).wait(share * seconds)
-            for path in run.rglob("*"):  # as if written before the clock was set
-                moment = path.stat().st_mtime - days * DAY
-                os.utime(path, (moment, moment))
-            ending = Child(later, folder).wait(120)
-            problem = ending.breach((0,)) or _compare(run, whole)
-            tally.count(None if problem is None else f"{days} days, at {share:g}: {problem}")
-            shutil.rmtree(run)
+        run_evokd(["run", recipe, "-o", run], folder, share * seconds)
+        for path in run.rglob("*"):  # as if written before the clock was set
+            moment = path.stat().st_mtime - days * DAY
+            os.utime(path, (moment, moment))
+        ending = Child(later, folder).wait(120)
+        problem = ending.breach((0,)) or _compare(run, whole)
+        tally.count(None if problem is None else f"{days} days, at {share:g}: {problem}")
+        shutil.rmtree(run)
     return tally
 
 
-def try_two_at_once(recipe: Path, reference: Path, folder: Path) -> Tally:
+def try_two_at_once(count: int, recipe: Path, reference: Path, folder: Path) -> Tally:
     """Two runs in one folder: the second is refused, the first isn't disturbed."""
     tally, whole, run = Tally("two runs in one folder"), outcome(reference), folder / "both"
-    for wait in (0.5, 2.0, 4.0):
+    for wait in (2.0, 0.5, 4.0)[:count]:
         first = Child(lambda: evokd_main(["run", str(recipe), "-o", str(run)]), folder)
         time.sleep(wait)
         second = run_evokd(["run", recipe, "-o", run], folder)
@@ -115,16 +116,15 @@ def try_two_at_once(recipe: Path, reference: Path, folder: Path) -> Tally:
     return tally
 
 
-def try_damage(seed: int, reference: Path, folder: Path) -> Tally:
+def try_damage(count: int, seed: int, reference: Path, folder: Path) -> Tally:
     """Each file of a finished run with one bit flipped, and cut: does `evokd verify` name it?"""
     tally, chance = Tally("file of a finished run flipped or cut"), random.Random(f"{seed}:damage")
     run = shutil.copytree(reference, folder / "damaged")
-    for path in sorted(run.rglob("*")):
-        if not path.is_file() or not path.stat().st_size:
-            continue
+    files = [path for path in sorted(run.rglob("*")) if path.is_file() and path.stat().st_size]
+    for path in sorted(chance.sample(files, min(count, len(files)))):
         whole, name = path.read_bytes(), path.relative_to(run).as_posix()
-        place = chance.randrange(len(whole))
-        flipped = whole[:place] + bytes([whole[place] ^ 1 << chance.randrange(8)]) + whole[place + 1 :]
+        place, bit = chance.randrange(len(whole)), 1 << chance.randrange(8)
+        flipped = whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :]
         for kind, data in {"flipped": flipped, "cut": whole[:place]}.items():
             path.write_bytes(data)
             known = name.removesuffix("manifest.json")

@@ -21,7 +21,7 @@ TREE: dict[str, Any] = {
     "teacher": {
         "model": "fresh",
         "fresh": {"hidden_size": 48, "layers": 1, "heads": 2},
-        "training": {"max_steps": 150, "learning_rate": 0.01, "eval_every": 25, "save_every": 25},
+        "training": {"max_steps": 90, "learning_rate": 0.02, "eval_every": 30, "save_every": 20},
         "signal": "hidden",
     },
     "student": {
@@ -36,11 +36,11 @@ TREE: dict[str, Any] = {
         {"name": "own_words", "objective": "jsd", "on_policy": {"share": 0.5, "every": 2}},
     ],
     "training": {
-        "max_steps": 20,
+        "max_steps": 12,
         "batch_size": 16,
         "learning_rate": 0.003,
         "max_length": 128,
-        "eval_every": 5,
+        "eval_every": 4,
         "save_every": 3,
         "log_every": 2,
     },

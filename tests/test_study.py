@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import sacrebleu
@@ -556,14 +557,21 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path, monkeypatch):
 
 
 def test_a_failed_run_says_so_without_a_traceback(finished, copied, monkeypatch):
-    code, _, err = evokd("run", finished[1], "-o", copied, "teacher.training.learning_rate=1e30")
+    broken = mock.Mock(side_effect=FloatingPointError("nothing adds up"))
+    monkeypatch.setattr("evokd.study.analysis.analyse", broken)
+    code, _, err = evokd("run", finished[1], "-o", copied)
     assert code == 1
-    assert "the run failed" in err
-    assert "learning_rate" in err
+    assert "the run failed: FloatingPointError: nothing adds up" in err
     assert "Traceback" not in err
     monkeypatch.setenv("EVOKD_TRACEBACK", "1")
     with pytest.raises(FloatingPointError):
-        evokd("run", finished[1], "-o", copied, "teacher.training.learning_rate=1e30")
+        evokd("run", finished[1], "-o", copied)
+
+
+def test_a_training_that_diverges_names_the_setting(finished, copied):
+    code, _, err = evokd("run", finished[1], "-o", copied, "teacher.training.learning_rate=1e30")
+    assert (code, "the run failed" in err) == (2, False)
+    assert "weights are no longer finite; a smaller training.learning_rate" in err
 
 
 def test_reports_are_made_anew_from_files(finished, copied):

@@ -27,6 +27,7 @@ from evokd.distil.train.run import (
     parts_of,
     train,
 )
+from evokd.errors import InputError
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.objectives import ObjectiveSettings
 from evokd.recipe.training import TrainingSettings
@@ -320,7 +321,7 @@ def test_curves_go_to_tensorboard_and_stay(tmp_path):
 
 
 def test_weights_that_are_no_numbers_end_the_training(tmp_path):
-    with pytest.raises(FloatingPointError, match=r"training: weights.*learning_rate"):
+    with pytest.raises(InputError, match=r"training: weights.*learning_rate"):
         trained(work(tmp_path, learning_rate=1e30, max_steps=3))
 
 

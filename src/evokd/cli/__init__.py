@@ -16,6 +16,11 @@ from evokd.errors import InputError
 
 EXIT_BAD_INPUT = 2
 EXIT_FAILED = 1
+OUT_OF_MEMORY = (
+    "this takes more memory than there is; a smaller training.micro_batch_size, training.max_length"
+    " or decoding.batch_tokens needs less, as smaller models do. The same command goes on from the "
+    "last checkpoint"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("EVOKD_TRACEBACK"):
             raise
+        if _is_lack_of_memory(error):
+            print(f"evokd: {OUT_OF_MEMORY}", file=sys.stderr)
+            return EXIT_BAD_INPUT
         where = traceback.extract_tb(error.__traceback__)[-1]
         print(
             f"evokd: the run failed: {type(error).__name__}: {error}\n"
@@ -45,3 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_FAILED
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Python's, torch's on a GPU, and torch's on a CPU, which has no name of its own."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "can't allocate memory" in str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
 from tokenizers.models import BPE
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from evokd.errors import InputError
 from evokd.models.encoding import end_token_id, pad_id_of
 from evokd.recipe.models import FreshModel
 
@@ -24,12 +26,14 @@ def train_tokenizer(
     Ids begin with padding, `<s>`, `</s>`, the tags and the 256 bytes. Tags (`<de>`) are special
     tokens; a text gets `<s>` in front and nothing behind.
     """
-    specials = [PAD, BEGIN, END, *dict.fromkeys(tags)]
+    texts, specials = list(texts), [PAD, BEGIN, END, *dict.fromkeys(tags)]
+    # The trainer sets room aside for all that is asked for; each merge joins bytes of the text.
+    most = len(specials) + 256 + sum(len(text.encode()) for text in texts)
     backend = Tokenizer(BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
+        vocab_size=min(vocab_size, most),
         special_tokens=specials,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
@@ -48,10 +52,32 @@ def train_tokenizer(
 
 
 def fresh_model(settings: FreshModel, tokenizer: Any, seed: int) -> LlamaForCausalLM:
-    """A Llama in float32 with random weights that depend on the seed alone."""
+    """A Llama in float32 with random weights that depend on the seed alone.
+
+    Raises:
+        InputError: it is larger than all memory of this machine.
+    """
+    _check_size(settings, len(tokenizer))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return LlamaForCausalLM(fresh_config(settings, tokenizer))
+
+
+def _check_size(settings: FreshModel, vocabulary: int) -> None:
+    """Before it is made: something absurd would take the machine down, or be made for ever."""
+    width, inner = settings.hidden_size, _inner_width(settings)
+    layer = width * (2 * width + 3 * inner)
+    gib = 4 * (vocabulary * width + settings.layers * layer) / 2**30
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    if gib > memory:
+        raise InputError(
+            f"a fresh model of hidden_size {width}, intermediate_size {inner} and {settings.layers}"
+            f" layers takes {gib:,.0f} GiB, and this machine has {memory:,.0f}; make it smaller"
+        )
+
+
+def _inner_width(settings: FreshModel) -> int:
+    return settings.intermediate_size or -(-settings.hidden_size * 8 // 96) * 32
 
 
 def fresh_config(settings: FreshModel, tokenizer: Any) -> LlamaConfig:
@@ -59,7 +85,7 @@ def fresh_config(settings: FreshModel, tokenizer: Any) -> LlamaConfig:
     return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=settings.hidden_size,
-        intermediate_size=settings.intermediate_size or -(-settings.hidden_size * 8 // 96) * 32,
+        intermediate_size=_inner_width(settings),
         num_hidden_layers=settings.layers,
         num_attention_heads=settings.heads,
         num_key_value_heads=settings.kv_heads or settings.heads,

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from evokd.errors import InputError
 from evokd.models.products import multiply
 
 
@@ -164,6 +165,7 @@ def check_head(model: nn.Module) -> None:
     Raises:
         ValueError: they don't, or something besides weight and bias is trained there (an adapter
             that starts at zero wouldn't show in the logits).
+        InputError: its logits aren't numbers.
     """
     layer = model.get_output_embeddings()  # type: ignore[operator]
     head = head_of(model)
@@ -183,6 +185,11 @@ def check_head(model: nn.Module) -> None:
     with evaluating(model):
         theirs = model(**inputs, use_cache=False).logits[0].float()
         ours = head.logits(final_hidden(model, model, inputs)[0]).float()
+    if not theirs.isfinite().all():
+        raise InputError(
+            f"{type(model).__name__}: its logits aren't finite. Its weights are damaged, or were "
+            "driven too far: a smaller training.learning_rate may help"
+        )
     tolerance = 1e-3 if next(model.parameters()).dtype == torch.float32 else 0.1
     if not torch.allclose(theirs, ours, atol=tolerance * theirs.abs().max().item()):
         gap = (theirs - ours).abs().max().item()

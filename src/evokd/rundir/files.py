@@ -6,12 +6,16 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from evokd.errors import InputError
+
 SEAL = "seal"
 """Key under which a sealed JSON file holds the hash of its other keys."""
+ROOM = 1 << 20
+"""Bytes that a disk takes which isn't full."""
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -37,6 +41,27 @@ def write_text(path: Path, text: str | Iterable[str]) -> None:
 def write_json(path: Path, tree: Any) -> None:
     """Write JSON whole or not at all."""
     write_text(path, json.dumps(tree, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def telling_of_full_disks(folder: Path) -> Iterator[None]:
+    """Where writing fails, libraries don't always say why: then a little is written to the folder,
+    and what stands against that is what is raised.
+
+    Raises:
+        OSError: there is no room left in the folder.
+    """
+    try:
+        yield
+    except (OSError, InputError):
+        raise
+    except Exception:
+        probe = folder / f".room.{os.getpid()}.draft"
+        try:
+            probe.write_bytes(bytes(ROOM))
+        finally:
+            probe.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path) -> Any:

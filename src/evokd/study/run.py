@@ -22,7 +22,7 @@ from evokd.recipe.file import dump_recipe, first_point
 from evokd.recipe.recipe import Recipe
 from evokd.report.map import has_grid
 from evokd.report.page import build_report
-from evokd.rundir.files import write_text
+from evokd.rundir.files import telling_of_full_disks, write_text
 from evokd.rundir.lock import locked
 from evokd.rundir.stage import Stage
 from evokd.rundir.verify import seal_pages
@@ -61,7 +61,7 @@ def run(
     """
     _refuse_grid(folder)
     study = Study(recipe, folder, load_prompt(recipe.prompt), log, siblings, store)
-    with locked(folder):
+    with locked(folder), telling_of_full_disks(folder):
         results = _run(study)
         build_report(folder)
     return results
@@ -144,7 +144,7 @@ def cache(
         recipe = recipe.model_copy(update={"teacher": teacher_settings})
     _refuse_grid(folder)
     study = Study(recipe, folder, load_prompt(recipe.prompt), log)
-    with locked(folder):
+    with locked(folder), telling_of_full_disks(folder):
         preparation.make_corpus(study)
         _save_recipe(study)
         tokenizer = preparation.make_tokenizer(study)

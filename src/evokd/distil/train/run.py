@@ -30,6 +30,7 @@ from evokd.distil.train.method_state import MethodPart, RankingHistory
 from evokd.distil.train.on_policy import OnPolicy, Sampler
 from evokd.distil.train.schedules import GAMMA_PARTS, ProgressiveBeta, linear
 from evokd.distil.train.trainer import DistillationOptions, DistillationTrainer
+from evokd.errors import InputError
 from evokd.models.encoding import EncodedPairs, collate
 from evokd.recipe.methods import BetaSchedule, GammaRule, MethodSettings
 from evokd.recipe.objectives import BETA_RULES
@@ -81,7 +82,7 @@ def train(
     Raises:
         ValueError: on_policy without a sampler or with a method that needs references, masks or
             weights that don't fit.
-        InputError: on_policy with a cached teacher.
+        InputError: on_policy with a cached teacher; weights that are no longer finite.
     """
     # The paper keeps SFT's best checkpoint on validation, and distillation's last (4.2).
     usual = "best" if job.method.kind() == "sft" else "last"
@@ -127,7 +128,7 @@ def train(
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
         state = trainer.state
     if not all(torch.isfinite(p).all() for p in student.parameters()):
-        raise FloatingPointError(
+        raise InputError(
             f"{job.label}: weights are no longer finite; a smaller training.learning_rate may help"
         )
     return {
