@@ -44,10 +44,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="evokd-faults-") as name:
         tallies = _tallies(args, Path(name))
     print(f"\n{datetime.date.today()}, seed {args.seed}\n")
-    rows = [(one.fault, one.tried, one.survived, "; ".join(one.notes)) for one in tallies]
-    print(table(("fault", "tried", "survived", ""), rows))
-    for failure in [failure for one in tallies for failure in one.failures]:
-        print(f"- {failure}")
+    rows = [(one.fault, one.tried, one.survived) for one in tallies]
+    print(table(("fault", "tried", "survived"), rows), end="\n\n")
+    for one in tallies:
+        print("".join(f"{one.fault}: {note}\n" for note in one.notes), end="")
+        print("".join(f"FAILED: {failure}\n" for failure in one.failures), end="")
     if args.json:
         write_json(args.json, {"seed": args.seed, "faults": [vars(one) for one in tallies]})
     return int(any(one.failures for one in tallies))

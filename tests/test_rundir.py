@@ -209,6 +209,20 @@ def test_a_kill_while_a_stage_is_begun_leaves_the_old_one_whole_or_kept(tmp_path
     assert (old.folder / "model/weights").read_text() == "made"
 
 
+def test_a_kill_right_after_the_manifest_leaves_nothing_behind(tmp_path, monkeypatch):
+    stage = stage_of(tmp_path)
+    stage.begin()
+    write_text(stage.folder / "model/weights", "made")
+    write_text(stage.folder / "checkpoints/checkpoint-9/weights", "half")
+    with monkeypatch.context() as patched:
+        patched.setattr("evokd.rundir.stage._remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            stage.finish({})
+    stage.take_up(stage.find())
+    names = sorted(path.name for path in stage.folder.iterdir())
+    assert names == ["manifest.json", "model"]
+
+
 def killed(*given, **more):
     raise KeyboardInterrupt
 

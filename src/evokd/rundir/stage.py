@@ -80,14 +80,14 @@ class Stage:
 
     def take_up(self, found: Path) -> None:
         """Put what was found into its place. What other runs made is linked, not copied."""
-        if found == self.folder:
-            return
-        put_aside(self.root, self.place, DAMAGED if self.wrong() else "")
-        if found.is_relative_to(self.root / KEPT):
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            found.rename(self.folder)
-        else:
-            link_folder(found, self.folder)
+        if found != self.folder:
+            put_aside(self.root, self.place, DAMAGED if self.wrong() else "")
+            if found.is_relative_to(self.root / KEPT):
+                self.folder.parent.mkdir(parents=True, exist_ok=True)
+                found.rename(self.folder)
+            else:
+                link_folder(found, self.folder)
+        self._clear_away()  # a kill may have come between its manifest and that
 
     def facts(self) -> dict[str, Any]:
         """What the finished stage noted down."""
@@ -138,8 +138,7 @@ class Stage:
             "files": stock,
         }
         write_sealed(self.folder / MANIFEST, manifest)
-        for name in (STARTED, CHECKPOINTS):
-            _remove(self.folder / name)
+        self._clear_away()
         large = {name: one["sha256"] for name, one in stock.items() if one["bytes"] >= LARGE}
         remember({self.folder / name: each for name, each in large.items()}, self.root)
         if self.in_store is not None and not self.in_store.exists():
@@ -149,6 +148,11 @@ class Stage:
     def manifest_made_of(self) -> dict[str, Any]:
         """What it is made of, as its manifest has it."""
         return dict(json.loads(json.dumps(self.made_of, default=str)))
+
+    def _clear_away(self) -> None:
+        """What was there while it was at work."""
+        for name in (STARTED, CHECKPOINTS):
+            _remove(self.folder / name)
 
     def _mark(self) -> dict[str, Any]:
         return {"fingerprint": self.fingerprint, "made_of": self.manifest_made_of()}
