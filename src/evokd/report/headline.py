@@ -8,7 +8,7 @@ from evokd.recipe.objectives import ObjectiveSettings
 from evokd.report.formatting import p_value, points, signed
 from evokd.report.results import Results, is_significant
 
-PUBLISHED = ObjectiveSettings().model_dump(include={"gamma", "gate", "difficulty"})
+PUBLISHED = ObjectiveSettings().model_dump(include={"lam", "beta", "gamma", "gate", "difficulty"})
 """Self-evolution as in its paper."""
 
 

@@ -14,7 +14,7 @@ from evokd.report.svg import FAINT, INK, SPARE_COLOURS, draw_svg, make_palette, 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FAR = 30.0
+FAR = 16.0
 """Ratio of the largest value to the smallest from which an axis is logarithmic."""
 MOST_LINES = 6
 
@@ -82,8 +82,10 @@ def sweep_curve(results: Results, sweep: Sweep, test_set: str, name: str) -> str
             value = results.cell(guide, test_set, column).mean
             if value is not None:
                 axes.axhline(value, color=palette[guide], linewidth=1, linestyle=(0, (1, 2)))
-                at_end: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "ha": "right"}
-                axes.text(1, value, guide, va="bottom", color=FAINT, fontsize=8, **at_end)
+                beside = axes.get_yaxis_transform()
+                axes.text(
+                    1.01, value, guide, transform=beside, color=FAINT, fontsize=8, va="center"
+                )
         lines = list(sweep.lines().items())[:MOST_LINES]
         for (label, points), colour in zip(lines, SPARE_COLOURS, strict=False):
             known = sorted((places[str(x)], name) for x, name in points if name in scored)
