@@ -25,6 +25,7 @@ from broken_files import try_corpora
 from kills import reference_run, try_kills
 from measuring import table, write_json
 from recipe_mutants import try_recipes
+from tiny_study import SMALLER, TREE
 from trials import Tally, warm_up
 
 
@@ -38,6 +39,7 @@ def main() -> int:
     parser.add_argument("--recipes", type=int, default=1000)
     parser.add_argument("--corpora", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--smaller", action="store_true", help="a study of two students")
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     warm_up()
@@ -56,7 +58,7 @@ def main() -> int:
 
 def _tallies(args: argparse.Namespace, folder: Path) -> list[Tally]:
     """One fault after the other, each in a folder of its own."""
-    recipe, reference, seconds = reference_run(folder)
+    recipe, reference, seconds = reference_run(folder, SMALLER if args.smaller else TREE)
     seed = args.seed
     faults: dict[str, Callable[[Path], Tally]] = {
         "kills": lambda own: try_kills(args.kills, seed, recipe, reference, seconds, own),

@@ -6,8 +6,9 @@ import random
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from tiny_study import at_work, differing, outcome, write_recipe
+from tiny_study import TREE, at_work, differing, outcome, write_recipe
 from trials import Child, Tally, run_evokd
 
 from evokd.cli import main as evokd_main
@@ -16,9 +17,9 @@ REACH = 0.4
 """Longest time until a kill, as a share of what an undisturbed run takes: so all stages are hit."""
 
 
-def reference_run(folder: Path) -> tuple[Path, Path, float]:
+def reference_run(folder: Path, tree: dict[str, Any] = TREE) -> tuple[Path, Path, float]:
     """An undisturbed run: its recipe, its folder, and the seconds that it took."""
-    recipe, run = write_recipe(folder / "tiny.yaml"), folder / "reference"
+    recipe, run = write_recipe(folder / "tiny.yaml", tree), folder / "reference"
     ending = run_evokd(["run", recipe, "-o", run], folder, 600)
     if ending.code != 0:
         raise RuntimeError(f"the reference run failed:\n{ending.said}")

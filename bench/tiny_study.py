@@ -51,6 +51,9 @@ TREE: dict[str, Any] = {
 }
 """Checkpoints every few steps, so that most kills fall between two of them."""
 
+SMALLER: dict[str, Any] = {**TREE, "methods": ["sft", "seq_kd"], "pruning": {}}
+"""With two students."""
+
 SUFFIXES = (".safetensors", ".txt", ".src", ".ref", ".npy", ".bin")
 PLACES = (
     *("corpus", "tokenizer", "teacher", "start", "gate", "teacher_text/teacher", "cache/hidden"),

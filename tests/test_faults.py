@@ -20,7 +20,7 @@ from small_study import evokd, recipe, write_recipe
 FAULTS = Path(__file__).parents[1] / "bench" / "faults.py"
 FEW = (
     *("--kills=2", "--disks=1", "--clocks=1", "--folders=1", "--files=12", "--recipes=12"),
-    *("--corpora=30", "--seed=7"),
+    *("--corpora=30", "--seed=7", "--smaller"),
 )
 
 
