@@ -65,7 +65,7 @@ lint: install
 	$(BIN)/mypy
 
 docs: install
-	$(BIN)/mkdocs build --quiet --config-file docs/mkdocs.yml
+	$(BIN)/mkdocs build --quiet --config-file tools/mkdocs.yml
 
 # The peers (TRL, Liger) are installed here and nowhere else. One script after the other: each wants
 # the machine for itself.

@@ -113,6 +113,9 @@ def test_what_is_put_right_may_be_dropped_or_kept(key, reason, source, repaired)
 def test_what_is_lost_for_good_is_dropped():
     assert reason_of("A big caf\ufffd.", "Ein großes Café.") == "mojibake"
     assert reason_of("A big caf\ufffd.", "Ein großes Café.", mojibake="keep") is None
+    assert reason_of("A long shoelace.", "Ein langes Schn?rband.") == "mojibake"
+    assert reason_of("Really?", "Wirklich?") is None
+    assert reason_of("Go to index.php?id=3 now.", "Gehen Sie zu index.php?id=3.") is None
 
 
 def test_a_report_in_a_line():

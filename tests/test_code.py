@@ -141,11 +141,56 @@ def test_an_objective_of_ones_own_in_python(own_code):
     assert OBJECTIVES["my_code:focal"].formula == "(1 − e^−d)² d"
 
 
+WRONG = """
+def scalar(t):
+    return t.nll.mean()
+
+def misspelt(t):
+    return t.nope
+
+def no_gradient(t):
+    return t.nll.detach()
+
+def of_one(language):
+    return 3
+
+def number(language, references=None, tokenizer=None):
+    return 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"methods": ["my_wrong:scalar"]}, "methods.scalar: my_wrong:scalar, tried on four tokens"),
+        ({"methods": ["my_wrong:misspelt"]}, "gives AttributeError: 'Tokens' object has no"),
+        ({"methods": ["my_wrong:no_gradient"]}, "gives RuntimeError: element 0 of tensors does"),
+        ({"scoring": {"metrics": ["my_wrong:of_one"]}}, "tried on one line, gives TypeError"),
+        ({"scoring": {"metrics": ["my_wrong:number"]}}, "has no attribute 'corpus_score'"),
+    ],
+)
+@pytest.mark.parametrize("flag", ["--check", "--dry-run", "--yes"])
+def test_code_that_cannot_work_is_found_before_anything_is_trained(
+    own_code, tmp_path, changes, said, flag
+):
+    (tmp_path / "my_wrong.py").write_text(WRONG, encoding="utf-8")
+    path = write_recipe(tmp_path / "recipe.yaml", recipe(**changes))
+    try:
+        code, _, err = command("run", path, "-o", tmp_path / "run", flag)
+    finally:
+        sys.modules.pop("my_wrong", None)
+    assert (code, said in err, "Traceback" in err) == (2, True, False), err
+    assert not list((tmp_path / "run").glob("*/manifest.json"))
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"methods": ["my_code:focl"]}, "my_code has no 'focl'; did you mean my_code:focal?"),
-        ({"methods": ["my_cod:focal"]}, "'my_cod' can't be imported (ModuleNotFoundError"),
+        (
+            {"methods": ["my_cod:focal"]},
+            "'my_cod' can't be imported: No module named 'my_cod'; the",
+        ),
         ({"methods": ["my_code:NUMBER"]}, "my_code:NUMBER is int, no function"),
         ({"methods": ["my code:focal"]}, "unknown objective 'my code:focal'"),
         ({"scoring": {"metrics": ["my_code:none"]}}, "my_code:none: my_code has no 'none'"),
@@ -159,7 +204,7 @@ def test_what_is_not_there_is_named(own_code, changes, said):
 def test_code_that_fails_when_it_is_imported_is_no_traceback(own_code):
     own_code.write_text("raise RuntimeError('no licence')", encoding="utf-8")
     said = refusal(recipe(methods=["my_code:focal"]))
-    assert "'my_code' can't be imported (RuntimeError: no licence)" in said
+    assert "'my_code' fails while it is imported (RuntimeError: no licence)" in said
 
 
 def test_prompts_of_ones_own(own_code):

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 def site(tmp_path_factory):
     """All pages, by name → the ids that can be linked to; a warning stops the build."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--config-file", "docs/mkdocs.yml"]
+    command = [sys.executable, "-m", "mkdocs", "build", "--config-file", "tools/mkdocs.yml"]
     done = subprocess.run(
         [*command, "--site-dir", folder], cwd=ROOT, capture_output=True, text=True, check=False
     )

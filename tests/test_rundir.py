@@ -260,6 +260,18 @@ def test_a_store_shares_stages_among_runs_and_students_of_any_name(tmp_path):
     assert [p.name for p in (store / "students").iterdir()] == [one.fingerprint]
 
 
+def test_a_store_is_mended_by_who_makes_a_damaged_stage_again(tmp_path, monkeypatch):
+    store = tmp_path / "store"
+    one = finished(tmp_path / "a", place="students/noevo.seed1", store=store)
+    (one.in_store / "model/weights").write_text("torn")
+    monkeypatch.setattr("evokd.rundir.integrity._seen", set())
+    assert stage_of(tmp_path / "b", place="students/noevo.seed1", store=store).find() is None
+    other = finished(tmp_path / "b", place="students/noevo.seed1", store=store)
+    assert (one.in_store / "model/weights").samefile(other.folder / "model/weights")
+    third = stage_of(tmp_path / "c", place="students/mine.seed1", store=store)
+    assert third.find() == one.in_store
+
+
 def test_without_links_a_stage_is_copied(tmp_path, monkeypatch):
     one = finished(tmp_path / "a")
 

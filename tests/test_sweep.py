@@ -68,6 +68,15 @@ def test_any_key_of_a_method_may_be_swept():
     assert len(settings_of(swept({"gamma": rules}))) == 2
 
 
+def test_names_keep_a_sign_and_two_sweeps_over_one_key_are_told_apart():
+    assert list(settings_of(swept({"gamma": [-1, 1]}))) == ["gamma_m1", "gamma_1"]
+    over = {"training.learning_rate": [0.1]}
+    sweeps = [{"of": "sft", "over": over}, {"of": {"name": "mine", "objective": "noevo"}}]
+    made = check_recipe(recipe(sweep=[sweeps[0], {**sweeps[1], "over": over}])).methods
+    assert [m.name for m in made if m.swept] == ["sft_learning_rate_0_1", "mine_learning_rate_0_1"]
+    assert [m.objective for m in made if m.swept] == ["sft", "noevo"]
+
+
 def test_a_method_that_stands_in_the_recipe_lends_its_settings():
     tree = swept({"gamma": [1]}, of="mine", name="mine")
     tree["methods"].append({"name": "mine", "objective": "self_evolution", "beta": 0.2})
@@ -97,7 +106,10 @@ def test_a_saved_recipe_can_be_swept_otherwise():
     ("sweep", "said"),
     [
         ({"over": {"gama": [1]}}, "sweep.0.over: unknown key of a method 'gama'; did you mean"),
-        ({"over": {"corpus.limit": [1]}}, "is for a grid"),
+        ({"over": {"corpus.limit": [1]}}, "corpus.limit is no method's, but the study's; that is"),
+        ({"of": "noevo", "over": {"gamma": [1]}}, "noevo doesn't read gamma; it reads lam"),
+        ({"of": "sft", "over": {"lam": [1]}}, "sft doesn't read lam; it reads no setting"),
+        ({"over": {"gamma": {"start": 1, "stop": 2}}}, "unknown key of a range 'stop'; did you"),
         ({"over": {"gamma": []}}, "over.gamma: found no value"),
         ({"over": {}}, "sweep.0.over: found nothing"),
         ({"over": {"gamma": 3}}, "found 3; a list of values or"),
@@ -155,6 +167,17 @@ def test_the_best_is_chosen_on_validation(study):
         results = Results(tree | {"validation": rows})
         assert results.focus == best
         assert results.validated(best) == 30.0
+
+
+def test_a_default_that_is_written_out_is_no_other_student(study):
+    path, run, _ = study
+    spelled_out = ("sweep.0.over={gamma: [0.4, 99], beta: [0.5], lam: [0.5]}", "--dry-run")
+    code, out, err = evokd("run", path, "-o", run, *spelled_out, "--format", "json")
+    assert code == 0, err
+    stages = json.loads(out)["stages"]
+    students = {s["name"]: s["action"] for s in stages if s["name"].startswith("student")}
+    assert len(students) == 2 * 5
+    assert set(students.values()) == {"keep"}
 
 
 def test_nothing_is_made_again_for_a_sweep_that_grows(study):

@@ -15,7 +15,7 @@ from typing import Any
 from evokd.data.identification import in_language
 from evokd.data.languages import language
 from evokd.data.pairs import Pair
-from evokd.data.repair import LOST, put_right
+from evokd.data.repair import has_lost, put_right
 from evokd.recipe.corpus import CleaningSettings
 
 EXAMPLES = 5  # kept per reason
@@ -162,7 +162,7 @@ def _reason_to_drop(pair: Pair, settings: CleaningSettings, one_sided: bool) -> 
     sides = _sides(pair, one_sided)
     if not all(text.strip() for text, _ in sides):
         return "empty"
-    if settings.mojibake != "keep" and any(LOST in text for text, _ in sides):
+    if settings.mojibake != "keep" and any(has_lost(text) for text, _ in sides):
         return "mojibake"
     words = [word_count(*side) for side in sides]
     if min(words) < settings.min_words:

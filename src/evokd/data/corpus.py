@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ from evokd.rundir.files import read_json, write_json, write_lines
 _LEAST_CORRELATION = 0.2
 _CORRELATION_NEEDS = 100  # sentence pairs
 
+MOST_LOST = 0.5
+"""Share of the training pairs from which fewer that are kept are worth a note."""
 UNPAIRED = "unpaired.jsonl"
 MODELS = "models.jsonl"
 NOISE = "noise.jsonl"
@@ -184,6 +187,12 @@ def build_corpus(
     counts = {part: Counter(pair.direction for pair in pairs) for part, pairs in parts.items()}
     by_direction = {d: {part: count[d] for part, count in counts.items()} for d in directions}
     facts["notes"] += _gaps(by_direction, tests, cleaning)
+    if cleaning.kept < MOST_LOST * cleaning.read:
+        worst = max(cleaning.reasons, key=lambda reason: cleaning.reasons[reason].count)
+        facts["notes"].append(
+            f"{cleaning.read - cleaning.kept} of {cleaning.read} training pairs were dropped, most "
+            f"as {worst.replace('_', ' ')}; is this the text that is meant?"
+        )
     report = {**cleaning.as_dict(), "directions": by_direction, **facts}
     unpaired = weigh(unpaired, settings.weights, random.Random(f"{seed}:unpaired weights"))
     return Corpus(weighted, valid, tests, report, unpaired, record, models)
@@ -229,8 +238,9 @@ def _read_sources(
 
 
 def _length_correlation(pairs: Sequence[Pair]) -> float | None:
-    """Pearson's r of the two sides' lengths in characters: near zero where lines don't match."""
-    lengths = [(len(p.source), len(p.target)) for p in pairs if p.source and p.target]
+    """Pearson's r of the two sides' lengths in characters, on a logarithmic scale, so that a few
+    very long lines don't count for all: near zero where lines don't match."""
+    lengths = [(log(len(p.source)), log(len(p.target))) for p in pairs if p.source and p.target]
     if len(lengths) < _CORRELATION_NEEDS:
         return None
     try:

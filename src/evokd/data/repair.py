@@ -33,6 +33,17 @@ _BLOCK = re.compile(
 )
 
 
+_LOST_LETTER = re.compile(r"[^\W\d_]\?[^\W\d_A-Z]")
+
+
+def has_lost(text: str) -> bool:
+    """Whether characters were lost in another encoding: "caf\ufffd", "Schn?rsenkel"."""
+    if LOST in text:
+        return True
+    words = text.split() if "?" in text else ()
+    return any(_LOST_LETTER.search(word) and not {"/", "="} & set(word) for word in words)
+
+
 def repair(text: str) -> str:
     """Unicode NFC, no control or zero-width characters, and every run of white space one space."""
     # No-break spaces and all that is invisible aren't printable to Python.

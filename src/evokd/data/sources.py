@@ -176,11 +176,16 @@ def source_format(source: CorpusSource, root: Path) -> str:
     if _addressed(source.path):
         return source.path.split(":")[0]
     path = path_in(root, source.path)
-    suffix = Path(path.stem if path.suffix in COMPRESSIONS else path.name).suffix.lower()
+    suffix = _unpacked(path).suffix.lower()
     for name, spec in FORMATS.items():
         if suffix in spec.suffixes:
             return name
     return _format_by_content(path) if path.is_file() else "moses"
+
+
+def _unpacked(path: Path) -> Path:
+    """The name of a file without what tells that it is packed."""
+    return path.with_suffix("") if path.suffix in COMPRESSIONS else path
 
 
 def _format_by_content(path: Path) -> str:
@@ -194,5 +199,5 @@ def _format_by_content(path: Path) -> str:
     of_files = [name for name, spec in FORMATS.items() if spec.path_is == "file"]
     raise InputError(
         f"{path} is in no format that its name or first line tells; for aligned files give their "
-        f"common prefix ({path.with_suffix('')}), else say format: {', '.join(of_files)}"
+        f"common prefix ({_unpacked(path).with_suffix('')}), else say format: {', '.join(of_files)}"
     )

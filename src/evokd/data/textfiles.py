@@ -98,6 +98,11 @@ def decode(data: bytes, name: str, may_be_empty: bool = False) -> str:
                 f"{name} begins as UTF-16 does and goes on as something else (byte "
                 f"{error.start + 1} of the file); convert it to UTF-8"
             ) from None
+    if data.count(0) > len(data) // 4:
+        raise InputError(
+            f"{name} is full of null characters: most likely UTF-16 without its mark; convert it, "
+            "e.g. iconv -f utf-16le -t utf-8"
+        )
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:

@@ -18,6 +18,7 @@ from evokd.data.languages import language
 from evokd.errors import InputError
 from evokd.recipe.code import is_address
 from evokd.recipe.metrics import METRICS, add_metric
+from evokd.recipe.validation import check_known
 
 Documents = Sequence[Sequence[str]]
 Similarity = Callable[[str, str], float]
@@ -44,8 +45,10 @@ def metric_scorers(
                 add_metric(name)
             except ValueError as error:
                 raise InputError(f"metric {error}") from None
-        if name not in METRICS:
-            raise InputError(f"unknown metric {name!r}; accepted: {accepted}")
+        try:
+            check_known("metric", name, METRICS)
+        except ValueError as error:
+            raise InputError(str(error)) from None
         if metrics.count(name) > 1:
             raise InputError(f"metric {name!r} is given twice; name each metric once")
     return {

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ADDRESS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+ADDRESS_FORM = "package.module:name"
 OURS = ("evokd", "evokd_extras")
 
 
@@ -32,12 +33,16 @@ def import_own(module: str) -> Any:
         sys.path.append(os.getcwd())
     try:
         return import_module(module)
-    except Exception as error:  # whatever that code does
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise ValueError(f"{module!r} imports {error.name}, which isn't installed") from None
         raise ValueError(
-            f"{module!r} can't be imported ({type(error).__name__}: {error}); the name of a Python "
-            "module is accepted that is installed, or lies in a folder of PYTHONPATH or where the "
-            "command is typed"
+            f"{module!r} can't be imported: {error}; the name of a Python module is accepted that "
+            "is installed, or lies in a folder of PYTHONPATH or where the command is typed"
         ) from None
+    except Exception as error:  # whatever that code does
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{module!r} fails while it is imported ({what})") from None
 
 
 def load(address: str) -> Any:

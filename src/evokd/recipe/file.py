@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import json
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -62,16 +63,19 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
+        near = difflib.get_close_matches(str(path), shipped_recipes(), n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
         raise InputError(
-            f"recipe {path} not found; give the path of a YAML file, or the name of one that comes "
-            f"with evokd: {', '.join(shipped_recipes())}"
+            f"recipe {path} not found; {hint}give the path of a YAML file, or the name of one that "
+            f"comes with evokd: {', '.join(shipped_recipes())}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"recipe {path} can't be read: {error}") from None
     try:
         tree = _parsed(text)
     except yaml.YAMLError as error:
-        raise InputError(f"recipe {path} is no valid YAML: {error}") from None
+        said = str(error).replace('"<unicode string>"', str(path))
+        raise InputError(f"recipe {path} is no valid YAML: {said}") from None
     if not isinstance(tree, dict):
         raise InputError(f"recipe {path} holds {kind_of(tree)}; a mapping of keys is accepted")
     return check_recipe(tree, overrides, origin=str(path))

@@ -5,18 +5,22 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from evokd.errors import InputError
+from evokd.recipe.code import ADDRESS_FORM, is_address, name_in
 from evokd.recipe.methods import MethodSettings
+from evokd.recipe.objectives import OBJECTIVES, PRESETS, ObjectiveSettings, method_names
 from evokd.recipe.places import set_at
 from evokd.recipe.section import Section, as_list
 from evokd.recipe.validation import check_known, element_names
 
+OF_THE_STUDY = ("corpus", "tokenizer", "teacher", "student", "prompt", "directions", "seeds")
 MOST = 200
 """Methods that a sweep may stand for."""
 
@@ -62,6 +66,8 @@ class Range(Section):
 
 def _list_or_range(value: Any) -> Any:
     if isinstance(value, dict):
+        for key in value:
+            check_known("key of a range", key, Range.model_fields)
         return Range.model_validate(value)
     if isinstance(value, (list, tuple, Range)):
         return value
@@ -84,7 +90,8 @@ class SweepSettings(Section):
     how: Literal["grid", "list"] = "grid"
     """All combinations; or the first values of all keys, then the second ones, and so on."""
     name: str | None = None
-    """What the names of its methods begin with; null: nothing."""
+    """What the names of its methods begin with; null: nothing, or the swept method's name where
+    another method would be called the same."""
 
     @model_validator(mode="after")
     def _is_of_some_size(self) -> SweepSettings:
@@ -124,19 +131,18 @@ def expand(tree: dict[str, Any], origin: str = "recipe") -> dict[str, Any]:
     if not tree.get("sweep"):
         return tree
     own = [one for one in tree.get("methods") or [] if not _is_swept(one)]
+    try:
+        sweeps = [SweepSettings.model_validate(given) for given in as_list(tree["sweep"])]
+    except ValidationError:
+        return tree  # the whole recipe's check says what is wrong
     made = []
-    for number, given in enumerate(as_list(tree["sweep"])):
-        try:
-            sweep = SweepSettings.model_validate(given)
-        except ValidationError:
-            return tree  # the whole recipe's check says what is wrong
+    for number, (sweep, prefix) in enumerate(zip(sweeps, _prefixes(sweeps, own), strict=True)):
         place = f"{origin}: sweep.{number}"
         base = _method_of(sweep, own, place)
         for key in sweep.over:
-            _check_key(key, f"{place}.over: ")
+            _check_key(key, base["objective"], f"{place}.over: ")
         for at in sweep.points():
-            name = "_".join([*([sweep.name] if sweep.name else []), *map(_named, at.items())])
-            method = copy.deepcopy(base) | {"name": name}
+            method = copy.deepcopy(base) | {"name": _name_of(at, prefix)}
             for key, value in at.items():
                 set_at(method, key, copy.deepcopy(value), f"{place}.over.{key}")
             made.append(method | {"swept": {"of": base["name"], "at": at}})
@@ -153,6 +159,19 @@ def _is_swept(method: Any) -> bool:
     return isinstance(method, dict) and bool(method.get("swept"))
 
 
+def _prefixes(sweeps: list[SweepSettings], methods: list[Any]) -> list[str | None]:
+    """What the names of each sweep's methods begin with."""
+    taken = Counter(element_names(methods))
+    for sweep in sweeps:
+        taken.update({_name_of(at, sweep.name) for at in sweep.points()})
+    prefixes = []
+    for sweep in sweeps:
+        clashes = any(taken[_name_of(at, sweep.name)] > 1 for at in sweep.points())
+        of = sweep.of if isinstance(sweep.of, str) else sweep.of.get("name")
+        prefixes.append(sweep.name or (name_in(str(of)) if of and clashes else None))
+    return prefixes
+
+
 def _method_of(sweep: SweepSettings, methods: list[Any], place: str) -> dict[str, Any]:
     """The method that is swept, spelled out, with its name."""
     if isinstance(sweep.of, dict):
@@ -165,20 +184,35 @@ def _method_of(sweep: SweepSettings, methods: list[Any], place: str) -> dict[str
     base.setdefault("name", base["objective"])
     if base["objective"] is None:
         raise InputError(f"{place}.of: found no objective; a method is accepted, such as noevo")
+    if not is_address(base["objective"]):
+        _known("objective", base["objective"], (*method_names(), ADDRESS_FORM), f"{place}.of: ")
     return base
 
 
-def _check_key(key: str, where: str) -> None:
+def _check_key(key: str, objective: str, where: str) -> None:
+    """Raises InputError: no key of a method, or one that its objective doesn't read."""
     first = key.split(".")[0]
+    if first in OF_THE_STUDY:
+        raise InputError(f"{where}{key} is no method's, but the study's; that is for a grid")
+    _known("key of a method", first, MethodSettings.known_keys(), where)
+    spec = OBJECTIVES.get(PRESETS.get(objective, {}).get("objective", objective))
+    if spec and first in ObjectiveSettings.model_fields and first not in spec.settings:
+        read = ", ".join(spec.settings) or "no setting of an objective"
+        raise InputError(f"{where}{objective} doesn't read {first}; it reads {read}")
+
+
+def _known(what: str, value: Any, known: Iterable[str], where: str) -> None:
     try:
-        check_known("key of a method", first, MethodSettings.known_keys(), where)
+        check_known(what, value, known, where)
     except ValueError as error:
-        hint = "; what isn't a method's (corpus, teacher, student) is for a grid"
-        raise InputError(f"{error}{hint}") from None
+        raise InputError(str(error)) from None
 
 
-def _named(setting: tuple[str, Any]) -> str:
-    """gamma 0.4 → gamma_0_4, training.learning_rate 1e-05 → learning_rate_1e_05."""
-    key, value = setting
-    text = f"{value:g}" if isinstance(value, float) else str(value).lower()
-    return re.sub(r"[^A-Za-z0-9+]+", "_", f"{key.rpartition('.')[2]}_{text}").strip("_")
+def _name_of(at: Mapping[str, Any], prefix: str | None) -> str:
+    """gamma 0.4 → gamma_0_4, training.learning_rate 1e-05 → learning_rate_1e_05, −1 → m1."""
+    parts = [prefix] if prefix else []
+    for key, value in at.items():
+        text = f"{value:g}" if isinstance(value, float) else str(value).lower()
+        text = re.sub(r"^-(?=\d)", "m", text)
+        parts.append(f"{key.rpartition('.')[2]}_{text}")
+    return re.sub(r"[^A-Za-z0-9+]+", "_", "_".join(parts)).strip("_")

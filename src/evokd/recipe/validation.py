@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BeforeValidator, ValidationError, WrapValidator
 
-from evokd.recipe.code import is_address
+from evokd.recipe.code import ADDRESS_FORM, is_address
 from evokd.recipe.section import Section
 
 SHAPES = {
@@ -39,7 +39,7 @@ def one_of(
     def check(value: Any) -> Any:
         if add is not None and is_address(value) and value not in known():
             add(value)
-        return check_known(what, value, known())
+        return check_known(what, value, [*known(), *([ADDRESS_FORM] if add is not None else [])])
 
     return BeforeValidator(check)
 

@@ -10,7 +10,18 @@ from markupsafe import Markup
 from evokd.recipe.metrics import AVERAGE, BLEU_VS_TEACHER, describe
 from evokd.report.formatting import arrow
 from evokd.report.results import Record, Results
-from evokd.report.svg import DASHES, FAINT, GRID, INK, Palette, draw_svg, make_palette, tidy
+from evokd.report.svg import (
+    DASHES,
+    FAINT,
+    GRID,
+    HEIGHT,
+    INK,
+    Palette,
+    draw_svg,
+    legend_height,
+    make_palette,
+    tidy,
+)
 from evokd.report.sweeps import sweep_figures
 
 if TYPE_CHECKING:
@@ -143,7 +154,8 @@ def difficulty_histogram(
         axes.set_ylabel("tokens, %")
         tidy(axes, len(filled))
 
-    return draw_svg("difficulty", "Difficulty of validation tokens", draw)
+    height = HEIGHT + legend_height(filled)
+    return draw_svg("difficulty", "Difficulty of validation tokens", draw, height)
 
 
 def score_dots(results: Results, test_set: str, metric: str = "bleu") -> str | None:
@@ -252,7 +264,8 @@ def _curve_figure(
         axes.set_xlim(left=0)
         tidy(axes, len(drawn))
 
-    return draw_svg(name, label, draw) if drawn else None
+    height = HEIGHT + legend_height(line.label for line in drawn)
+    return draw_svg(name, label, draw, height) if drawn else None
 
 
 def _draw_line(axes: Axes, line: _Line, scale: float) -> None:

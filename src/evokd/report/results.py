@@ -157,9 +157,13 @@ class Results:
 
     @cached_property
     def plain_student(self) -> str | None:
-        """The student that was trained without a teacher; of several the best on validation."""
+        """The student that was trained without a teacher. Of several the baseline; the one that no
+        sweep made; else the best on validation."""
         names = [name for name in self.students if self.objective(name) == "sft"]
-        return self.best_on_validation(names) or next(iter(names), None)
+        alone = [name for name in names if not self.settings(name).get("swept")]
+        if self.baseline in names:
+            return self.baseline
+        return next(iter(alone), None) or self.best_on_validation(names) or next(iter(names), None)
 
     @cached_property
     def start(self) -> Record:

@@ -37,6 +37,7 @@ TITLES = {
     "teacher": "The teacher’s translations",
     "nearest": "The teacher’s translations nearest to the references",
 }
+SHOWN = 160  # characters of an example
 EXAMPLE = Markup(
     '<span dir="auto">{}</span> ⟷ <span dir="auto">{}</span> <span class="note">{}</span>'
 )
@@ -46,7 +47,7 @@ def training_notes(results: Results) -> dict[str, str]:
     """System → how it was trained, where its name doesn't say it."""
     objectives = {name: results.objective(name) for name in results.students}
     notes = {name: objective for name, objective in objectives.items() if objective != name}
-    return notes | {name: "no teacher" for name in [results.plain_student] if name}
+    return notes | {name: "no teacher" for name, one in objectives.items() if one == "sft"}
 
 
 def differing_words(text: str, reference: str) -> list[tuple[str, bool]]:
@@ -244,6 +245,7 @@ def _sifted(report: Record) -> dict[str, Any] | None:
 def _drop_row(reason: str, dropped: Record, read: int) -> list[str]:
     first: Record = next(iter(dropped.get("examples") or []), {})
     source, target, origin = (first.get(key, "") for key in ("source", "target", "origin"))
-    example = EXAMPLE.format(source, target, origin) if source or target else ""
+    short = (text if len(text) <= SHOWN else text[: SHOWN - 1] + "…" for text in (source, target))
+    example = EXAMPLE.format(*short, origin) if source or target else ""
     share = percent(dropped["count"] / read)
     return [reason.replace("_", " "), whole(dropped["count"]), share, example]

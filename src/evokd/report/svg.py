@@ -11,7 +11,7 @@ import colorsys
 import io
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 Palette = Mapping[str, str]
 """System → colour."""
 
-WIDTH = 4.6
+WIDTH, HEIGHT = 4.6, 3.3
 """Inches; narrow, so that ten-point text is still legible where the page is 400 pixels wide."""
+LEGEND_WIDTH = 52  # characters of a line, the samples of lines counted as eight each
+LEGEND_ROW = 0.22  # inches
 INK, FAINT, GRID = "#23272e", "#6b7280", "#e6e8eb"
 KNOWN_COLOURS = {
     "teacher": "#23272e",
@@ -61,7 +63,7 @@ def _further_colour(number: int) -> str:
     )
 
 
-def draw_svg(name: str, label: str, draw: Callable[[Figure], None], height: float = 3.3) -> str:
+def draw_svg(name: str, label: str, draw: Callable[[Figure], None], height: float = HEIGHT) -> str:
     """Draw on a canvas of its own; nothing of matplotlib's global state is touched or trusted.
 
     Args:
@@ -100,6 +102,18 @@ def draw_svg(name: str, label: str, draw: Callable[[Figure], None], height: floa
     return _inlined(page.getvalue(), name, label)
 
 
+def legend_height(labels: Iterable[str]) -> float:
+    """Inches that a legend takes beyond what a figure of usual height has for it."""
+    rows = -(-len(labels := list(labels)) // _columns(labels))
+    return LEGEND_ROW * max(0, rows - 2)
+
+
+def _columns(labels: Sequence[str]) -> int:
+    """As many as fit beside each other."""
+    widest = max(map(len, labels), default=1)
+    return max(1, min(3, len(labels), LEGEND_WIDTH // (widest + 8)))
+
+
 def tidy(axes: Axes, legend_entries: int) -> None:
     """Thin axes, faint lines at the ticks of y, and the legend, if there is one, below."""
     for side in ("top", "right"):
@@ -113,7 +127,7 @@ def tidy(axes: Axes, legend_entries: int) -> None:
         axes.legend(
             loc="upper center",
             bbox_to_anchor=(0.5, -0.2),
-            ncols=min(3, legend_entries),
+            ncols=_columns(axes.get_legend_handles_labels()[1]),
             frameon=False,
             handlelength=2.6,
             columnspacing=1.4,

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 from evokd.recipe.objectives import ObjectiveSettings
 from evokd.report.formatting import decimal
 from evokd.report.results import BETTER, WORSE, Results
-from evokd.report.svg import FAINT, INK, SPARE_COLOURS, draw_svg, make_palette, tidy
+from evokd.report.svg import (
+    FAINT,
+    HEIGHT,
+    INK,
+    SPARE_COLOURS,
+    draw_svg,
+    legend_height,
+    make_palette,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,7 +112,8 @@ def sweep_curve(results: Results, sweep: Sweep, test_set: str, name: str) -> str
         axes.margins(y=0.15)
         tidy(axes, len(lines) if len(lines) > 1 else 0)
 
-    return draw_svg(name, f"BLEU of {sweep.of} over {', '.join(sweep.keys)}", draw)
+    height = HEIGHT + (legend_height(sweep.lines()) if len(sweep.lines()) > 1 else 0)
+    return draw_svg(name, f"BLEU of {sweep.of} over {', '.join(sweep.keys)}", draw, height)
 
 
 def significance(results: Results, system: str, test_set: str) -> str:

@@ -141,7 +141,8 @@ class Stage:
         self._clear_away()
         large = {name: one["sha256"] for name, one in stock.items() if one["bytes"] >= LARGE}
         remember({self.folder / name: each for name, each in large.items()}, self.root)
-        if self.in_store is not None and not self.in_store.exists():
+        if self.in_store is not None and not self._is_whole(self.in_store):
+            _remove(self.in_store)  # damaged; what other runs have of it is linked to its files
             with contextlib.suppress(FileExistsError):  # another run was as fast
                 link_folder(self.folder, self.in_store)
 

@@ -9,8 +9,13 @@ from typing import Any
 from evokd.data.cleaning import summary
 from evokd.data.corpus import Corpus, build_corpus, corpus_files
 from evokd.data.prompts import Prompt, load_prompt, prompt_tags
+from evokd.errors import InputError
+from evokd.evaluate.scores import metric_scorers
+from evokd.recipe import metrics, objectives
+from evokd.recipe.methods import MethodSettings
 from evokd.recipe.models import ModelSettings
 from evokd.recipe.recipe import Recipe
+from evokd.study.identity import check_folder
 
 SAMPLE = 2000
 """Pairs of each training source and direction that are cleaned and compared with test sets."""
@@ -24,6 +29,7 @@ def check(recipe: Recipe, log: Callable[[str], None]) -> None:
         InputError: what a run would refuse.
     """
     prompt = load_prompt(recipe.prompt)
+    check_code(recipe)
     corpus_files(recipe.corpus, recipe.directions)  # first, as a run does
     corpus = build_corpus(recipe.corpus, recipe.directions, seed=1, most=SAMPLE)
     for line in _of_text(corpus.report):
@@ -35,6 +41,64 @@ def check(recipe: Recipe, log: Callable[[str], None]) -> None:
         return
     for line in _of_models(recipe, corpus, prompt):
         log(line)
+
+
+def check_code(recipe: Recipe) -> None:
+    """Call objectives and metrics that aren't evokd's own, once, on next to nothing.
+
+    Raises:
+        InputError: one fails, or gives something else than it should.
+    """
+    for method in recipe.methods:
+        if method.objective not in objectives.BUILT_IN:
+            _try_objective(method)
+    for name in recipe.scoring.metrics:
+        if name not in metrics.BUILT_IN:
+            for direction in recipe.directions:
+                _try_metric(name, direction.split("-")[1])
+
+
+def _try_objective(method: MethodSettings) -> None:
+    import torch
+
+    from evokd.distil.objectives import token_loss
+
+    generator = torch.Generator().manual_seed(1)
+    student, teacher = (torch.randn(4, 7, generator=generator) for _ in range(2))
+    settings: dict[str, Any] = vars(method.in_force()[1])
+    found: Any
+    try:
+        loss = token_loss(
+            method.objective, student.requires_grad_(), teacher, torch.arange(4), **settings
+        )
+        loss.sum().backward()
+        found = tuple(loss.shape)
+    except Exception as error:  # whatever that code does
+        found = f"{type(error).__name__}: {error}"
+    if found != (4,):
+        raise InputError(
+            f"methods.{method.name}: {method.objective}, tried on four tokens, gives {found}; a "
+            "function from evokd.distil.tokens.Tokens to one loss per token, (N,), with a gradient "
+            "is accepted (docs/method.md)"
+        )
+
+
+def _try_metric(name: str, language: str) -> None:
+    line = "Eins zwei drei vier."
+    try:
+        scorer = metric_scorers([name], language, [[line]])[name]
+        found = float(scorer.corpus_score([line], None).score)
+        str(scorer.get_signature())
+    except InputError:
+        raise
+    except Exception as error:  # whatever that code does
+        raise InputError(
+            f"scoring.metrics: {name}, tried on one line, gives {type(error).__name__}: {error}; a "
+            "function of (target language, references, tokenizer) that makes a "
+            "sacrebleu.metrics.base.Metric is accepted (docs/evaluation.md)"
+        ) from None
+    if found != found:
+        raise InputError(f"scoring.metrics: {name}, tried on one line, gives nan")
 
 
 def check_models(recipe: Recipe, tokenizer_of: Callable[[ModelSettings], Any]) -> None:
@@ -53,6 +117,8 @@ def check_models(recipe: Recipe, tokenizer_of: Callable[[ModelSettings], Any]) -
     from evokd.models.vocabulary import shared_vocabulary
 
     teacher, student = recipe.teacher, recipe.student
+    for settings in (teacher, student):
+        check_folder(settings.model)
     if student.model == "cut":
         if teacher.model == "fresh":
             check_cut(student.cut, fresh_config(teacher.fresh, tokenizer_of(teacher)))
@@ -94,7 +160,6 @@ def _short(text: str) -> str:
 
 def _of_models(recipe: Recipe, corpus: Corpus, prompt: Prompt) -> Iterator[str]:
     """What the models of a study are and how its text becomes tokens, a line each."""
-    from evokd.errors import InputError
     from evokd.models.encoding import encode_corpus
     from evokd.models.fresh import train_tokenizer
     from evokd.models.loading import check_kind, load_config, load_tokenizer, pick_device
@@ -104,6 +169,7 @@ def _of_models(recipe: Recipe, corpus: Corpus, prompt: Prompt) -> Iterator[str]:
     models = {"teacher": recipe.teacher, "student": recipe.student}
     tokenizers: dict[str, Any] = {}
     for name, settings in models.items():
+        check_folder(settings.model)
         if settings.model == "cut":
             yield f"{name}: cut from the teacher"
         elif settings.model == "fresh":

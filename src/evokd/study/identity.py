@@ -27,6 +27,17 @@ def training_key(training: TrainingSettings) -> dict[str, Any]:
     return training.model_dump(exclude=NEUTRAL)
 
 
+def check_folder(model: str) -> None:
+    """Raises InputError: a folder that no model was saved in."""
+    path = path_in(Path(), model)
+    if path.is_dir() and not (path / "config.json").is_file():
+        below = " (it is in the folder model/ of that one)" if (path / "model").is_dir() else ""
+        raise InputError(
+            f"model {model} has no config.json{below}; a folder that a model was saved in is "
+            "accepted, a .gguf file, or a hub id"
+        )
+
+
 def saved_in(settings: ModelSettings) -> dict[str, str]:
     """The number format of a finished model's files, where it isn't the one that it has anyway."""
     return {} if settings.save_dtype == "float32" else {"save_dtype": settings.save_dtype}
@@ -42,11 +53,7 @@ def model_identity(study: Study, settings: ModelSettings, key: str) -> dict[str,
     identity = settings.model_dump(mode="json", exclude=NOT_IDENTITY)
     path = path_in(Path(), settings.model)
     if settings.model != "fresh" and path.exists():
-        if not (path.is_file() or (path / "config.json").is_file()):
-            raise InputError(
-                f"model {settings.model} has no config.json; a folder that a model was saved in "
-                "is accepted, a .gguf file, or a hub id"
-            )
+        check_folder(settings.model)
         files = [one for one in sorted(path.rglob("*")) if one.is_file()] or [path]
         hashes = {one.relative_to(path).as_posix(): hash_of(one, study.folder) for one in files}
         return identity | {"files": hashes}

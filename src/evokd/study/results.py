@@ -86,9 +86,7 @@ def make_results(
     log(f"comparing with {baseline}: paired bootstrap, {samples} samples …")
     comparisons = compare_all(outputs, tests, baseline, metrics, n_samples=samples)
     validation = validation_scores(study, systems)
-    plain = [m.name for m in recipe.methods if m.kind() == "sft"]
-    student = best_on_validation(plain, validation) if len(plain) > 1 else None
-    student = student or next(iter(plain), None)
+    student = _plain_student(recipe, validation)
     facts = {system.label: system.facts() for system in systems}
     devices = sorted({row["device"] for row in speed})
     results = {
@@ -124,6 +122,16 @@ def make_results(
     }
     write_record(study.folder, study.paths.results, made_of, results)
     return read_sealed(study.paths.results)
+
+
+def _plain_student(recipe: Recipe, validation: Sequence[Mapping[str, Any]]) -> str | None:
+    """The student without a teacher that gaps are measured from: see `Results.plain_student`."""
+    plain = {m.name: m for m in recipe.methods if m.kind() == "sft"}
+    if recipe.baseline() in plain:
+        return recipe.baseline()
+    alone = [name for name, method in plain.items() if not method.swept]
+    best = best_on_validation(plain, validation)
+    return next(iter(alone), None) or best or next(iter(plain), None)
 
 
 def results_made_of(

@@ -37,6 +37,7 @@ from evokd.study import (
     teacher_translations,
 )
 from evokd.study.advice import with_advice
+from evokd.study.check import check_code
 from evokd.study.context import Study
 from evokd.study.forecast import Forecast
 from evokd.study.results import make_results
@@ -85,6 +86,7 @@ def dry_run(
 
 def _run(study: Study) -> dict[str, Any]:
     recipe, dry = study.recipe, study.planned is not None
+    check_code(recipe)
     corpus = preparation.make_corpus(study)
     if not dry:
         _save_recipe(study)

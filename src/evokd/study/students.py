@@ -9,7 +9,13 @@ from typing import Any
 
 from evokd.recipe.code import code_hashes
 from evokd.recipe.methods import RENAMED, MethodSettings
-from evokd.recipe.objectives import BETA_RULES, BUILT_IN, PAIR_WEIGHTS, TEXT_PRESETS
+from evokd.recipe.objectives import (
+    BETA_RULES,
+    BUILT_IN,
+    PAIR_WEIGHTS,
+    TEXT_PRESETS,
+    objective_settings,
+)
 from evokd.recipe.recipe import Recipe, StudentKind
 from evokd.rundir.stage import KEPT, Stage
 from evokd.study.context import Study, System, TeacherSource
@@ -127,6 +133,10 @@ def _identity(method: MethodSettings, plugins: Sequence[str]) -> dict[str, Any]:
     for (key, old), new in RENAMED.items():
         if settings.get(key) == new:
             settings[key] = old
+    usual = objective_settings(method.objective)
+    for key in ("lam", "beta", "alpha"):  # written out or not, the objective's own is the same
+        if key in settings and settings[key] == getattr(usual, key):
+            del settings[key]
     rules = [BETA_RULES[method.beta]] if method.beta in BETA_RULES else []
     rules += [PAIR_WEIGHTS[key] for key in method.pair_weights]
     names = [method.objective, *(f"{rule.module}:method_part" for rule in rules)]
