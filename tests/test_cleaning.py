@@ -103,7 +103,8 @@ def test_what_is_put_right_may_be_dropped_or_kept(key, reason, source, repaired)
     target = "Ein großer Hund und eine Katze."
     kept, report = clean([pair(source, target)], DEFAULTS)
     assert kept == [pair(repaired, target)]
-    assert report.repairs[reason].examples[0]["source"] == source
+    example = report.repairs[reason].examples[0]
+    assert (example["source"], example["source_became"]) == (source, repaired)
     assert reason_of(source, target, **{key: "drop"}) == reason
     assert reason_of(repaired, target, **{key: "drop"}) is None
     kept, report = clean([pair(source, target)], CleaningSettings(**{key: "keep"}))

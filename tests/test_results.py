@@ -152,6 +152,6 @@ def test_damped_tokens_are_noted_whatever_the_method_is_called():
     facts = {"ours.seed1": {"hard_share_end": 0.7}, "noevo.seed1": {"hard_share_end": 0.9}}
     notes = [note for note in _notes(made, corpus, {}, facts) if "hard" in note]
     assert len(notes) == 1
-    assert notes[0].startswith("ours.seed1: 70%")
+    assert notes[0].startswith("ours: 70%")
     facts["ours.seed1"]["hard_share_end"] = 0.3
     assert not [note for note in _notes(made, corpus, {}, facts) if "hard" in note]

@@ -254,6 +254,18 @@ def test_two_studies_share_what_is_the_same_in_a_store(finished, tmp_path):
     assert (tmp_path / "one" / name).samefile(tmp_path / "two" / name)
     assert "student self_evolution, seed 1: its teacher is cached" in err
     assert verify(tmp_path / "two") == []
+    assert verify(tmp_path / "store") == []
+
+    assert "nothing to remove" in evokd("clean", tmp_path / "store")[1]
+    alone = tmp_path / "two/students/self_evolution.seed1"
+    fingerprint = json.loads((alone / "manifest.json").read_text())["fingerprint"]
+    shutil.rmtree(alone)
+    code, out, err = evokd("clean", tmp_path / "store", "--yes")
+    assert code == 0, err
+    assert out.count("MiB") == 2
+    assert f"students/{fingerprint}" in out
+    assert not (tmp_path / "store/students" / fingerprint).exists()
+    assert verify(tmp_path / "one") == []
 
 
 def test_what_a_stage_takes_is_read_off_others_of_its_kind(finished, copied):
@@ -328,7 +340,7 @@ def test_status_says_what_is_done_and_what_is_left(finished, copied, monkeypatch
     assert "stopped" in first
     assert "of work left, as far as is known" in first
     student = next(line for line in lines if line.startswith("student self_evolution, seed 1"))
-    assert "begun, step 6, student_nll" in student
+    assert "begun, step 6, nll" in student
     assert lines[-1].startswith("results")
     with locked(copied):
         assert "at work" in evokd("status", copied)[1]

@@ -89,7 +89,10 @@ def test_missing_tokenizer_is_told_before_the_work(monkeypatch):
 @pytest.mark.parametrize(
     ("metrics", "message"),
     [
-        (["blue"], r"unknown metric 'blue'; did you mean 'bleu'. accepted: bleu, chrf, chrf\+\+, ter"),
+        (
+            ["blue"],
+            r"unknown metric 'blue'; did you mean 'bleu'. accepted: bleu, chrf, chrf\+\+, ter",
+        ),
         (["bleu", "bleu"], "given twice"),
         ([], "no metric given"),
     ],

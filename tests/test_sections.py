@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from evokd.report import sections
 from evokd.report.results import Results
 from evokd.report.sections import differing_words, gates
 
@@ -28,3 +29,21 @@ def test_gates_are_shown_where_wrong_tokens_are_known() -> None:
         ["vouched", "0.4", "2", "0 %", "–", "0 %"],
     ]
     assert gates(Results({})) is None
+
+
+def test_what_was_put_right_is_shown_before_and_after():
+    example = {
+        "origin": "train:3",
+        "source": "A\u200b dog\u00a0&amp; a cat.",
+        "target": "Ein Hund.",
+        "source_became": "A dog & a cat.",
+        "target_became": "Ein Hund.",
+    }
+    report = {"read": 9, "kept": 9, "repaired": 1, "repairs": {"markup": {"count": 1}}}
+    report["repairs"]["markup"]["examples"] = [example]
+    shown = sections.cleaning(Results({"cleaning": report}))
+    ((name, number, share, cell),) = shown["drops"].groups["put right"]
+    assert (name, number, share) == ("markup", "1", "11.1 %")
+    assert "A\\u200b dog\\xa0&amp;amp; a cat.</span> →" in cell
+    assert ">A dog &amp; a cat.</span>" in cell
+    assert "train:3" in cell

@@ -102,15 +102,18 @@ def verify(args: argparse.Namespace) -> int:
     flag("--yes", "don't ask", action="store_true"),
 )
 def clean(args: argparse.Namespace) -> int:
-    """What the recipe of a run doesn't use, with sizes; removed when you say so."""
-    from evokd.study.cleanup import remove, unused
+    """What a run's recipe doesn't use, or no run of a store; removed when you say so."""
+    from evokd.study.cleanup import is_store, remove, unused
 
     found = unused(args.run)
     if not found:
         print(f"{args.run}: nothing to remove")
         return 0
     print(tabulate([[f"{mib:.1f} MiB", place] for place, mib in found.items()], tablefmt="plain"))
-    print(f"{sum(found.values()):.1f} MiB that {args.run / 'recipe.yaml'} doesn't use")
+    whose = (
+        "no run has a link to" if is_store(args.run) else f"{args.run / 'recipe.yaml'} doesn't use"
+    )
+    print(f"{sum(found.values()):.1f} MiB that {whose}")
     if not args.yes and not at_terminal():
         print("--yes removes it")
         return 0

@@ -36,14 +36,19 @@ class Tally:
     count: int = 0
     examples: list[dict[str, str]] = field(default_factory=list)
 
-    def add(self, pair: Pair) -> None:
-        """Count a pair; keep it as an example unless its other direction is one already."""
+    def add(self, pair: Pair, became: Pair | None = None) -> None:
+        """Count a pair; keep it as an example unless its other direction is one already.
+
+        Args:
+            became: what was made of it.
+        """
         self.count += 1
         known = any(example["origin"] == pair.origin for example in self.examples)
         if len(self.examples) < EXAMPLES and not known:
-            self.examples.append(
-                {"origin": pair.origin, "source": pair.source, "target": pair.target}
-            )
+            example = {"origin": pair.origin, "source": pair.source, "target": pair.target}
+            if became is not None:
+                example |= {"source_became": became.source, "target_became": became.target}
+            self.examples.append(example)
 
 
 @dataclass
@@ -68,11 +73,11 @@ class CleaningReport:
         """Count a pair as dropped."""
         self.reasons.setdefault(reason, Tally()).add(pair)
 
-    def repair(self, kinds: Iterable[str], pair: Pair) -> None:
+    def repair(self, kinds: Iterable[str], pair: Pair, became: Pair) -> None:
         """Count a pair as put right."""
         self.repaired += 1
         for kind in kinds:
-            self.repairs.setdefault(kind, Tally()).add(pair)
+            self.repairs.setdefault(kind, Tally()).add(pair, became)
 
     def as_dict(self) -> dict[str, Any]:
         """For corpus/cleaning.json."""
@@ -120,7 +125,7 @@ def clean(
             report.drop(reason, read)
             continue
         if repairs:
-            report.repair(repairs, read)
+            report.repair(repairs, read, pair)
         if not one_sided and _digits(pair.source) != _digits(pair.target):
             report.warnings.setdefault("number_mismatch", Tally()).add(pair)
         kept.append(pair)

@@ -37,6 +37,9 @@ TITLES = {
     "teacher": "The teacher’s translations",
     "nearest": "The teacher’s translations nearest to the references",
 }
+REPAIRED = Markup(
+    '<span dir="auto">{}</span> → <span dir="auto">{}</span> <span class="note">{}</span>'
+)
 SHOWN = 160  # characters of an example
 EXAMPLE = Markup(
     '<span dir="auto">{}</span> ⟷ <span dir="auto">{}</span> <span class="note">{}</span>'
@@ -218,6 +221,15 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+def visible(text: str) -> str:
+    """A text whose invisible characters are written out, the space apart: "a\\u200bb"."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
 def _sifted(report: Record) -> dict[str, Any] | None:
     """Of pairs read: how many were kept, and what became of the others."""
     read, kept = report.get("read"), report.get("kept")
@@ -245,7 +257,10 @@ def _sifted(report: Record) -> dict[str, Any] | None:
 def _drop_row(reason: str, dropped: Record, read: int) -> list[str]:
     first: Record = next(iter(dropped.get("examples") or []), {})
     source, target, origin = (first.get(key, "") for key in ("source", "target", "origin"))
-    short = (text if len(text) <= SHOWN else text[: SHOWN - 1] + "…" for text in (source, target))
-    example = EXAMPLE.format(*short, origin) if source or target else ""
+    example = EXAMPLE.format(_short(source), _short(target), origin) if source or target else ""
+    for side, before in (("source_became", source), ("target_became", target)):
+        if first.get(side, before) != before:  # the first side that was put right
+            example = REPAIRED.format(_short(visible(before)), _short(first[side]), origin)
+            break
     share = percent(dropped["count"] / read)
     return [reason.replace("_", " "), whole(dropped["count"]), share, example]

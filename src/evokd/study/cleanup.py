@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 from evokd.recipe.file import load_recipe_of
 from evokd.recipe.recipe import Recipe
-from evokd.rundir.integrity import MANIFEST, STARTED
+from evokd.rundir.integrity import MANIFEST, STARTED, files_in
 from evokd.rundir.lock import locked
 from evokd.rundir.stage import KEPT
 from evokd.study.run import dry_run
 
 
 def unused(root: Path) -> dict[str, float]:
-    """Place → MiB: what is kept of other settings, and stages and translations of others.
+    """Place → MiB: what is kept of other settings, and stages and translations of others; of a
+    store, the stages whose files no run has in common with it.
 
     Raises:
         InputError: there is no recipe, or its text isn't at hand and was never read.
     """
+    if is_store(root):
+        stages = sorted(manifest.parent for manifest in root.glob(f"*/*/{MANIFEST}"))
+        found = [one for one in stages if all(_links(path) == 1 for path in files_in(one))]
+        return {one.relative_to(root).as_posix(): _mib(one) for one in found}
     recipe = load_recipe_of(root)
     if recipe.grid:
         studies = [folder.parent for folder in sorted(root.glob("*/recipe.yaml"))]
@@ -27,6 +33,13 @@ def unused(root: Path) -> dict[str, float]:
     kept |= {one.parent for one in (root / KEPT).rglob("*.json") if not _within(one, kept)}
     found = sorted(kept) + sorted(_others(root, recipe))
     return {one.relative_to(root).as_posix(): _mib(one) for one in found}
+
+
+def is_store(root: Path) -> bool:
+    """Whether a folder is what --store names: stages by kind and fingerprint, and no recipe."""
+    places = root.glob(f"*/*/{MANIFEST}")
+    named = (re.fullmatch(r"[0-9a-f]{16}(\.damaged)?", place.parent.name) for place in places)
+    return not (root / "recipe.yaml").exists() and any(named)
 
 
 def remove(root: Path, places: dict[str, float]) -> None:
@@ -57,6 +70,10 @@ def _others(root: Path, recipe: Recipe) -> set[Path]:
 
 def _within(path: Path, folders: set[Path]) -> bool:
     return any(parent in folders for parent in path.parents)
+
+
+def _links(path: Path) -> int:
+    return path.stat().st_nlink
 
 
 def _mib(path: Path) -> float:

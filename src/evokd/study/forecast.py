@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -64,10 +64,9 @@ class Forecast:
         """
         shown = [step for step in self.steps if step.action == "remake" or not replaced_only]
         rows = []
-        for (name, action, because), alike in groupby(shown, key=_row):
-            first, *more = alike
-            why = "; ".join(filter(None, [because, self._cost(first)]))
-            rows.append([f"{name} ({1 + len(more)})" if more else first.name, action, why])
+        for name, step in together(shown):
+            why = "; ".join(filter(None, [step.because, self._cost(step)]))
+            rows.append([name, step.action, why])
         counts = Counter(step.action for step in self.steps)
         sums = f"{counts['keep']} kept, {counts['make']} to make, {counts['remake']} to make anew"
         words = self.total().words()
@@ -93,10 +92,16 @@ class Forecast:
         return self.costs[step.name].words() if step.name in self.costs else ""
 
 
-def _row(step: Step) -> tuple[str, str, str]:
-    """What a line says of a step; translations that say the same share one."""
-    name = "translations" if step.name.startswith("translations ") else step.name
-    return name, step.action, step.because
+def together(steps: Iterable[Step]) -> Iterator[tuple[str, Step]]:
+    """What a line calls each step; translations of which the same is to be said share one."""
+
+    def said(step: Step) -> tuple[str, str, str]:
+        name = "translations" if step.name.startswith("translations ") else step.name
+        return name, step.action, step.because
+
+    for (name, _, _), alike in groupby(steps, key=said):
+        first, *more = alike
+        yield f"{name} ({1 + len(more)})" if more else first.name, first
 
 
 def cost_of(step: Step, folder: Path, pairs: Sequence[Pair]) -> Cost:

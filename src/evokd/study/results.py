@@ -228,12 +228,18 @@ def _notes(
                 "say little, whatever their p-values."
             )
     damped = {m.name for m in recipe.methods if m.damps_all_hard}
+    hard: dict[str, list[float]] = {}
     for label, own in facts.items():
-        if own.get("hard_share_end", 0) > 0.5 and label.rpartition(".seed")[0] in damped:
-            notes.append(
-                f"{label}: {own['hard_share_end']:.0%} of the tokens were still hard at the end; "
-                "the method damps the gradient of hard tokens, so it learned from few."
-            )
+        name = label.rpartition(".seed")[0]
+        if own.get("hard_share_end", 0) > 0.5 and name in damped:
+            hard.setdefault(name, []).append(own["hard_share_end"])
+    if hard:
+        names, shares = ", ".join(hard), [share for own in hard.values() for share in own]
+        span = " to ".join(dict.fromkeys((f"{min(shares):.0%}", f"{max(shares):.0%}")))
+        notes.append(
+            f"{names}: {span} of the tokens were still hard at the end; where the gradient of hard "
+            "tokens is damped, that is to learn from few."
+        )
     if len(recipe.seeds) == 1:
         notes.append(
             "One seed: p-values speak of the test sentences only, not of another training run."

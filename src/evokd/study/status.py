@@ -11,11 +11,11 @@ from evokd.recipe.file import load_recipe_of
 from evokd.rundir.files import read_json_lines
 from evokd.rundir.integrity import STARTED
 from evokd.rundir.lock import is_locked
-from evokd.study.forecast import Forecast
+from evokd.study.forecast import Forecast, together
 from evokd.study.run import dry_run
 from evokd.study.steps import Step
 
-LAST = ("step", "student_nll", "hard_share", "noevo_loss")
+LAST = {"step": "step", "student_nll": "nll", "hard_share": "hard", "noevo_loss": "noevo loss"}
 """What of the last logged step of a training is shown."""
 
 
@@ -31,7 +31,10 @@ def status(root: Path) -> list[str]:
         return [_summary(one, dry_run(load_recipe_of(one), one)) for one in studies]
     forecast = dry_run(recipe, root)
     left = [step for step in forecast.steps if step.action != "keep"]
-    rows = [[step.name, _state(root, step), forecast.costs[step.name].words()] for step in left]
+    rows = [
+        [name, _state(root, step), forecast.costs[step.name].words()]
+        for name, step in together(left)
+    ]
     return [_summary(root, forecast), *tabulate(rows, tablefmt="plain").splitlines()]
 
 
@@ -53,4 +56,4 @@ def _state(root: Path, step: Step) -> str:
     last: dict[str, object] = {}
     for line in read_json_lines(folder / "metrics.jsonl"):
         last |= line
-    return ", ".join(["begun", *(f"{key} {last[key]}" for key in LAST if key in last)])
+    return ", ".join(["begun", *(f"{LAST[key]} {last[key]}" for key in LAST if key in last)])

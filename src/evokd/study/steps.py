@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from evokd.rundir.stage import KEPT, Stage, is_of_earlier, manifest_in
 Action = Literal["keep", "make", "remake"]
 HASH = re.compile(r"[0-9a-f]{16}|[0-9a-f]{64}")
 ABSENT = object()
+MOST_SHOWN = 6  # settings that differ, in a line
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def step_of(stage: Stage, found: Path | None) -> Step:
     if before["fingerprint"] == stage.fingerprint:
         wrong = [f"{stage.place}/{name} {what}" for name, what in stage.wrong().items()]
         return step("remake", "; ".join(wrong))
-    return step("remake", ", ".join(differences(before["made_of"], stage.manifest_made_of())))
+    return step("remake", in_words(differences(before["made_of"], stage.manifest_made_of())))
 
 
 def step_of_record(name: str, root: Path, path: Path, made_of: Mapping[str, Any]) -> Step:
@@ -79,7 +80,7 @@ def step_of_record(name: str, root: Path, path: Path, made_of: Mapping[str, Any]
             else Step(name, "make", "not made yet", place)
         )
     changed = differences(before.get("made_of", {}), json.loads(json.dumps(made_of, default=str)))
-    why = ", ".join(changed) or f"the text beside {place} isn't what was written"
+    why = in_words(changed) or f"the text beside {place} isn't what was written"
     return Step(name, "remake", why, place)
 
 
@@ -94,7 +95,15 @@ def differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
             yield from differences(*pair, f"{key}.{number}")
     elif old != new:
         hashes = [one for one in (old, new) if isinstance(one, str) and HASH.fullmatch(one)]
-        yield f"{key} changed" if hashes else f"{key}: {_shown(old)} → {_shown(new)}"
+        what = "is new" if old is ABSENT else "is gone" if new is ABSENT else "changed"
+        yield f"{key} {what}" if hashes else f"{key}: {_shown(old)} → {_shown(new)}"
+
+
+def in_words(changes: Iterable[str]) -> str:
+    """What differs, in a line that can be read; empty for nothing."""
+    shown = list(changes)
+    more = [f"{len(shown) - MOST_SHOWN} more"] if len(shown) > MOST_SHOWN else []
+    return ", ".join([*shown[:MOST_SHOWN], *more])
 
 
 def _shown(value: Any) -> str:
