@@ -43,7 +43,7 @@ def test_what_was_put_right_is_shown_before_and_after():
     report["repairs"]["markup"]["examples"] = [example]
     shown = sections.cleaning(Results({"cleaning": report}))
     ((name, number, share, cell),) = shown["drops"].groups["put right"]
-    assert (name, number, share) == ("markup", "1", "11.1 %")
+    assert (name, number, share) == ("markup", "1", "11 %")
     assert "A\\u200b dog\\xa0&amp;amp; a cat.</span> →" in cell
     assert ">A dog &amp; a cat.</span>" in cell
     assert "train:3" in cell
