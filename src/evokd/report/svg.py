@@ -24,7 +24,7 @@ Palette = Mapping[str, str]
 
 WIDTH, HEIGHT = 4.6, 3.3
 """Inches; narrow, so that ten-point text is still legible where the page is 400 pixels wide."""
-LEGEND_WIDTH = 52  # characters of a line, the samples of lines counted as eight each
+LEGEND_WIDTH = 55  # characters of a line, the sample before each name counted as seven
 LEGEND_ROW = 0.22  # inches
 INK, FAINT, GRID = "#23272e", "#6b7280", "#e6e8eb"
 KNOWN_COLOURS = {
@@ -111,7 +111,7 @@ def legend_height(labels: Iterable[str]) -> float:
 def _columns(labels: Sequence[str]) -> int:
     """As many as fit beside each other."""
     widest = max(map(len, labels), default=1)
-    return max(1, min(3, len(labels), LEGEND_WIDTH // (widest + 8)))
+    return max(1, min(3, len(labels), LEGEND_WIDTH // (widest + 7)))
 
 
 def tidy(axes: Axes, legend_entries: int) -> None:
