@@ -154,6 +154,14 @@ def refused(*argv, stdin: bytes = b""):
     return err
 
 
+def test_a_folder_of_other_things_is_no_run_folder(tmp_path):
+    path = write_recipe(tmp_path / "r.yaml", recipe())
+    for flags in ((), ("--dry-run",)):
+        said = refused("run", path, "-o", tmp_path, *flags)
+        assert "holds other things than a run (r.yaml, …); name a new folder" in said
+    assert [one.name for one in tmp_path.iterdir()] == ["r.yaml"]
+
+
 def test_a_bad_recipe_is_refused(tmp_path):
     path = write_recipe(tmp_path / "r.yaml", recipe())
     assert "none.yaml not found" in refused("run", tmp_path / "none.yaml")
@@ -371,6 +379,7 @@ def test_two_tokenizers_are_refused_before_anything_is_trained(distilled, tmp_pa
     )
     assert code == 0, err
     (tmp_path / "both/gate").mkdir(parents=True)
+    (tmp_path / "both/.lock").touch()  # a run was here
     (tmp_path / "both/gate/manifest.json").write_text("{}")  # earlier models fitted each other
     code, _, err = evokd(
         *("distil", "--teacher", tmp_path / "other/teacher/model", *common),

@@ -43,6 +43,9 @@ from evokd.study.forecast import Forecast
 from evokd.study.results import make_results
 from evokd.study.steps import Step
 
+OF_A_RUN = {".lock", "corpus", "recipe.yaml", "kept"}
+"""One of these is in every folder that a run has begun to fill."""
+
 
 def run(
     recipe: Recipe,
@@ -60,7 +63,7 @@ def run(
     Raises:
         InputError: something about the recipe, the files or the models doesn't fit.
     """
-    _refuse_grid(folder)
+    _refuse_other(folder)
     study = Study(recipe, folder, load_prompt(recipe.prompt), log, siblings, store)
     with locked(folder), telling_of_full_disks(folder):
         results = _run(study)
@@ -76,7 +79,7 @@ def dry_run(
     Raises:
         InputError: something about the recipe or the files doesn't fit.
     """
-    _refuse_grid(folder)
+    _refuse_other(folder)
     steps: list[Step] = []
     prompt = load_prompt(recipe.prompt)
     study = Study(recipe, folder, prompt, lambda text: None, siblings, store, steps)
@@ -144,7 +147,7 @@ def cache(
         )
         teacher_settings = recipe.teacher.model_copy(update={"signal": "hidden"})
         recipe = recipe.model_copy(update={"teacher": teacher_settings})
-    _refuse_grid(folder)
+    _refuse_other(folder)
     study = Study(recipe, folder, load_prompt(recipe.prompt), log)
     with locked(folder), telling_of_full_disks(folder):
         preparation.make_corpus(study)
@@ -162,10 +165,17 @@ def cache(
     return stage.folder, stage.facts()
 
 
-def _refuse_grid(folder: Path) -> None:
+def _refuse_other(folder: Path) -> None:
+    """Raises InputError: the folder is somebody else's."""
     if has_grid(folder):
         raise InputError(
             f"{folder} holds the studies of a grid; name another folder with -o, or that of a point"
+        )
+    there = {one.name for one in folder.iterdir()} if folder.is_dir() else set()
+    if there and not there & OF_A_RUN:
+        raise InputError(
+            f"{folder} holds other things than a run ({', '.join(sorted(there)[:3])}, …); name a "
+            "new folder with -o"
         )
 
 
