@@ -9,17 +9,16 @@ from evokd.data.languages import language
 
 UNLIKELY = 0.01
 """Probability of the language that a text should be in, below which it isn't."""
-
-
 SHORTEST = 12  # bytes of UTF-8; of what is shorter nobody can tell the language
 
 
 def in_language(text: str, code: str) -> bool:
     """Whether a text may be in a language; it may be in every one that can't be told."""
-    if len(text.encode()) < SHORTEST:
+    known = language(code).code
+    # The likeliest one will do, and is found sooner than all probabilities are.
+    if len(text.encode()) < SHORTEST or _likeliest(text) == known:
         return True
-    probabilities = _probabilities(text)
-    return probabilities.get(language(code).code, 1.0) >= UNLIKELY
+    return _probabilities(text).get(known, 1.0) >= UNLIKELY
 
 
 def can_be_told(code: str) -> bool:
@@ -27,7 +26,12 @@ def can_be_told(code: str) -> bool:
     return language(code).code in _probabilities("")
 
 
-@lru_cache(maxsize=16)  # a text is judged for both languages, in both directions
+@lru_cache(maxsize=16)  # a text is judged in both directions
+def _likeliest(text: str) -> str:
+    return str(_identifier().classify(text)[0])
+
+
+@lru_cache(maxsize=16)
 def _probabilities(text: str) -> dict[str, float]:
     return dict(_identifier().rank(text))
 
