@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from transformers import Trainer, TrainerControl
 
 import evokd_extras  # noqa: F401 (rows of the tables: beta: network)
+from evokd.distil.memory import PeakMemory
 from evokd.distil.train import run as training
 from evokd.distil.train.callbacks import HardWarning, MetricsFile
 from evokd.distil.train.checkpoints import CheckpointMark, last_checkpoint
@@ -121,7 +122,7 @@ def checkpoints(tmp_path):
         (folder / "trainer_state.json").write_text('{"best_model_checkpoint": null}')
         args, state = SimpleNamespace(output_dir=str(tmp_path)), SimpleNamespace()
         state.is_world_process_zero, state.global_step = True, step
-        CheckpointMark(100.0).on_save(args, state, TrainerControl())
+        CheckpointMark({"seconds": 100.0}, PeakMemory()).on_save(args, state, TrainerControl())
     return tmp_path
 
 
@@ -129,6 +130,20 @@ def test_the_last_checkpoint_is_that_of_the_highest_step(checkpoints):
     assert last_checkpoint(checkpoints) == checkpoints / "checkpoint-10"
     assert json.loads((checkpoints / "checkpoint-10/complete").read_text())["seconds"] >= 100
     assert last_checkpoint(checkpoints / "none") is None
+
+
+def test_the_peak_of_memory_is_that_of_all_sittings():
+    memory = PeakMemory()
+    assert CheckpointMark({}, memory).peak_mib() is None, "nothing was watched yet"
+    assert CheckpointMark({"peak_mib": 77.0}, memory).peak_mib() == 77.0
+    with memory:
+        held = torch.ones(50 << 18)  # 50 MiB
+        del held
+    found = CheckpointMark({"peak_mib": 77.0}, memory).peak_mib()
+    if memory.mib is not None:
+        assert memory.mib > 45
+        assert found == pytest.approx(memory.held_mib + memory.mib, rel=0.05)
+    assert CheckpointMark({"peak_mib": 1e9}, memory).peak_mib() == 1e9
 
 
 @pytest.mark.parametrize("damage", ["unmarked", "cut off", "removed", "no state", "empty mark"])

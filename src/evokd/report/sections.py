@@ -27,6 +27,7 @@ EFFORT = {
     "train_steps": whole,
     "train_seconds": duration,
     "tokens_per_s": whole,
+    "peak_mib": whole,
 }
 KEYS = MethodSettings.model_fields.keys()
 """A method's own; others are of extras."""
@@ -89,7 +90,8 @@ def training(results: Results) -> Grid:
         objective = str(runs[0].get("objective") or DASH)
         return [name, objective, _settings(runs[0]), *effort, hard, decimal(mean_of(losses), 3)]
 
-    headings = ["objective", "settings", "parameters", "steps", "time", "tokens/s", "hard tokens"]
+    headings = ["objective", "settings", "parameters", "steps", "time", "tokens/s"]
+    headings += ["peak MiB", "hard tokens"]
     rows = [row(name, results.runs[name]) for name in results.systems if name in results.runs]
     return Grid(["system", *headings, "common loss"], {"": rows})
 

@@ -39,7 +39,7 @@ FEW_SEGMENTS = 100
 PLACES = ("corpus", "tokenizer", "teacher", "start", "gate")
 """Of stages that each study has."""
 SYSTEM_FACTS = (
-    *("parameters", "kept_step", "tokens_per_s"),
+    *("parameters", "kept_step", "tokens_per_s", "peak_mib"),
     *("hard_share_start", "hard_share_end", "noevo_loss_end", "valid_difficulty"),
 )
 

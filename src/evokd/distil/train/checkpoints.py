@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
+from evokd.distil.memory import PeakMemory
 from evokd.rundir.files import read_json, write_json
 
 COMPLETE = "complete"
@@ -53,14 +55,25 @@ def _point_to_best(checkpoint: Path) -> None:
 
 
 class CheckpointMark(TrainerCallback):
-    """Marks each checkpoint once all of it is on disk, and keeps the time that training took."""
+    """Marks each checkpoint once all of it is on disk, and keeps what training took: time, memory.
 
-    def __init__(self, seconds_before: float = 0.0):
-        self.start = time.perf_counter() - seconds_before
+    Args:
+        before: what the mark of the checkpoint that is gone on from holds.
+        memory: watches this sitting.
+    """
+
+    def __init__(self, before: Mapping[str, Any], memory: PeakMemory):
+        self.start = time.perf_counter() - before.get("seconds", 0.0)
+        self.peak_before, self.memory = before.get("peak_mib"), memory
 
     def seconds(self) -> float:
         """Since the training began, without the time between a kill and the next sitting."""
         return time.perf_counter() - self.start
+
+    def peak_mib(self) -> float | None:
+        """Most memory held at once, in this sitting or in those before it."""
+        known = [mib for mib in (self.peak_before, self.memory.so_far()) if mib is not None]
+        return round(max(known), 1) if known else None
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not state.is_world_process_zero:
@@ -72,7 +85,8 @@ class CheckpointMark(TrainerCallback):
             # The state's size changes where _point_to_best writes it anew.
             if path.is_file() and path.name != STATE
         }
-        write_json(folder / COMPLETE, {"seconds": round(self.seconds(), 2), "files": files})
+        took = {"seconds": round(self.seconds(), 2), "peak_mib": self.peak_mib()}
+        write_json(folder / COMPLETE, took | {"files": files})
 
 
 def take_weights(student: nn.Module, checkpoint: Path) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from evokd.distil.memory import PeakMemory
 from evokd.distil.teacher.signal import TeacherSignal
 from evokd.distil.train.batches import WeightedPairs
 from evokd.distil.train.callbacks import Bar, HardWarning, Masks, MetricsFile, summary, tensorboard
@@ -76,8 +77,10 @@ def train(
         log: gets what a user should know.
 
     Returns:
-        Facts: steps, seconds over all sittings, hard share at start and end, which step was kept,
-        the share of positions that were padding, and of steps that were on the student's own text.
+        Facts: steps, seconds over all sittings, most memory held at once (MiB; the process's on a
+        CPU, the allocator's on a GPU, None where it can't be told), hard share at start and end,
+        which step was kept, the share of positions that were padding, and of steps that were on the
+        student's own text.
 
     Raises:
         ValueError: on_policy without a sampler or with a method that needs references, masks or
@@ -91,7 +94,8 @@ def train(
     objective, settings = job.method.in_force()
     metrics = job.folder / "metrics.jsonl"
     last = last_checkpoint(job.folder / "checkpoints")
-    mark = CheckpointMark(0.0 if last is None else read_json(last / COMPLETE)["seconds"])
+    memory = PeakMemory(job.device)
+    mark = CheckpointMark({} if last is None else read_json(last / COMPLETE), memory)
     callbacks = [MetricsFile(metrics), mark, Bar(job.label), tensorboard(job.folder)]
     if job.method.damps_all_hard:
         callbacks.append(HardWarning(log))
@@ -125,7 +129,8 @@ def train(
         state = TrainerState.load_from_json(str(last / STATE))
         take_weights(student, last.with_name(f"checkpoint-{_kept_step(state, keeps_best)}"))
     else:
-        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        with memory:
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
         state = trainer.state
     if not all(torch.isfinite(p).all() for p in student.parameters()):
         raise InputError(
@@ -134,6 +139,7 @@ def train(
     return {
         "steps": state.global_step,
         "train_seconds": round(mark.seconds(), 1),
+        "peak_mib": mark.peak_mib(),
         "kept_step": _kept_step(state, keeps_best),
         **summary(metrics),
     }
