@@ -14,7 +14,6 @@ from evokd.cli.console import at_terminal, quiet, said_yes
 from evokd.cli.parser import MODEL_HELP, OVERRIDES, PROMPT_HELP, REPEATED, SEVERAL, flag, verb
 from evokd.errors import InputError
 from evokd.progress import say
-from evokd.recipe.code import is_address
 from evokd.recipe.file import check_recipe, dump_recipe, load_recipe, points
 from evokd.recipe.formats import FORMATS
 from evokd.recipe.objectives import method_names
@@ -67,14 +66,6 @@ def run(args: argparse.Namespace) -> int:
     return _study(recipe, args.output or Path("runs") / recipe.name, args)
 
 
-def method(text: str) -> str:
-    if text not in method_names() and not is_address(text):
-        raise argparse.ArgumentTypeError(
-            f"unknown method {text!r}; accepted: {', '.join(method_names())}, package.module:name"
-        )
-    return text
-
-
 @verb(
     "evokd distil --teacher ORG/BIG --student ORG/SMALL --train data/train -l en-de \\\n"
     "      --test data/test -o runs/mine",
@@ -105,7 +96,6 @@ def method(text: str) -> str:
     flag(
         "--method METHOD",
         f"default: auto, what the check before training advises; of {', '.join(method_names())}",
-        type=method,
         **SEVERAL,
     ),
     flag("--only", "without sft and forward_kd as controls beside it", action="store_true"),

@@ -228,9 +228,10 @@ def _read_sources(
             record += wrong
         facts["sources"].append(row)
         facts["notes"] += notes
-        empty = sum(not (pair.source.strip() and pair.target.strip()) for pair in own)
-        if empty and part != "train":
-            facts["notes"].append(f"{source.path}: {empty} pairs of {part} have an empty side")
+        if part != "train":  # cleaning drops those of train
+            empty = sum(not (pair.source.strip() and pair.target.strip()) for pair in own)
+            if empty:
+                facts["notes"].append(f"{source.path}: {empty} pairs of {part} have an empty side")
         if correlation is not None and correlation < _LEAST_CORRELATION:
             facts["notes"].append(
                 f"{source.path}: the lengths of its two sides hardly go together (r = "

@@ -7,7 +7,7 @@ the seeds of the others are.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -97,19 +97,6 @@ def score_all(
                 row = {"metric": name, "score": score, "signature": str(scorer.get_signature())}
                 rows.append(_labels(output) | row)
     return rows
-
-
-def best_on_validation(systems: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str | None:
-    """The system with the best mean score over directions and seeds, of those that have any.
-
-    Args:
-        rows: of `score_all`, of one metric, on text that no system was trained on or is judged by.
-    """
-    scores: dict[str, list[float]] = {}
-    for row in rows:
-        scores.setdefault(row["system"], []).append(row["score"])
-    known = {name: statistics.fmean(scores[name]) for name in systems if name in scores}
-    return max(known, key=lambda name: known[name]) if known else None
 
 
 def compare_all(

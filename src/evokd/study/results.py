@@ -12,7 +12,6 @@ from evokd.evaluate.comparison import (
     SystemOutput,
     TestSet,
     behaviour_all,
-    best_on_validation,
     compare_all,
     gap_closed,
     score_all,
@@ -21,6 +20,7 @@ from evokd.evaluate.comparison import (
 from evokd.recipe.code import code_hashes
 from evokd.recipe.metrics import BUILT_IN
 from evokd.recipe.recipe import Recipe
+from evokd.report.results import Results
 from evokd.rundir.files import fingerprint, read_sealed
 from evokd.rundir.records import write_record
 from evokd.rundir.stage import Stage, manifest_in
@@ -85,8 +85,6 @@ def make_results(
     scores = score_all(outputs, tests, metrics)
     log(f"comparing with {baseline}: paired bootstrap, {samples} samples …")
     comparisons = compare_all(outputs, tests, baseline, metrics, n_samples=samples)
-    validation = validation_scores(study, systems)
-    student = _plain_student(recipe, validation)
     facts = {system.label: system.facts() for system in systems}
     devices = sorted({row["device"] for row in speed})
     results = {
@@ -103,8 +101,7 @@ def make_results(
         "scores": scores,
         "comparisons": comparisons,
         "summary": summarise(scores),
-        "validation": validation,
-        "gap_closed": gap_closed(scores, student=student) if student else [],
+        "validation": validation_scores(study, systems),
         "behaviour": behaviour_all(outputs, tests),
         "speed": speed,
         "analysis": list(analysis),
@@ -120,18 +117,10 @@ def make_results(
             if (manifest := manifest_in(study.folder / place))
         },
     }
+    student = Results(results, study.folder).plain_student
+    results["gap_closed"] = gap_closed(scores, student=student) if student else []
     write_record(study.folder, study.paths.results, made_of, results)
     return read_sealed(study.paths.results)
-
-
-def _plain_student(recipe: Recipe, validation: Sequence[Mapping[str, Any]]) -> str | None:
-    """The student without a teacher that gaps are measured from: see `Results.plain_student`."""
-    plain = {m.name: m for m in recipe.methods if m.kind() == "sft"}
-    if recipe.baseline() in plain:
-        return recipe.baseline()
-    alone = [name for name, method in plain.items() if not method.swept]
-    best = best_on_validation(plain, validation)
-    return next(iter(alone), None) or best or next(iter(plain), None)
 
 
 def results_made_of(
