@@ -168,7 +168,13 @@ def check_head(model: nn.Module) -> None:
         InputError: its logits aren't numbers.
     """
     layer = model.get_output_embeddings()  # type: ignore[operator]
-    head = head_of(model)
+    device = next(model.parameters()).device
+    ids = torch.arange(4, device=device)[None]
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    with evaluating(model):
+        theirs = model(**inputs, use_cache=False).logits[0].float()
+        hidden = final_hidden(model, model, inputs)[0]
+    head = head_of(model)  # whole now, where the model is sharded
     others = [
         name
         for name, parameter in layer.named_parameters()
@@ -179,18 +185,13 @@ def check_head(model: nn.Module) -> None:
             f"{type(model).__name__} trains {', '.join(others)} in its head; only weight and bias "
             "are known here, so leave the output embeddings out of the adapter's target modules"
         )
-    device = next(model.parameters()).device
-    ids = torch.arange(4, device=device)[None]
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    with evaluating(model):
-        theirs = model(**inputs, use_cache=False).logits[0].float()
-        ours = head.logits(final_hidden(model, model, inputs)[0]).float()
+    ours = head.logits(hidden).float()
     if not theirs.isfinite().all():
         raise InputError(
             f"{type(model).__name__}: its logits aren't finite. Its weights are damaged, or were "
             "driven too far: a smaller training.learning_rate may help"
         )
-    tolerance = 1e-3 if next(model.parameters()).dtype == torch.float32 else 0.1
+    tolerance = 1e-3 if head.weight.dtype == torch.float32 else 0.1
     if not torch.allclose(theirs, ours, atol=tolerance * theirs.abs().max().item()):
         gap = (theirs - ours).abs().max().item()
         raise ValueError(

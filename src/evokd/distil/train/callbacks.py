@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
+from evokd.models.sharding import laid_out_like
 from evokd.progress import bar_of
 from evokd.rundir.files import read_json_lines, write_lines
 
@@ -111,7 +112,9 @@ class Masks(TrainerCallback):
             self.masked.append((known[name], mask))
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.masked = [(weight, mask.to(weight)) for weight, mask in self.masked]
+        self.masked = [
+            (weight, laid_out_like(weight, mask.to(weight.dtype))) for weight, mask in self.masked
+        ]
         self.on_optimizer_step(args, state, control)
 
     @torch.no_grad()

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import TrainerCallback
 
 from evokd.distil.memory import PeakMemory
@@ -39,8 +38,7 @@ def _is_whole(checkpoint: Path) -> bool:
     try:
         files = read_json(checkpoint / COMPLETE)["files"]
         read_json(checkpoint / STATE)
-        # At least: another process may still have been writing its own file.
-        return all((checkpoint / name).stat().st_size >= size for name, size in files.items())
+        return all((checkpoint / name).stat().st_size == size for name, size in files.items())
     except (OSError, ValueError):
         return False
 
@@ -76,6 +74,8 @@ class CheckpointMark(TrainerCallback):
         return round(max(known), 1) if known else None
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()  # all have written what is theirs
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
@@ -87,13 +87,6 @@ class CheckpointMark(TrainerCallback):
         }
         took = {"seconds": round(self.seconds(), 2), "peak_mib": self.peak_mib()}
         write_json(folder / COMPLETE, took | {"files": files})
-
-
-def take_weights(student: nn.Module, checkpoint: Path) -> None:
-    """A checkpoint's weights into a model of its class, in place."""
-    model: Any = type(student)
-    saved = model.from_pretrained(checkpoint, dtype=torch.float32)
-    student.load_state_dict(saved.state_dict())
 
 
 def step_of(path: Path) -> int:

@@ -36,6 +36,7 @@ from evokd.errors import InputError
 from evokd.models.encoding import IGNORED
 from evokd.models.lm_head import evaluating
 from evokd.models.packing import pairs_of
+from evokd.models.sharding import gathered
 from evokd.recipe.methods import OnPolicySettings
 from evokd.recipe.objectives import OBJECTIVES, ObjectiveSettings, free_of_references
 
@@ -235,7 +236,7 @@ class OnPolicy(MethodPart):
         prompts = [e["input_ids"][:n] for (_, e), n in zip(examples, before, strict=True)]
         caps = [self._cap(e, n) for (_, e), n in zip(examples, before, strict=True)]
         seeds = [seed_of(self.seed, step, example) for step, example in examples]
-        with torch.no_grad(), evaluating(student):
+        with torch.no_grad(), evaluating(student), gathered(student):
             drawn = self.sampler(student, prompts, caps, self.options.temperature, seeds)
         for (_, example), prompt, cap, response in zip(examples, prompts, caps, drawn, strict=True):
             end = example["input_ids"][-1]

@@ -25,14 +25,15 @@ from evokd.distil.train.checkpoints import (
     CheckpointMark,
     last_checkpoint,
     step_of,
-    take_weights,
 )
 from evokd.distil.train.method_state import MethodPart, RankingHistory
 from evokd.distil.train.on_policy import OnPolicy, Sampler
 from evokd.distil.train.schedules import GAMMA_PARTS, ProgressiveBeta, linear
+from evokd.distil.train.sharded_checkpoints import load_weights
 from evokd.distil.train.trainer import DistillationOptions, DistillationTrainer
 from evokd.errors import InputError
 from evokd.models.encoding import EncodedPairs, collate
+from evokd.models.sharding import all_finite
 from evokd.recipe.methods import BetaSchedule, GammaRule, MethodSettings
 from evokd.recipe.objectives import BETA_RULES
 from evokd.recipe.training import TrainingSettings
@@ -127,12 +128,12 @@ def train(
     if last is not None and step_of(last) >= trainer.args.max_steps:
         # Trainer would take one more step wherever the last one isn't the end of an epoch.
         state = TrainerState.load_from_json(str(last / STATE))
-        take_weights(student, last.with_name(f"checkpoint-{_kept_step(state, keeps_best)}"))
+        load_weights(student, last.with_name(f"checkpoint-{_kept_step(state, keeps_best)}"))
     else:
         with memory:
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
         state = trainer.state
-    if not all(torch.isfinite(p).all() for p in student.parameters()):
+    if not all_finite(student):
         raise InputError(
             f"{job.label}: weights are no longer finite; a smaller training.learning_rate may help"
         )

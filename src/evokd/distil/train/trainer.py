@@ -37,10 +37,13 @@ from evokd.distil.train.batches import (
 from evokd.distil.train.distributed import Devices
 from evokd.distil.train.method_state import LossInputs, MethodPart, PartsCallback
 from evokd.distil.train.on_policy import OnPolicy, check_on_policy
+from evokd.distil.train.sharded_checkpoints import ShardedCheckpoints
 from evokd.distil.train.throughput import Throughput
+from evokd.errors import InputError
 from evokd.models.encoding import IGNORED, LengthGroupedBatches, collate
 from evokd.models.lm_head import check_head, evaluating, final_hidden, head_of
 from evokd.models.packing import pairs_of, takes_packed
+from evokd.models.sharding import call_with_head, is_sharded, release
 from evokd.recipe.objectives import ObjectiveSettings, objective_settings, spec_of
 
 log = logging.getLogger(__name__)
@@ -72,7 +75,7 @@ class DistillationOptions:
     (tried out; else logged and padded). Changes no loss, only where tokens stand."""
 
 
-class DistillationTrainer(Trainer):
+class DistillationTrainer(ShardedCheckpoints, Trainer):
     """Train a student on a data set of `input_ids` and `labels` (−100 where there is no loss).
 
     With a `weight` in an example, the losses of its tokens are multiplied by it; what they are
@@ -134,6 +137,12 @@ class DistillationTrainer(Trainer):
             self.parts["on_policy"] = self.on_policy
         # First among the callbacks: another may mark a checkpoint as complete.
         self._keeper = PartsCallback(self.parts, lambda each: self.devices.gathered(each))
+        if is_sharded(model):
+            if args.torch_compile:
+                raise InputError(
+                    "torch.compile doesn't know of sharded students; take compile: false"
+                )
+            vars(model)["_is_accelerate_prepared"] = True  # its gradients are summed already
         super().__init__(
             model=model,
             args=args,
@@ -156,7 +165,9 @@ class DistillationTrainer(Trainer):
         self.reduction = options.reduction
         self.group_by_length = options.group_by_length
         self.teacher: TeacherSignal | None = (
-            LiveTeacher(teacher.to(self.args.device)) if isinstance(teacher, nn.Module) else teacher
+            LiveTeacher(teacher if is_sharded(teacher) else teacher.to(self.args.device))
+            if isinstance(teacher, nn.Module)
+            else teacher
         )
         self.vocabulary_size = options.vocabulary_size or shared_width(model, teacher)
         self._loss_options = LossOptions(self.settings, chunk_tokens=options.chunk_tokens)
@@ -168,6 +179,7 @@ class DistillationTrainer(Trainer):
             mixes = type(mixing[0]).__name__
             log.warning("%s can't tell pairs of one row apart: padded instead", mixes)
         self.packing = options.packing and not mixing
+        release(model)  # the optimizer is to see its parts
         self.data_collator = collating(self.data_collator, readers if self.packing else ())
         self._micro_batches_left = 0
         self.statistics = Statistics()
@@ -257,17 +269,22 @@ class DistillationTrainer(Trainer):
         predicts, labels, weights = response_tokens(inputs, self.reduction)
         # The teacher first: it keeps nothing that the student's activations would stand beside.
         teacher_logits = None if teacher is None else teacher.forward(read, predicts)
-        hidden = final_hidden(self.student, model, read)[predicts]
-        batch = TokenBatch(hidden, head_of(self.student), labels, self.vocabulary_size, weights)
-        options = replace(
-            self._loss_options, settings=self.settings_now(), observers=(statistics.count,)
-        )
-        step = LossInputs(batch, teacher_logits, options, self._progress(), learns)
-        for part in self.parts.values():  # these may add β of each token, a history, observers
-            step = part.prepare(step)
-        # Accelerate wraps the student's forward in autocast; the head's product belongs there too.
-        with self.accelerator.autocast():
-            loss = chunked_loss(self.objective, step.batch, step.teacher, step.options)
+
+        def distil(student: Any) -> tuple[Tensor, LossInputs]:
+            hidden = final_hidden(self.student, student, read)[predicts]
+            batch = TokenBatch(hidden, head_of(self.student), labels, self.vocabulary_size, weights)
+            options = replace(
+                self._loss_options, settings=self.settings_now(), observers=(statistics.count,)
+            )
+            step = LossInputs(batch, teacher_logits, options, self._progress(), learns)
+            for part in self.parts.values():  # these may add β of each token, a history, observers
+                step = part.prepare(step)
+            # Accelerate wraps the student's forward in autocast; the head's product belongs there.
+            with self.accelerator.autocast():
+                return chunked_loss(self.objective, step.batch, step.teacher, step.options), step
+
+        sharded = is_sharded(self.student)
+        loss, step = call_with_head(self.student, distil) if sharded else distil(model)
         if learns and self._micro_batches_left <= 0:  # once for each optimizer step
             seed = self.args.seed * 1_000_003 + self.state.global_step
             average = self.devices.mean if self.devices.is_distributed else None
@@ -318,6 +335,7 @@ class DistillationTrainer(Trainer):
                 inputs = self._without_repeats(loader, self._prepare_inputs(inputs))
                 with self.compute_loss_context_manager():
                     self._summed_loss(self.student, inputs, self.teacher, statistics)
+        release(self.student)
         return self.devices.all_of(statistics)
 
     def _without_repeats(self, loader: Any, inputs: Batch) -> Batch:
