@@ -21,8 +21,10 @@ from small_study import recipe, write_recipe
 
 PACKAGE = Path(evokd.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-ROOMS_BELOW: dict[str, set[str]] = {"errors": set(), "progress": set()}
+ROOMS_BELOW: dict[str, set[str]] = {"errors": set()}
 for room, below in {
+    "processes": ["errors"],
+    "progress": ["processes"],
     "recipe": ["errors"],
     "rundir": ["errors"],
     "data": ["recipe", "rundir"],

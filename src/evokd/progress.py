@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from evokd import processes
+
 EVERY = 30.0
 """Seconds between two lines of a log."""
 
@@ -27,6 +29,7 @@ def bar_of(
         passing: for a terminal only, and gone in the end.
         silent: for nobody.
     """
+    silent = silent or not processes.is_first()
     if sys.stderr.isatty() or silent:
         return tqdm(
             desc=f"{label:<32}",

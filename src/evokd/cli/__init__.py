@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import traceback
@@ -11,8 +12,10 @@ from pathlib import Path
 import evokd.cli.studies
 import evokd.cli.text
 import evokd.cli.views  # noqa: F401  (their verbs, in this order)
+from evokd import processes
 from evokd.cli.parser import arguments
 from evokd.errors import InputError
+from evokd.processes import AlreadyTold
 
 EXIT_BAD_INPUT = 2
 EXIT_FAILED = 1
@@ -25,13 +28,24 @@ OUT_OF_MEMORY = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; 0 when it went well, 2 for bad input, 1 for a run that failed."""
-    args = arguments(list(sys.argv[1:] if argv is None else argv))
+    typed = list(sys.argv[1:] if argv is None else argv)
+    args = arguments(typed)
+    args.argv = typed
+    try:
+        return _status_of(args)
+    finally:
+        processes.leave()
+
+
+def _status_of(args: argparse.Namespace) -> int:
     try:
         status = int(args.verb(args) or 0)
         sys.stdout.flush()  # here, where a closed pipe can still be told from a failure
         return status
     except InputError as error:
-        print(f"evokd: {error}", file=sys.stderr)
+        if not isinstance(error, AlreadyTold):
+            whose = "" if processes.is_first() else f"process {processes.number()}: "
+            print(f"evokd: {whose}{error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,9 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from evokd import processes
 from evokd.cli.console import at_terminal, quiet, said_yes
+from evokd.cli.launch import is_to_launch, launch
 from evokd.cli.parser import MODEL_HELP, OVERRIDES, PROMPT_HELP, REPEATED, SEVERAL, flag, verb
 from evokd.errors import InputError
+from evokd.processes import by_first
 from evokd.progress import say
 from evokd.recipe.file import check_recipe, dump_recipe, load_recipe, points
 from evokd.recipe.formats import FORMATS
@@ -33,6 +36,7 @@ STUDY_FLAGS = (
     flag(
         "--store DIR", "stages that several runs share: what is there isn't made again", type=Path
     ),
+    flag("--processes N", "train in so many, one for each GPU (docs/clusters.md)", type=int),
     flag("--yes", "don't ask before hours are spent again", action="store_true"),
 )
 
@@ -110,7 +114,7 @@ def distil(args: argparse.Namespace) -> int:
     """A study from flags; the recipe that it stands for is printed and saved."""
     recipe = check_recipe(recipe_of(args), args.override, origin="evokd distil")
     text = dump_recipe(recipe)
-    if args.format == "text":
+    if args.format == "text" and not is_to_launch(args.processes) and processes.is_first():
         print(f"# {args.output}/recipe.yaml, the recipe that this command stands for\n{text}")
     if args.check:
         _check(recipe)
@@ -172,14 +176,21 @@ def _study(recipe: Recipe, folder: Path, args: argparse.Namespace) -> int:
             else {"": dry_run(recipe, folder, store=args.store)},
             args.format,
         )
+    if is_to_launch(args.processes):
+        return launch(args.processes, args.argv)
     if recipe.grid:
         page = run_grid(recipe, folder, say, args.store)
-        print(f"{map_text(folder)}\nmap: {page.resolve()}")
+        if processes.is_first():
+            print(f"{map_text(folder)}\nmap: {page.resolve()}")
         return 0
     if (folder / "results.json").exists():
-        _announce(dry_run(recipe, folder, store=args.store), args.yes)
-    print(study_text(Results(run_study(recipe, folder, say, store=args.store))))
-    print(f"report: {(folder / 'report.html').resolve()}")
+        processes.join()
+        forecast = by_first(lambda: dry_run(recipe, folder, store=args.store))
+        by_first(lambda: _announce(forecast, args.yes))
+    results = run_study(recipe, folder, say, store=args.store)
+    if processes.is_first():
+        print(study_text(Results(results)))
+        print(f"report: {(folder / 'report.html').resolve()}")
     return 0
 
 

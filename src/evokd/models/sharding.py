@@ -27,12 +27,18 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
 from evokd.errors import InputError
+from evokd.models.loading import rebuilt
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 def is_sharded(model: Any) -> bool:
     return isinstance(model, FSDPModule)
+
+
+def kind_of(model: Any) -> type:
+    """Its class, which sharding puts another one in front of."""
+    return type(model).__mro__[2 if is_sharded(model) else 0]
 
 
 def load_sharded(
@@ -186,6 +192,15 @@ def all_finite(model: nn.Module) -> bool:
         dist.all_reduce(verdict, dist.ReduceOp.MIN)
         finite = bool(verdict)
     return finite
+
+
+def made_whole(model: Any) -> Any:
+    """A sharded model as an ordinary one, on the first process's CPU, None in all others; what
+    isn't sharded stays as it is. Called by all processes."""
+    if not is_sharded(model):
+        return model
+    weights: dict[str, Any] = get_model_state_dict(model, options=WHOLE)
+    return rebuilt(model, model.config, weights) if dist.get_rank() == 0 else None
 
 
 def whole_weights(model: nn.Module) -> dict[str, Tensor]:

@@ -33,6 +33,9 @@ class TrainingSettings(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Autocast of the student's forward pass; auto: bfloat16 on a GPU that has it."""
     gradient_checkpointing: bool = False
+    sharding: Literal["none", "ddp", "fsdp2"] | None = None
+    """Where several processes train: ddp, a whole student in each; fsdp2, a part of student and
+    live teacher in each. Default: ddp."""
     compile: bool = False
     """Let torch.compile fuse the student's forward and backward pass."""
     packing: bool = False

@@ -17,7 +17,7 @@ from evokd.study.evaluation import (
     translation_made_of,
     translation_path,
 )
-from evokd.study.models import load_for_decoding
+from evokd.study.systems import decoder
 
 Row = dict[str, Any]
 
@@ -85,7 +85,7 @@ def _model_measures(
     path = study.paths.analysis / f"{system.label}.json"
     if study.is_done_record(f"analysis {system.label}", path, made_of):
         return {} if study.planned is not None else dict(read_sealed(path)["found"])
-    translator = load_for_decoding(study, system)
+    translator = decoder(study, system)
     measures: Row = {}
     if settings.likelihood:
         measures |= _likelihood(study, system, translator)

@@ -8,12 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from evokd import processes
 from evokd.data.corpus import MODELS, Corpus, load_corpus
 from evokd.data.pairs import Pair, read_pairs
 from evokd.data.prompts import Prompt
 from evokd.errors import InputError
 from evokd.recipe.models import ModelSettings
 from evokd.recipe.recipe import Recipe
+from evokd.recipe.training import TrainingSettings
 from evokd.rundir.files import fingerprint
 from evokd.rundir.records import take_up_record
 from evokd.rundir.stage import Stage, manifest_in
@@ -89,6 +91,8 @@ class Study:
     """Of a dry run, which makes nothing: what it would do."""
     undecided: bool = False
     """Whether what is advised for the data isn't known yet, in a dry run."""
+    decoder: tuple[str, Any] | None = None
+    """What translated last, under its fingerprint (`models.decoder`)."""
     _encoded: dict[tuple[str, str, int], Any] = field(default_factory=dict)
 
     @cached_property
@@ -148,6 +152,10 @@ class Study:
         from evokd.models.loading import pick_device
 
         device, reason = pick_device(self.recipe.device)
+        if device.type == "cuda" and processes.count() > 1:
+            import torch
+
+            device = torch.device("cuda", torch.cuda.current_device())  # its own (`join`)
         self.log(f"device: {device} ({reason})")
         return device
 
@@ -160,9 +168,25 @@ class Study:
         self.log(f"teacher: {str(dtype).removeprefix('torch.')} ({reason})")
         return load_translator(self.paths.teacher_model, self.device, dtype, self.prompt)
 
+    @cached_property
+    def sharded_teacher(self) -> Any:
+        """The finished teacher, of which each process holds a part."""
+        import torch
+
+        from evokd.models.loading import load_translator, pick_dtype
+        from evokd.models.sharding import load_sharded
+
+        self.release_teacher()
+        device, (dtype, _) = self.device, pick_dtype(self.recipe.teacher.dtype, self.device)
+        folder = self.paths.teacher_model
+        return load_sharded(
+            lambda: load_translator(folder, torch.device("cpu"), dtype, self.prompt).model, device
+        )
+
     def release_teacher(self) -> None:
         """Give its memory back; who asks for it again gets it loaded again."""
-        self.__dict__.pop("teacher", None)
+        for name in ("teacher", "sharded_teacher", "teacher_source"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def teacher_tokenizer(self) -> Any:
@@ -182,11 +206,43 @@ class Study:
         cached = CachedTeacher(self.cache_folder(), self.teacher_identity())
         return self._source(cached, f"cached, {cached.spec.words()}")
 
-    def live_teacher_source(self) -> TeacherSource:
-        """The teacher beside the student, whatever the recipe's signal is."""
+    def live_teacher_source(self, sharded: bool = False) -> TeacherSource:
+        """The teacher beside the student, whatever the recipe's signal is.
+
+        Args:
+            sharded: each process holds a part of it.
+        """
         from evokd.distil.teacher.signal import LiveTeacher
 
-        return self._source(LiveTeacher(self.teacher.model), "live")
+        model = self.sharded_teacher if sharded else self.teacher.model
+        return self._source(LiveTeacher(model), "live, sharded" if sharded else "live")
+
+    def source_for(self, training: TrainingSettings, live: bool = False) -> TeacherSource:
+        """The teacher as a training gets it.
+
+        Args:
+            live: its model, whatever the recipe's signal is.
+        """
+        if live or self.recipe.teacher.signal == "live":
+            if self.sharding(training) == "fsdp2":
+                return self.live_teacher_source(sharded=True)
+            return self.live_teacher_source() if live else self.teacher_source
+        return self.teacher_source
+
+    def sharding(self, training: TrainingSettings) -> str:
+        """How a training is spread over the processes that there are.
+
+        Raises:
+            InputError: there are several, and it isn't to be spread.
+        """
+        if processes.count() == 1:
+            return "none"
+        if training.sharding == "none":
+            raise InputError(
+                f"training.sharding: none is for one process, and there are {processes.count()}; "
+                "take ddp or fsdp2, or leave --processes out"
+            )
+        return training.sharding or "ddp"
 
     def _source(self, signal: Any, description: str) -> TeacherSource:
         """In the vocabulary of students, which may have been pruned to a part of the teacher's."""
@@ -261,6 +317,9 @@ class Study:
     def is_done(self, stage: Stage, others: Sequence[Path] = ()) -> bool:
         """Whether a stage was finished before, in its own folder or in a sibling's or another one,
         from where it is taken over."""
+        return processes.by_first(lambda: self._is_done(stage, others))
+
+    def _is_done(self, stage: Stage, others: Sequence[Path]) -> bool:
         found = self.found(stage, others)
         step = step_of(stage, found)
         if self.planned is not None:

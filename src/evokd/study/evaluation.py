@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from evokd import processes
 from evokd.data.corpus import Tests
 from evokd.data.pairs import Pair
 from evokd.evaluate.comparison import SystemOutput, TestSet, score_all
@@ -15,7 +17,7 @@ from evokd.recipe.judging import DecodingSettings
 from evokd.rundir.files import fingerprint
 from evokd.rundir.records import write_record
 from evokd.study.context import Study, System
-from evokd.study.models import load_for_decoding
+from evokd.study.systems import decoder
 
 VALIDATION = "_validation"
 """In the place of a test set: the validation text, where the best of several is chosen by it."""
@@ -39,14 +41,40 @@ def translate_tests(study: Study, system: System, beam: int | None = None) -> No
         missing.append((direction, [pair.source for pair in pairs], path, made_of))
     if not missing:
         return
+    for direction, sources, path, made_of in missing:
+        translations = _translated(study, system, sources, direction, settings, path.stem)
+        write_record(study.folder, path, made_of, translations.facts(), translations.lines)
+
+
+def _translated(
+    study: Study,
+    system: System,
+    sources: Sequence[str],
+    direction: str,
+    settings: DecodingSettings,
+    label: str,
+) -> Any:
+    """Lines of one direction through a system, shared out where there are several processes."""
+    from evokd.translate.decoding import joined
+
+    began = time.perf_counter()
+    parts = processes.shared(_translated_part, study, sources, system, direction, settings, label)
+    return joined(parts, time.perf_counter() - began)
+
+
+def _translated_part(
+    study: Study,
+    sources: Sequence[str],
+    system: System,
+    direction: str,
+    settings: DecodingSettings,
+    label: str,
+) -> Any:
     from evokd.translate.decoding import translate
 
-    translator = load_for_decoding(study, system)
-    for direction, sources, path, made_of in missing:
-        source, target = direction.split("-")
-        show = progress_bar(path.stem)
-        translations = translate(translator, sources, source, target, settings, progress=show)
-        write_record(study.folder, path, made_of, translations.facts(), translations.lines)
+    source, target = direction.split("-")
+    translator, show = decoder(study, system), progress_bar(label)
+    return translate(translator, sources, source, target, settings, progress=show)
 
 
 def translation_made_of(

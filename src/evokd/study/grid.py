@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import fmean
 
+from evokd import processes
 from evokd.data.corpus import corpus_files
 from evokd.errors import InputError
+from evokd.processes import by_first
 from evokd.recipe.file import dump_recipe, points
 from evokd.recipe.recipe import Recipe
 from evokd.report.formatting import duration
@@ -48,7 +51,32 @@ def run_grid(
     Raises:
         InputError: something about the recipe, the files or the models doesn't fit.
     """
+    processes.join()
     studies = points(recipe)
+    by_first(lambda: _check(folder, studies))
+    times: list[float] = []
+    with locked(folder) if processes.is_first() else nullcontext():
+        earlier = [path.parent for path in sorted(folder.glob("*/recipe.yaml"))]
+        off = by_first(lambda: [path.name for path in earlier if path.name not in studies])
+        if off and processes.is_first():
+            log(f"not on the map, since not in the grid: {', '.join(off)}, of earlier runs")
+        by_first(lambda: write_text(folder / "recipe.yaml", dump_recipe(recipe)))
+        for number, (name, study) in enumerate(studies.items()):
+            left = (
+                f", about {duration(fmean(times) * (len(studies) - number))} left" if times else ""
+            )
+            if processes.is_first():
+                log(f"grid point {number + 1} of {len(studies)}: {name}{left}")
+            began = time.perf_counter()
+            siblings = [folder / other for other in (*studies, *off) if other != name]
+            run(study, folder / name, log, siblings, store)
+            times.append(time.perf_counter() - began)
+            page = by_first(lambda: build_map(folder))
+    return page
+
+
+def _check(folder: Path, studies: Mapping[str, Recipe]) -> None:
+    """Raises InputError: another's folder, or text that isn't there."""
     if (folder / "corpus" / MANIFEST).exists() and not has_grid(folder):
         raise InputError(f"{folder} holds a study without a grid; name another folder with -o")
     for name, study in studies.items():
@@ -56,21 +84,3 @@ def run_grid(
             corpus_files(study.corpus, study.directions)
         except InputError as error:
             raise InputError(f"grid point {name}: {error}") from None
-    times: list[float] = []
-    with locked(folder):
-        earlier = [path.parent for path in sorted(folder.glob("*/recipe.yaml"))]
-        off = [path.name for path in earlier if path.name not in studies]
-        if off:
-            log(f"not on the map, since not in the grid: {', '.join(off)}, of earlier runs")
-        write_text(folder / "recipe.yaml", dump_recipe(recipe))
-        for number, (name, study) in enumerate(studies.items()):
-            left = (
-                f", about {duration(fmean(times) * (len(studies) - number))} left" if times else ""
-            )
-            log(f"grid point {number + 1} of {len(studies)}: {name}{left}")
-            began = time.perf_counter()
-            siblings = [folder / other for other in (*studies, *off) if other != name]
-            run(study, folder / name, log, siblings, store)
-            times.append(time.perf_counter() - began)
-            page = build_map(folder)
-    return page

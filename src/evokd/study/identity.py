@@ -13,7 +13,10 @@ from evokd.rundir.integrity import hash_of
 from evokd.rundir.stage import manifest_in
 from evokd.study.context import Study
 
-NEUTRAL = {"log_every", "save_every", "micro_batch_size", "chunk_tokens", "compile", "packing"}
+NEUTRAL = {
+    *("log_every", "save_every", "micro_batch_size", "chunk_tokens", "compile", "packing"),
+    "sharding",
+}
 """Training settings that don't change what is learned."""
 NOT_IDENTITY = {
     *("training", "warm_start_steps", "warm_start_training", "starts", "save_dtype"),

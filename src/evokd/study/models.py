@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from statistics import fmean
 from typing import Any
 
+from evokd import processes
 from evokd.data.corpus import UNPAIRED
 from evokd.progress import progress_bar
 from evokd.recipe.methods import MethodSettings
@@ -24,6 +26,7 @@ from evokd.study.context import (
 )
 from evokd.study.filtering import disbelieved, some_of_each
 from evokd.study.identity import model_identity, saved_in, training_key
+from evokd.study.systems import load_for_training, spread
 
 
 def make_teacher(study: Study, tokenizer: Stage) -> System:
@@ -172,6 +175,8 @@ def train_student(
             source.signal.check_holds(data)
     sampler, weights = TokenSampler.of(student, size), None
     for key, settings in method.pair_weights.items():
+        from evokd.models.sharding import gathered
+
         pairs = PairsToWeigh(
             student.model,
             sampler,
@@ -182,7 +187,9 @@ def train_student(
             study.log,
             progress_bar(f"{key} {stage.label}"),
         )
-        weights = import_module(PAIR_WEIGHTS[key].module).pair_weights(pairs, settings)
+        weigh = import_module(PAIR_WEIGHTS[key].module).pair_weights
+        with gathered(student.model):
+            weights = processes.by_first(partial(weigh, pairs, settings))
     work = TrainingJob(
         label=stage.name,
         folder=stage.folder,
@@ -214,22 +221,28 @@ def finish_stage(
     from evokd.distil.train.run import finish
     from evokd.models.loading import describe, pick_dtype
     from evokd.models.saving import save_translator
+    from evokd.models.sharding import made_whole
     from evokd.models.vocabulary_pruning import save_kept_ids
 
     folder = stage.folder / "model"
     directions = study.recipe.directions
     dtype, _ = pick_dtype(_save_dtype(study, stage), study.device)
-    student.model.to(dtype)
-    save_translator(student.model, student.tokenizer, study.prompt, folder, directions)
-    if kept_ids is not None:
-        save_kept_ids(folder, kept_ids, study.teacher_tokenizer)
-    stage.finish(
-        facts | describe(student.model),
-        seed=study.seed_of(stage),
-        device=str(study.device),
-        dtype="float32",
-    )
-    finish(stage.folder)
+    model = made_whole(student.model)
+
+    def save() -> None:
+        model.to(dtype)
+        save_translator(model, student.tokenizer, study.prompt, folder, directions)
+        if kept_ids is not None:
+            save_kept_ids(folder, kept_ids, study.teacher_tokenizer)
+        stage.finish(
+            facts | describe(model),
+            seed=study.seed_of(stage),
+            device=str(study.device),
+            dtype="float32",
+        )
+        finish(stage.folder)
+
+    processes.by_first(save)
 
 
 def _save_dtype(study: Study, stage: System) -> str:
@@ -240,21 +253,6 @@ def _save_dtype(study: Study, stage: System) -> str:
     return recipe.teacher.save_dtype if stage.system == "teacher" else "float32"
 
 
-def load_for_decoding(study: Study, system: System) -> Any:
-    """A system as it is used to translate."""
-    if system.system == "teacher":
-        return study.teacher
-    return load_for_training(study, system, study.recipe.student.dtype)
-
-
-def load_for_training(study: Study, system: System, dtype: str = "float32") -> Any:
-    """A stage's model."""
-    from evokd.models.loading import load_translator, pick_dtype
-
-    number_format, _ = pick_dtype(dtype, study.device)
-    return load_translator(system.folder / "model", study.device, number_format, study.prompt)
-
-
 def diagnose_student(
     study: Study, stage: Stage, student: Any, method: MethodSettings, source: TeacherSource
 ) -> dict[str, Any]:
@@ -263,7 +261,7 @@ def diagnose_student(
 
     size = source.shared_vocabulary(student).size
     diagnostics = diagnose(student, source.signal, study.diagnosed_pairs, method, size)
-    write_json(stage.folder / "diagnostics.json", diagnostics)
+    processes.by_first(lambda: write_json(stage.folder / "diagnostics.json", diagnostics))
     return diagnostics
 
 
@@ -311,25 +309,37 @@ def _make_model(
     stage = study.system(folder.name, folder, made_of, name, seed)
     if study.is_done(stage):
         return stage
-    check_models(study.recipe, study.tokenizer_of)
     from evokd.models.loading import describe
 
-    stage.begin()
-    if origin is not None:
-        student, kept_ids = _cut_from_teacher(study, origin, training.max_length)
-    else:
-        student, kept_ids = _load_untrained(study, settings, study.seed_of(stage)), None
-    millions = describe(student.model)["parameters"] / 1e6
-    study.log(f"{stage.name}: {millions:.2f}M parameters, {settings.model}")
+    kept_ids: list[int] | None = None
+
+    def begin() -> None:
+        check_models(study.recipe, study.tokenizer_of)
+        stage.begin()
+
+    def make(device: Any) -> Any:
+        nonlocal kept_ids
+        if origin is None:
+            made = _load_untrained(study, settings, study.seed_of(stage), device)
+        else:
+            made, kept_ids = _cut_from_teacher(study, origin, training.max_length, device)
+        millions = describe(made.model)["parameters"] / 1e6
+        study.log(f"{stage.name}: {millions:.2f}M parameters, {settings.model}")
+        return made
+
+    processes.by_first(begin)
     facts: dict[str, Any] = {"warm_start_steps": steps} if steps else {}
-    if steps != 0:
-        method = MethodSettings(name="sft", objective="sft")
+    if steps == 0:
+        save = partial(finish_stage, study, stage)
+        processes.by_first(lambda: save(make(study.device), facts, kept_ids))
+    else:
+        student, method = spread(study, training, make), MethodSettings(name="sft", objective="sft")
         facts |= train_student(study, stage, student, training, method, text="models")
-    finish_stage(study, stage, student, facts, kept_ids)
+        finish_stage(study, stage, student, facts, kept_ids)
     return stage
 
 
-def _load_untrained(study: Study, settings: ModelSettings, seed: int) -> Any:
+def _load_untrained(study: Study, settings: ModelSettings, seed: int, device: Any) -> Any:
     """A model as the recipe names it, or a fresh one."""
     import torch
 
@@ -338,14 +348,14 @@ def _load_untrained(study: Study, settings: ModelSettings, seed: int) -> Any:
 
     tokenizer = study.tokenizer_of(settings)
     if settings.model == "fresh":
-        model: Any = fresh_model(settings.fresh, tokenizer, seed).to(study.device)
+        model: Any = fresh_model(settings.fresh, tokenizer, seed).to(device)
     else:
-        model = load_model(settings, study.device, torch.float32)
+        model = load_model(settings, device, torch.float32)
     return Translator(model, tokenizer, study.prompt)
 
 
 def _cut_from_teacher(
-    study: Study, origin: System, max_length: int
+    study: Study, origin: System, max_length: int, device: Any
 ) -> tuple[Any, list[int] | None]:
     """A part of the teacher, and which of the teacher's tokens it knows (None: all)."""
     from evokd.models.loading import Translator
@@ -353,7 +363,7 @@ def _cut_from_teacher(
     from evokd.models.vocabulary_pruning import slice_vocabulary, used_ids
 
     settings = study.recipe.student.cut
-    teacher = load_for_training(study, origin)
+    teacher = load_for_training(study, origin, device=device)
     data = study.encoded("models", teacher.tokenizer, max_length)
     batches = calibration_batches(data, settings.calibration_pairs)
     model, tokenizer, kept_ids = cut(teacher.model, settings, batches), teacher.tokenizer, None

@@ -12,12 +12,16 @@ settings is kept, and taken up again when these come back.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from evokd import processes
 from evokd.data.prompts import load_prompt
 from evokd.errors import InputError
+from evokd.processes import by_first
 from evokd.recipe.file import dump_recipe, first_point
 from evokd.recipe.recipe import Recipe
 from evokd.report.map import has_grid
@@ -38,7 +42,7 @@ from evokd.study import (
 )
 from evokd.study.advice import with_advice
 from evokd.study.check import check_code
-from evokd.study.context import Study
+from evokd.study.context import Study, System
 from evokd.study.forecast import Forecast
 from evokd.study.results import make_results
 from evokd.study.steps import Step
@@ -63,11 +67,13 @@ def run(
     Raises:
         InputError: something about the recipe, the files or the models doesn't fit.
     """
-    _refuse_other(folder)
-    study = Study(recipe, folder, load_prompt(recipe.prompt), log, siblings, store)
-    with locked(folder), telling_of_full_disks(folder):
+    processes.join()
+    by_first(lambda: _refuse_other(folder))
+    said = log if processes.is_first() else _say_nothing
+    study = Study(recipe, folder, load_prompt(recipe.prompt), said, siblings, store)
+    with locked(folder) if processes.is_first() else nullcontext(), telling_of_full_disks(folder):
         results = _run(study)
-        build_report(folder)
+        by_first(lambda: build_report(folder))
     return results
 
 
@@ -82,7 +88,7 @@ def dry_run(
     _refuse_other(folder)
     steps: list[Step] = []
     prompt = load_prompt(recipe.prompt)
-    study = Study(recipe, folder, prompt, lambda text: None, siblings, store, steps)
+    study = Study(recipe, folder, prompt, _say_nothing, siblings, store, steps)
     _run(study)
     return Forecast.of(steps, folder, study.corpus.train)
 
@@ -90,35 +96,43 @@ def dry_run(
 def _run(study: Study) -> dict[str, Any]:
     recipe, dry = study.recipe, study.planned is not None
     check_code(recipe)
-    corpus = preparation.make_corpus(study)
+    corpus = by_first(lambda: preparation.make_corpus(study))
     if not dry:
-        _save_recipe(study)
-    tokenizer = preparation.make_tokenizer(study)
+        by_first(lambda: _save_recipe(study))
+    tokenizer = by_first(lambda: preparation.make_tokenizer(study))
     teacher = models.make_teacher(study, tokenizer)
     starts = models.make_init(study, tokenizer, teacher)
     init = starts[recipe.seeds[0]]
-    init_facts = models.sanity_check(study, teacher, init)
+    init_facts = by_first(lambda: models.sanity_check(study, teacher, init))
     study.undecided = dry and study.corpus.valid != [] and not init_facts
     if "advice" in init_facts:
         study.recipe = recipe = with_advice(recipe, init_facts["advice"]["method"], study.log)
     texts: dict[str, Stage] = {
-        kind: teacher_translations.make_teacher_text(study, teacher, kind)
+        kind: by_first(partial(teacher_translations.make_teacher_text, study, teacher, kind), study)
         for kind in recipe.texts()
     }
     if any(method.text == "filtered" for method in recipe.methods):
-        texts["filtered"] = filtering.make_filtered_text(study, teacher)
+        texts["filtered"] = by_first(lambda: filtering.make_filtered_text(study, teacher))
     specs = students.student_specs(study, teacher, starts, texts)
     missing = [spec for spec in specs if not students.is_there(study, spec)]
     if recipe.teacher.signal != "live" and missing:
-        signal_cache = teacher_cache.make_cache(study, teacher, init, texts)
-        teacher_cache.check_cache(study, signal_cache, init)
+        by_first(lambda: _make_cache(study, teacher, init, texts), study)
         study.release_teacher()  # students are trained without it
     systems = [teacher, *(students.make_student(study, spec) for spec in specs)]
     for system in systems:
-        evaluation.translate_tests(study, system)
-    rows = analysis.analyse(study, systems)
+        by_first(partial(evaluation.translate_tests, study, system), study)
+    rows = by_first(lambda: analysis.analyse(study, systems), study)
     start = study.facts(init) | init_facts
-    return make_results(study, corpus, systems, start, rows, texts)
+    return by_first(lambda: make_results(study, corpus, systems, start, rows, texts))
+
+
+def _make_cache(study: Study, teacher: System, init: System, texts: Mapping[str, Stage]) -> None:
+    made = teacher_cache.make_cache(study, teacher, init, texts)
+    teacher_cache.check_cache(study, made, init)
+
+
+def _say_nothing(text: str) -> None:
+    """What the others would say, the first process says."""
 
 
 def cache(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evokd import processes
 from evokd.recipe.code import code_hashes
 from evokd.recipe.methods import RENAMED, MethodSettings
 from evokd.recipe.objectives import (
@@ -17,11 +18,17 @@ from evokd.recipe.objectives import (
     objective_settings,
 )
 from evokd.recipe.recipe import Recipe, StudentKind
+from evokd.recipe.training import TrainingSettings
 from evokd.rundir.stage import KEPT, Stage
 from evokd.study.context import Study, System, TeacherSource
 from evokd.study.identity import saved_in, training_key
-from evokd.study.models import diagnose_student, finish_stage, load_for_training, train_student
+from evokd.study.models import (
+    diagnose_student,
+    finish_stage,
+    train_student,
+)
 from evokd.study.steps import step_of
+from evokd.study.systems import load_for_training, spread
 
 UNDECIDED = "what it takes is decided by the check before training"
 
@@ -90,27 +97,40 @@ def make_student(study: Study, spec: StudentSpec) -> System:
     if study.is_done(stage, of_other_names(study, stage)):
         return stage
     from evokd.models.magnitude_pruning import prune_model, pruned_facts
+    from evokd.models.sharding import made_whole
 
-    stage.begin()
-    student, masks = load_for_training(study, spec.origin), None
+    processes.by_first(stage.begin)
+    masks = None
+
+    def load(device: Any) -> Any:
+        nonlocal masks
+        student = load_for_training(study, spec.origin, device=device)
+        if level is not None:
+            # After a kill the same ones: they are read off the same student.
+            masks = prune_model(student.model, level)
+        return student
+
+    student = spread(study, training, load)
     if level is not None:
-        # After a kill the same ones: they are read off the same student.
-        masks = prune_model(student.model, level)
-    source = _source_for(study, method)
+        masks = processes.by_first(lambda: masks)
+    source = _source_for(study, method, training)
     facts = train_student(study, stage, student, training, method, source, masks)
     facts["teacher_signal"] = "none" if source is None else source.description
-    if masks is not None:
-        facts |= pruned_facts(student.model, masks)
     if study.corpus.valid:
-        diagnostics = diagnose_student(study, stage, student, method, study.teacher_source)
+        theirs = source or study.source_for(training)
+        diagnostics = diagnose_student(study, stage, student, method, theirs)
         facts["valid_difficulty"] = diagnostics["mean_difficulty"]
-    finish_stage(study, stage, student, facts)
+    student = replace(student, model=made_whole(student.model))
+    if masks is not None and student.model is not None:
+        facts |= pruned_facts(student.model, masks)
+    processes.by_first(lambda: finish_stage(study, stage, student, facts))
     return stage
 
 
 def is_there(study: Study, spec: StudentSpec) -> bool:
     """Whether a student needs no training."""
-    return study.found(spec.stage, of_other_names(study, spec.stage)) is not None
+    found = processes.by_first(lambda: study.found(spec.stage, of_other_names(study, spec.stage)))
+    return found is not None
 
 
 def of_other_names(study: Study, stage: System) -> list[Path]:
@@ -144,13 +164,13 @@ def _identity(method: MethodSettings, plugins: Sequence[str]) -> dict[str, Any]:
     return settings | ({"code": code} if code else {})
 
 
-def _source_for(study: Study, method: MethodSettings) -> TeacherSource | None:
+def _source_for(
+    study: Study, method: MethodSettings, training: TrainingSettings
+) -> TeacherSource | None:
     """A cache knows nothing of text made on the fly, nor of text that only NLL is trained on."""
-    if method.on_policy is not None:
-        return study.live_teacher_source()
     if method.kind() in TEXT_PRESETS and study.recipe.teacher.signal != "live":
         return None
-    return study.teacher_source
+    return study.source_for(training, live=method.on_policy is not None)
 
 
 def _micro_batches(kind: StudentKind) -> int | None:

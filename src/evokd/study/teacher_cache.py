@@ -12,7 +12,7 @@ from evokd.recipe.recipe import Recipe
 from evokd.rundir.integrity import MANIFEST
 from evokd.rundir.stage import Stage, manifest_in
 from evokd.study.context import Study, System
-from evokd.study.models import load_for_training
+from evokd.study.systems import load_for_training
 
 LARGE_ERROR = 0.05
 """Mean error of d, as a share of the mean d, above which a top-k cache isn't called a good one."""

@@ -25,6 +25,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args
 
+from evokd import processes
 from evokd.data.cleaning import CleaningReport
 from evokd.data.corpus import UNPAIRED
 from evokd.data.hypotheses import LEFT_OUT, Candidate, reason_to_leave_out
@@ -200,13 +201,24 @@ def _candidates(
     count: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Hypotheses:
-    """Of sentences of one direction."""
+    """Of sentences of one direction, shared out where there are several processes."""
+    parts = processes.shared(_candidates_part, study, sentences, decoding, count)
+    best = dict(zip(sentences, processes.in_order(parts), strict=True))
+    if progress is not None:
+        progress(len(sentences), len(sentences))
+    return best
+
+
+def _candidates_part(
+    study: Study, sentences: Sequence[Sentence], decoding: DecodingSettings, count: int
+) -> list[list[Candidate]]:
     from evokd.translate.nbest import candidates
 
+    if not sentences:
+        return []
     sources = [source for _, source in sentences]
     source_code, target_code = sentences[0][0].split("-")
-    best = candidates(study.teacher, sources, source_code, target_code, decoding, count, progress)
-    return dict(zip(sentences, best, strict=True))
+    return candidates(study.teacher, sources, source_code, target_code, decoding, count)
 
 
 def _estimate(

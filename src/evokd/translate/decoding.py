@@ -11,7 +11,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from evokd.errors import InputError
 from evokd.models.batching import Groups, Progress, Request, longest_first, max_positions
 from evokd.models.encoding import IGNORED, encode_prompts, token_ids
 from evokd.models.loading import Translator
+from evokd.processes import in_order
 from evokd.progress import say
 from evokd.recipe.judging import DecodingSettings
 from evokd.translate.generation import plain_settings, search
@@ -151,6 +152,21 @@ def translate(
         dtype=str(translator.model.dtype).removeprefix("torch."),
         device=str(translator.model.device),
         shortened=sum(answer.job.shortened for answer in answers),
+    )
+
+
+def joined(parts: Sequence[Translations], seconds: float) -> Translations:
+    """Lines that were shared out (`processes.shared`), put together; seconds: of all."""
+    reasons = parts[0].stopped_by
+    return replace(
+        parts[0],
+        lines=in_order([part.lines for part in parts]),
+        cut_off=in_order([part.cut_off for part in parts]),
+        stopped_by={one: sum(part.stopped_by[one] for part in parts) for one in reasons},
+        output_tokens=sum(part.output_tokens for part in parts),
+        source_words=sum(part.source_words for part in parts),
+        seconds=seconds,
+        shortened=sum(part.shortened for part in parts),
     )
 
 

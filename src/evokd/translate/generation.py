@@ -88,6 +88,7 @@ def _generated(
             ),
             logits_processor=LogitsProcessorList(processors),
             stopping_criteria=StoppingCriteriaList([EndOfAnswer(ends, width, caps)]),
+            synced_gpus=False,  # what is asked of a sharded model here is asked of it gathered
         )[:, width:].tolist()
         best = len(generated) // len(batch)
         yield [(places[row // best], ids) for row, ids in enumerate(generated)]

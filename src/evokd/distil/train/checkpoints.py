@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import TrainerCallback
 
+from evokd import processes
 from evokd.distil.memory import PeakMemory
 from evokd.rundir.files import read_json, write_json
 
@@ -74,8 +74,7 @@ class CheckpointMark(TrainerCallback):
         return round(max(known), 1) if known else None
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if torch.distributed.is_initialized():
-            torch.distributed.barrier()  # all have written what is theirs
+        processes.all_done()  # with what each of them writes
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from evokd import processes
 from evokd.distil.memory import PeakMemory
 from evokd.distil.teacher.signal import TeacherSignal
 from evokd.distil.train.batches import WeightedPairs
@@ -94,7 +95,7 @@ def train(
     keeps_best = select == "best" and valid_set is not None
     objective, settings = job.method.in_force()
     metrics = job.folder / "metrics.jsonl"
-    last = last_checkpoint(job.folder / "checkpoints")
+    last = processes.by_first(lambda: last_checkpoint(job.folder / "checkpoints"))
     memory = PeakMemory(job.device)
     mark = CheckpointMark({} if last is None else read_json(last / COMPLETE), memory)
     callbacks = [MetricsFile(metrics), mark, Bar(job.label), tensorboard(job.folder)]
@@ -137,13 +138,13 @@ def train(
         raise InputError(
             f"{job.label}: weights are no longer finite; a smaller training.learning_rate may help"
         )
-    return {
+    facts = {
         "steps": state.global_step,
         "train_seconds": round(mark.seconds(), 1),
         "peak_mib": mark.peak_mib(),
         "kept_step": _kept_step(state, keeps_best),
-        **summary(metrics),
     }
+    return processes.by_first(lambda: facts | summary(metrics))
 
 
 def finish(folder: Path) -> None:
@@ -172,12 +173,7 @@ def _on_policy(job: TrainingJob) -> OnPolicy | None:
     if job.sampler is None:
         raise ValueError(f"{job.label}: on_policy needs a sampler, which draws translations")
     longest = job.settings.max_length
-    return OnPolicy(job.method.on_policy, job.sampler, job.seed, longest, _processes())
-
-
-def _processes() -> int:
-    """How many train together."""
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    return OnPolicy(job.method.on_policy, job.sampler, job.seed, longest, processes.count())
 
 
 def arguments(
@@ -185,16 +181,13 @@ def arguments(
 ) -> TrainingArguments:
     """What transformers' Trainer needs to know, from our settings."""
     settings = job.settings
-    micro, accumulation = micro_batches(settings, _processes())
+    cut = processes.by_first(lambda: micro_batches(settings, processes.count()))
     per_epoch = max(1, math.ceil(pairs / settings.batch_size))
     steps = settings.max_steps or math.ceil(settings.epochs * per_epoch)
     eval_every = min(settings.eval_every or per_epoch, steps)
     save_every = settings.save_every or max(1, math.ceil(steps / 10))
     if keeps_best:  # the best step must be one that was saved
         save_every = eval_every
-    bf16 = settings.precision == "bfloat16"
-    if settings.precision == "auto":
-        bf16 = job.device.type == "cuda" and torch.cuda.is_bf16_supported()
     schedules = {"constant": "constant_with_warmup"}
     switch = "activation_checkpointing"  # since transformers 5.23
     if switch not in {field.name for field in fields(TrainingArguments)}:
@@ -203,9 +196,9 @@ def arguments(
     return TrainingArguments(
         output_dir=str(job.folder / "checkpoints"),
         max_steps=steps,
-        per_device_train_batch_size=micro,
-        per_device_eval_batch_size=micro,
-        gradient_accumulation_steps=accumulation,
+        per_device_train_batch_size=cut[0],
+        per_device_eval_batch_size=cut[0],
+        gradient_accumulation_steps=cut[1],
         learning_rate=settings.learning_rate,
         lr_scheduler_type=schedules.get(settings.schedule, settings.schedule),
         warmup_steps=math.ceil(settings.warmup_ratio * steps),
@@ -214,7 +207,7 @@ def arguments(
         adam_beta2=settings.adam_beta2,
         seed=job.seed,
         data_seed=job.seed,
-        bf16=bf16,
+        bf16=in_bfloat16(settings, job.device),
         torch_compile=settings.compile,
         **checkpointing,
         use_cpu=job.device.type == "cpu",
@@ -227,14 +220,32 @@ def arguments(
         save_steps=save_every,
         save_total_limit=2,
         load_best_model_at_end=keeps_best,  # by eval_loss
+        ddp_find_unused_parameters=False,
+        log_level_replica="passive",
         report_to="none",
         disable_tqdm=True,
     )
 
 
+def in_bfloat16(settings: TrainingSettings, device: torch.device) -> bool:
+    """Whether a student's products are."""
+    if settings.precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return settings.precision == "bfloat16"
+
+
 def micro_batches(settings: TrainingSettings, world: int) -> tuple[int, int]:
-    """Pairs per forward pass and how many passes make an optimizer step."""
-    per_device = max(1, settings.batch_size // world)
+    """Pairs per forward pass and how many passes make an optimizer step.
+
+    Raises:
+        InputError: a batch that can't be shared out evenly.
+    """
+    per_device, left = divmod(settings.batch_size, world)
+    if left:
+        raise InputError(
+            f"training.batch_size {settings.batch_size} can't be shared out among {world} "
+            f"processes; take a multiple of {world}, such as {(per_device + 1) * world}"
+        )
     largest = min(settings.micro_batch_size or 64, per_device)
     micro = next(size for size in range(largest, 0, -1) if per_device % size == 0)
     return micro, per_device // micro

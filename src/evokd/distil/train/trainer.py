@@ -216,10 +216,12 @@ class DistillationTrainer(ShardedCheckpoints, Trainer):
     ) -> tuple[list[Batch], Tensor | None]:
         """The micro-batches of one optimizer step, and by what its loss is divided."""
         if self.on_policy is None:
-            batches = list(islice(epoch_iterator, num_batches))
+            state = self.accelerator.gradient_state
+            some = islice(epoch_iterator, num_batches)
+            batches = [self._without_repeats(state, batch) for batch in some]
         else:
-            size, state = self.args.gradient_accumulation_steps, self.state
-            steps = (state.global_step, state.max_steps)
+            size = self.args.gradient_accumulation_steps
+            steps = (self.state.global_step, self.state.max_steps)
             batches = self.on_policy.batches(
                 epoch_iterator, size, self.student, *steps, self.data_collator
             )
@@ -340,9 +342,9 @@ class DistillationTrainer(ShardedCheckpoints, Trainer):
 
     def _without_repeats(self, loader: Any, inputs: Batch) -> Batch:
         """Unlabel the pairs that fill up the last batch where devices share a data set unevenly."""
-        own = getattr(loader, "remainder", 0)  # pairs of the last batch that are no repeats
         repeats = self.args.world_size > 1 and self.accelerator.even_batches
-        if not repeats or own <= 0 or not loader.end_of_dataloader:
+        own = loader.remainder if repeats else 0  # pairs of the last batch that are no repeats
+        if own <= 0 or not loader.end_of_dataloader:
             return inputs
         pairs = pairs_of(inputs)
         first_repeat = own - self.args.process_index * int(pairs.max() + 1)

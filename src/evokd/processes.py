@@ -1,0 +1,154 @@
+"""Several processes at one study, as torchrun starts them.
+
+All of them train. What only one can do the first does, while the others wait, and lend a hand where
+it has work that can be shared out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from evokd.errors import InputError
+
+Made = TypeVar("Made")
+_alone = False  # the first, at what the others wait for
+LONGEST_WAIT = timedelta(days=60)
+"""For what one does alone; a process that dies takes the others with it at once."""
+
+
+class AlreadyTold(InputError):
+    """Raised in the first process too, which tells the user."""
+
+
+def count() -> int:
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def number() -> int:
+    """Of this process, from 0."""
+    return int(os.environ.get("RANK", 0))
+
+
+def is_first() -> bool:
+    return number() == 0
+
+
+def join() -> None:
+    """Meet the others, if there are any."""
+    if count() == 1:
+        return
+    import torch
+
+    if not torch.distributed.is_initialized():
+        on_gpus = torch.cuda.is_available()
+        if on_gpus:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+        backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
+        torch.distributed.init_process_group(backend, timeout=LONGEST_WAIT)
+
+
+def leave() -> None:
+    """Part from the others; exiting without a word may end in a crash."""
+    torch = sys.modules.get("torch")
+    if count() > 1 and torch is not None and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def by_first(work: Callable[[], Made], hands: Any = None) -> Made:
+    """What `work` gives in the first process, in all of them; called by all.
+
+    Args:
+        hands: handed to functions that the first asks the others to help with (`shared`), by each
+            its own.
+
+    Raises:
+        InputError: in all, where it is raised in the first.
+    """
+    global _alone
+    if count() == 1 or _alone:
+        return work()
+    if is_first():
+        _alone = True
+        try:
+            made = work()
+        except BaseException as error:
+            _tell("refused" if isinstance(error, InputError) else "failed", str(error))
+            raise
+        finally:
+            _alone = False
+        _tell("made", made)
+        return made
+    while True:
+        what, told = _tell()
+        if what == "made":
+            return told
+        if what == "help":
+            function, pieces, more = told
+            _gather(function, hands, pieces[number()], more)
+            continue
+        raise AlreadyTold(told) if what == "refused" else SystemExit(1)
+
+
+def shared(
+    function: Callable[..., Made], hands: Any, items: Sequence[Any], *more: Any
+) -> list[Made]:
+    """`function(hands, part of the items, *more)` of each process; asked by the first inside
+    `by_first`, and `in_order` puts what is made of each item together.
+
+    Args:
+        function: one that can be pickled; the others call it with hands of their own.
+
+    Raises:
+        RuntimeError: it failed in another process.
+    """
+    if count() == 1:
+        return [function(hands, items, *more)]
+    pieces = [items[place :: count()] for place in range(count())]
+    _tell("help", (function, pieces, more))
+    parts = _gather(function, hands, pieces[0], more)
+    for place, part in enumerate(parts):
+        if isinstance(part, Exception):
+            raise RuntimeError(f"process {place} failed: {type(part).__name__}: {part}") from part
+    return parts
+
+
+def in_order(parts: Sequence[Sequence[Made]]) -> list[Made]:
+    """What `shared` made of each item, in the order of the items."""
+    made: list[Any] = [None] * sum(map(len, parts))
+    for place, part in enumerate(parts):
+        made[place :: len(parts)] = part
+    return made
+
+
+def all_done() -> None:
+    """Wait for the others."""
+    if count() > 1:
+        import torch
+
+        torch.distributed.barrier()
+
+
+def _tell(*news: Any) -> Any:
+    """From the first to the others, who get it."""
+    import torch
+
+    parcel = [news]
+    torch.distributed.broadcast_object_list(parcel, src=0, device=torch.device("cpu"))
+    return parcel[0]
+
+
+def _gather(function: Callable[..., Any], hands: Any, items: Any, more: Any) -> list[Any]:
+    """What each process makes of its items, in the first; an exception where it failed."""
+    import torch
+
+    try:
+        mine: Any = function(hands, items, *more)
+    except Exception as error:
+        mine = error
+    parts: list[Any] = [None] * count()
+    torch.distributed.gather_object(mine, parts if is_first() else None)
+    return parts

@@ -1,0 +1,140 @@
+"""`evokd run --processes 2` ends where one process does, however students are spread, killed or
+not."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from evokd import processes
+from small_study import recipe, write_recipe
+
+METHODS = [
+    "sft",
+    {"name": "seq_kd", "objective": "sft", "text": "teacher"},
+    "self_evolution",
+    {"name": "own", "objective": "jsd", "on_policy": {"share": 1.0, "every": 2}},
+    {"name": "following", "objective": "self_evolution", "beta": "network"},
+]
+MADE_ONCE = ("corpus", "tokenizer", "teacher", "start")
+"""Stages that all runs start from: two models are equal to rounding, which a beam may feel."""
+
+
+def evokd(*args, timeout=240):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "evokd", *map(str, args)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    tree = recipe(
+        corpus={
+            "train": "phrasebook:train:40",
+            "valid": "phrasebook:valid:4",
+            "test": [{"name": "phrases", "path": "phrasebook:test:5"}],
+        },
+        teacher_text={"beam": 2, "max_length_ratio": 100},
+        decoding={"extra_tokens": 4, "tokens_per_source_token": 1.0},
+        methods=METHODS,
+        pruning={"methods": ["sft"], "levels": [0.5], "training": {"max_steps": 2}},
+        scoring={"bootstrap_samples": 10},
+    )
+    tree["teacher"]["training"] = {"max_steps": 60, "learning_rate": 0.02}
+    tree["training"] |= {"max_steps": 4, "micro_batch_size": 4, "save_every": 1}
+    write_recipe(folder / "recipe.yaml", tree)
+    done = evokd("run", folder / "recipe.yaml", "-o", folder / "one")
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
+
+
+def begun_like(folder: Path, name: str) -> Path:
+    """A run folder whose teacher and start are there."""
+    for stage in MADE_ONCE:
+        shutil.copytree(folder / "one" / stage, folder / name / stage)
+    return folder / name
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    models = sorted(one.glob("students/*/model/model.safetensors"))
+    assert len(models) == 6
+    for path in models:
+        mine, theirs = load_file(path), load_file(other / path.relative_to(one))
+        assert mine.keys() == theirs.keys()
+        for name, tensor in mine.items():
+            assert (tensor - theirs[name]).abs().max() < 1e-4, (path.parts[-3], name)
+    text = "teacher_text/teacher/pairs.jsonl"
+    assert (one / text).read_bytes() == (other / text).read_bytes()
+    names = sorted(path.name for path in (one / "translations").glob("*.txt"))
+    assert names == sorted(path.name for path in (other / "translations").glob("*.txt"))
+    results = [json.loads((run / "results.json").read_text()) for run in (one, other)]
+    assert [row["system"] for row in results[0]["scores"]] == [
+        row["system"] for row in results[1]["scores"]
+    ]
+
+
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp2"])
+def test_two_processes_end_where_one_does(one, sharding):
+    folder = begun_like(one, sharding)
+    flags = ("--processes", "2", f"training.sharding={sharding}")
+    done = evokd("run", one / "recipe.yaml", "-o", folder, *flags)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+    assert done.stdout.count("report: ") == 1
+    assert_same_run(one / "one", folder)
+
+
+def test_a_killed_process_takes_the_others_along_and_costs_a_checkpoint_at_most(one):
+    folder = begun_like(one, "killed")
+    command = [sys.executable, "-m", "evokd", "run", one / "recipe.yaml", "-o", folder]
+    command += ["--processes", "2", "training.sharding=fsdp2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    marks = folder / "students/self_evolution.seed1/checkpoints"
+    deadline = time.monotonic() + 200
+    while not list(marks.glob("*/complete")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert "killed by signal 9" in said
+    assert "goes on from here" in said
+    # In one process, from where two were.
+    done = evokd("run", one / "recipe.yaml", "-o", folder)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "going on from step" in done.stderr
+    assert_same_run(one / "one", folder)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--processes", "0"), "1 or more are accepted"),
+        (("--processes", "2", "training.sharding=none"), "none is for one process"),
+        (("--processes", "2", "training.batch_size=15"), "a multiple of 2, such as 16"),
+        (("--processes", "2", "corpus.train=nothing_there"), "not found"),
+    ],
+)
+def test_bad_input_is_told_once_with_exit_code_2(one, tmp_path, flags, said):
+    folder = tmp_path / "run"
+    for stage in ("corpus", "tokenizer"):
+        shutil.copytree(one / "one" / stage, folder / stage)
+    done = evokd("run", one / "recipe.yaml", "-o", folder, *flags)
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert done.stderr.count(said) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_what_was_shared_out_stands_in_order():
+    for items in ([], [1], list(range(7))):
+        parts = [items[place::3] for place in range(3)]
+        assert processes.in_order(parts) == items
