@@ -1,12 +1,17 @@
 """Speed of translation: greedy, a test set from lines to lines, beside the loop everybody writes.
 
     python bench/decode.py TEACHER STUDENT --source test.en -l en-de --json FILE
+    python bench/decode.py TEACHER STUDENT --source test.en -l en-de --engines ctranslate2
 
 A model is a folder that evokd wrote (run/teacher/model, run/students/NAME/model). "plain" is that
 loop: batches of 8 lines in the order of the file, transformers' generate, with our rules for the
 end of an answer. "floor" is the matrix products of the tokens that were needed, prompts included,
 in batches that are always full: no attention, no Python to speak of. All variants of all models
 take turns in one process; ratios are medians of the ratios of neighbours (10th–90th percentile).
+
+With `--engines` each of them, at each beam size, takes turns with our own decoder: "÷ ours" is the
+median of the ratios of neighbours. ctranslate2:int8 is that engine with weights in 8 bits. Starting
+an engine (conversion, loading) isn't timed with it but stands beside it.
 
 Without a model, two with random weights take the places of teacher and student, and lines are
 sentences of the phrasebook. Such models never come to an end by themselves, so each answer is cut
@@ -17,8 +22,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +45,11 @@ from evokd.models.loading import (
     pick_device,
     pick_dtype,
 )
+from evokd.recipe.engines import ENGINES
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import FreshModel
 from evokd.translate.decoding import text_of, translate
+from evokd.translate.engines.engine import generate_by, started
 from evokd.translate.stopping import EndOfAnswer, Ends
 
 PLAIN_BATCH = 8
@@ -83,6 +92,11 @@ def main() -> None:
     found = measure(models, task, arguments.repeats)
     print(table(found))
     print("\n" + pace(found))
+    by_engines = measure_engines(
+        models, task, arguments.engines, arguments.beams, arguments.repeats
+    )
+    if by_engines:
+        print("\n" + engines_table(by_engines))
     if arguments.json:
         content = {
             "benchmark": "decode",
@@ -97,6 +111,7 @@ def main() -> None:
             "repeats": arguments.repeats,
             "settings": task.settings.model_dump(),
             "models": found,
+            "engines": by_engines,
         }
         measuring.write_json(arguments.json, content)
 
@@ -116,6 +131,8 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--batch-tokens", type=int, default=defaults.batch_tokens)
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--engines", nargs="*", default=[], metavar="NAME[:int8]")
+    parser.add_argument("--beams", nargs="*", type=int, default=[1, 5], help="of engines")
     parser.add_argument("--json", metavar="FILE")
     return parser.parse_args()
 
@@ -189,6 +206,55 @@ def measure(models: dict[str, Translator], task: Task, repeats: int) -> list[dic
         row["speedup"] = measuring.ratios(plain_s, ours_s)
         row["times_floor"] = measuring.ratios(ours_s, floor_s)
         row["times_first_model"] = measuring.ratios(seconds[slowest], ours_s)
+    return rows
+
+
+def measure_engines(
+    models: dict[str, Translator],
+    task: Task,
+    engines: Sequence[str],
+    beams: Sequence[int],
+    repeats: int,
+) -> list[dict[str, Any]]:
+    """One row a model, engine and beam size that the engine has."""
+    rows = []
+    for (name, translator), beam, asked in product(models.items(), beams, engines):
+        engine_name, _, precision = asked.partition(":")
+        if beam > 1 and not ENGINES[engine_name].beams:
+            continue
+        own = task.settings.model_copy(update={"beam": beam})
+        settings = own.model_copy(update={"engine": engine_name, "precision": precision or "auto"})
+        start = time.perf_counter()
+        with started(translator, settings) as engine:
+            assert engine is not None
+            started_s = time.perf_counter() - start
+            given = (translator, task.lines, *task.direction)
+            generate = generate_by(engine, settings)
+            calls = {
+                "ours": lambda given=given, own=own: translate(*given, own),
+                "engine": lambda given=given, own=own, generate=generate: translate(
+                    *given, own, generate=generate
+                ),
+            }
+            ours, theirs = (call().lines for call in calls.values())  # these warm up, too
+            seconds = measuring.alternate(calls, repeats, warm_up=0)
+            version = engine.version
+        rows.append(
+            {
+                "model": name,
+                "engine": asked,
+                "version": version,
+                "beam": beam,
+                "start_s": round(started_s, 2),
+                "words_per_s": {
+                    way: measuring.spread([task.words / each for each in taken])
+                    for way, taken in seconds.items()
+                },
+                "speedup": measuring.ratios(seconds["ours"], seconds["engine"]),
+                "identical_lines": sum(a == b for a, b in zip(theirs, ours, strict=True)),
+                "lines": len(task.lines),
+            }
+        )
     return rows
 
 
@@ -268,6 +334,23 @@ def table(found: Sequence[dict[str, Any]]) -> str:
         for row in found
     ]
     return measuring.table(headers, rows)
+
+
+def engines_table(found: Sequence[dict[str, Any]]) -> str:
+    headers = ["model", "engine", "beam", "ours, words/s", "engine, words/s", "÷ ours"]
+    rows = [
+        [
+            row["model"],
+            f"{row['engine']} {row['version']}",
+            row["beam"],
+            *(whole(row["words_per_s"][way]) for way in ("ours", "engine")),
+            row["speedup"],
+            f"{row['start_s']:.1f}",
+            f"{row['identical_lines']} of {row['lines']}",
+        ]
+        for row in found
+    ]
+    return measuring.table([*headers, "start, s", "identical"], rows)
 
 
 def pace(found: Sequence[dict[str, Any]]) -> str:

@@ -150,7 +150,7 @@ def test_the_same_text_in_other_tokens_is_merged(translator, monkeypatch):
     def search(model, requests, ends, settings, best):
         yield [(0, ids) for ids in answers]
 
-    monkeypatch.setattr(nbest, "search", search)
+    monkeypatch.setattr(nbest, "search_by", lambda engine: search)
     (found,) = candidates(translator, ["rot"], "en", "de", DecodingSettings(beam=3), 3)
     assert [one.text for one in found] == ["blau", "blaublau"]
     assert found[0].tokens == len(spelled) + 1

@@ -104,7 +104,7 @@ def says(monkeypatch):
     """A teacher that says what it is told to: {source: (text, …)}, else the source backwards."""
     told = {}
 
-    def say(translator, lines, source_code, target_code, settings, count, progress):
+    def say(translator, lines, source_code, target_code, settings, count, progress, engine):
         def one(text, rank):
             stopped_by = "cap" if text.endswith("…") else "eos"
             return Candidate(text, -1.0 - rank, 3, stopped_by)

@@ -41,6 +41,13 @@ BLOCK = 8
         default=1,
     ),
     flag("--batch-size", "sentences at once; default: 64", type=positive, default=64),
+    flag(
+        "--engine",
+        "evokd, ctranslate2 or vllm (docs/engines.md); default: evokd",
+        default="evokd",
+        choices=["evokd", "ctranslate2", "vllm"],
+    ),
+    flag("--int8", "weights in 8 bits, which ctranslate2 can", action="store_true"),
     flag("--prompt PROMPT", f"{PROMPT_HELP}; default: the model's own"),
     flag("--device", "auto, cpu, cuda, cuda:1, mps; default: auto", default="auto"),
     flag(
@@ -63,6 +70,12 @@ def translate(args: argparse.Namespace) -> int:
             f"--draft together with --beam {args.beam}; drafts are of greedy translations only: "
             "leave one of them out"
         )
+    if args.draft and args.engine != "evokd":
+        raise InputError(
+            f"--draft together with --engine {args.engine}; drafts are for evokd's own decoder: "
+            "leave one of them out"
+        )
+    settings = _settings(args)
     if args.input:
         lines = read_lines(args.input, may_be_empty=True)
     else:
@@ -70,7 +83,8 @@ def translate(args: argparse.Namespace) -> int:
     quiet()
     from evokd.models.loading import load_translator, pick_device, pick_dtype
     from evokd.models.saving import trained_directions
-    from evokd.recipe.judging import DecodingSettings
+    from evokd.translate.engines.agreement import engine_facts
+    from evokd.translate.engines.engine import generate_by, started
 
     device, _ = pick_device(args.device)
     dtype, _ = pick_dtype(args.dtype, device)
@@ -81,28 +95,46 @@ def translate(args: argparse.Namespace) -> int:
             f"{', '.join(known)}"
         )
     translator = load_translator(args.model, device, dtype, prompt)
-    settings = DecodingSettings(beam=args.beam, batch_size=args.batch_size)
     student = load_translator(args.draft, device, dtype, prompt) if args.draft else None
     done, write, close = _output(args, lines, str(dtype))
     if done:
         say(f"{done} of {len(lines)} lines are there, gone on with")
     seconds, words, how = 0.0, 0, f"batches of {args.batch_size}"
     size = len(lines) if student else BLOCK * args.batch_size
-    for start in range(done, len(lines), max(1, size)):
-        block = lines[start : start + size]
-        translations, drafting = _translate(
-            translator, student, block, direction, settings, args.draft_tokens, (start, len(lines))
-        )
-        how = f"one line at a time; draft: {drafting}" if drafting else how
-        write(translations.lines)
-        words += translations.source_words
-        seconds += translations.seconds
+    with started(translator, settings) as engine:
+        noted = engine_facts(engine, translator, lines[done:], args.direction, settings, say)
+        how = f"{noted['engine']}, {how}" if noted else how
+        given = (direction, settings, args.draft_tokens, generate_by(engine, settings))
+        for start in range(done, len(lines), max(1, size)):
+            block, place = lines[start : start + size], (start, len(lines))
+            translations, drafting = _translate(translator, student, block, *given, place)
+            how = f"one line at a time; draft: {drafting}" if drafting else how
+            write(translations.lines)
+            words += translations.source_words
+            seconds += translations.seconds
     close()
     say(
         f"{len(lines) - done} lines, {words / seconds if seconds else 0:.0f} source words/s "
         f"({str(dtype).removeprefix('torch.')} on {device}, beam {args.beam}, {how})"
     )
     return 0
+
+
+def _settings(args: argparse.Namespace) -> Any:
+    """How lines are decoded. Raises InputError: an engine that isn't here, or can't do it."""
+    from pydantic import ValidationError
+
+    from evokd.recipe.engines import check_installed
+    from evokd.recipe.judging import DecodingSettings
+    from evokd.recipe.validation import explain
+
+    check_installed(args.engine)
+    asked = {"beam": args.beam, "batch_size": args.batch_size, "engine": args.engine}
+    precision = "int8" if args.int8 else "auto"
+    try:
+        return DecodingSettings(**asked, precision=precision)
+    except ValidationError as error:
+        raise InputError("; ".join(explain(error, DecodingSettings))) from None
 
 
 def _translate(
@@ -112,6 +144,7 @@ def _translate(
     direction: tuple[str, str],
     settings: Any,
     draft_tokens: int,
+    generate: Any,
     place: tuple[int, int],
 ) -> tuple[Any, Any]:
     """Translations of some lines, and what a draft did for them."""
@@ -123,7 +156,7 @@ def _translate(
     bar = progress_bar("translate", passing=True)
     request = (block, *direction, settings, lambda done, _: bar(start + done, total))
     if student is None:
-        return translate_lines(translator, *request), None
+        return translate_lines(translator, *request, generate), None
     return translate_with_draft(
         translator, student, *request, draft_tokens, timed_lines=TIMED_LINES
     )
@@ -147,6 +180,8 @@ def _output(
     folder = Path(args.model)
     stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.glob("*"))]
     asked = {key: getattr(args, key) for key in ("model", "direction", "beam", "prompt", "draft")}
+    if args.engine != "evokd":
+        asked |= {"engine": args.engine, "int8": args.int8}
     made_of = {**asked, "dtype": dtype, "lines": fingerprint(list(lines)), "files": stamps}
     output = PartialOutput(args.output, made_of)
     return output.done, output.add, output.finish

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Collection
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
+from evokd.recipe.engines import ENGINES, OWN, check_engine
 from evokd.recipe.metrics import DEFAULT_METRICS, METRICS, add_metric
 from evokd.recipe.section import Section
 from evokd.recipe.validation import one_of
@@ -14,6 +16,10 @@ Metric = Annotated[str, one_of("metric", lambda: METRICS, add_metric)]
 
 
 class DecodingSettings(Section):
+    engine: Annotated[str, one_of("engine", lambda: ENGINES)] = OWN
+    """What translates the test sets and writes the teacher's text."""
+    precision: Literal["auto", "int8"] = "auto"
+    """Of the engine's weights; auto: the model's own number format."""
     beam: int = Field(default=1, ge=1)
     batch_size: int = Field(default=64, ge=1)
     """Most lines at once."""
@@ -23,6 +29,20 @@ class DecodingSettings(Section):
     tokens_per_source_token: float = Field(default=2.0, gt=0)
     """An output is cut at extra_tokens + tokens_per_source_token × source tokens."""
     length_penalty: float = 1.0
+
+    @model_validator(mode="after")
+    def _engine_can(self) -> DecodingSettings:
+        check_engine(self.engine, self.precision, {"decoding.beam": self.beam})
+        return self
+
+    def identity(self, exclude: Collection[str] = ()) -> dict[str, Any]:
+        """What of it makes other translations. Engine and precision are named where they aren't the
+        default, so that what was made before there were any stays what it is."""
+        later = [key for key in ("engine", "precision") if getattr(self, key) == _DEFAULTS[key]]
+        return self.model_dump(mode="json", exclude={*exclude, *later})
+
+
+_DEFAULTS = {key: field.default for key, field in DecodingSettings.model_fields.items()}
 
 
 class AnalysisSettings(Section):

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from evokd.recipe.corpus import CorpusSettings
+from evokd.recipe.engines import check_engine
 from evokd.recipe.judging import AnalysisSettings, DecodingSettings, ReportSettings, ScoringSettings
 from evokd.recipe.methods import NAME, MethodSettings, TeacherText
 from evokd.recipe.models import CutModel, StudentSettings, TeacherSettings, TokenizerSettings
@@ -137,6 +138,16 @@ class Recipe(Section):
                 f"analysis.beams: {list(self.analysis.beams)} are to be different ones, beside "
                 f"decoding.beam, which is {self.decoding.beam}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _engine_can(self) -> Recipe:
+        asked = {"analysis.beams": max(self.analysis.beams, default=1)}
+        if "teacher" in self.texts():
+            asked["teacher_text.beam"] = self.teacher_text.beam
+        if "nearest" in self.texts():
+            asked["teacher_text.candidates"] = self.teacher_text.candidates
+        check_engine(self.decoding.engine, self.decoding.precision, asked)
         return self
 
     @model_validator(mode="after")

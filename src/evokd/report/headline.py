@@ -166,7 +166,7 @@ def _speed(results: Results) -> list[str]:
 def _decoding(results: Results, system: str) -> str:
     """What the speed of a system depends on, each value once: beam 1, float32, cpu."""
     beams = [f"beam {beam}" for beam in results.decoding(system, "beam")]
-    others = [results.decoding(system, key) for key in ("dtype", "device")]
+    others = [results.decoding(system, key) for key in ("dtype", "device", "engine")]
     return ", ".join(sum(others, beams))
 
 

@@ -117,16 +117,17 @@ def behaviour(results: Results) -> Grid:
 def speed(results: Results) -> Grid:
     """Source words per second over everything that a system translated."""
     slow = results.words_per_s.get("teacher")
+    keys = {"batch_size": "batch", "beam": "beam", "dtype": "dtype", "device": "device"}
+    if any(results.decoding(name, "engine") for name in results.speed):
+        keys |= {"engine": "engine", "same_lines": "as evokd’s own"}
     rows = []
     for name in results.systems:
         if name in results.speed:
             rate = results.words_per_s[name]
             factor = f"{rate / slow:.1f}×" if rate and slow else DASH
-            keys = ("batch_size", "beam", "dtype", "device")
             decoding = [", ".join(results.decoding(name, key)) or DASH for key in keys]
             rows.append([name, whole(rate), factor, *decoding])
-    headings = ["system", "words/s", "× teacher", "batch", "beam", "dtype", "device"]
-    return Grid(headings, {"": rows})
+    return Grid(["system", "words/s", "× teacher", *keys.values()], {"": rows})
 
 
 def gates(results: Results) -> Grid | None:
@@ -172,6 +173,10 @@ def teacher_texts(results: Results) -> list[dict[str, Any]]:
         }
         if "mass_of_best" in record:
             facts["mean probability of the first"] = percent(record["mass_of_best"] / 100)
+        for direction, noted in (record.get("engine") or {}).items():
+            facts[f"engine, {arrow(direction)}"] = noted["engine"]
+            if noted["same_lines"] is not None:
+                facts[f"lines as evokd’s own, {arrow(direction)}"] = percent(noted["same_lines"])
         for direction, wrong in (record.get("wrong") or {}).items():
             facts[f"wrong by estimate, {arrow(direction)}"] = percent(wrong["share"])
         if "bleu_of_nearest" in record:

@@ -12,6 +12,7 @@ from evokd.data.prompts import Prompt, load_prompt, prompt_tags
 from evokd.errors import InputError
 from evokd.evaluate.scores import metric_scorers
 from evokd.recipe import metrics, objectives
+from evokd.recipe.engines import check_installed
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.models import ModelSettings
 from evokd.recipe.recipe import Recipe
@@ -30,6 +31,7 @@ def check(recipe: Recipe, log: Callable[[str], None]) -> None:
     """
     prompt = load_prompt(recipe.prompt)
     check_code(recipe)
+    check_installed(recipe.decoding.engine)
     corpus_files(recipe.corpus, recipe.directions)  # first, as a run does
     corpus = build_corpus(recipe.corpus, recipe.directions, seed=1, most=SAMPLE)
     for line in _of_text(corpus.report):

@@ -41,9 +41,16 @@ def translate_tests(study: Study, system: System, beam: int | None = None) -> No
         missing.append((direction, [pair.source for pair in pairs], path, made_of))
     if not missing:
         return
-    for direction, sources, path, made_of in missing:
-        translations = _translated(study, system, sources, direction, settings, path.stem)
-        write_record(study.folder, path, made_of, translations.facts(), translations.lines)
+    from evokd.translate.engines.agreement import engine_facts
+    from evokd.translate.engines.engine import generate_by, started
+
+    translator = decoder(study, system)
+    with started(translator, settings) as engine:
+        generate = generate_by(engine, settings)
+        for direction, sources, path, made_of in missing:
+            noted = engine_facts(engine, translator, sources, direction, settings, study.log)
+            made = _translated(study, system, sources, direction, settings, path.stem, generate)
+            write_record(study.folder, path, made_of, made.facts() | noted, made.lines)
 
 
 def _translated(
@@ -53,10 +60,16 @@ def _translated(
     direction: str,
     settings: DecodingSettings,
     label: str,
+    generate: Any,
 ) -> Any:
-    """Lines of one direction through a system, shared out where there are several processes."""
-    from evokd.translate.decoding import joined
+    """Lines of one direction through a system, shared out where there are several processes; an
+    engine is the first one's alone."""
+    from evokd.translate.decoding import joined, translate
 
+    if generate is not None:
+        source, target = direction.split("-")
+        show = progress_bar(label)
+        return translate(decoder(study, system), sources, source, target, settings, show, generate)
     began = time.perf_counter()
     parts = processes.shared(_translated_part, study, sources, system, direction, settings, label)
     return joined(parts, time.perf_counter() - began)
@@ -84,7 +97,7 @@ def translation_made_of(
     return {
         "system": system.fingerprint,
         "sources": fingerprint([pair.source for pair in pairs]),
-        "decoding": _decoding(study, beam).model_dump(mode="json"),
+        "decoding": _decoding(study, beam).identity(),
     }
 
 

@@ -78,7 +78,8 @@ def make_results(
         outputs.append(SystemOutput(system, seed, name, direction, lines, flags))
         output = {"system": system, "seed": seed, "test_set": name, "direction": direction}
         shown = ("words_per_s", "seconds", "batch_size", "beam", "dtype", "device")
-        speed.append(output | {name: decoding[name] for name in shown})
+        by_engine = {name: decoding[name] for name in ("engine", "same_lines") if name in decoding}
+        speed.append(output | {name: decoding[name] for name in shown} | by_engine)
     metrics, samples = list(recipe.scoring.metrics), recipe.scoring.bootstrap_samples
     baseline = recipe.baseline()
     log("scoring …")
@@ -140,7 +141,7 @@ def results_made_of(
             "scoring": recipe.scoring.model_dump(mode="json"),
             "report": recipe.report.model_dump(mode="json"),
             "analysis": recipe.analysis.model_dump(mode="json"),
-            "decoding": recipe.decoding.model_dump(mode="json"),
+            "decoding": recipe.decoding.identity(),
             "corpus": corpus.fingerprint,
             "start": fingerprint(init_facts),
             "systems": {system.label: system.fingerprint for system in systems},

@@ -22,6 +22,7 @@ from evokd import processes
 from evokd.data.prompts import load_prompt
 from evokd.errors import InputError
 from evokd.processes import by_first
+from evokd.recipe.engines import check_installed
 from evokd.recipe.file import dump_recipe, first_point
 from evokd.recipe.recipe import Recipe
 from evokd.report.map import has_grid
@@ -96,6 +97,7 @@ def dry_run(
 def _run(study: Study) -> dict[str, Any]:
     recipe, dry = study.recipe, study.planned is not None
     check_code(recipe)
+    check_installed(recipe.decoding.engine)
     corpus = by_first(lambda: preparation.make_corpus(study))
     if not dry:
         by_first(lambda: _save_recipe(study))

@@ -21,6 +21,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args
@@ -51,6 +52,8 @@ from evokd.study.context import PAIRS, Study, System
 SHARD_SENTENCES = 512
 PROBE_SENTENCES = 16
 """Translated first where there is more than a shard to do, to tell how long that will take."""
+ENGINE = "engine.json"
+"""Beside the shards: what wrote them, where it wasn't evokd's own decoder."""
 MANY = 0.1
 """Share of pairs left out above which something is wrong with the teacher."""
 Sentence = tuple[str, str]
@@ -70,7 +73,7 @@ def make_teacher_text(study: Study, teacher: System, kind: TeacherText) -> Stage
     search = {
         "teacher": teacher.fingerprint,
         "prompt": vars(study.prompt),
-        "decoding": decoding.model_dump(exclude={"batch_size", "batch_tokens"}),
+        "decoding": decoding.identity(exclude={"batch_size", "batch_tokens"}),
         "candidates": count,
     }
     made_of = {"text": _text_hashes(study, kind), "max_length_ratio": settings.max_length_ratio}
@@ -105,6 +108,7 @@ def make_teacher_text(study: Study, teacher: System, kind: TeacherText) -> Stage
         "pairs": len(chosen),
         "left_out": {reason: tally.count for reason, tally in left_out.reasons.items()},
         **gain,
+        **({"engine": read_json(shards / ENGINE)} if (shards / ENGINE).exists() else {}),
         "mib": round(sum(f.stat().st_size for f in folder.rglob("*.*")) / 2**20, 2),
     }
     stage.finish(facts)
@@ -170,39 +174,74 @@ def _translate(
         return hypotheses
     if known := len(sentences) - len(missing):
         study.log(f"{stage.name}: {known} sentences are there, gone on with")
-    study.log(
-        f"{stage.name}: {len(missing)} sentences, {decoding.beam} beams"
-        + (f", {count} translations of each" if count > 1 else "")
-        + _estimate(study, missing, decoding, count)
-    )
-    show, done = progress_bar(stage.name), 0
-    first = max((int(path.stem) + 1 for path in folder.glob("*.jsonl")), default=0)
-    for number, shard in enumerate(_split(missing), start=first):
+    from evokd.translate.engines.engine import started
 
-        def report(lines: int, _: int, before: int = done) -> None:
-            show(before + lines, len(missing))
-
-        best = _candidates(study, shard, decoding, count, report)
-        records = (
-            {"direction": direction, "source": source, "hypotheses": [asdict(one) for one in each]}
-            for (direction, source), each in best.items()
+    with started(study.teacher, decoding) as engine:
+        _compare_with_own(study, folder, missing, decoding, engine)
+        ask = partial(_candidates, study, decoding, count, engine)
+        study.log(
+            f"{stage.name}: {len(missing)} sentences, {decoding.beam} beams"
+            + (f", {count} translations of each" if count > 1 else "")
+            + _estimate(missing, ask)
         )
-        lines = (json.dumps(record, ensure_ascii=False) for record in records)
-        write_lines(folder / f"{number:05d}.jsonl", lines)
-        hypotheses |= best
-        done += len(shard)
+        show, done = progress_bar(stage.name), 0
+        first = max((int(path.stem) + 1 for path in folder.glob("*.jsonl")), default=0)
+        for number, shard in enumerate(_split(missing), start=first):
+
+            def report(lines: int, _: int, before: int = done) -> None:
+                show(before + lines, len(missing))
+
+            best = ask(shard, report)
+            _write_shard(folder / f"{number:05d}.jsonl", best)
+            hypotheses |= best
+            done += len(shard)
     return hypotheses
+
+
+def _write_shard(path: Path, best: Hypotheses) -> None:
+    records = (
+        {"direction": direction, "source": source, "hypotheses": [asdict(one) for one in each]}
+        for (direction, source), each in best.items()
+    )
+    write_lines(path, (json.dumps(record, ensure_ascii=False) for record in records))
+
+
+def _compare_with_own(
+    study: Study,
+    folder: Path,
+    missing: Sequence[Sentence],
+    decoding: DecodingSettings,
+    engine: Any,
+) -> None:
+    """Before any hour is spent: an engine's text of each direction beside that of our own decoder.
+    What was found stands beside the shards; nothing of evokd's own."""
+    if engine is None:
+        return
+    from evokd.translate.engines.agreement import engine_facts
+
+    noted = read_json(folder / ENGINE) if (folder / ENGINE).exists() else {}
+    for direction in dict.fromkeys(direction for direction, _ in missing):
+        lines = [source for own, source in missing if own == direction]
+        noted[direction] = engine_facts(
+            engine, study.teacher, lines, direction, decoding, study.log
+        )
+    write_json(folder / ENGINE, noted)
 
 
 def _candidates(
     study: Study,
-    sentences: Sequence[Sentence],
     decoding: DecodingSettings,
     count: int,
+    engine: Any,
+    sentences: Sequence[Sentence],
     progress: Callable[[int, int], None] | None = None,
 ) -> Hypotheses:
-    """Of sentences of one direction, shared out where there are several processes."""
-    parts = processes.shared(_candidates_part, study, sentences, decoding, count)
+    """Of sentences of one direction, shared out where there are several processes; an engine is the
+    first one's alone."""
+    if engine is None:
+        parts = processes.shared(_candidates_part, study, sentences, decoding, count)
+    else:
+        parts = [_candidates_part(study, sentences, decoding, count, engine)]
     best = dict(zip(sentences, processes.in_order(parts), strict=True))
     if progress is not None:
         progress(len(sentences), len(sentences))
@@ -210,20 +249,22 @@ def _candidates(
 
 
 def _candidates_part(
-    study: Study, sentences: Sequence[Sentence], decoding: DecodingSettings, count: int
+    study: Study,
+    sentences: Sequence[Sentence],
+    decoding: DecodingSettings,
+    count: int,
+    engine: Any = None,
 ) -> list[list[Candidate]]:
     from evokd.translate.nbest import candidates
 
     if not sentences:
         return []
     sources = [source for _, source in sentences]
-    source_code, target_code = sentences[0][0].split("-")
-    return candidates(study.teacher, sources, source_code, target_code, decoding, count)
+    source, target = sentences[0][0].split("-")
+    return candidates(study.teacher, sources, source, target, decoding, count, engine=engine)
 
 
-def _estimate(
-    study: Study, missing: Sequence[Sentence], decoding: DecodingSettings, count: int
-) -> str:
+def _estimate(missing: Sequence[Sentence], ask: Callable[[list[Sentence]], Hypotheses]) -> str:
     """How long it will take, from some sentences of all lengths; nothing where that is soon seen.
 
     Sentences of two or more directions are tried as if they were of one: the time is the same.
@@ -234,9 +275,9 @@ def _estimate(
     by_length = sorted((source for _, source in missing), key=len)
     sample = by_length[:: -(-len(by_length) // PROBE_SENTENCES)]
     probe = [(direction, source) for source in sample]
-    _candidates(study, probe[:1], decoding, count)  # the first call of all takes longer
+    ask(probe[:1])  # the first call of all takes longer
     start = time.perf_counter()
-    _candidates(study, probe, decoding, count)
+    ask(probe)
     minutes = (time.perf_counter() - start) * len(missing) / len(probe) / 60
     duration = f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{max(1, round(minutes))} min"
     return f"; about {duration} from a sample of {len(probe)}"

@@ -10,7 +10,7 @@ from evokd.models.batching import Budget, Progress
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
 from evokd.translate.decoding import Answer, answer_lines
-from evokd.translate.generation import search
+from evokd.translate.engines.engine import Engine, search_by
 from evokd.translate.likelihood import sequence_scores
 
 
@@ -22,6 +22,7 @@ def candidates(
     settings: DecodingSettings,
     count: int = 1,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> list[list[Candidate]]:
     """Translate lines of one direction as `translate` does, and keep up to `count` of each.
 
@@ -31,11 +32,12 @@ def candidates(
 
     Args:
         count: at most the beam; with a beam of 1 decoding is greedy.
+        engine: another than evokd's own decoder; probabilities are ours in any case.
 
     Raises:
         InputError: as `translate`.
     """
-    generate = partial(search, settings=settings, best=count)
+    generate = partial(search_by(engine), settings=settings, best=count)
     distinct: dict[tuple[int, str], Answer] = {}
     for answer in answer_lines(
         translator, lines, source_code, target_code, settings, progress, generate
