@@ -5,6 +5,7 @@
 # make lint        ruff and mypy
 # make docs        docs/ and the API reference as a site in site/; a broken link is an error
 # make bench       speed and memory beside floors and peers, about an hour; has a .venv of its own
+# make gpu         all that needs a GPU, in calls of nine minutes, and one table; installs nothing
 # make clean       takes away .venv and caches; runs/ stays
 
 PYTHON ?= python3
@@ -13,6 +14,8 @@ EXTRAS ?= gguf,hub
 DEMO ?= runs/demo
 BENCH_VENV ?= .venv-bench
 BENCH_RESULTS ?= runs/bench
+GPU_RESULTS ?= runs/gpu
+GPU_FLAGS ?=
 WHEEL_TEST ?= .wheel-test
 SHORT_DEMO := corpus.train=phrasebook:train:400 corpus.test.phrases.path=phrasebook:test:20 \
 	teacher.training.max_steps=20 student.warm_start_steps=5 training.max_steps=5
@@ -22,7 +25,7 @@ INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := torch==2.13.0
 
-.PHONY: install demo test wheel-test lint docs bench clean
+.PHONY: install demo test wheel-test lint docs bench gpu clean
 
 install: $(INSTALLED)
 
@@ -75,6 +78,13 @@ bench:
 	$(BENCH_VENV)/bin/python bench/step.py --json $(BENCH_RESULTS)/step.json
 	$(BENCH_VENV)/bin/python bench/decode.py --json $(BENCH_RESULTS)/decode.json
 	$(BENCH_VENV)/bin/python bench/speculative.py --json $(BENCH_RESULTS)/speculative.json
+
+# Results stay in GPU_RESULTS, so that a call that was killed, or a machine that has only minutes, goes
+# on where it was: `make gpu` again, or bench/gpu.py by itself, which is one call. PYTHON has torch.
+gpu:
+	@code=75; while [ $$code -eq 75 ]; do \
+		PYTHONPATH=src:extras $(PYTHON) bench/gpu.py --results $(GPU_RESULTS) $(GPU_FLAGS); code=$$?; \
+	done; exit $$code
 
 clean:
 	rm -rf $(VENV) $(BENCH_VENV) $(WHEEL_TEST) dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

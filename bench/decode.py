@@ -53,10 +53,8 @@ from evokd.translate.engines.engine import generate_by, started
 from evokd.translate.stopping import EndOfAnswer, Ends
 
 PLAIN_BATCH = 8
-FRESH = {
-    "fresh teacher": FreshModel(hidden_size=256, layers=4, heads=4),
-    "fresh student": FreshModel(hidden_size=128, layers=2, heads=4),
-}
+FRESH = ((256, 4), (128, 2))
+"""Width and layers of the fresh models."""
 SIMULATED = {"extra_tokens": 2, "tokens_per_source_token": 1.2}
 
 
@@ -81,7 +79,7 @@ def main() -> None:
     if arguments.models:
         models = {label(path): load_translator(path, device, dtype) for path in arguments.models}
     else:
-        models = fresh_translators(device, dtype)
+        models = fresh_translators(arguments.fresh, device, dtype)
     machine = measuring.machine()
     print(measuring.describe(machine))
     print(
@@ -116,7 +114,7 @@ def main() -> None:
         measuring.write_json(arguments.json, content)
 
 
-def read_arguments() -> argparse.Namespace:
+def read_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     first, _, rest = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
         description=first, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -124,6 +122,14 @@ def read_arguments() -> argparse.Namespace:
     defaults = DecodingSettings()
     parser.add_argument("models", nargs="*", metavar="MODEL", help="folders; the slowest first")
     parser.add_argument("--source", metavar="FILE", help="lines to translate")
+    parser.add_argument(
+        "--fresh",
+        nargs="+",
+        type=size,
+        default=FRESH,
+        metavar="WIDTH,LAYERS",
+        help="models with random weights, where none is named",
+    )
     parser.add_argument("-l", "--direction", default="en-de")
     parser.add_argument("--limit", type=int, help="take the first so many lines")
     parser.add_argument("--repeats", type=int, default=3)
@@ -134,7 +140,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--engines", nargs="*", default=[], metavar="NAME[:int8]")
     parser.add_argument("--beams", nargs="*", type=int, default=[1, 5], help="of engines")
     parser.add_argument("--json", metavar="FILE")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def make_task(arguments: argparse.Namespace) -> Task:
@@ -158,19 +164,28 @@ def label(path: str) -> str:
     return parts[-1]
 
 
-def fresh_translators(device: torch.device, dtype: torch.dtype) -> dict[str, Translator]:
-    """Random weights behind a tokenizer of the phrasebook's English and German."""
+def fresh_translators(
+    sizes: Sequence[tuple[int, int]], device: torch.device, dtype: torch.dtype
+) -> dict[str, Translator]:
+    """Random weights, drawn where they will be, behind a tokenizer of the phrasebook's English and
+    German."""
     sentences = phrasebook("train", 5000)
     texts = [sentence[code] for sentence in sentences for code in ("en", "de")]
     tokenizer = train_tokenizer(texts, 4000, prompt_tags(["en", "de"]))
-    return {
-        name: Translator(
-            fresh_model(shape, tokenizer, seed=1).to(device, dtype).eval(),
-            tokenizer,
-            load_prompt("compact"),
-        )
-        for name, shape in FRESH.items()
-    }
+    made = {}
+    for width, layers in sizes:
+        shape = FreshModel(hidden_size=width, layers=layers, heads=max(4, width // 64))
+        with device:
+            model = fresh_model(shape, tokenizer, seed=1).to(dtype).eval()
+        name = f"fresh, {width} × {layers}"
+        made[name] = Translator(model, tokenizer, load_prompt("compact"))
+    return made
+
+
+def size(text: str) -> tuple[int, int]:
+    """WIDTH,LAYERS"""
+    width, layers = text.split(",")
+    return int(width), int(layers)
 
 
 def measure(models: dict[str, Translator], task: Task, repeats: int) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ gradient checkpointing, which TRL turns on by itself, is off.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.util
 import json
 import logging
@@ -175,8 +176,11 @@ class Segment(Dataset):
 # --- models and trainers --------------------------------------------------------------------------
 
 
-def llama(size: tuple[int, int], settings: Settings, seed: int) -> LlamaForCausalLM:
-    """A Llama with random weights, of the shape that a recipe's fresh models have."""
+def llama(
+    size: tuple[int, int], settings: Settings, seed: int, dtype: str = "float32"
+) -> LlamaForCausalLM:
+    """A Llama with random weights, of the shape that a recipe's fresh models have. They are drawn
+    where they will be: billions of them take minutes on a CPU."""
     width, layers = size
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -190,11 +194,17 @@ def llama(size: tuple[int, int], settings: Settings, seed: int) -> LlamaForCausa
         pad_token_id=0,
         use_cache=False,
     )
-    return LlamaForCausalLM(config).to(settings.device)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, dtype))
+    try:
+        with torch.device(settings.device):
+            return LlamaForCausalLM(config)
+    finally:
+        torch.set_default_dtype(before)
 
 
 def live_teacher(settings: Settings) -> LlamaForCausalLM:
-    return llama(settings.teacher, settings, seed=1).to(getattr(torch, settings.dtype)).eval()
+    return llama(settings.teacher, settings, seed=1, dtype=settings.dtype).eval()
 
 
 def training_arguments(settings: Settings, folder: Path, **more: Any) -> dict[str, Any]:
@@ -441,6 +451,8 @@ def measure(settings: Settings, names: Sequence[str], folder: Path) -> dict[str,
             say(f"writing the cache of {name}")
             caches[name] = write_teacher_cache(name, settings, read_text(folder), folder)
     ran = race(names, settings, folder)
+    gc.collect()
+    torch.cuda.empty_cache()  # what follows runs in processes of their own, on the same device
     variants: dict[str, Any] = {}
     for name in dict.fromkeys((FLOOR, *names)):
         if name in ran.missing:
