@@ -9,6 +9,7 @@ loads it; on a GPU it takes nine tenths of the memory that is free when it start
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -31,6 +32,8 @@ ROWS = 1024
 """Requests that it is asked at once; it batches them itself."""
 SHARE = 0.9
 """Of the GPU's free memory."""
+PATIENCE = 60
+"""Seconds in which its process may end by itself."""
 LONGEST = 8192
 """Tokens of prompt and answer that it makes room for, at most."""
 
@@ -85,9 +88,17 @@ class Vllm:
         return [[ids] for ids in told["answers"]]
 
     def close(self) -> None:
-        """End the process, which ends when there is nothing more to read."""
-        with self.process:  # closes the pipes and waits
-            pass
+        """End the process, which ends by itself when there is nothing more to read."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.stdout.close()
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self.said.close()
         self.files.cleanup()
 
@@ -147,6 +158,7 @@ def _environment(device: torch.device) -> dict[str, str]:
     """That of this process; only the model's GPU is seen, unless options name several."""
     own = dict(os.environ)
     own.pop("PYTHONPATH", None)  # of this environment, which is another one
+    own["PYTHONSAFEPATH"] = "1"  # the worker's neighbours are no modules of vLLM's
     if device.type == "cuda" and device.index and "EVOKD_VLLM_OPTIONS" not in own:
         visible = own.get("CUDA_VISIBLE_DEVICES", "")
         each = visible.split(",") if visible else [str(i) for i in range(device.index + 1)]
