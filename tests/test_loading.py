@@ -1,5 +1,8 @@
 import json
 import sys
+import threading
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +17,8 @@ from transformers import (
 )
 
 from evokd.data.prompts import load_prompt
+from evokd.distil.memory import PeakMemory, held_mib
+from evokd.distil.train.run import is_finite
 from evokd.errors import InputError
 from evokd.models import loading
 from evokd.models.fresh import fresh_model, train_tokenizer
@@ -27,6 +32,7 @@ from evokd.models.loading import (
 )
 from evokd.models.saving import save_translator
 from evokd.recipe.models import FreshModel, ModelSettings
+from tiny import tiny_llama
 
 CPU = torch.device("cpu")
 TEXTS = ["Zwei junge weiße Männer sind im Freien.", "Two young white men are outside, 12 34 🙂."]
@@ -335,3 +341,83 @@ def test_number_formats():
     assert pick_dtype("float16", CPU) == (torch.float16, "as asked for")
     with pytest.raises(InputError, match="float32, bfloat16, float16"):
         pick_dtype("int8", CPU)
+
+
+# Memory
+
+
+class AnonymousPeak:
+    """Most memory of the process's own inside a `with`, beyond what was there before, in MiB; pages
+    of mapped files, which the kernel takes back when it wants to, don't count."""
+
+    def __enter__(self):
+        self.before, self.peak, self.going = self.now(), 0.0, True
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *problem):
+        self.going = False
+        self.thread.join()
+        self.peak -= self.before
+
+    def watch(self):
+        while self.going:
+            self.peak = max(self.peak, self.now())
+            time.sleep(0.001)
+
+    @staticmethod
+    def now():
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="as Linux tells it")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_are_read_straight_into_their_place(tmp_path, dtype):
+    """Files in bfloat16: at most the model and one of its tensors stand in memory."""
+    made = tiny_llama(1, hidden_size=512, vocab_size=8000, num_hidden_layers=4)
+    made.bfloat16().save_pretrained(tmp_path / "model", max_shard_size="8MB")
+    load(tmp_path / "model")  # what the libraries take the first time
+    held_mib("cpu")
+    with AnonymousPeak() as memory:
+        model = load_model(ModelSettings(model=str(tmp_path / "model")), CPU, dtype)
+    sizes = [weight.nbytes / 2**20 for weight in model.parameters()]
+    assert {weight.dtype for weight in model.parameters()} == {dtype}
+    assert sum(sizes) > (50 if dtype == torch.float32 else 25)
+    assert memory.peak < sum(sizes) + max(sizes) + 4
+    if dtype == torch.float32:
+        assert memory.peak > 0.9 * sum(sizes), "the watch sees it"
+
+
+def test_a_look_for_weights_that_are_no_numbers_takes_no_memory():
+    layer = torch.nn.Linear(4096, 4096)  # 64 MiB
+    with PeakMemory() as memory:
+        assert is_finite(layer)
+    if memory.mib is not None:
+        assert memory.mib < 1
+    for value in (torch.nan, torch.inf, -torch.inf):
+        with torch.no_grad():
+            layer.weight[17, 5] = value
+        assert not is_finite(layer)
+    assert is_finite(layer.requires_grad_(False)), "what isn't trained isn't looked at"
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_a_model_for_another_device_never_stands_in_the_cpus_memory(
+    model, kind, tmp_path, monkeypatch
+):
+    model.save_pretrained(tmp_path / "model")
+    asked, loader = {}, loading.AutoModelForCausalLM.from_pretrained
+
+    def from_pretrained(name, **how):
+        asked.update(how)
+        return loader(name, **{**how, "device_map": None})
+
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", from_pretrained)
+    where = ModelSettings(model=str(tmp_path / "model"))
+    load_model(where, torch.device(kind), torch.float32)
+    assert asked["device_map"] == {"": torch.device(kind)}
+    asked.clear()
+    load_model(where, CPU, torch.float32)
+    assert "device_map" not in asked

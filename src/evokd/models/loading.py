@@ -31,6 +31,7 @@ from evokd.data.prompts import PROMPTS, Prompt
 from evokd.data.textfiles import path_in
 from evokd.errors import InputError
 from evokd.models.encoding import end_token_id
+from evokd.models.quantized import ADVICE, keep_layout, quantization
 from evokd.recipe.models import ModelSettings
 
 FEWEST_TOKENS = 16
@@ -110,27 +111,42 @@ def load_tokenizer(settings: ModelSettings) -> Any:
 
 
 def load_model(
-    settings: ModelSettings, device: torch.device, dtype: torch.dtype
+    settings: ModelSettings, device: torch.device, dtype: torch.dtype, bits: str = "none"
 ) -> PreTrainedModel:
     """A causal language model with all its weights, in evaluation mode.
 
+    Each tensor of a file goes straight to its device in its number format.
+
+    Args:
+        bits: 8bit or 4bit, what linear layers are quantized to (`quantized`).
+
     Raises:
-        InputError: it isn't there, can't be read, isn't a causal language model, or lacks weights.
+        InputError: it isn't there, can't be read, isn't a causal language model, lacks weights, or
+            can't be quantized here.
     """
     if settings.model == "fresh":
         raise InputError("model: fresh is built by fresh_model, from a tokenizer and a seed")
+    is_gguf = settings.model.startswith("gguf:") or settings.model.lower().endswith(".gguf")
     how: dict[str, Any] = {"dtype": dtype, "output_loading_info": True}
+    if bits != "none":
+        if is_gguf:
+            raise InputError(f"quantize: {bits} isn't for weights of a .gguf file; {ADVICE}")
+        how["quantization_config"] = quantization(bits, dtype, device)
+    if bits != "none" or (device.type != "cpu" and not is_gguf):
+        how["device_map"] = {"": device}
     if settings.attention is not None:
         how["attn_implementation"] = settings.attention
     model, report = _from_pretrained(AutoModelForCausalLM, settings.model, settings, **how)
     check_kind(model.config, settings.model)
     _check_whole(settings.model, report)
-    if settings.model.startswith("gguf:") or settings.model.lower().endswith(".gguf"):
+    if bits != "none":
+        keep_layout(model)
+    if is_gguf:
         # transformers takes it for quantized, dense or not, and refuses to save or to train it.
         config = copy.deepcopy(model.config)
         vars(config).pop("quantization_config", None)
         model = rebuilt(model, config, model.state_dict())
-    return model.to(device).eval()
+    return (model if "device_map" in how else model.to(device)).eval()
 
 
 def rebuilt(
@@ -186,9 +202,16 @@ def end_ids(model: PreTrainedModel, tokenizer: Any, prompt: Prompt) -> list[int]
 
 
 def load_translator(
-    folder_or_id: str | Path, device: torch.device, dtype: torch.dtype, prompt: Prompt | None = None
+    folder_or_id: str | Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    prompt: Prompt | None = None,
+    bits: str = "none",
 ) -> Translator:
     """What `saving.save_translator` wrote, or any model together with a prompt.
+
+    Args:
+        bits: as `load_model` takes them.
 
     Raises:
         InputError: it can't be loaded, or nothing says which prompt it was trained with.
@@ -203,7 +226,7 @@ def load_translator(
             f"--prompt {'|'.join(PROMPTS)} or a template file"
         )
     prompt = prompt or Prompt.load(folder)
-    return Translator(load_model(settings, device, dtype), load_tokenizer(settings), prompt)
+    return Translator(load_model(settings, device, dtype, bits), load_tokenizer(settings), prompt)
 
 
 def describe(model: PreTrainedModel) -> dict[str, Any]:

@@ -185,8 +185,10 @@ def laid_out_like(weight: Tensor, tensor: Tensor) -> Tensor:
 
 def all_finite(model: nn.Module) -> bool:
     """Whether all weights are numbers; called by all processes where the model is sharded."""
-    parts = (p.to_local() if isinstance(p, DTensor) else p for p in model.parameters())
-    finite = all(bool(torch.isfinite(part).all()) for part in parts)
+    trained = (weight.detach() for weight in model.parameters() if weight.requires_grad)
+    parts = (weight.to_local() if isinstance(weight, DTensor) else weight for weight in trained)
+    # The two ends of each, which takes no memory beside it.
+    finite = all(torch.stack(part.aminmax()).isfinite().all() for part in parts if part.numel())
     if is_sharded(model):
         verdict = torch.tensor(float(finite), device=next(model.buffers()).device)
         dist.all_reduce(verdict, dist.ReduceOp.MIN)

@@ -53,6 +53,38 @@ class CutModel(Section):
     """corpus: only the tokens that the study's text uses, and all single bytes."""
 
 
+Bits = Literal["none", "8bit", "4bit"]
+"""Of the weights of linear layers, the head apart: LLM.int8 (Dettmers et al. 2022), NF4 (2023)."""
+
+
+class LoraSettings(Section):
+    """Low-rank adapters that are trained in place of a model's own weights (Hu et al. 2021)."""
+
+    rank: int = Field(default=0, ge=0)
+    """Of each; 0: there are none, and all weights are trained."""
+    alpha: float = Field(default=32.0, gt=0)
+    """An adapter's product is multiplied by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: Annotated[
+        Literal["all-linear"] | tuple[str, ...],
+        one_kind_of(lambda: "all-linear, or a list of layers' names such as [q_proj, v_proj]"),
+    ] = "all-linear"
+    """Layers that get one; all-linear: each but the head."""
+    quantize: Bits = "none"
+    """What the frozen weights below are in while adapters are trained (QLoRA, Dettmers 2023)."""
+
+    @model_validator(mode="after")
+    def _rank_is_told(self) -> LoraSettings:
+        if not self.rank and self != LoraSettings.model_construct():
+            raise ValueError("settings of adapters without their rank; type lora.rank=16, say")
+        return self
+
+    @property
+    def words(self) -> str:
+        """As it is named in tables."""
+        return f"{'Q' if self.quantize != 'none' else ''}LoRA r {self.rank}"
+
+
 class ModelSettings(Section):
     model: str = "fresh"
     """A hub id, a folder, a .gguf file, `gguf:PACKAGE` (a file inside an installed Python package)
@@ -67,7 +99,13 @@ class ModelSettings(Section):
     attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
     trust_remote_code: bool = False
     fresh: FreshModel = FreshModel()
+    lora: LoraSettings = LoraSettings()
     training: TrainingOverrides = TrainingSettings()
+
+    @property
+    def adapters(self) -> LoraSettings | None:
+        """What is trained in place of its weights, if that is asked for."""
+        return self.lora if self.lora.rank else None
 
 
 class TeacherSettings(ModelSettings):
@@ -78,6 +116,8 @@ class TeacherSettings(ModelSettings):
     hidden states or of its top_k log-probabilities, written once for all methods and seeds."""
     top_k: int = Field(default=64, ge=1)
     """Log-probabilities kept of each token under signal: topk."""
+    quantize: Bits = "none"
+    """What the finished teacher's weights are in where it translates and students learn from it."""
 
 
 class StudentSettings(ModelSettings):

@@ -22,7 +22,12 @@ from evokd.recipe.models import CutModel, StudentSettings, TeacherSettings, Toke
 from evokd.recipe.objectives import PRESETS
 from evokd.recipe.section import Section, as_list
 from evokd.recipe.sweep import SweepSettings
-from evokd.recipe.training import PruningSettings, TeacherTextSettings, TrainingSettings
+from evokd.recipe.training import (
+    PruningSettings,
+    TeacherTextSettings,
+    TrainingSettings,
+    optimizer_problem,
+)
 from evokd.recipe.validation import check_known
 
 DIRECTION = re.compile(r"^[A-Za-z]{2,3}([_@.][A-Za-z0-9]+)?-[A-Za-z]{2,3}([_@.][A-Za-z0-9]+)?$")
@@ -172,6 +177,49 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _adapters_fit(self) -> Recipe:
+        fresh = {
+            "teacher": self.teacher.model == "fresh",
+            "student": self.student.model == "fresh" and not self.student.warm_start_steps,
+        }
+        for place, begins_at_random in fresh.items():
+            if getattr(self, place).adapters is not None and begins_at_random:
+                raise ValueError(
+                    f"{place}.lora: adapters change a model that is there, and {place}.model: "
+                    "fresh is random weights; leave lora out"
+                    + (", or warm it up (student.warm_start_steps)" * (place == "student"))
+                )
+        if self.student.adapters is not None and self.pruning.methods:
+            raise ValueError(
+                "pruning.methods: what is set to 0 would come back with the adapters of "
+                "student.lora; leave one of the two out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _optimizers_fit(self) -> Recipe:
+        teacher, student = self.teacher, self.student
+        warm_up = self.training_of(student.training, student.warm_start_training)
+        # what is trained → by which settings, and whether adapters alone are
+        trainings = {}
+        if teacher.sft:
+            trainings["teacher"] = self.training_of(teacher.training), teacher.adapters is not None
+        if student.warm_start_steps:
+            trainings["student.warm_start_training"] = warm_up, self.warms_adapters_up
+        for name, kind in self.students().items():
+            trainings[f"methods.{name}"] = kind.training, student.adapters is not None
+        for place, (training, is_adapter) in trainings.items():
+            format_ = "float32" if is_adapter else training.weights
+            if problem := optimizer_problem(training.optimizer, format_):
+                raise ValueError(f"training of {place}: {problem}")
+            if (training.weights, training.precision) == ("bfloat16", "float32"):
+                raise ValueError(
+                    f"training of {place}: precision: float32 is of weights in float32, and these "
+                    "are in bfloat16, as is what they are multiplied with; take precision: auto"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _directions_are_known(self) -> Recipe:
         corpus, named = self.corpus, [("corpus.weights: ", tuple(self.corpus.weights))]
         for part in ("train", "valid", "test"):
@@ -249,6 +297,12 @@ class Recipe(Section):
         for override in overrides:
             merged = merged.model_copy(update=override.model_dump(exclude_unset=True))
         return merged
+
+    @property
+    def warms_adapters_up(self) -> bool:
+        """Whether the students' start trains adapters as they do; random weights are trained in
+        full."""
+        return self.student.adapters is not None and self.student.model != "fresh"
 
     def method(self, name: str) -> MethodSettings:
         """The settings of one method."""

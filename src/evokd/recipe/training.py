@@ -21,6 +21,11 @@ class TrainingSettings(Section):
     learning_rate: float = Field(default=2e-5, gt=0)
     schedule: Literal["linear", "cosine", "constant"] = "cosine"
     warmup_ratio: float = Field(default=0.03, ge=0, le=1)
+    optimizer: Literal["adamw", "adamw_8bit", "adamw_kahan", "adamw_8bit_kahan"] = "adamw"
+    """AdamW, with moments in 8 bits (8bit), or for weights in bfloat16 (kahan)."""
+    weights: Literal["float32", "bfloat16"] = "float32"
+    """What a model's weights are in while it is trained; bfloat16 takes an optimizer that keeps
+    what rounding takes."""
     weight_decay: float = Field(default=0.0, ge=0)
     adam_beta2: float = Field(default=0.999, gt=0, lt=1)
     max_grad_norm: float = Field(default=1.0, gt=0)
@@ -48,6 +53,26 @@ class TrainingSettings(Section):
     log_every: int = Field(default=10, ge=1)
     select: Literal["auto", "best", "last"] = "auto"
     """Which checkpoint is kept; auto: the best on validation for sft, the last for distillation."""
+
+
+def optimizer_problem(optimizer: str, trained: str) -> str | None:
+    """Why an optimizer doesn't suit the number format of the weights that it moves: they lose what
+    it does to them, or it keeps what isn't lost; None: it does."""
+    compensates = optimizer.endswith("_kahan")
+    if trained == "bfloat16" and not compensates:
+        return (
+            f"optimizer: {optimizer} would train weights in bfloat16 next to nothing: at a rate of "
+            "2e-5 most updates are smaller than half a step of that format, and rounding takes "
+            f"them whole. Take optimizer: {optimizer}_kahan, which keeps what is rounded off, or "
+            "weights: float32"
+        )
+    if trained == "float32" and compensates:
+        return (
+            f"optimizer: {optimizer} keeps what rounding to bfloat16 takes, and what is trained "
+            "here is in float32 (adapters of lora always are); take optimizer: "
+            f"{optimizer.removesuffix('_kahan')}, or weights: bfloat16 for a whole model"
+        )
+    return None
 
 
 TrainingOverrides = Annotated[

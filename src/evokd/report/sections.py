@@ -33,6 +33,8 @@ KEYS = MethodSettings.model_fields.keys()
 """A method's own; others are of extras."""
 USUAL = {"gate": "hard", "doubt": 2.0, "difficulty": "kl", "text": "reference"}
 """What is told of a method only where it isn't this."""
+USUAL_TRAINING = {"optimizer": "adamw", "weights": "float32"}
+"""The same of its training."""
 TITLES = {
     "filtered": "What the teacher believes of the training text",
     "teacher": "The teacher’s translations",
@@ -51,7 +53,14 @@ def training_notes(results: Results) -> dict[str, str]:
     """System → how it was trained, where its name doesn't say it."""
     objectives = {name: results.objective(name) for name in results.students}
     notes = {name: objective for name, objective in objectives.items() if objective != name}
-    return notes | {name: "no teacher" for name, one in objectives.items() if one == "sft"}
+    notes |= {name: "no teacher" for name, one in objectives.items() if one == "sft"}
+    adapted = {name: runs[0]["lora"] for name, runs in results.runs.items() if runs[0].get("lora")}
+    for name, words in adapted.items():
+        notes[name] = ", ".join(filter(None, [notes.get(name), words]))
+    if quantized := results.start.get("teacher_quantized"):
+        parts = notes.get("teacher"), f"its weights in {quantized['format']}"
+        notes["teacher"] = ", ".join(filter(None, parts))
+    return notes
 
 
 def differing_words(text: str, reference: str) -> list[tuple[str, bool]]:
@@ -200,7 +209,15 @@ def _settings(run: Record) -> str:
         for key in (*USUAL, "start", "on_policy", *sorted(settings.keys() - KEYS))
         if settings.get(key) not in (None, USUAL.get(key))
     ]
-    return " · ".join(f"{name} {_setting(value)}" for name, value in shown) or DASH
+    training: Mapping[str, Any] = run.get("training") or {}
+    shown += [
+        (key, training[key])
+        for key, usual in USUAL_TRAINING.items()
+        if training.get(key, usual) != usual
+    ]
+    if run.get("lora"):
+        shown.append((run["lora"], ""))
+    return " · ".join(f"{name} {_setting(value)}".rstrip() for name, value in shown) or DASH
 
 
 def _setting(value: Any) -> str:

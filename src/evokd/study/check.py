@@ -9,7 +9,7 @@ from typing import Any
 from evokd.data.cleaning import summary
 from evokd.data.corpus import Corpus, build_corpus, corpus_files
 from evokd.data.prompts import Prompt, load_prompt, prompt_tags
-from evokd.errors import InputError
+from evokd.errors import InputError, require
 from evokd.evaluate.scores import metric_scorers
 from evokd.recipe import metrics, objectives
 from evokd.recipe.engines import check_installed
@@ -32,6 +32,7 @@ def check(recipe: Recipe, log: Callable[[str], None]) -> None:
     prompt = load_prompt(recipe.prompt)
     check_code(recipe)
     check_installed(recipe.decoding.engine)
+    check_packages(recipe)
     corpus_files(recipe.corpus, recipe.directions)  # first, as a run does
     corpus = build_corpus(recipe.corpus, recipe.directions, seed=1, most=SAMPLE)
     for line in _of_text(corpus.report):
@@ -43,6 +44,31 @@ def check(recipe: Recipe, log: Callable[[str], None]) -> None:
         return
     for line in _of_models(recipe, corpus, prompt):
         log(line)
+
+
+def check_packages(recipe: Recipe) -> None:
+    """See that optional packages that a recipe's trainings and models need are installed.
+
+    Raises:
+        InputError: one isn't.
+    """
+    models = {"teacher": recipe.teacher, "student": recipe.student}
+    for name, model in models.items():
+        if model.adapters is not None:
+            require("peft", "lora", f"{name}.lora")
+    bits = {
+        f"{name}.lora.quantize": one.adapters.quantize
+        for name, one in models.items()
+        if one.adapters
+    }
+    bits |= {"teacher.quantize": recipe.teacher.quantize}
+    trainings = [kind.training for kind in recipe.students().values()]
+    if recipe.teacher.sft:
+        trainings.append(recipe.training_of(recipe.teacher.training))
+    needs = [key for key, one in bits.items() if one != "none"]
+    needs += [f"training.optimizer: {t.optimizer}" for t in trainings if "8bit" in t.optimizer]
+    for need in needs:
+        require("bitsandbytes", "quantization", need)
 
 
 def check_code(recipe: Recipe) -> None:

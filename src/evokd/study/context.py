@@ -38,6 +38,7 @@ class Paths:
         self.sanity_check = folder / "gate"  # is the teacher better than the students' start?
         self.teacher_text = folder / "teacher_text"  # KIND/: what the teacher translated
         self.filtered = folder / "filtered"  # training text that the teacher believes
+        self.quantized = folder / "quantized"  # how far the quantized teacher is from itself
         self.surprisal = folder / "surprisal"  # how much pairs surprise the teacher
         self.cache = folder / "cache"  # hidden/, topK/: the teacher's signal for each token
         self.students = folder / "students"  # NAME.seedN/
@@ -162,11 +163,16 @@ class Study:
     @cached_property
     def teacher(self) -> Any:
         """The finished teacher, frozen."""
+        return self.load_teacher(self.recipe.teacher.quantize)
+
+    def load_teacher(self, bits: str) -> Any:
+        """The finished teacher, its linear layers quantized to these bits."""
         from evokd.models.loading import load_translator, pick_dtype
 
         dtype, reason = pick_dtype(self.recipe.teacher.dtype, self.device)
-        self.log(f"teacher: {str(dtype).removeprefix('torch.')} ({reason})")
-        return load_translator(self.paths.teacher_model, self.device, dtype, self.prompt)
+        quantized = "" if bits == "none" else f", quantized to {bits}"
+        self.log(f"teacher: {str(dtype).removeprefix('torch.')} ({reason}){quantized}")
+        return load_translator(self.paths.teacher_model, self.device, dtype, self.prompt, bits)
 
     @cached_property
     def sharded_teacher(self) -> Any:
@@ -214,8 +220,10 @@ class Study:
         """
         from evokd.distil.teacher.signal import LiveTeacher
 
+        bits = self.recipe.teacher.quantize
+        how = ["live", *(["sharded"] if sharded else []), *([] if bits == "none" else [bits])]
         model = self.sharded_teacher if sharded else self.teacher.model
-        return self._source(LiveTeacher(model), "live, sharded" if sharded else "live")
+        return self._source(LiveTeacher(model), ", ".join(how))
 
     def source_for(self, training: TrainingSettings, live: bool = False) -> TeacherSource:
         """The teacher as a training gets it.
@@ -242,7 +250,24 @@ class Study:
                 f"training.sharding: none is for one process, and there are {processes.count()}; "
                 "take ddp or fsdp2, or leave --processes out"
             )
+        if training.sharding == "fsdp2":
+            self._check_shards(training)
         return training.sharding or "ddp"
+
+    def _check_shards(self, training: TrainingSettings) -> None:
+        """Raises InputError: settings that can't be laid out in parts."""
+        unknown = {
+            "student.lora": self.recipe.student.adapters is not None,
+            "teacher.lora": self.recipe.teacher.adapters is not None,
+            "teacher.quantize": self.recipe.teacher.quantize != "none",
+            f"training.optimizer: {training.optimizer}": "8bit" in training.optimizer,
+        }
+        for what, found in unknown.items():
+            if found:
+                raise InputError(
+                    f"training.sharding: fsdp2 doesn't go with {what}, which takes little memory "
+                    "anyway; take ddp, or leave it out"
+                )
 
     def _source(self, signal: Any, description: str) -> TeacherSource:
         """In the vocabulary of students, which may have been pruned to a part of the teacher's."""
@@ -364,10 +389,15 @@ class Study:
         from evokd.models import vocabulary
 
         return {
-            "the teacher's weights": fingerprint(self._weights()),
+            "the teacher's weights": fingerprint(self._weights(), *self._bits()),
             "the tokenizer": vocabulary.fingerprint(self.student_tokenizer),
             "the prompt": fingerprint(vars(self.prompt)),
         }
+
+    def _bits(self) -> tuple[str, ...]:
+        """What its weights are quantized to, if they are."""
+        bits = self.recipe.teacher.quantize
+        return () if bits == "none" else (bits,)
 
     def _weights(self) -> dict[str, str]:
         """Hashes of the teacher's files of weights, and of its configuration."""

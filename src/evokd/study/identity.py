@@ -7,7 +7,7 @@ from typing import Any
 
 from evokd.data.textfiles import path_in
 from evokd.errors import InputError
-from evokd.recipe.models import ModelSettings
+from evokd.recipe.models import LoraSettings, ModelSettings
 from evokd.recipe.training import TrainingSettings
 from evokd.rundir.integrity import hash_of
 from evokd.rundir.stage import manifest_in
@@ -20,14 +20,26 @@ NEUTRAL = {
 """Training settings that don't change what is learned."""
 NOT_IDENTITY = {
     *("training", "warm_start_steps", "warm_start_training", "starts", "save_dtype"),
-    *("sft", "signal", "top_k"),
+    *("sft", "signal", "top_k", "lora"),
 }
 """Settings of a model that are of its training, or of how students get its signal."""
+SINCE = {"optimizer": "adamw", "weights": "float32", "quantize": "none"}
+"""Keys that earlier versions didn't have; at these values what is made is what they made."""
 
 
 def training_key(training: TrainingSettings) -> dict[str, Any]:
     """What of a training's settings changes its result."""
-    return training.model_dump(exclude=NEUTRAL)
+    return _told(training.model_dump(exclude=NEUTRAL))
+
+
+def adapters_in(lora: LoraSettings | None) -> dict[str, Any]:
+    """What of adapters changes the model that they are trained for."""
+    return {} if lora is None else {"lora": lora.model_dump(mode="json")}
+
+
+def _told(settings: dict[str, Any]) -> dict[str, Any]:
+    """Without what `SINCE` takes for granted."""
+    return {key: value for key, value in settings.items() if value != SINCE.get(key, ...)}
 
 
 def check_folder(model: str) -> None:
@@ -53,7 +65,7 @@ def model_identity(study: Study, settings: ModelSettings, key: str) -> dict[str,
         key: of what was made of it. Where its files aren't at hand, they are taken to be what they
             were then.
     """
-    identity = settings.model_dump(mode="json", exclude=NOT_IDENTITY)
+    identity = _told(settings.model_dump(mode="json", exclude=NOT_IDENTITY))
     path = path_in(Path(), settings.model)
     if settings.model != "fresh" and path.exists():
         check_folder(settings.model)

@@ -11,11 +11,12 @@ from evokd import processes
 from evokd.data.corpus import UNPAIRED
 from evokd.progress import progress_bar
 from evokd.recipe.methods import MethodSettings
-from evokd.recipe.models import ModelSettings
+from evokd.recipe.models import LoraSettings, ModelSettings
 from evokd.recipe.objectives import PAIR_WEIGHTS
 from evokd.recipe.training import TrainingSettings
 from evokd.rundir.files import hash_file, write_json
 from evokd.rundir.stage import Stage
+from evokd.study.adapters import train_adapters
 from evokd.study.advice import advise
 from evokd.study.check import check_models
 from evokd.study.context import (
@@ -25,7 +26,7 @@ from evokd.study.context import (
     TeacherSource,
 )
 from evokd.study.filtering import disbelieved, some_of_each
-from evokd.study.identity import model_identity, saved_in, training_key
+from evokd.study.identity import adapters_in, model_identity, saved_in, training_key
 from evokd.study.systems import load_for_training, spread
 
 
@@ -147,6 +148,7 @@ def train_student(
     method: MethodSettings,
     source: TeacherSource | None = None,
     masks: dict[str, Any] | None = None,
+    lora: LoraSettings | None = None,
     text: str | None = None,
 ) -> dict[str, Any]:
     """Train a student by one method; facts of the training.
@@ -154,6 +156,8 @@ def train_student(
     Args:
         text: another one than the method's.
         masks: of weights, by name; what is 0 there stays 0.
+        lora: adapters that are trained in place of the student's weights, saved beside it and
+            merged.
     """
     from evokd.distil.train.on_policy import PairsToWeigh
     from evokd.distil.train.run import TrainingJob, train
@@ -203,7 +207,13 @@ def train_student(
         masks=masks,
     )
     signal = None if source is None else source.signal
-    return train(work, student.model, signal, train_set, valid_set, study.log)
+
+    def fit(model: Any) -> dict[str, Any]:
+        return train(work, model, signal, train_set, valid_set, study.log)
+
+    if lora is None:
+        return fit(student.model)
+    return train_adapters(study, stage, student, lora, fit, _save_dtype(study, stage))
 
 
 def finish_stage(
@@ -227,6 +237,7 @@ def finish_stage(
     folder = stage.folder / "model"
     directions = study.recipe.directions
     dtype, _ = pick_dtype(_save_dtype(study, stage), study.device)
+    made_in = str(student.model.dtype).removeprefix("torch.")
     model = made_whole(student.model)
 
     def save() -> None:
@@ -238,7 +249,7 @@ def finish_stage(
             facts | describe(model),
             seed=study.seed_of(stage),
             device=str(study.device),
-            dtype="float32",
+            dtype=made_in,
         )
         finish(stage.folder)
 
@@ -303,14 +314,17 @@ def _make_model(
             made_of["tokens of"] = study.text_hashes()
     if steps != 0 or origin is not None:
         made_of |= {"text": study.models_hashes(), "training": training_key(training)}
+    lora = settings.adapters if steps != 0 and settings.model != "fresh" else None
+    made_of |= adapters_in(lora)
     if name == "teacher":
         made_of |= saved_in(settings)
     folder = study.folder / (name if seed is None else f"{name}.seed{seed}")
     stage = study.system(folder.name, folder, made_of, name, seed)
     if study.is_done(stage):
         return stage
-    from evokd.models.loading import describe
+    from evokd.models.loading import describe, pick_dtype
 
+    number_format = _save_dtype(study, stage) if steps == 0 else training.weights
     kept_ids: list[int] | None = None
 
     def begin() -> None:
@@ -320,9 +334,11 @@ def _make_model(
     def make(device: Any) -> Any:
         nonlocal kept_ids
         if origin is None:
-            made = _load_untrained(study, settings, study.seed_of(stage), device)
+            seed_of_it = study.seed_of(stage)
+            made = _load_untrained(study, settings, seed_of_it, device, number_format, lora)
         else:
             made, kept_ids = _cut_from_teacher(study, origin, training.max_length, device)
+            made.model.to(pick_dtype(number_format, study.device)[0])
         millions = describe(made.model)["parameters"] / 1e6
         study.log(f"{stage.name}: {millions:.2f}M parameters, {settings.model}")
         return made
@@ -334,23 +350,31 @@ def _make_model(
         processes.by_first(lambda: save(make(study.device), facts, kept_ids))
     else:
         student, method = spread(study, training, make), MethodSettings(name="sft", objective="sft")
-        facts |= train_student(study, stage, student, training, method, text="models")
+        facts |= train_student(study, stage, student, training, method, text="models", lora=lora)
         finish_stage(study, stage, student, facts, kept_ids)
     return stage
 
 
-def _load_untrained(study: Study, settings: ModelSettings, seed: int, device: Any) -> Any:
-    """A model as the recipe names it, or a fresh one."""
-    import torch
-
+def _load_untrained(
+    study: Study,
+    settings: ModelSettings,
+    seed: int,
+    device: Any,
+    dtype: str,
+    lora: LoraSettings | None,
+) -> Any:
+    """A model as the recipe names it, or a fresh one; straight in the number format that it is
+    trained or saved in."""
     from evokd.models.fresh import fresh_model
-    from evokd.models.loading import Translator, load_model
+    from evokd.models.loading import Translator, load_model, pick_dtype
 
-    tokenizer = study.tokenizer_of(settings)
+    tokenizer, (number_format, _) = study.tokenizer_of(settings), pick_dtype(dtype, study.device)
     if settings.model == "fresh":
-        model: Any = fresh_model(settings.fresh, tokenizer, seed).to(device)
+        model: Any = fresh_model(settings.fresh, tokenizer, seed)
+        model.to(device, number_format)
     else:
-        model = load_model(settings, device, torch.float32)
+        bits = "none" if lora is None else lora.quantize
+        model = load_model(settings, device, number_format, bits)
     return Translator(model, tokenizer, study.prompt)
 
 

@@ -32,6 +32,7 @@ from evokd.study.evaluation import (
     translation_path,
     validation_scores,
 )
+from evokd.study.quantization import words_of
 from evokd.study.teacher_translations import summary
 
 FEW_SEGMENTS = 100
@@ -39,7 +40,7 @@ FEW_SEGMENTS = 100
 PLACES = ("corpus", "tokenizer", "teacher", "start", "gate")
 """Of stages that each study has."""
 SYSTEM_FACTS = (
-    *("parameters", "kept_step", "tokens_per_s", "peak_mib"),
+    *("parameters", "kept_step", "tokens_per_s", "peak_mib", "lora", "trained_parameters"),
     *("hard_share_start", "hard_share_end", "noevo_loss_end", "valid_difficulty"),
 )
 
@@ -211,6 +212,8 @@ def _notes(
             "The teacher was no better than the student on validation before training: "
             f"{start['teacher_nll']:.3f} against {start['student_nll']:.3f} nats per token."
         )
+    if "teacher_quantized" in start:
+        notes.append(f"The {words_of(start['teacher_quantized'])}.")
     for (name, direction), pairs in corpus.tests.items():
         if len(pairs) < FEW_SEGMENTS:
             notes.append(

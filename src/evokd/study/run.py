@@ -37,12 +37,13 @@ from evokd.study import (
     filtering,
     models,
     preparation,
+    quantization,
     students,
     teacher_cache,
     teacher_translations,
 )
 from evokd.study.advice import with_advice
-from evokd.study.check import check_code
+from evokd.study.check import check_code, check_packages
 from evokd.study.context import Study, System
 from evokd.study.forecast import Forecast
 from evokd.study.results import make_results
@@ -98,6 +99,7 @@ def _run(study: Study) -> dict[str, Any]:
     recipe, dry = study.recipe, study.planned is not None
     check_code(recipe)
     check_installed(recipe.decoding.engine)
+    check_packages(recipe)
     corpus = by_first(lambda: preparation.make_corpus(study))
     if not dry:
         by_first(lambda: _save_recipe(study))
@@ -105,7 +107,8 @@ def _run(study: Study) -> dict[str, Any]:
     teacher = models.make_teacher(study, tokenizer)
     starts = models.make_init(study, tokenizer, teacher)
     init = starts[recipe.seeds[0]]
-    init_facts = by_first(lambda: models.sanity_check(study, teacher, init))
+    loss = by_first(lambda: quantization.measure_quantization(study, teacher))
+    init_facts = by_first(lambda: models.sanity_check(study, teacher, init)) | loss
     study.undecided = dry and study.corpus.valid != [] and not init_facts
     if "advice" in init_facts:
         study.recipe = recipe = with_advice(recipe, init_facts["advice"]["method"], study.log)

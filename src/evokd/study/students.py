@@ -21,12 +21,8 @@ from evokd.recipe.recipe import Recipe, StudentKind
 from evokd.recipe.training import TrainingSettings
 from evokd.rundir.stage import KEPT, Stage
 from evokd.study.context import Study, System, TeacherSource
-from evokd.study.identity import saved_in, training_key
-from evokd.study.models import (
-    diagnose_student,
-    finish_stage,
-    train_student,
-)
+from evokd.study.identity import adapters_in, saved_in, training_key
+from evokd.study.models import diagnose_student, finish_stage, train_student
 from evokd.study.steps import step_of
 from evokd.study.systems import load_for_training, spread
 
@@ -79,7 +75,7 @@ def student_specs(
                     "training": training_key(training),
                 }
             made_of["micro_batch_size"] = _micro_batches(kind)
-            made_of |= saved_in(recipe.student)
+            made_of |= saved_in(recipe.student) | adapters_in(recipe.student.adapters)
             folder = study.paths.students / f"{name}.seed{seed}"
             label = f"student {name}, seed {seed}"
             systems[name] = study.system(label, folder, made_of, name, seed)
@@ -100,11 +96,11 @@ def make_student(study: Study, spec: StudentSpec) -> System:
     from evokd.models.sharding import made_whole
 
     processes.by_first(stage.begin)
-    masks = None
+    lora, masks = study.recipe.student.adapters, None
 
     def load(device: Any) -> Any:
         nonlocal masks
-        student = load_for_training(study, spec.origin, device=device)
+        student = load_for_training(study, spec.origin, training.weights, lora, device)
         if level is not None:
             # After a kill the same ones: they are read off the same student.
             masks = prune_model(student.model, level)
@@ -114,7 +110,7 @@ def make_student(study: Study, spec: StudentSpec) -> System:
     if level is not None:
         masks = processes.by_first(lambda: masks)
     source = _source_for(study, method, training)
-    facts = train_student(study, stage, student, training, method, source, masks)
+    facts = train_student(study, stage, student, training, method, source, masks, lora)
     facts["teacher_signal"] = "none" if source is None else source.description
     if study.corpus.valid:
         theirs = source or study.source_for(training)

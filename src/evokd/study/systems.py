@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from evokd import processes
+from evokd.recipe.models import LoraSettings
 from evokd.recipe.training import TrainingSettings
 from evokd.study.context import Study, System
 
@@ -23,9 +24,13 @@ def decoder(study: Study, system: System) -> Any:
 
 
 def load_for_training(
-    study: Study, system: System, dtype: str = "float32", device: Any = None
+    study: Study,
+    system: System,
+    dtype: str = "float32",
+    lora: LoraSettings | None = None,
+    device: Any = None,
 ) -> Any:
-    """A stage's model, whole.
+    """A stage's model, whole, and quantized where adapters are to be trained on it so.
 
     Args:
         device: another one than the study's.
@@ -34,7 +39,8 @@ def load_for_training(
 
     number_format, _ = pick_dtype(dtype, study.device)
     place = study.device if device is None else device
-    return load_translator(system.folder / "model", place, number_format, study.prompt)
+    bits = "none" if lora is None else lora.quantize
+    return load_translator(system.folder / "model", place, number_format, study.prompt, bits)
 
 
 def spread(study: Study, training: TrainingSettings, load: Callable[[Any], Any]) -> Any:

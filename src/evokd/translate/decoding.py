@@ -20,6 +20,7 @@ from evokd.errors import InputError
 from evokd.models.batching import Groups, Progress, Request, longest_first, max_positions
 from evokd.models.encoding import IGNORED, encode_prompts, token_ids
 from evokd.models.loading import Translator
+from evokd.models.quantized import format_of
 from evokd.processes import in_order
 from evokd.progress import say
 from evokd.recipe.judging import DecodingSettings
@@ -149,7 +150,7 @@ def translate(
         batch_size=settings.batch_size,
         batch_tokens=settings.batch_tokens,
         beam=settings.beam,
-        dtype=str(translator.model.dtype).removeprefix("torch."),
+        dtype=format_of(translator.model),
         device=str(translator.model.device),
         shortened=sum(answer.job.shortened for answer in answers),
     )

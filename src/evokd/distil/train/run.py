@@ -29,6 +29,7 @@ from evokd.distil.train.checkpoints import (
 )
 from evokd.distil.train.method_state import MethodPart, RankingHistory
 from evokd.distil.train.on_policy import OnPolicy, Sampler
+from evokd.distil.train.optimizers import check_trained, optimizer_of
 from evokd.distil.train.schedules import GAMMA_PARTS, ProgressiveBeta, linear
 from evokd.distil.train.sharded_checkpoints import load_weights
 from evokd.distil.train.trainer import DistillationOptions, DistillationTrainer
@@ -74,7 +75,8 @@ def train(
     """Train `student` in place, from its last complete checkpoint if there is one.
 
     Args:
-        student: is in float32.
+        student: is in float32, or in bfloat16 with an optimizer that keeps what rounding takes;
+            or a model with adapters (`models.adapters`), of which these alone are trained.
         teacher: None for objectives that do without.
         log: gets what a user should know.
 
@@ -87,8 +89,10 @@ def train(
     Raises:
         ValueError: on_policy without a sampler or with a method that needs references, masks or
             weights that don't fit.
-        InputError: on_policy with a cached teacher; weights that are no longer finite.
+        InputError: on_policy with a cached teacher; weights that are no longer finite; an
+            optimizer that doesn't suit the weights' number format, or isn't there.
     """
+    check_trained(student, job.settings)
     # The paper keeps SFT's best checkpoint on validation, and distillation's last (4.2).
     usual = "best" if job.method.kind() == "sft" else "last"
     select = usual if job.settings.select == "auto" else job.settings.select
@@ -122,6 +126,7 @@ def train(
             packing=job.settings.packing,
         ),
         callbacks=callbacks,
+        optimizer_cls_and_kwargs=optimizer_of(job.settings),
     )
     trainer.remove_callback(PrinterCallback)
     if last is not None:
@@ -145,6 +150,12 @@ def train(
         "kept_step": _kept_step(state, keeps_best),
     }
     return processes.by_first(lambda: facts | summary(metrics))
+
+
+def is_finite(model: nn.Module) -> bool:
+    """Whether all weights that are trained are numbers; takes no memory beside them."""
+    trained = (weight.detach() for weight in model.parameters() if weight.requires_grad)
+    return all(bool(torch.stack(weight.aminmax()).isfinite().all()) for weight in trained)
 
 
 def finish(folder: Path) -> None:
@@ -228,7 +239,9 @@ def arguments(
 
 
 def in_bfloat16(settings: TrainingSettings, device: torch.device) -> bool:
-    """Whether a student's products are."""
+    """Whether a student's products are, and its weights aren't."""
+    if settings.weights != "float32":
+        return False  # multiplied in what they are in
     if settings.precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
     return settings.precision == "bfloat16"

@@ -23,6 +23,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
+from evokd.models.adapters import is_adapted, take_adapters
 from evokd.models.sharding import is_sharded, laid_out_like, release, whole_weights
 
 WEIGHTS, OPTIMIZER = "sharded/weights", "sharded/optimizer"
@@ -46,7 +47,9 @@ def save_parts(checkpoint: Path, student: nn.Module, optimizer: Any) -> None:
 def load_weights(student: nn.Module, checkpoint: Path) -> None:
     """A checkpoint's weights into a student, in place; called by all processes."""
     release(student)
-    if is_in_parts(checkpoint):
+    if is_adapted(student):
+        take_adapters(student, checkpoint)
+    elif is_in_parts(checkpoint):
         weights = get_model_state_dict(student)
         dcp.load(weights, checkpoint_id=checkpoint / WEIGHTS)
         set_model_state_dict(student, weights)
@@ -130,5 +133,4 @@ class ShardedCheckpoints:
 
 
 def _saved(student: Any, checkpoint: Path) -> Any:
-    model = student.from_pretrained(checkpoint, dtype=torch.float32)
-    return model
+    return student.from_pretrained(checkpoint, dtype=next(student.parameters()).dtype)
