@@ -382,6 +382,8 @@ def _system(name: str, seed: int | None, draw: random.Random) -> dict[str, Any]:
         "train_seconds": 1620.0 if is_teacher else draw.gauss(410, 20),
         "train_steps": 937 if is_teacher else 900,
         "tokens_per_s": 3050.0 if is_teacher else draw.gauss(13200, 300),
+        "flops_per_s": 79.5e9 if is_teacher else 72.9e9,
+        "mfu": 0.31 if is_teacher else None,
         "hard_share_start": None if is_teacher else 0.83,
         "hard_share_end": None if is_teacher else 0.31,
         "noevo_loss_end": None if is_teacher else 1.13,

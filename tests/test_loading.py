@@ -304,7 +304,7 @@ def package(tmp_path, monkeypatch):
 
 def test_a_gguf_file_is_found_in_a_package(package):
     (package / "data" / "one.gguf").write_bytes(b"GGUF")
-    assert loading._file_in_package("some-weights") == package / "data" / "one.gguf"
+    assert loading.file_in_package("some-weights") == package / "data" / "one.gguf"
     with pytest.raises(InputError, match="model gguf:some-weights can't be loaded"):
         load("gguf:some-weights")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from evokd.report import sections
 from evokd.report.results import Results
-from evokd.report.sections import differing_words, gates
+from evokd.report.sections import differing_words, gates, training
+from fake_run import make_results
 
 
 def test_differing_words_by_hand() -> None:
@@ -47,3 +48,11 @@ def test_what_was_put_right_is_shown_before_and_after():
     assert "A\\u200b dog\\xa0&amp;amp; a cat.</span> →" in cell
     assert ">A dog &amp; a cat.</span>" in cell
     assert "train:3" in cell
+
+
+def test_arithmetic_is_shown_with_its_share_of_the_peak_where_that_is_known() -> None:
+    grid = training(Results(make_results()))
+    place = grid.headings.index("GFLOP/s (of peak)")
+    cells = {row[0]: row[place] for row in grid.groups[""]}
+    assert cells["teacher"] == "80 (31 %)"
+    assert {cell for name, cell in cells.items() if name != "teacher"} == {"73"}

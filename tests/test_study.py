@@ -174,7 +174,12 @@ def test_manifests_say_what_a_stage_stood_on(finished):
         assert manifest["seed"] == (2 if stage.name.endswith("seed2") else 1)
         assert (manifest["device"], manifest["dtype"]) == ("cpu", "float32")
         assert manifest["wall_s"] > 0
-        assert manifest["facts"]["peak_mib"] > 100 or not Path("/proc/self/clear_refs").exists()
+        facts = manifest["facts"]
+        assert facts["peak_mib"] > 100 or not Path("/proc/self/clear_refs").exists()
+        # A forward and a backward pass: 6 FLOP a token and weight, but for the embeddings.
+        assert facts["flops_per_s"] > 6 * facts["parameters_without_embeddings"]
+        assert facts["tokens_per_s"] > facts["response_tokens_per_s"] > 0
+        assert facts["mfu"] is None, "a CPU's peak isn't known"
         assert not (stage / "checkpoints").exists()
         assert list((stage / "tensorboard").glob("events*"))
 

@@ -29,8 +29,8 @@ for room, below in {
     "rundir": ["errors"],
     "data": ["recipe", "rundir"],
     "models": ["data", "progress"],
-    **{one: ["models"] for one in ("distil", "translate", "evaluate", "report")},
-    "study": ["distil", "translate", "evaluate", "report"],
+    **{one: ["models"] for one in ("distil", "translate", "evaluate", "report", "plan")},
+    "study": ["distil", "translate", "evaluate", "report", "plan"],
     "cli": ["study"],
     "__main__": ["cli"],
 }.items():
@@ -42,6 +42,7 @@ WITHOUT_TORCH = (
     "rundir",
     "data",
     "evaluate",
+    "plan",
     "report",
     "study.results",
 )

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+import evokd.cli.planning
 import evokd.cli.studies
 import evokd.cli.text
 import evokd.cli.views  # noqa: F401  (their verbs, in this order)

@@ -38,6 +38,7 @@ STUDY_FLAGS = (
     ),
     flag("--processes N", "train in so many, one for each GPU (docs/clusters.md)", type=int),
     flag("--yes", "don't ask before hours are spent again", action="store_true"),
+    flag("--anyway", "begin even if a stage takes more memory than there is", action="store_true"),
 )
 
 
@@ -176,6 +177,12 @@ def _study(recipe: Recipe, folder: Path, args: argparse.Namespace) -> int:
             else {"": dry_run(recipe, folder, store=args.store)},
             args.format,
         )
+    if not args.anyway and processes.is_first():
+        from evokd.study.room import check_room
+
+        together = args.processes or processes.count()
+        for name, point in (points(recipe) if recipe.grid else {"": recipe}).items():
+            check_room(point, folder / name, together)
     if is_to_launch(args.processes):
         return launch(args.processes, args.argv)
     if recipe.grid:

@@ -273,7 +273,7 @@ def _from_pretrained(loader: Any, where: str, settings: ModelSettings, **more: A
 def _locate(where: str, revision: str | None) -> tuple[str, dict[str, Any]]:
     """What from_pretrained wants to know: a name, and where inside it."""
     if where.startswith("gguf:"):
-        where = str(_file_in_package(where.removeprefix("gguf:")))
+        where = str(file_in_package(where.removeprefix("gguf:")))
     path = path_in(Path(), where)
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
@@ -291,7 +291,7 @@ def _locate(where: str, revision: str | None) -> tuple[str, dict[str, Any]]:
     return where, {} if revision is None else {"revision": revision}
 
 
-def _file_in_package(package: str) -> Path:
+def file_in_package(package: str) -> Path:
     """The one .gguf file inside an installed Python package, which isn't imported for it."""
     module = package.replace("-", "_")
     spec = importlib.util.find_spec(module) if module.isidentifier() else None

@@ -97,12 +97,22 @@ def training(results: Results) -> Grid:
             for run in runs
         ]
         objective = str(runs[0].get("objective") or DASH)
+        effort.insert(-1, _arithmetic(runs))
         return [name, objective, _settings(runs[0]), *effort, hard, decimal(mean_of(losses), 3)]
 
     headings = ["objective", "settings", "parameters", "steps", "time", "tokens/s"]
-    headings += ["peak MiB", "hard tokens"]
+    headings += ["GFLOP/s (of peak)", "peak MiB", "hard tokens"]
     rows = [row(name, results.runs[name]) for name in results.systems if name in results.runs]
     return Grid(["system", *headings, "common loss"], {"": rows})
+
+
+def _arithmetic(runs: list[Record]) -> str:
+    """Model FLOP/s of a device, and their share of its peak where that is known."""
+    rate = mean_of(run.get("flops_per_s") for run in runs)
+    share = mean_of(run.get("mfu") for run in runs)
+    if rate is None:
+        return DASH
+    return whole(rate / 1e9) + ("" if share is None else f" ({percent(share)})")
 
 
 def behaviour(results: Results) -> Grid:

@@ -27,6 +27,7 @@ from evokd.study.context import (
 )
 from evokd.study.filtering import disbelieved, some_of_each
 from evokd.study.identity import adapters_in, model_identity, saved_in, training_key
+from evokd.study.room import note_speed
 from evokd.study.systems import load_for_training, spread
 
 
@@ -212,8 +213,12 @@ def train_student(
         return train(work, model, signal, train_set, valid_set, study.log)
 
     if lora is None:
-        return fit(student.model)
-    return train_adapters(study, stage, student, lora, fit, _save_dtype(study, stage))
+        facts = fit(student.model)
+    else:
+        facts = train_adapters(study, stage, student, lora, fit, _save_dtype(study, stage))
+    if processes.is_first():
+        note_speed(study, student, source if method.spec.needs_teacher else None, train_set, facts)
+    return facts
 
 
 def finish_stage(

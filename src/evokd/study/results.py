@@ -40,7 +40,8 @@ FEW_SEGMENTS = 100
 PLACES = ("corpus", "tokenizer", "teacher", "start", "gate")
 """Of stages that each study has."""
 SYSTEM_FACTS = (
-    *("parameters", "kept_step", "tokens_per_s", "peak_mib", "lora", "trained_parameters"),
+    *("parameters", "kept_step", "tokens_per_s", "flops_per_s", "mfu", "peak_mib"),
+    *("lora", "trained_parameters"),
     *("hard_share_start", "hard_share_end", "noevo_loss_end", "valid_difficulty"),
 )
 

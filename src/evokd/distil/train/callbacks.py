@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -131,11 +132,12 @@ def tensorboard(folder: Path) -> TensorBoardCallback:
 
 
 def summary(path: Path) -> dict[str, float]:
-    """Mean share of padding; first and last of what was logged of the teacher's side."""
+    """Mean share of padding, tokens a second; first and last of what was logged of the teacher's
+    side."""
     logged = read_json_lines(path)
     shares = [line["padding_share"] for line in logged if "padding_share" in line]
     facts = {"padding_share": sum(shares) / len(shares)} if shares else {}
-    facts |= _own_share(logged)
+    facts |= _own_share(logged) | _speed(logged)
     lines = [line for line in logged if "hard_share" in line]
     if not lines:
         return facts
@@ -145,6 +147,14 @@ def summary(path: Path) -> dict[str, float]:
         "hard_share_end": sum(line["hard_share"] for line in last) / len(last),
         "noevo_loss_end": sum(line["noevo_loss"] for line in last) / len(last),
     }
+
+
+def _speed(logged: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Medians over what was logged after the first step, which warms up."""
+    names = ("tokens_per_s", "response_tokens_per_s")
+    lines = [line for line in logged if all(line.get(name) for name in names)]
+    lines = lines[1:] or lines
+    return {name: median(line[name] for line in lines) for name in names} if lines else {}
 
 
 def _own_share(logged: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -83,8 +83,8 @@ def train(
     Returns:
         Facts: steps, seconds over all sittings, most memory held at once (MiB; the process's on a
         CPU, the allocator's on a GPU, None where it can't be told), hard share at start and end,
-        which step was kept, the share of positions that were padding, and of steps that were on the
-        student's own text.
+        which step was kept, tokens a second, the share of positions that were padding, and of steps
+        that were on the student's own text.
 
     Raises:
         ValueError: on_policy without a sampler or with a method that needs references, masks or
