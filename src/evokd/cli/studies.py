@@ -13,7 +13,16 @@ from typing import Any
 from evokd import processes
 from evokd.cli.console import at_terminal, quiet, said_yes
 from evokd.cli.launch import is_to_launch, launch
-from evokd.cli.parser import MODEL_HELP, OVERRIDES, PROMPT_HELP, REPEATED, SEVERAL, flag, verb
+from evokd.cli.parser import (
+    MODEL_HELP,
+    OVERRIDES,
+    PROMPT_HELP,
+    REPEATED,
+    SEVERAL,
+    flag,
+    positive,
+    verb,
+)
 from evokd.errors import InputError
 from evokd.processes import by_first
 from evokd.progress import say
@@ -39,6 +48,14 @@ STUDY_FLAGS = (
     flag("--processes N", "train in so many, one for each GPU (docs/clusters.md)", type=int),
     flag("--yes", "don't ask before hours are spent again", action="store_true"),
     flag("--anyway", "begin even if a stage takes more memory than there is", action="store_true"),
+    flag("--jobs N", "make so many stages at once, each with GPUs of its own", type=positive),
+    flag(
+        "--on ray|slurm",
+        "make stages on a Ray cluster (ray, ray://HOST:PORT) or on Slurm, whose machines share the "
+        "run folder (docs/clusters.md)",
+    ),
+    flag("--gpus K", "of each stage with --on; default: 1 where there are any", type=float),
+    flag("--slurm KEY=VALUE", "of --on slurm, e.g. partition=gpu timeout_min=600", **SEVERAL),
 )
 
 
@@ -58,6 +75,11 @@ def demo(args: argparse.Namespace) -> int:
     flag("recipe RECIPE", "a YAML file, or one of `evokd recipes` by its name"),
     flag("-o --output DIR", "default: runs/NAME", type=Path),
     flag("--check", CHECK_HELP, action="store_true"),
+    flag(
+        "--only STAGE",
+        "make these and stop; named as --dry-run prints them, or by folder (students/sft.seed1)",
+        **SEVERAL,
+    ),
     *STUDY_FLAGS,
     OVERRIDES,
 )
@@ -68,7 +90,18 @@ def run(args: argparse.Namespace) -> int:
         _check(recipe)
         print(f"{args.recipe}: fine")
         return 0
-    return _study(recipe, args.output or Path("runs") / recipe.name, args)
+    folder = args.output or Path("runs") / recipe.name
+    if args.only and is_to_launch(args.processes):
+        return launch(args.processes, args.argv)
+    if args.only:
+        quiet()
+        from evokd.study.jobs import make_only
+
+        make_only(recipe, folder, args.only, say, args.store)
+        if processes.is_first():
+            print("\n".join(f"{folder}: {name} is there" for name in args.only))
+        return 0
+    return _study(recipe, folder, args)
 
 
 @verb(
@@ -184,21 +217,58 @@ def _study(recipe: Recipe, folder: Path, args: argparse.Namespace) -> int:
         for name, point in (points(recipe) if recipe.grid else {"": recipe}).items():
             check_room(point, folder / name, together)
     if is_to_launch(args.processes):
+        if args.jobs or args.on:
+            raise InputError(
+                "--processes spreads each training, --jobs and --on make stages side by side; take "
+                "one of them"
+            )
         return launch(args.processes, args.argv)
+    if not recipe.grid and (folder / "results.json").exists():
+        processes.join()
+        forecast = by_first(lambda: dry_run(recipe, folder, store=args.store))
+        by_first(lambda: _announce(forecast, args.yes))
+    executor = _executor(recipe, folder, args)
+    if executor is not None:
+        from evokd.study.jobs import make_stages
+
+        make_stages(recipe, folder, executor, say, args.store)
     if recipe.grid:
         page = run_grid(recipe, folder, say, args.store)
         if processes.is_first():
             print(f"{map_text(folder)}\nmap: {page.resolve()}")
         return 0
-    if (folder / "results.json").exists():
-        processes.join()
-        forecast = by_first(lambda: dry_run(recipe, folder, store=args.store))
-        by_first(lambda: _announce(forecast, args.yes))
     results = run_study(recipe, folder, say, store=args.store)
     if processes.is_first():
         print(study_text(Results(results)))
         print(f"report: {(folder / 'report.html').resolve()}")
     return 0
+
+
+def _executor(recipe: Recipe, folder: Path, args: argparse.Namespace) -> Any:
+    """Where the flags want stages made; None: in this process.
+
+    Raises:
+        InputError: that can't be had.
+    """
+    from evokd.study import executors
+
+    where, _, address = (args.on or "").partition("://")
+    if args.slurm and where != "slurm":
+        raise InputError("--slurm is for --on slurm")
+    if args.gpus is not None and not where:
+        raise InputError("--gpus is for --on; --jobs shares out the GPUs that there are")
+    if not where:
+        gpus = executors.visible_gpus(recipe.device) if args.jobs else []
+        return executors.LocalPool(args.jobs, say, gpus) if args.jobs else None
+    if args.jobs:
+        raise InputError(
+            "--jobs is for this machine; with --on the cluster knows how many it takes"
+        )
+    if where == "ray":
+        return executors.RayCluster(f"ray://{address}" if address else None, args.gpus)
+    if args.on == "slurm":
+        return executors.Slurm(folder, args.slurm or [], args.gpus)
+    raise InputError(f"--on {args.on}: ray, ray://HOST:PORT and slurm are accepted")
 
 
 def _forecast(points: Mapping[str, Forecast], format: str) -> int:

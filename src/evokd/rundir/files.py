@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
 def write_text(path: Path, text: str | Iterable[str]) -> None:
     """Write a file whole or not at all; a text may come in parts."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    draft = draft_of(path)
     try:
         with draft.open("w", encoding="utf-8", newline="") as file:
             file.writelines([text] if isinstance(text, str) else text)
@@ -36,6 +37,12 @@ def write_text(path: Path, text: str | Iterable[str]) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def draft_of(path: Path) -> Path:
+    """Where this process, and no other of any machine, writes what is to be there when it is
+    whole."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.draft")
 
 
 def write_json(path: Path, tree: Any) -> None:
@@ -56,7 +63,7 @@ def telling_of_full_disks(folder: Path) -> Iterator[None]:
     except (OSError, InputError):
         raise
     except Exception:
-        probe = folder / f".room.{os.getpid()}.draft"
+        probe = draft_of(folder / "room")
         try:
             probe.write_bytes(bytes(ROOM))
         finally:

@@ -24,7 +24,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evokd.rundir.files import fingerprint, read_json, read_sealed, write_sealed
+from evokd.rundir.files import draft_of, fingerprint, read_json, read_sealed, write_sealed
 from evokd.rundir.integrity import (
     CHECKPOINTS,
     LARGE,
@@ -88,6 +88,11 @@ class Stage:
             else:
                 link_folder(found, self.folder)
         self._clear_away()  # a kill may have come between its manifest and that
+
+    def is_settled(self, found: Path) -> bool:
+        """Whether it stands in its place, and nothing of when it was made is left to clear away."""
+        at_work = (found / name for name in (STARTED, CHECKPOINTS))
+        return found == self.folder and not any(path.exists() for path in at_work)
 
     def facts(self) -> dict[str, Any]:
         """What the finished stage noted down."""
@@ -217,7 +222,7 @@ def put_aside(root: Path, place: str, why: str = "") -> Path | None:
 def link_folder(source: Path, target: Path) -> None:
     """A finished stage's folder once more, whole or not at all. Its files are linked, where the
     file system has links, or copied."""
-    draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
+    draft = draft_of(target)
     _remove(draft)
     draft.parent.mkdir(parents=True, exist_ok=True)
     at_work = shutil.ignore_patterns(STARTED, CHECKPOINTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from evokd.rundir.claims import CLAIMS
 from evokd.rundir.files import hash_file, read_sealed, write_sealed
 from evokd.rundir.integrity import (
     CHECKED,
@@ -21,6 +22,8 @@ from evokd.rundir.stage import DAMAGED, KEPT
 PAGES = "pages.json"
 """Hashes of what lies in the run folder itself: recipe, results, tables, the page."""
 LOCK = ".lock"
+JOB_LOGS = ".slurm"
+"""What jobs on Slurm say."""
 
 
 def seal_pages(root: Path, names: Iterable[str]) -> None:
@@ -41,7 +44,8 @@ def verify(root: Path) -> list[str]:
 
 def _problems(root: Path) -> Iterator[str]:
     every = (path for path in sorted(root.rglob("*")) if path.is_file())
-    paths = [path for path in every if not any(p.endswith(f".{DAMAGED}") for p in path.parts)]
+    own = [path for path in every if path.relative_to(root).parts[0] not in (CLAIMS, JOB_LOGS)]
+    paths = [path for path in own if not any(p.endswith(f".{DAMAGED}") for p in path.parts)]
     known: set[Path] = set()
     open_folders = {path.parent for path in paths if path.name == STARTED}
     for path in paths:

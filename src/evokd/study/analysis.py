@@ -92,6 +92,7 @@ def _model_measures(
     if settings.acceptance and system is not teacher:
         measures |= _acceptance(study, system, translator, teacher_answers)
     write_record(study.folder, path, made_of, {"found": measures})
+    study.release()
     return measures
 
 

@@ -6,8 +6,10 @@ import re
 import shutil
 from pathlib import Path
 
+from evokd.errors import InputError
 from evokd.recipe.file import load_recipe_of
 from evokd.recipe.recipe import Recipe
+from evokd.rundir.claims import claimed
 from evokd.rundir.integrity import MANIFEST, STARTED, files_in
 from evokd.rundir.lock import locked
 from evokd.rundir.stage import KEPT
@@ -43,8 +45,14 @@ def is_store(root: Path) -> bool:
 
 
 def remove(root: Path, places: dict[str, float]) -> None:
-    """Remove what `unused` found, and folders that are empty then."""
+    """Remove what `unused` found, and folders that are empty then.
+
+    Raises:
+        InputError: a run is at work there.
+    """
     with locked(root):
+        if at_work := claimed(root):
+            raise InputError(f"{root}: {', '.join(at_work)} is being made; wait for it")
         for place in places:
             path = root / place
             if path.is_dir():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from evokd.errors import InputError
 from evokd.recipe.models import ModelSettings
 from evokd.recipe.recipe import Recipe
 from evokd.recipe.training import TrainingSettings
+from evokd.rundir.claims import Claim, claim
 from evokd.rundir.files import fingerprint
-from evokd.rundir.records import take_up_record
+from evokd.rundir.records import find_record, take_up_record
 from evokd.rundir.stage import Stage, manifest_in
-from evokd.study.steps import Step, step_of, step_of_record
+from evokd.study.steps import Step, inputs_of, step_of, step_of_record
 
 PAIRS = "pairs.jsonl"
 DIAGNOSED_PAIRS = 400
@@ -89,12 +91,17 @@ class Study:
     store: Path | None = None
     """A folder of stages that studies share."""
     planned: list[Step] | None = None
-    """Of a dry run, which makes nothing: what it would do."""
+    """Of a run that only says what it would do, but for what is in `only`: that."""
+    only: Collection[str] = ()
+    """Names or places of stages that are made all the same, if what they are made from is there."""
+    takes_up: bool = False
+    """Whether such a run puts what stands elsewhere into its place."""
     undecided: bool = False
     """Whether what is advised for the data isn't known yet, in a dry run."""
     decoder: tuple[str, Any] | None = None
     """What translated last, under its fingerprint (`models.decoder`)."""
     _encoded: dict[tuple[str, str, int], Any] = field(default_factory=dict)
+    _claims: list[Claim] = field(default_factory=list)
 
     @cached_property
     def paths(self) -> Paths:
@@ -341,30 +348,72 @@ class Study:
 
     def is_done(self, stage: Stage, others: Sequence[Path] = ()) -> bool:
         """Whether a stage was finished before, in its own folder or in a sibling's or another one,
-        from where it is taken over."""
+        from where it is taken over. If not, it is for this process to make it, and others wait."""
         return processes.by_first(lambda: self._is_done(stage, others))
 
     def _is_done(self, stage: Stage, others: Sequence[Path]) -> bool:
+        self.release()
         found = self.found(stage, others)
         step = step_of(stage, found)
-        if self.planned is not None:
-            self.planned.append(step)
+        if not self.plan(step):
             stage.folder = found or stage.folder
             return True
+        if found is None or not stage.is_settled(found):
+            self._claim(stage.name, stage.place)
+            found = self.found(stage, others)  # another process may have made it meanwhile
+            step = step_of(stage, found)
         if found is None:
             if step.action == "remake":
                 self.log(f"{stage.name}: made anew, {step.because}")
             return False
         stage.take_up(found)
-        self.log(f"{stage.name}: {step.because}, kept")
+        if self.planned is None or step.place in self.only or step.name in self.only:
+            self.log(f"{stage.name}: {step.because}, kept")
         return True
 
     def is_done_record(self, name: str, path: Path, made_of: Mapping[str, Any]) -> bool:
         """Whether a small result was found before; what was kept is put into its place."""
+        step = step_of_record(name, self.folder, path, made_of)
+        if not self.plan(step):
+            return True
+        if find_record(self.folder, path, step.key) != path:
+            self._claim(name, step.place)
+        return take_up_record(self.folder, path, made_of)
+
+    def plan(self, step: Step) -> bool:
+        """Whether something is to be done about a step; a run that only says so notes it.
+
+        Raises:
+            InputError: what it is made from isn't there.
+        """
         if self.planned is None:
-            return take_up_record(self.folder, path, made_of)
-        self.planned.append(step_of_record(name, self.folder, path, made_of))
-        return True
+            return True
+        asked = step.name in self.only or step.place in self.only
+        if asked and step.action != "keep":
+            missing = [one for one in inputs_of(step, self.planned) if one.action != "keep"]
+            if missing:
+                names = ", ".join(one.name for one in missing)
+                typed = shlex.join(one.place for one in missing)
+                raise InputError(
+                    f"{step.name} is made from what isn't there yet: {names}; first type the same "
+                    f"command with --only {typed}"
+                )
+            step = replace(step, action="keep")  # or nothing comes after it
+        self.planned.append(step)
+        return asked or (self.takes_up and step.action == "keep")
+
+    def release(self) -> None:
+        """Let other processes have what this one was making: it is done, or given up."""
+        while self._claims:
+            self._claims.pop().release()
+
+    def _claim(self, name: str, place: str) -> None:
+        """Wait until no other process makes it, and keep them from it."""
+
+        def tell(whose: str) -> None:
+            self.log(f"{name}: {whose} is making it; waiting")
+
+        self._claims.append(claim(self.folder, place, tell))
 
     def found(self, stage: Stage, others: Sequence[Path] = ()) -> Path | None:
         """The folder in which a stage stands whole, if there is one."""

@@ -51,6 +51,7 @@ def translate_tests(study: Study, system: System, beam: int | None = None) -> No
             noted = engine_facts(engine, translator, sources, direction, settings, study.log)
             made = _translated(study, system, sources, direction, settings, path.stem, generate)
             write_record(study.folder, path, made_of, made.facts() | noted, made.lines)
+    study.release()
 
 
 def _translated(

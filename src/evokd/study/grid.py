@@ -52,8 +52,7 @@ def run_grid(
         InputError: something about the recipe, the files or the models doesn't fit.
     """
     processes.join()
-    studies = points(recipe)
-    by_first(lambda: _check(folder, studies))
+    studies = by_first(lambda: check_grid(recipe, folder))
     times: list[float] = []
     with locked(folder) if processes.is_first() else nullcontext():
         earlier = [path.parent for path in sorted(folder.glob("*/recipe.yaml"))]
@@ -68,15 +67,19 @@ def run_grid(
             if processes.is_first():
                 log(f"grid point {number + 1} of {len(studies)}: {name}{left}")
             began = time.perf_counter()
-            siblings = [folder / other for other in (*studies, *off) if other != name]
-            run(study, folder / name, log, siblings, store)
+            run(study, folder / name, log, siblings_of(folder, studies, name), store)
             times.append(time.perf_counter() - began)
             page = by_first(lambda: build_map(folder))
     return page
 
 
-def _check(folder: Path, studies: Mapping[str, Recipe]) -> None:
-    """Raises InputError: another's folder, or text that isn't there."""
+def check_grid(recipe: Recipe, folder: Path) -> dict[str, Recipe]:
+    """The studies of a grid by their points, before any is run.
+
+    Raises:
+        InputError: the folder is another study's, or files of one aren't there.
+    """
+    studies = points(recipe)
     if (folder / "corpus" / MANIFEST).exists() and not has_grid(folder):
         raise InputError(f"{folder} holds a study without a grid; name another folder with -o")
     for name, study in studies.items():
@@ -84,3 +87,10 @@ def _check(folder: Path, studies: Mapping[str, Recipe]) -> None:
             corpus_files(study.corpus, study.directions)
         except InputError as error:
             raise InputError(f"grid point {name}: {error}") from None
+    return studies
+
+
+def siblings_of(folder: Path, studies: Mapping[str, Recipe], point: str) -> list[Path]:
+    """Of a point, the folders of the others, those of earlier grids last."""
+    earlier = sorted(path.parent.name for path in folder.glob("*/recipe.yaml"))
+    return [folder / name for name in dict.fromkeys([*studies, *earlier]) if name != point]

@@ -40,11 +40,8 @@ def make_corpus(study: Study) -> Stage:
         made_of["code"] = code
     hashes = _source_hashes(study, made_of)
     stage = study.stage("corpus", study.paths.corpus, made_of | {"files": list(hashes.values())})
-    is_done = study.is_done(stage)
-    if study.planned is not None:
-        return _planned_corpus(study, stage)
-    if is_done:
-        return stage
+    if study.is_done(stage):
+        return stage if study.planned is None else _planned_corpus(study, stage)
     corpus = build_corpus(settings, directions, seed=1)  # before begin: bad text leaves the old
     stage.begin()
     save_corpus(corpus, stage.folder)

@@ -39,6 +39,7 @@ FEW_SEGMENTS = 100
 """Test sets with fewer get a caution."""
 PLACES = ("corpus", "tokenizer", "teacher", "start", "gate")
 """Of stages that each study has."""
+RESULTS = "results"
 SYSTEM_FACTS = (
     *("parameters", "kept_step", "tokens_per_s", "flops_per_s", "mfu", "peak_mib"),
     *("lora", "trained_parameters"),
@@ -63,7 +64,7 @@ def make_results(
     """
     recipe, log = study.recipe, study.log
     made_of = results_made_of(study, corpus, systems, init_facts, texts)
-    if study.is_done_record("results", study.paths.results, made_of):
+    if study.is_done_record(RESULTS, study.paths.results, made_of):
         return {} if study.planned is not None else read_sealed(study.paths.results)
     teacher_text = {kind: summary(stage) for kind, stage in texts.items()}
     paths = {
@@ -123,6 +124,7 @@ def make_results(
     student = Results(results, study.folder).plain_student
     results["gap_closed"] = gap_closed(scores, student=student) if student else []
     write_record(study.folder, study.paths.results, made_of, results)
+    study.release()
     return read_sealed(study.paths.results)
 
 

@@ -11,8 +11,10 @@ settings is kept, and taken up again when these come back.
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -27,8 +29,9 @@ from evokd.recipe.file import dump_recipe, first_point
 from evokd.recipe.recipe import Recipe
 from evokd.report.map import has_grid
 from evokd.report.page import build_report
+from evokd.rundir.claims import CLAIMS
 from evokd.rundir.files import telling_of_full_disks, write_text
-from evokd.rundir.lock import locked
+from evokd.rundir.lock import locked, usable
 from evokd.rundir.stage import Stage
 from evokd.rundir.verify import seal_pages
 from evokd.study import (
@@ -46,10 +49,10 @@ from evokd.study.advice import with_advice
 from evokd.study.check import check_code, check_packages
 from evokd.study.context import Study, System
 from evokd.study.forecast import Forecast
-from evokd.study.results import make_results
+from evokd.study.results import RESULTS, make_results
 from evokd.study.steps import Step
 
-OF_A_RUN = {".lock", "corpus", "recipe.yaml", "kept"}
+OF_A_RUN = {".lock", CLAIMS, "corpus", "recipe.yaml", "kept"}
 """One of these is in every folder that a run has begun to fill."""
 
 
@@ -73,10 +76,52 @@ def run(
     by_first(lambda: _refuse_other(folder))
     said = log if processes.is_first() else _say_nothing
     study = Study(recipe, folder, load_prompt(recipe.prompt), said, siblings, store)
-    with locked(folder) if processes.is_first() else nullcontext(), telling_of_full_disks(folder):
+    with locked(folder) if processes.is_first() else nullcontext(), _at_work(study):
         results = _run(study)
         by_first(lambda: build_report(folder))
     return results
+
+
+def run_only(
+    recipe: Recipe,
+    folder: Path,
+    only: Collection[str],
+    log: Callable[[str], None] = print,
+    siblings: Sequence[Path] = (),
+    store: Path | None = None,
+) -> list[Step]:
+    """Make some stages of a study, from whatever others left of them; what they are made from has
+    to be there. Any number of processes may do so in one folder: a stage that another one is
+    making is waited for.
+
+    Args:
+        only: names or places of the stages.
+
+    Returns:
+        All steps of the study, with what is still to be done about each.
+
+    Raises:
+        InputError: there is no such stage, or what it is made from isn't there.
+    """
+    processes.join()
+    by_first(lambda: _refuse_other(folder))
+    usable(folder).close()
+    steps: list[Step] = []
+    prompt, said = load_prompt(recipe.prompt), log if processes.is_first() else _say_nothing
+    study = Study(recipe, folder, prompt, said, siblings, store, steps, only, takes_up=True)
+    with _at_work(study):
+        _run(study)
+    known = {text for step in steps if step.name != RESULTS for text in (step.name, step.place)}
+    for name in only:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            places = ", ".join(step.place for step in steps if not step.is_record)
+            raise InputError(
+                f"--only {name}: no such stage; {hint}accepted are names and places as --dry-run "
+                f"prints them: {places}; results are made without --only"
+            )
+    return steps
 
 
 def dry_run(
@@ -101,7 +146,7 @@ def _run(study: Study) -> dict[str, Any]:
     check_installed(recipe.decoding.engine)
     check_packages(recipe)
     corpus = by_first(lambda: preparation.make_corpus(study))
-    if not dry:
+    if not dry or study.takes_up:
         by_first(lambda: _save_recipe(study))
     tokenizer = by_first(lambda: preparation.make_tokenizer(study))
     teacher = models.make_teacher(study, tokenizer)
@@ -168,7 +213,7 @@ def cache(
         recipe = recipe.model_copy(update={"teacher": teacher_settings})
     _refuse_other(folder)
     study = Study(recipe, folder, load_prompt(recipe.prompt), log)
-    with locked(folder), telling_of_full_disks(folder):
+    with locked(folder), _at_work(study):
         preparation.make_corpus(study)
         _save_recipe(study)
         tokenizer = preparation.make_tokenizer(study)
@@ -198,7 +243,22 @@ def _refuse_other(folder: Path) -> None:
         )
 
 
+@contextlib.contextmanager
+def _at_work(study: Study) -> Iterator[None]:
+    """What is begun and not finished is free for others afterwards."""
+    with telling_of_full_disks(study.folder):
+        try:
+            yield
+        finally:
+            study.release()
+
+
 def _save_recipe(study: Study) -> None:
-    """After the corpus is made: a recipe that names a missing file leaves the folder as it was."""
-    write_text(study.paths.recipe, dump_recipe(study.recipe))
+    """After the corpus is made: a recipe that names a missing file leaves the folder as it was.
+    Processes that work on the same study write it once."""
+    text = dump_recipe(study.recipe)
+    path, of_many = study.paths.recipe, study.takes_up
+    if of_many and path.is_file() and path.read_text(encoding="utf-8") == text:
+        return
+    write_text(study.paths.recipe, text)
     seal_pages(study.folder, [study.paths.recipe.name])

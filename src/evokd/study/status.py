@@ -8,6 +8,7 @@ from tabulate import tabulate
 
 from evokd.progress import duration
 from evokd.recipe.file import load_recipe_of
+from evokd.rundir.claims import claimed
 from evokd.rundir.files import read_json_lines
 from evokd.rundir.integrity import STARTED
 from evokd.rundir.lock import is_locked
@@ -42,7 +43,11 @@ def _summary(root: Path, forecast: Forecast) -> str:
     done = sum(step.action == "keep" for step in forecast.steps)
     seconds = forecast.total().seconds
     state = (
-        "at work" if is_locked(root) else "finished" if done == len(forecast.steps) else "stopped"
+        "at work"
+        if is_locked(root) or claimed(root)
+        else "finished"
+        if done == len(forecast.steps)
+        else "stopped"
     )
     parts = [state, f"{done} of {len(forecast.steps)} stages done"]
     parts += [f"about {duration(seconds)} of work left, as far as is known"] if seconds else []

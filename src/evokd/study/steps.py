@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,13 @@ Action = Literal["keep", "make", "remake"]
 HASH = re.compile(r"[0-9a-f]{16}|[0-9a-f]{64}")
 ABSENT = object()
 MOST_SHOWN = 6  # settings that differ, in a line
+UNDECIDED = "what it takes is decided by the check before training"
+ALSO_NEEDED = {
+    "students": ("cache",),
+    "filtered": ("gate",),  # which has scored some of the pairs
+    "teacher_text": ("teacher_text",),  # whose hypotheses may serve both kinds
+}
+"""Kinds of stages → those that they read, too, or go on from, though it changes nothing of them."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,18 @@ class Step:
     """The manifest of what stands in its place, whatever it was made of."""
     made_of: Mapping[str, Any] = field(default_factory=dict)
     """What it is to be made of."""
+    key: str = ""
+    """The fingerprint of that."""
+
+    @property
+    def kind(self) -> str:
+        """The folder of its kind: students, start."""
+        return self.place.split("/")[0].split(".")[0]
+
+    @property
+    def is_record(self) -> bool:
+        """Whether it is a small result, no stage."""
+        return self.place.endswith(".json")
 
     def as_dict(self) -> dict[str, Any]:
         return {"name": self.name, "action": self.action, "because": self.because}
@@ -44,7 +63,8 @@ def step_of(stage: Stage, found: Path | None) -> Step:
     before = manifest_in(stage.folder)
 
     def step(action: Action, because: str) -> Step:
-        return Step(stage.name, action, because, stage.place, before, stage.made_of)
+        given = (stage.place, before, stage.made_of, stage.fingerprint)
+        return Step(stage.name, action, because, *given)
 
     if found == stage.folder:
         return step("keep", "done before")
@@ -70,18 +90,54 @@ def step_of_record(name: str, root: Path, path: Path, made_of: Mapping[str, Any]
     found, before = find_record(root, path, key), {}
     with contextlib.suppress(OSError, ValueError):
         before = read_sealed(path)
+
+    def step(action: Action, because: str) -> Step:
+        return Step(name, action, because, place, made_of=made_of, key=key)
+
     if found is not None:
-        return Step(name, "keep", "done before", place)
+        return step("keep", "done before")
     if not before:
         damaged = path.exists()
         return (
-            Step(name, "remake", f"{place} isn't what was written", place)
+            step("remake", f"{place} isn't what was written")
             if damaged
-            else Step(name, "make", "not made yet", place)
+            else step("make", "not made yet")
         )
     changed = differences(before.get("made_of", {}), json.loads(json.dumps(made_of, default=str)))
     why = in_words(changed) or f"the text beside {place} isn't what was written"
-    return Step(name, "remake", why, place)
+    return step("remake", why)
+
+
+def inputs_of(step: Step, earlier: Sequence[Step]) -> list[Step]:
+    """Which of the steps before it it is made from: those whose fingerprints it is made of, and
+    what it reads beside them."""
+    named, kinds = set(_texts(step.made_of)), ALSO_NEEDED.get(step.kind, ())
+    if step.because == UNDECIDED:
+        kinds = (*kinds, "gate")
+    return [
+        one
+        for one in earlier
+        if one.key in named
+        or one.kind == "corpus"
+        or one.kind in kinds
+        or (step.kind == "analysis" and one.kind == "translations" and _same_system(step, one))
+    ]
+
+
+def _same_system(one: Step, other: Step) -> bool:
+    return one.made_of["system"] == other.made_of["system"]
+
+
+def _texts(tree: Any) -> Iterator[str]:
+    """All that is text in a tree."""
+    if isinstance(tree, str):
+        yield tree
+    elif isinstance(tree, Mapping):
+        for value in tree.values():
+            yield from _texts(value)
+    elif isinstance(tree, (list, tuple)):
+        for value in tree:
+            yield from _texts(value)
 
 
 def differences(old: Any, new: Any, key: str = "") -> Iterator[str]:

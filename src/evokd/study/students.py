@@ -23,10 +23,8 @@ from evokd.rundir.stage import KEPT, Stage
 from evokd.study.context import Study, System, TeacherSource
 from evokd.study.identity import adapters_in, saved_in, training_key
 from evokd.study.models import diagnose_student, finish_stage, train_student
-from evokd.study.steps import step_of
+from evokd.study.steps import UNDECIDED, step_of
 from evokd.study.systems import load_for_training, spread
-
-UNDECIDED = "what it takes is decided by the check before training"
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def make_student(study: Study, spec: StudentSpec) -> System:
     was made the same way."""
     stage, (method, training, level) = spec.stage, spec.kind
     if study.planned is not None and study.undecided and method.open:
-        study.planned.append(replace(step_of(stage, None), because=UNDECIDED))
+        study.plan(replace(step_of(stage, None), because=UNDECIDED))
         return stage
     if study.is_done(stage, of_other_names(study, stage)):
         return stage
