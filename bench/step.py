@@ -160,9 +160,8 @@ class Segment(Dataset):
         self.start = number * settings.pairs_per_segment
         self.lengths = text.lengths[self.start : self.start + settings.pairs_per_segment]
         timed = self.start + settings.warm_up * settings.batch
-        self.timed_response_tokens = sum(
-            text.response_tokens[timed : timed + settings.steps * settings.batch]
-        )
+        timed_pairs = text.response_tokens[timed : timed + settings.steps * settings.batch]
+        self.timed_response_tokens = int(timed_pairs.sum())
 
     def __len__(self) -> int:
         return len(self.lengths)

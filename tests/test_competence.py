@@ -140,6 +140,6 @@ def test_a_weight_for_each_pair():
     data = copy_task(3)
     weighted = WeightedPairs(data, [0.5, 1.0, 1.5])
     assert weighted[2] == {**data[2], "weight": 1.5}
-    assert weighted.lengths == [len(e["input_ids"]) for e in data]
+    assert weighted.lengths.tolist() == [len(e["input_ids"]) for e in data]
     with pytest.raises(ValueError, match="2 weights for 3 pairs"):
         WeightedPairs(data, [1.0, 1.0])

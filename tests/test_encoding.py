@@ -187,8 +187,8 @@ def test_a_corpus_is_encoded_as_its_pairs_one_by_one(tokenizer):
     kept = [encode_pair(tokenizer, prompt, p) for p in (pairs[0], pairs[1], pairs[3])]
     assert too_long == 1
     assert [data[i] for i in range(len(data))] == kept
-    assert data.lengths == [len(e["input_ids"]) for e in kept]
-    assert data.response_tokens == [sum(i != IGNORED for i in e["labels"]) for e in kept]
+    assert data.lengths.tolist() == [len(e["input_ids"]) for e in kept]
+    assert data.response_tokens.tolist() == [sum(i != IGNORED for i in e["labels"]) for e in kept]
 
 
 def test_the_longest_accepted_pair_has_exactly_max_length_tokens(tokenizer):

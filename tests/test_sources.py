@@ -1,12 +1,21 @@
 """Sources: their languages, formats and files; and the phrasebook, which is one."""
 
 import gzip
+import json
 
 import pytest
+import zstandard
 
-from evokd.data.sources import input_files, read_source, read_unpaired, source_format
+from evokd.data.sources import (
+    expected_pairs,
+    input_files,
+    read_source,
+    source_format,
+    stream_unpaired,
+)
 from evokd.errors import InputError
 from evokd.recipe.corpus import CorpusSource, UnpairedSource
+from small_study import write_moses
 from source_files import BOTH, TMX, facts, fails, read, texts, write
 
 
@@ -47,7 +56,7 @@ def test_a_skip_beyond_the_end_is_told(tmp_path):
     for path, what in (("t.en", "2 lines"), ("phrasebook:train:2", "2 pairs")):
         source = UnpairedSource(path=path, direction="en-de", skip=3)
         with pytest.raises(InputError, match=f"{path} has {what}, skip is 3: at most 1"):
-            read_unpaired(source, tmp_path)
+            list(stream_unpaired(source, tmp_path))
 
 
 def test_format_by_name_and_by_content(tmp_path):
@@ -73,3 +82,69 @@ def test_input_files(tmp_path):
         assert input_files(CorpusSource(path=name), BOTH, tmp_path) == []
     with pytest.raises(InputError, match="not found"):
         input_files(CorpusSource(path="u.tsv"), BOTH, tmp_path)
+
+
+# Shards
+
+
+def numbered(start, count):
+    return [(f"No. {n} in English.", f"Nr. {n} auf Deutsch.") for n in range(start, start + count)]
+
+
+@pytest.fixture
+def sharded(tmp_path):
+    """train-0.jsonl.zst, …: 3, 4 and 5 pairs; plain-0.en and .de, … the same."""
+    for number, count in enumerate((3, 4, 5)):
+        rows = numbered(10 * number, count)
+        text = "".join(json.dumps({"en": en, "de": de}) + "\n" for en, de in rows)
+        (tmp_path / f"train-{number}.jsonl.zst").write_bytes(zstandard.compress(text.encode()))
+        write_moses(tmp_path, f"plain-{number}", rows)
+    (tmp_path / "plain-2.en").rename(tmp_path / "plain-2.eng")
+    packed = gzip.compress((tmp_path / "plain-1.de").read_bytes())
+    (tmp_path / "plain-1.de.gz").write_bytes(packed)
+    (tmp_path / "plain-1.de").unlink()
+    return tmp_path
+
+
+ALL = numbered(0, 3) + numbered(10, 4) + numbered(20, 5)
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "origins"),
+    [
+        ("train-*.jsonl.zst", "json", ["train-0.jsonl.zst:1", "train-2.jsonl.zst:5"]),
+        ("train-?.jsonl*", "json", ["train-0.jsonl.zst:1", "train-2.jsonl.zst:5"]),
+        ("plain-*", "moses", ["plain-0:1", "plain-2:5"]),
+        ("plain-[0-9]", "moses", ["plain-0:1", "plain-2:5"]),
+    ],
+)
+def test_shards_are_one_text_in_the_order_of_their_names(sharded, path, form, origins):
+    source = CorpusSource(path=path)
+    pairs, _ = read_source(source, ["en-de"], sharded)
+    assert [(pair.source, pair.target) for pair in pairs] == ALL
+    assert [pairs[0].origin, pairs[-1].origin] == origins
+    assert source_format(source, sharded) == form
+    files = input_files(source, ["en-de"], sharded)
+    assert len(files) == (3 if form == "json" else 6)
+    assert all(file.is_file() for file in files)
+    some, _ = read_source(CorpusSource(path=path, skip=2, limit=7), ["en-de"], sharded)
+    assert some == pairs[2:9]  # of all together
+    assert expected_pairs(source, ["en-de", "de-en"], sharded) == 24
+    assert expected_pairs(CorpusSource(path=path, limit=7), ["en-de"], sharded) == 7
+
+
+def test_shards_of_text_without_translations(sharded):
+    source = UnpairedSource(path="plain-?.[ed]*", direction="en-de", skip=1, limit=4)
+    lines = list(stream_unpaired(source, sharded))
+    assert [pair.origin for pair in lines[:3]] == ["plain-0.de:2", "plain-0.de:3", "plain-0.en:1"]
+    assert len(lines) == 4
+
+
+def test_a_pattern_of_nothing_and_a_name_with_a_star(sharded):
+    with pytest.raises(InputError, match=r"trian-\*: no file is called so"):
+        read_source(CorpusSource(path="trian-*"), ["en-de"], sharded)
+    write_moses(sharded, "odd[1]", numbered(50, 2))
+    pairs, _ = read_source(CorpusSource(path="odd[1]"), ["en-de"], sharded)
+    assert len(pairs) == 2
+    absolute, _ = read_source(CorpusSource(path=str(sharded / "plain-*")), ["en-de"], sharded)
+    assert [(pair.source, pair.target) for pair in absolute] == ALL

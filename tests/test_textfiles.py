@@ -7,6 +7,8 @@ import os
 import pytest
 import zstandard
 
+from evokd.data.textfiles import count_lines, decode, split_lines, stream_lines
+from evokd.errors import InputError
 from source_files import fails, read, texts, write
 
 
@@ -51,3 +53,34 @@ def test_what_no_file_can_be_called_is_said(tmp_path):
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "t.jsonl")
     fails(tmp_path, "t.jsonl", "t.jsonl is a pipe or a device", "a file is accepted")
+
+
+LINES = [b"one", "z\u00fcrich\r".encode(), b"", "\u2028 und \u0085".encode(), b"x" * 50, b"\r"]
+
+
+@pytest.mark.parametrize("block", [1, 2, 7, 1000])
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n\n"])
+def test_a_file_in_blocks_is_what_it_is_in_one_piece(tmp_path, monkeypatch, block, end):
+    data = b"\n".join(LINES) + end
+    for pack, suffix in ((bytes, ""), (gzip.compress, ".gz"), (zstandard.compress, ".zst")):
+        path = tmp_path / f"t{suffix}"
+        for text in (data, b"\xef\xbb\xbf" + data, data.decode().encode("utf-16")):
+            path.write_bytes(pack(text))
+            monkeypatch.setattr("evokd.data.textfiles._BLOCK", max(block, 4))
+            whole = split_lines(decode(text, "t"))
+            assert list(stream_lines(path)) == whole
+            assert count_lines(path) == len(whole)
+
+
+def test_a_wrong_byte_is_found_in_whichever_block_it_is(tmp_path, monkeypatch):
+    path = tmp_path / "t"
+    path.write_bytes(b"line\n" * 30 + b"sch\xf6n\n" + b"line\n" * 30)
+    told = []
+    for block in (4, 33, 1 << 20):
+        monkeypatch.setattr("evokd.data.textfiles._BLOCK", block)
+        with pytest.raises(
+            InputError, match=r"t:31 is no UTF-8: byte 0xf6 at byte 4 .*byte 154 "
+        ) as e:
+            list(stream_lines(path))
+        told.append(str(e.value))
+    assert len(set(told)) == 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -13,6 +14,9 @@ from evokd import processes
 
 EVERY = 30.0
 """Seconds between two lines of a log."""
+SOME = 4096
+"""Items between two looks at the clock, where there are millions."""
+T = TypeVar("T")
 
 
 def bar_of(
@@ -42,6 +46,18 @@ def bar_of(
             disable=silent,
         )
     return Lines(label, total, unit, initial, EVERY if not passing else float("inf"))
+
+
+def passing_by(
+    items: Iterable[T], label: str, total: int | None = None, unit: str = "pair"
+) -> Iterator[T]:
+    """Items as they are, while a bar says how many went by."""
+    with closing(bar_of(label, total, unit)) as bar:
+        for number, item in enumerate(items, start=1):
+            if number % SOME == 0:
+                bar.update(SOME)
+            yield item
+        bar.update(0 if total is None else total - bar.n)
 
 
 def progress_bar(label: str, passing: bool = False) -> Callable[[int, int], None]:

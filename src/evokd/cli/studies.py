@@ -37,6 +37,7 @@ from evokd.study.forecast import Forecast
 LONG = 3600.0
 """Seconds of work done once before from which a run asks whether to do it again."""
 CHECK_HELP = "open the text by sample, ask for the models without their weights, and stop"
+LIMIT = flag("--limit N", "take the first N sentence pairs of each training source", type=positive)
 STUDY_FLAGS = (
     flag(
         "--dry-run", "say what would be kept and made, and why; make nothing", action="store_true"
@@ -80,12 +81,13 @@ def demo(args: argparse.Namespace) -> int:
         "make these and stop; named as --dry-run prints them, or by folder (students/sft.seed1)",
         **SEVERAL,
     ),
+    LIMIT,
     *STUDY_FLAGS,
     OVERRIDES,
 )
 def run(args: argparse.Namespace) -> int:
     """A study from its recipe."""
-    recipe = load_recipe(args.recipe, args.override)
+    recipe = _limited(load_recipe(args.recipe, args.override), args.limit)
     if args.check:
         _check(recipe)
         print(f"{args.recipe}: fine")
@@ -141,12 +143,14 @@ def run(args: argparse.Namespace) -> int:
     flag("--teacher-as-is", "don't fine-tune the teacher first", action="store_true"),
     flag("-o --output DIR", "the folder of the run", type=Path, required=True),
     flag("--check", f"print the recipe, {CHECK_HELP}", action="store_true"),
+    LIMIT,
     *STUDY_FLAGS,
     OVERRIDES,
 )
 def distil(args: argparse.Namespace) -> int:
     """A study from flags; the recipe that it stands for is printed and saved."""
     recipe = check_recipe(recipe_of(args), args.override, origin="evokd distil")
+    recipe = _limited(recipe, args.limit)
     text = dump_recipe(recipe)
     if args.format == "text" and not is_to_launch(args.processes) and processes.is_first():
         print(f"# {args.output}/recipe.yaml, the recipe that this command stands for\n{text}")
@@ -160,11 +164,12 @@ def distil(args: argparse.Namespace) -> int:
     "evokd cache recipes/multi30k.yaml -o runs/m30k teacher.signal=hidden",
     flag("recipe RECIPE", "the study whose teacher it is"),
     flag("-o --output DIR", "the study's folder; default: runs/NAME", type=Path),
+    LIMIT,
     OVERRIDES,
 )
 def cache(args: argparse.Namespace) -> int:
     """A study's teacher, run once: what it says of all training text goes to DIR/cache."""
-    recipe = load_recipe(args.recipe, args.override)
+    recipe = _limited(load_recipe(args.recipe, args.override), args.limit)
     quiet()
     from evokd.study.run import cache as write_cache
     from evokd.study.teacher_cache import describe_size
@@ -172,6 +177,13 @@ def cache(args: argparse.Namespace) -> int:
     folder, facts = write_cache(recipe, args.output or Path("runs") / recipe.name, say)
     print(f"{folder.resolve()}: {describe_size(facts)}")
     return 0
+
+
+def _limited(recipe: Recipe, pairs: int | None) -> Recipe:
+    """A recipe as --limit changes it."""
+    if pairs is None:
+        return recipe
+    return recipe.model_copy(update={"corpus": recipe.corpus.first(pairs)})
 
 
 def _check(recipe: Recipe) -> None:

@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from functools import lru_cache
+from itertools import islice
+from typing import Any, NamedTuple
 
-from evokd.data.identification import in_language
+import numpy as np
+
+from evokd.data.identification import Languages
 from evokd.data.languages import language
 from evokd.data.pairs import Pair
 from evokd.data.repair import has_lost, put_right
+from evokd.data.seen import Seen, digest, keys_of
 from evokd.recipe.corpus import CleaningSettings
 
 EXAMPLES = 5  # kept per reason
+TOGETHER = 4096
+"""Pairs that are judged together."""
+
+# A text is looked at in both directions, one after the other.
+_put_right = lru_cache(maxsize=16)(put_right)
 
 # Scripts written without spaces: characters in a word, on average.
 _CHARACTERS_PER_WORD = {"Hans": 2, "Jpan": 2, "Thai": 4, "Laoo": 4, "Khmr": 4, "Mymr": 4}
@@ -84,6 +94,128 @@ class CleaningReport:
         return {"read": self.read, "kept": self.kept, **asdict(self)}
 
 
+class Judged(NamedTuple):
+    """What is to be said of a pair without knowing any other."""
+
+    read: Pair
+    pair: Pair
+    """Put right."""
+    repairs: tuple[str, ...]
+    reason: str | None
+    """To drop it."""
+    numbers_differ: bool
+
+    @property
+    def is_odd(self) -> bool:
+        """Whether there is anything to be said."""
+        return bool(self.reason or self.repairs or self.numbers_differ)
+
+
+def judge(pairs: Sequence[Pair], settings: CleaningSettings, one_sided: bool) -> list[Judged]:
+    """Repair pairs, and find what is wrong with them. Some thousands at a time are fastest.
+
+    Args:
+        one_sided: they have no targets, and nothing is compared with one.
+    """
+    how = {"mojibake": settings.mojibake, "markup": settings.markup}
+    left_alone = tuple(step for step, what in how.items() if what == "keep")
+    dropping = [step for step, what in how.items() if what == "drop"]
+    found = []
+    for read in pairs:
+        source, of_source = _put_right(read.source, left_alone)
+        target, of_target = _put_right(read.target, left_alone)
+        repairs = tuple(dict.fromkeys((*of_source, *of_target)))
+        pair = replace(read, source=source, target=target) if repairs else read
+        reason = next((step for step in repairs if step in dropping), None)
+        reason = reason or _reason_to_drop(pair, settings, one_sided)
+        found.append(Judged(read, pair, repairs, reason, False))
+    may_be_swapped = not one_sided and settings.swapped_sides != "keep"
+    if settings.drop_wrong_language or may_be_swapped:
+        sides = [_sides(one.pair, one_sided) for one in found if one.reason is None]
+        languages = Languages(text for own in sides for text, _ in own)
+        for place, one in enumerate(found):
+            if one.reason is None:
+                found[place] = _in_right_language(one, settings, languages, one_sided)
+    if one_sided:
+        return found
+    return [
+        one._replace(numbers_differ=True)
+        if one.reason is None and _digits(one.pair.source) != _digits(one.pair.target)
+        else one
+        for one in found
+    ]
+
+
+def _in_right_language(
+    one: Judged, settings: CleaningSettings, languages: Languages, one_sided: bool
+) -> Judged:
+    """Sides that are each in the other's language change places; a side in another language is a
+    reason to drop the pair."""
+    pair, wrong = one.pair, False
+    may_be_swapped = not one_sided and settings.swapped_sides != "keep"
+    if may_be_swapped and _sides_are_swapped(pair, languages):
+        pair = replace(pair, source=pair.target, target=pair.source)
+        reason = "swapped_sides" if settings.swapped_sides == "drop" else None
+        one = one._replace(pair=pair, repairs=(*one.repairs, "swapped_sides"), reason=reason)
+    if one.reason is None and settings.drop_wrong_language:
+        wrong = not all(languages.may_be(*side) for side in _sides(pair, one_sided))
+    return one._replace(reason="wrong_language") if wrong else one
+
+
+class Sieve:
+    """What pairs are to each other: duplicates, counts, the first examples of everything.
+
+    Attributes:
+        report: of all that went through.
+    """
+
+    def __init__(self, settings: CleaningSettings, translated: Iterable[Pair] = ()):
+        self.report = CleaningReport()
+        self._drops_duplicates = settings.drop_duplicates
+        self._seen = Seen.of(_key(pair.direction, pair.source) for pair in translated)
+
+    def duplicates(
+        self,
+        size: int,
+        odd: Mapping[int, Judged],
+        places: np.ndarray,
+        keys: np.ndarray,
+        plain: Callable[[int], Pair],
+    ) -> np.ndarray:
+        """Take in the next `size` pairs; which of those that may stay are duplicates.
+
+        Args:
+            odd: of those pairs, by their places, the ones of which there is something to be said.
+            places: (n,), of those that may stay; `keys`, (n,), what they are known by.
+            plain: the pair in a place that isn't in `odd`.
+        """
+        is_new = np.ones(len(places), bool)
+        if self._drops_duplicates:
+            is_new = self._seen.add(keys)
+        report, twice = self.report, set(places[~is_new].tolist())
+        report.read += size
+        for place in sorted({*odd, *twice}):
+            one = odd.get(place) or Judged(plain(place), plain(place), (), None, False)
+            reason = one.reason or ("duplicate" if place in twice else None)
+            if reason is not None:
+                report.drop(reason, one.read)
+                continue
+            if one.repairs:
+                report.repair(one.repairs, one.read, one.pair)
+            if one.numbers_differ:
+                report.warnings.setdefault("number_mismatch", Tally()).add(one.pair)
+        return ~is_new
+
+
+def pair_key(pair: Pair) -> bytes:
+    """What duplicates have in common."""
+    return _key(pair.direction, pair.source, pair.target)
+
+
+def _key(direction: str, source: str, target: str = "") -> bytes:
+    return digest(direction, source, target)
+
+
 def clean(
     pairs: Iterable[Pair], settings: CleaningSettings, translated: Iterable[Pair] | None = None
 ) -> tuple[list[Pair], CleaningReport]:
@@ -94,42 +226,15 @@ def clean(
             is compared with a target, and a duplicate is the same sentence in the same direction,
             of `translated` or of the pairs themselves.
     """
-    report = CleaningReport()
-    kept = []
-    one_sided = translated is not None
-    seen = {(pair.direction, pair.source, "") for pair in translated or ()}
-    how = {"mojibake": settings.mojibake, "markup": settings.markup}
-    left_alone = [step for step, what in how.items() if what == "keep"]
-    dropping = [step for step, what in how.items() if what == "drop"]
-    for read in pairs:
-        report.read += 1
-        source, of_source = put_right(read.source, left_alone)
-        target, of_target = put_right(read.target, left_alone)
-        repairs = list(dict.fromkeys((*of_source, *of_target)))
-        pair = replace(read, source=source, target=target) if repairs else read
-        reason = next((step for step in repairs if step in dropping), None)
-        reason = reason or _reason_to_drop(pair, settings, one_sided)
-        may_be_swapped = not one_sided and settings.swapped_sides != "keep"
-        if reason is None and may_be_swapped and _sides_are_swapped(pair):
-            pair = replace(pair, source=pair.target, target=pair.source)
-            repairs.append("swapped_sides")
-            reason = "swapped_sides" if settings.swapped_sides == "drop" else None
-        if reason is None and settings.drop_wrong_language:
-            right = all(in_language(*side) for side in _sides(pair, one_sided))
-            reason = None if right else "wrong_language"
-        if reason is None and settings.drop_duplicates:
-            key = (pair.direction, pair.source, pair.target)
-            reason = "duplicate" if key in seen else None
-            seen.add(key)
-        if reason is not None:
-            report.drop(reason, read)
-            continue
-        if repairs:
-            report.repair(repairs, read, pair)
-        if not one_sided and _digits(pair.source) != _digits(pair.target):
-            report.warnings.setdefault("number_mismatch", Tally()).add(pair)
-        kept.append(pair)
-    return kept, report
+    sieve, rest, kept = Sieve(settings, translated or ()), iter(pairs), []
+    while chunk := list(islice(rest, TOGETHER)):
+        judged = judge(chunk, settings, translated is not None)
+        odd = {place: one for place, one in enumerate(judged) if one.is_odd}
+        places = np.array([i for i, one in enumerate(judged) if one.reason is None], np.int64)
+        keys = keys_of(pair_key(judged[place].pair) for place in places.tolist())
+        twice = sieve.duplicates(len(chunk), odd, places, keys, chunk.__getitem__)
+        kept += [judged[place].pair for place in places[~twice].tolist()]
+    return kept, sieve.report
 
 
 def summary(report: Mapping[str, Any]) -> str:
@@ -151,39 +256,63 @@ def _sides(pair: Pair, one_sided: bool = False) -> list[tuple[str, str]]:
     return both[:1] if one_sided else both
 
 
-def _sides_are_swapped(pair: Pair) -> bool:
+def _sides_are_swapped(pair: Pair, languages: Languages) -> bool:
     """Whether neither side can be in its own language and each can be in the other's."""
     first, second = _sides(pair)
     return (
-        not in_language(*first)
-        and not in_language(*second)
-        and in_language(first[0], second[1])
-        and in_language(second[0], first[1])
+        not languages.may_be(*first)
+        and not languages.may_be(*second)
+        and languages.may_be(first[0], second[1])
+        and languages.may_be(second[0], first[1])
     )
 
 
 def _reason_to_drop(pair: Pair, settings: CleaningSettings, one_sided: bool) -> str | None:
     """The first reason that holds, of those that can be seen without knowing any language."""
-    sides = _sides(pair, one_sided)
-    if not all(text.strip() for text, _ in sides):
+    source = _measured(pair.source, pair.source_language)
+    sides = [source] if one_sided else [source, _measured(pair.target, pair.target_language)]
+    if any(side.is_empty for side in sides):
         return "empty"
-    if settings.mojibake != "keep" and any(has_lost(text) for text, _ in sides):
+    if settings.mojibake != "keep" and any(side.has_lost for side in sides):
         return "mojibake"
-    words = [word_count(*side) for side in sides]
+    words = [side.words for side in sides]
     if min(words) < settings.min_words:
         return "too_short"
     if max(words) > settings.max_words:
         return "too_long"
-    if max(_longest_word(*side) for side in sides) > settings.max_word_chars:
+    if max(side.longest_word for side in sides) > settings.max_word_chars:
         return "long_word"
-    lengths = [latin_length(*side) for side in sides]
+    lengths = [side.latin_length for side in sides]
     if max(lengths) > max(SHORT, settings.max_length_ratio * min(lengths)):
         return "length_ratio"
     if settings.drop_copies and not one_sided and pair.source == pair.target:
         return "copy"
-    if min(letter_share(text) for text, _ in sides) < settings.min_letter_share:
+    if min(side.letter_share for side in sides) < settings.min_letter_share:
         return "few_letters"
     return None
+
+
+class Measures(NamedTuple):
+    """Of one side."""
+
+    is_empty: bool
+    has_lost: bool
+    words: int
+    longest_word: int
+    latin_length: int
+    letter_share: float
+
+
+@lru_cache(maxsize=16)
+def _measured(text: str, code: str) -> Measures:
+    return Measures(
+        not text.strip(),
+        has_lost(text),
+        word_count(text, code),
+        _longest_word(text, code),
+        latin_length(text, code),
+        letter_share(text),
+    )
 
 
 def word_count(text: str, code: str) -> int:
@@ -219,6 +348,7 @@ def letter_share(text: str) -> float:
     return (letters + marks) / solid if solid else 0.0
 
 
+@lru_cache(maxsize=16)
 def _digits(text: str) -> list[int]:
     """All digits of a text, sorted: 1,000.5 and 1.000,5 and ١٠٠٠٫٥ agree."""
     return sorted(map(int, re.findall(r"\d", text)))

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
-from evokd.data.cleaning import CleaningReport
 from evokd.data.languages import language
 from evokd.data.pairs import Pair
+from evokd.data.seen import digest
 
-Sentences = set[tuple[str, str]]
-"""{(language, normalised sentence)}"""
+Sentences = set[bytes]
+"""Hashes of language and normalised sentence (`side_key`)."""
 HeldOut = dict[str, Sentences]
 """{"valid" or "test NAME": its sentences}"""
+NOTHING = bytes(16)
+"""In the place of a hash: a sentence without a letter or digit ("…", "?!") proves nothing."""
 
 
 def held_out_sentences(
@@ -32,39 +35,27 @@ def held_out_sentences(
 
 def leaks_of(pair: Pair, held_out: HeldOut) -> list[str]:
     """The held-out sets that have a side of the pair, in whichever direction it stands there."""
-    sides = _sides(pair)
+    sides = {*side_keys(pair)} - {NOTHING}
     return [name for name, sentences in held_out.items() if not sentences.isdisjoint(sides)]
-
-
-def without_leaks(
-    pairs: Iterable[Pair], held_out: HeldOut, report: CleaningReport, drop: bool
-) -> tuple[list[Pair], dict[str, int]]:
-    """Drop (or only count) pairs of which a side is held out; and how many share one by set."""
-    leaks = dict.fromkeys(held_out, 0)
-    kept = []
-    for pair in pairs:
-        sets = leaks_of(pair, held_out)
-        for name in sets:
-            leaks[name] += 1
-        if sets and drop:
-            report.drop("valid_leak" if sets == ["valid"] else "test_leak", pair)
-        else:
-            kept.append(pair)
-    return kept, leaks
 
 
 def sentences_of(pairs: Iterable[Pair]) -> Sentences:
     """Both sides of all pairs."""
-    return {side for pair in pairs for side in _sides(pair)}
+    return {side for pair in pairs for side in side_keys(pair)} - {NOTHING}
 
 
-def _sides(pair: Pair) -> list[tuple[str, str]]:
-    sides = [
-        (language(pair.source_language).code, normalised(pair.source)),
-        (language(pair.target_language).code, normalised(pair.target)),
-    ]
-    # A sentence without a letter or digit ("…", "?!") proves nothing.
-    return [side for side in sides if side[1]]
+def side_keys(pair: Pair) -> tuple[bytes, bytes]:
+    """What the two sentences of a pair are known by, whatever their direction and punctuation."""
+    return (
+        _side_key(pair.source, pair.source_language),
+        _side_key(pair.target, pair.target_language),
+    )
+
+
+@lru_cache(maxsize=16)  # a sentence is looked at in both directions
+def _side_key(text: str, code: str) -> bytes:
+    words = normalised(text)
+    return digest(language(code).code, words) if words else NOTHING
 
 
 class _OnlyWords(dict[int, "int | None"]):

@@ -4,30 +4,28 @@ the later stages read it instead of the user's files."""
 from __future__ import annotations
 
 import random
-import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from math import log
 from pathlib import Path
 from typing import Any
 
-from evokd.data.cleaning import CleaningReport, clean
-from evokd.data.contamination import (
-    HeldOut,
-    held_out_sentences,
-    leaks_of,
-    without_leaks,
-)
+import numpy as np
+
+from evokd.data.cleaning import CleaningReport
+from evokd.data.contamination import HeldOut, held_out_sentences, leaks_of
 from evokd.data.division import hold_out, sample, set_aside, spread, weigh
 from evokd.data.identification import can_be_told
 from evokd.data.languages import language
 from evokd.data.noise import WrongWords, add_noise, read_record, write_record
-from evokd.data.pairs import Pair, read_pairs, write_pairs
-from evokd.data.sources import input_files, read_source, read_unpaired, source_format
+from evokd.data.pairs import Pair, StoredPairs, read_pairs, write_pairs
+from evokd.data.sifting import SiftedPairs, sift_all
+from evokd.data.source_look import SourceLook, consume
+from evokd.data.sources import expected_pairs, input_files, stream_source, stream_unpaired
 from evokd.data.textfiles import path_in
 from evokd.errors import InputError
+from evokd.progress import passing_by
 from evokd.recipe.corpus import (
     CleaningSettings,
     CorpusSettings,
@@ -37,10 +35,6 @@ from evokd.recipe.corpus import (
     UnpairedSource,
 )
 from evokd.rundir.files import read_json, write_json, write_lines
-
-# Lines that belong together have lengths that go together; r of real text is 0.7 and more.
-_LEAST_CORRELATION = 0.2
-_CORRELATION_NEEDS = 100  # sentence pairs
 
 MOST_LOST = 0.5
 """Share of the training pairs from which fewer that are kept are worth a note."""
@@ -55,16 +49,16 @@ Tests = dict[tuple[str, str], list[Pair]]
 class Corpus:
     """The text of a study. `report` is what corpus/cleaning.json holds."""
 
-    train: list[Pair]
+    train: Sequence[Pair]
     """Cleaned and weighed: a pair of a direction of weight 2 stands in it twice."""
     valid: list[Pair]
     tests: Tests
     report: dict[str, Any]
-    unpaired: list[Pair] = field(default_factory=list)
+    unpaired: Sequence[Pair] = field(default_factory=list)
     """Sentences to be translated, cleaned and weighed: pairs whose target is empty."""
     noise: list[WrongWords] = field(default_factory=list)
     """What was made wrong on purpose in `train`, before it was cleaned."""
-    models: list[Pair] = field(default_factory=list)
+    models: Sequence[Pair] = field(default_factory=list)
     """What teacher and start are trained on, where that is other text than `train`."""
 
 
@@ -89,18 +83,23 @@ def save_corpus(corpus: Corpus, folder: Path) -> None:
 
 
 def load_corpus(folder: Path) -> Corpus:
-    """What `save_corpus` wrote."""
+    """What `save_corpus` wrote; training text stays in its files (`StoredPairs`)."""
+
+    def stored(name: str) -> Sequence[Pair]:
+        path = folder / name
+        return StoredPairs.of_file(path) if path.exists() else []
+
     tests = {
         (name, direction): read_pairs(folder / "test" / f"{name}.{direction}.jsonl")
         for name, direction in read_json(folder / "tests.json")
     }
     return Corpus(
-        train=read_pairs(folder / "train.jsonl"),
+        train=StoredPairs.of_file(folder / "train.jsonl"),
         valid=read_pairs(folder / "valid.jsonl"),
         tests=tests,
         report=read_json(folder / "cleaning.json"),
-        unpaired=read_pairs(folder / UNPAIRED) if (folder / UNPAIRED).exists() else [],
-        models=read_pairs(folder / MODELS) if (folder / MODELS).exists() else [],
+        unpaired=stored(UNPAIRED),
+        models=stored(MODELS),
         noise=read_record(folder / NOISE) if (folder / NOISE).exists() else [],
     )
 
@@ -120,7 +119,12 @@ def corpus_files(settings: CorpusSettings, directions: Sequence[str]) -> list[Pa
 
 
 def build_corpus(
-    settings: CorpusSettings, directions: Sequence[str], seed: int, most: int | None = None
+    settings: CorpusSettings,
+    directions: Sequence[str],
+    seed: int,
+    most: int | None = None,
+    scratch: Path | None = None,
+    processes: int | None = None,
 ) -> Corpus:
     """Read, clean and divide the text of a study.
 
@@ -132,6 +136,9 @@ def build_corpus(
     Args:
         most: of a look at large text, how many pairs of each training source and direction are
             gone on with, spread evenly over it. All of it is read.
+        scratch: the folder of files without names that training text lies in; default: where the
+            system keeps temporary files.
+        processes: that clean; default: one for each core.
 
     Raises:
         InputError: whatever is wrong with a source, or a direction without text to train on.
@@ -139,52 +146,61 @@ def build_corpus(
     facts: dict[str, Any] = {"sources": [], "notes": _untold(settings.cleaning, directions)}
     root = path_in(Path(), settings.root)
     tests = _read_tests(settings.test, directions, root, facts)
-    valid = _read_sources("valid", settings.valid, directions, root, facts)
+    valid = _read_held_out("valid", settings.valid, directions, root, facts)
     record: list[WrongWords] = []
 
     def read(
         use: str, facts: dict[str, Any], record: list[WrongWords]
-    ) -> tuple[list[Pair], list[Pair], CleaningReport]:
-        """Text for one use: cleaned, what is trained on of it, and what cleaning did."""
+    ) -> tuple[Counter[str], SiftedPairs, CleaningReport]:
+        """Text for one use: pairs by direction after cleaning, what is trained on of it, and what
+        cleaning did."""
         sources = settings.train_for(use)
-        pairs = _read_sources("train", sources, directions, root, facts, record, most)
-        cleaned, cleaning = clean(pairs, settings.cleaning)
-        held_out, drop = held_out_sentences(valid, tests), settings.cleaning.drop_test_leaks
-        train, leaks = without_leaks(cleaned, held_out, cleaning, drop)
-        facts["leaks"] = _leaks_report(leaks, valid, held_out, settings, facts["notes"])
+        held_out = held_out_sentences(valid, tests)
+        known = [expected_pairs(source, directions, root) for source in sources]
+        total = None if None in known or most else sum(filter(None, known))
+        pairs = _stream_train(sources, directions, root, facts, record, most)
+        pairs = passing_by(pairs, f"text of {use}", total)
+        sifted = sift_all(pairs, settings.cleaning, held_out, scratch, processes=processes)
+        train = sifted.pairs
+        facts["leaks"] = _leaks_report(sifted.leaks, valid, held_out, settings, facts["notes"])
         if settings.limit is not None:
             before = len(train)
             train = sample(train, settings.limit, random.Random(f"{seed}:limit"))
             facts["left_out_by_limit"] = before - len(train)
-        return cleaned, train, cleaning
+        return sifted.cleaned, train, sifted.report
 
     cleaned, train, cleaning = read("students", facts, record)
     if not settings.valid:
         train, valid = set_aside(train, cleaning, random.Random(f"{seed}:valid"))
         facts["set_aside_for_valid"] = len(valid)
-    models: list[Pair] = []
+    models = train.take(np.arange(0))
     if settings.train_for("models") != settings.train_for("students"):
-        of_models: dict[str, Any] = {"sources": [], "notes": facts["notes"]}
-        _, models, report_of_models = read("models", of_models, [])
+        for_models: dict[str, Any] = {"sources": [], "notes": facts["notes"]}
+        _, models, report_of_models = read("models", for_models, [])
         if not models:
             raise InputError(
                 f"no training pairs for teacher and start: {report_of_models.read} pairs of "
                 "corpus.train with use: models were read, none is left after cleaning"
             )
-        facts["models"] = {**report_of_models.as_dict(), "sources": of_models["sources"]}
+        facts["models"] = {**report_of_models.as_dict(), "sources": for_models["sources"]}
     if settings.held_out:
         chance = random.Random(f"{seed}:held out")
-        models, facts["held_out"] = hold_out(train, models or train, settings.held_out, chance)
+        of_models = models if len(models) else train
+        models, facts["held_out"] = hold_out(train, of_models, settings.held_out, chance)
     models = weigh(models, settings.weights, random.Random(f"{seed}:models"))
-    unpaired: list[Pair] = []
+    weighted = weigh(train, settings.weights, random.Random(f"{seed}:weights"))
+    counts = {
+        "cleaned": cleaned,
+        "train": train.counts(),
+        "weighted": weighted.counts(),
+        "valid": Counter(pair.direction for pair in valid),
+    }
+    unpaired: Sequence[Pair] = []
     if settings.unpaired:
         held_out = held_out_sentences(valid, tests)
-        unpaired = _read_unpaired(settings, root, train, held_out, facts, most)
-    weighted = weigh(train, settings.weights, random.Random(f"{seed}:weights"))
-    parts = {"cleaned": cleaned, "train": train, "weighted": weighted, "valid": valid}
-    if settings.unpaired:
-        parts["unpaired"] = unpaired
-    counts = {part: Counter(pair.direction for pair in pairs) for part, pairs in parts.items()}
+        sifted = _sift_unpaired(settings, root, train, held_out, facts, most, scratch, processes)
+        counts["unpaired"] = sifted.counts()
+        unpaired = weigh(sifted, settings.weights, random.Random(f"{seed}:unpaired weights"))
     by_direction = {d: {part: count[d] for part, count in counts.items()} for d in directions}
     facts["notes"] += _gaps(by_direction, tests, cleaning)
     if cleaning.kept < MOST_LOST * cleaning.read:
@@ -194,63 +210,60 @@ def build_corpus(
             f"as {worst.replace('_', ' ')}; is this the text that is meant?"
         )
     report = {**cleaning.as_dict(), "directions": by_direction, **facts}
-    unpaired = weigh(unpaired, settings.weights, random.Random(f"{seed}:unpaired weights"))
     return Corpus(weighted, valid, tests, report, unpaired, record, models)
 
 
-def _read_sources(
+def _read_held_out(
     part: str,
     sources: Iterable[CorpusSource],
     directions: Sequence[str],
     root: Path,
     facts: dict[str, Any],
-    record: list[WrongWords] | None = None,
-    most: int | None = None,
 ) -> list[Pair]:
-    """`record` takes what is made wrong on purpose."""
+    """Text for tests or validation: nothing of it is cleaned."""
     pairs = []
     for source in sources:
-        own, notes = read_source(source, directions, root)
-        correlation = _length_correlation(own)
-        row = {
-            "part": part,
-            "path": source.path,
-            "format": source_format(source, root),
-            "pairs": len(own),
-            "directions": dict(Counter(pair.direction for pair in own)),
-            "length_correlation": correlation,
-            "first": {"source": own[0].source, "target": own[0].target},
-        }
-        own = spread(own, most)
-        if record is not None and isinstance(source, TrainSource) and source.noise:
-            own, wrong = add_noise(own, source.noise)
-            row["noise"] = dict(Counter(one.kind for one in wrong))
-            record += wrong
-        facts["sources"].append(row)
+        look, notes = SourceLook(), list[str]()
+        own = list(look.at(stream_source(source, directions, root, notes)))
+        facts["sources"].append(look.row(part, source, root))
         facts["notes"] += notes
-        if part != "train":  # cleaning drops those of train
-            empty = sum(not (pair.source.strip() and pair.target.strip()) for pair in own)
-            if empty:
-                facts["notes"].append(f"{source.path}: {empty} pairs of {part} have an empty side")
-        if correlation is not None and correlation < _LEAST_CORRELATION:
-            facts["notes"].append(
-                f"{source.path}: the lengths of its two sides hardly go together (r = "
-                f"{correlation:.2f}); check that line n of one side translates line n of the other"
-            )
+        if empty := sum(not (pair.source.strip() and pair.target.strip()) for pair in own):
+            facts["notes"].append(f"{source.path}: {empty} pairs of {part} have an empty side")
+        facts["notes"] += look.notes(source)
         pairs += own
     return pairs
 
 
-def _length_correlation(pairs: Sequence[Pair]) -> float | None:
-    """Pearson's r of the two sides' lengths in characters, on a logarithmic scale, so that a few
-    very long lines don't count for all: near zero where lines don't match."""
-    lengths = [(log(len(p.source)), log(len(p.target))) for p in pairs if p.source and p.target]
-    if len(lengths) < _CORRELATION_NEEDS:
-        return None
-    try:
-        return round(statistics.correlation(*zip(*lengths, strict=True)), 3)
-    except statistics.StatisticsError:  # all lengths equal
-        return None
+def _stream_train(
+    sources: Iterable[TrainSource],
+    directions: Sequence[str],
+    root: Path,
+    facts: dict[str, Any],
+    record: list[WrongWords],
+    most: int | None,
+) -> Iterator[Pair]:
+    """Training text, and facts of each source when all of it was read. Text that is made wrong on
+    purpose is kept in memory meanwhile.
+
+    Args:
+        record: takes what is made wrong on purpose.
+    """
+    for source in sources:
+        look, notes = SourceLook(), list[str]()
+        stream = look.at(stream_source(source, directions, root, notes))
+        made_wrong = {}
+        if most is not None:
+            consume(stream)  # counts them first
+            again = chain.from_iterable(stream_source(source, directions, root, []))
+            stream = spread(again, look.directions, most)
+        if source.noise:
+            own, wrong = add_noise(list(stream), source.noise)
+            made_wrong = {"noise": dict(Counter(one.kind for one in wrong))}
+            record += wrong
+            stream = iter(own)
+        yield from stream
+        facts["sources"].append(look.row("train", source, root) | made_wrong)
+        facts["notes"] += notes + look.notes(source)
 
 
 def _read_tests(
@@ -260,7 +273,7 @@ def _read_tests(
     tests: Tests = {}
     paths: dict[tuple[str, str], str] = {}
     for source in sources:
-        pairs = _read_sources(f"test {source.name}", [source], directions, root, facts)
+        pairs = _read_held_out(f"test {source.name}", [source], directions, root, facts)
         for direction in dict.fromkeys(pair.direction for pair in pairs):
             key = (source.name, direction)
             if key in tests:
@@ -293,32 +306,48 @@ def _leaks_report(
     return {"dropped": dropped, "train_pairs": leaks, "valid_pairs": of_valid}
 
 
-def _read_unpaired(
+def _sift_unpaired(
     settings: CorpusSettings,
     root: Path,
     train: Iterable[Pair],
     held_out: HeldOut,
     facts: dict[str, Any],
     most: int | None,
-) -> list[Pair]:
+    scratch: Path | None,
+    processes: int | None,
+) -> SiftedPairs:
     """Text without translations, less what is held out or is translated for train anyway."""
-    texts = [read_unpaired(source, root) for source in settings.unpaired]
+    lines: Counter[int] = Counter()
+
+    def stream(number: int, source: UnpairedSource) -> Iterator[Pair]:
+        for pair in stream_unpaired(source, root):
+            lines[number] += 1
+            yield pair
+
+    def looked_at() -> Iterator[Pair]:
+        for number, source in enumerate(settings.unpaired):
+            own = stream(number, source)
+            if most is not None:
+                consume(own)
+                counts = {source.direction: lines[number]}
+                own = spread(stream_unpaired(source, root), counts, most)
+            yield from own
+
     drops = settings.cleaning
-    looked_at = chain.from_iterable(spread(text, most) for text in texts)
-    pairs, report = clean(looked_at, drops, translated=train)
-    kept, leaks = without_leaks(pairs, held_out, report, drops.drop_test_leaks)
+    passing = passing_by(looked_at(), "text without translations", unit="line")
+    sifted = sift_all(passing, drops, held_out, scratch, train, processes)
     facts["unpaired"] = {
-        **report.as_dict(),
+        **sifted.report.as_dict(),
         "sources": [
-            {"path": source.path, "direction": source.direction, "lines": len(text)}
-            for source, text in zip(settings.unpaired, texts, strict=True)
+            {"path": source.path, "direction": source.direction, "lines": lines[number]}
+            for number, source in enumerate(settings.unpaired)
         ],
-        "leaks": leaks,
+        "leaks": sifted.leaks,
     }
-    for name, n in leaks.items():
+    for name, n in sifted.leaks.items():
         if n and not drops.drop_test_leaks:
             facts["notes"].append(f"{n} unpaired sentences stand in {name} and were kept")
-    return kept
+    return sifted.pairs
 
 
 def _untold(cleaning: CleaningSettings, directions: Iterable[str]) -> list[str]:

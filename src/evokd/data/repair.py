@@ -40,7 +40,7 @@ def has_lost(text: str) -> bool:
     """Whether characters were lost in another encoding: "caf\ufffd", "Schn?rsenkel"."""
     if LOST in text:
         return True
-    words = text.split() if "?" in text else ()
+    words = [word for word in text.split() if "?" in word] if "?" in text else ()
     return any(_LOST_LETTER.search(word) and not {"/", "="} & set(word) for word in words)
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from fnmatch import fnmatch
+from glob import escape
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 
 from evokd.data.pairs import Pair
 from evokd.data.readers.files import moses_files
-from evokd.data.source_request import request_for
-from evokd.data.textfiles import COMPRESSIONS, open_bytes, path_in, read_lines
+from evokd.data.source_request import Direction, Unit, request_for
+from evokd.data.textfiles import COMPRESSIONS, count_lines, open_bytes, path_in, stream_lines
 from evokd.errors import InputError
 from evokd.recipe.corpus import CorpusSource, UnpairedSource
 from evokd.recipe.formats import AUTO, FORMATS
@@ -24,30 +27,36 @@ from evokd.recipe.validation import explain
 def read_source(
     source: CorpusSource, directions: Sequence[str], root: Path
 ) -> tuple[list[Pair], list[str]]:
-    """All pairs of a source, one for each of the study's directions that it serves, and notes for
-    the user.
+    """All pairs of a source and notes for the user; see `stream_source`."""
+    notes: list[str] = []
+    pairs = list(chain.from_iterable(stream_source(source, directions, root, notes)))
+    return pairs, notes
 
-    The directions of one sentence are neighbours and share their origin. Nothing is cleaned; empty
-    lines are pairs with empty text.
+
+def stream_source(
+    source: CorpusSource, directions: Sequence[str], root: Path, notes: list[str]
+) -> Iterator[list[Pair]]:
+    """The pairs of a source, one for each of the study's directions that it serves, a sentence at a
+    time.
+
+    The directions of one sentence share their origin. Nothing is cleaned; empty lines are pairs
+    with empty text.
 
     Args:
         directions: the study's, `en-de`; a source's own `directions` narrow them.
         root: the folder that relative paths start from.
+        notes: takes what the user should know.
 
     Raises:
         InputError: whatever is wrong with the source, with file and line.
     """
-    request = request_for(source, directions, root)
-    _refuse_pipe(request.path)
-    read = FORMATS[source_format(source, root)].load_reader()
-    notes: list[str] = []
-    pairs: list[Pair] = []
     taken: Counter[object] = Counter()  # units by direction, where they serve one alone
+    served: set[str] = set()
     unmatched, first_unmatched = 0, None
-    for unit in read(request, notes):
+    for unit, wanted in _units(source, directions, root, notes):
         own = [
             Pair(unit.texts[code], unit.texts[target_code], code, target_code, unit.origin)
-            for code, target_code in ([unit.direction] if unit.direction else request.directions)
+            for code, target_code in ([unit.direction] if unit.direction else wanted)
             if code in unit.texts and target_code in unit.texts
         ]
         if not own:
@@ -55,16 +64,18 @@ def read_source(
             first_unmatched = first_unmatched or unit
         elif source.limit is None or taken[unit.direction] < source.skip + source.limit:
             taken[unit.direction] += 1
-            pairs += own if taken[unit.direction] > source.skip else []
+            if taken[unit.direction] > source.skip:
+                served.update(pair.direction for pair in own)
+                yield own
         elif unit.direction is None:
             break
+    request = request_for(source, directions, root)
     if first_unmatched:
         notes.append(
             f"{source.path}: {unmatched} unit(s) without two of {', '.join(request.languages)} "
             f"left out; the first, {first_unmatched.origin}, has "
             f"{', '.join(first_unmatched.spellings) or 'none'}"
         )
-    served = {pair.direction for pair in pairs}
     unserved = [d for d in request.directions if "-".join(d) not in served]
     missing = ["-".join(direction) for direction in unserved]
     if not served or (request.explicit and missing):
@@ -73,7 +84,53 @@ def read_source(
             f"{source.path} holds no sentence pair for {', '.join(missing)}; check languages: and "
             "directions: of this source" + "".join(f"\n  {note}" for note in notes)
         )
-    return pairs, notes
+
+
+def _units(
+    source: CorpusSource, directions: Sequence[str], root: Path, notes: list[str]
+) -> Iterator[tuple[Unit, tuple[Direction, ...]]]:
+    """What stands in the files of a source, one file after the other, and the directions that are
+    wanted of it."""
+    for one in shards(source, root):
+        request = request_for(one, directions, root)
+        _refuse_pipe(request.path)
+        read = FORMATS[source_format(one, root)].load_reader()
+        for unit in read(request, notes):
+            yield unit, request.directions
+
+
+_PATTERN = re.compile(r"[*?[]")
+S = TypeVar("S", bound="CorpusSource | UnpairedSource")
+
+
+def shards(source: S, root: Path) -> list[S]:
+    """A source for each file that its path is a pattern of (`train-*.jsonl.zst`), by name, or for
+    each prefix of files (`train-*` of train-00.en, train-00.de, …); itself where it is none.
+
+    Raises:
+        InputError: no file is called so.
+    """
+    path = source.path
+    if not _PATTERN.search(path) or _addressed(path):
+        return [source]
+    start = path_in(root, path)
+    if start.exists() or any(start.parent.glob(f"{escape(start.name)}.*")):
+        return [source]  # a name that has a * or a [ in it
+    folder = Path(start.anchor)
+    names = start.relative_to(folder).as_posix()
+    found = [one for one in sorted(folder.glob(names)) if one.is_file()]
+    if isinstance(source, CorpusSource) and _may_be_prefix(source, found):
+        # Behind a prefix comes a language, and perhaps how the file is packed.
+        files = [_unpacked(one) for one in sorted(folder.glob(f"{names}.*")) if one.is_file()]
+        prefixes = dict.fromkeys(one.with_suffix("") for one in files)
+        # train-* is no prefix of train-00.old.en.
+        found = [one for one in prefixes if fnmatch(one.name, start.name)] or found
+    if not found:
+        raise InputError(f"{path}: no file is called so; * stands for any part of a name")
+    # As the user spells the folder: an origin is the same wherever the root is.
+    base = path_in(root, "")
+    inside = [one.relative_to(base) if one.is_relative_to(base) else one for one in found]
+    return [cast(S, source.model_copy(update={"path": str(one)})) for one in inside]
 
 
 def load_pairs(path: str | Path, *directions: str, **settings: Any) -> list[Pair]:
@@ -107,6 +164,12 @@ def input_files(
     Raises:
         InputError: a file that is missing or can't be read.
     """
+    return [path for one in shards(source, root) for path in _files_of(one, directions, root)]
+
+
+def _files_of(
+    source: CorpusSource | UnpairedSource, directions: Sequence[str], root: Path
+) -> list[Path]:
     if isinstance(source, CorpusSource):
         path_is = FORMATS[source_format(source, root)].path_is
         if path_is == "address":
@@ -121,7 +184,19 @@ def input_files(
         return [path]
 
 
-def read_unpaired(source: UnpairedSource, root: Path) -> list[Pair]:
+def expected_pairs(source: CorpusSource, directions: Sequence[str], root: Path) -> int | None:
+    """About how many pairs `stream_source` will yield; None where only reading tells."""
+    wanted, lines = len(request_for(source, directions, root).directions), 0
+    if source.limit is not None:
+        return source.limit * wanted
+    for one in shards(source, root):
+        if source_format(one, root) not in ("moses", "tsv", "json"):
+            return None
+        lines += count_lines(_files_of(one, directions, root)[0])
+    return max(lines - source.skip, 0) * wanted
+
+
+def stream_unpaired(source: UnpairedSource, root: Path) -> Iterator[Pair]:
     """The lines of a text, or the source sides of a corpus with an address, as pairs with empty
     targets; nothing is cleaned.
 
@@ -131,16 +206,27 @@ def read_unpaired(source: UnpairedSource, root: Path) -> list[Pair]:
     """
     if _addressed(source.path):
         paired = CorpusSource(path=source.path, limit=source.limit, skip=source.skip)
-        pairs, _ = read_source(paired, [source.direction], root)
-        return [replace(pair, target="") for pair in pairs]
-    language, target_language = source.direction.split("-")
-    lines = read_lines(path_in(root, source.path))
-    _check_skip(source, len(lines), "lines")
-    lines = lines[source.skip :][: source.limit]
-    return [
-        Pair(line, "", language, target_language, f"{source.path}:{number}")
-        for number, line in enumerate(lines, start=source.skip + 1)
-    ]
+        for pairs in stream_source(paired, [source.direction], root, []):
+            yield from (replace(pair, target="") for pair in pairs)
+        return
+    codes = source.direction.split("-")
+    last = None if source.limit is None else source.skip + source.limit
+    read = 0
+    for one in shards(source, root):
+        for number, line in enumerate(stream_lines(path_in(root, one.path)), start=1):
+            read += 1
+            if last is not None and read > last:
+                return
+            if read > source.skip:
+                yield Pair(line, "", codes[0], codes[1], f"{one.path}:{number}")
+    _check_skip(source, read, "lines")
+
+
+def _may_be_prefix(source: CorpusSource, files: Sequence[Path]) -> bool:
+    """Whether a pattern may be one of prefixes, and not of these files."""
+    known = [suffix for spec in FORMATS.values() for suffix in spec.suffixes]
+    told = any(_unpacked(one).suffix.lower() in known for one in files)
+    return source.format == "moses" or (source.format == AUTO and not told)
 
 
 def _check_skip(source: CorpusSource | UnpairedSource, size: int, of: str) -> None:
@@ -175,6 +261,7 @@ def source_format(source: CorpusSource, root: Path) -> str:
         return source.format
     if _addressed(source.path):
         return source.path.split(":")[0]
+    source = shards(source, root)[0]
     path = path_in(root, source.path)
     suffix = _unpacked(path).suffix.lower()
     for name, spec in FORMATS.items():

@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 Groups = Iterable[list[tuple[int, list[int]]]]
 """Groups of (place of the request, its tokens), as they are done. Tokens may go on behind the end
 of an answer and behind its cap."""
+Sizes = Sequence[int] | np.ndarray
+"""In tokens."""
 Progress = Callable[[int, int], None]
 """Called with what is done and what there is in all: lines, sequences, …"""
 
@@ -38,7 +41,7 @@ class Budget:
     rows: int
     tokens: int
 
-    def more(self, waiting: Sequence[int], present: Sequence[int] = ()) -> int:
+    def more(self, waiting: Sizes, present: Sizes = ()) -> int:
         """How many of those waiting, in their order, fit beside those present; both as sizes."""
         longest = max(present, default=0)
         rows = len(present)
@@ -49,7 +52,7 @@ class Budget:
             rows += 1
         return rows - len(present)
 
-    def batches(self, sizes: Sequence[int]) -> Iterator[range]:
+    def batches(self, sizes: Sizes) -> Iterator[range]:
         """Places of neighbours that fit together, all places in their order."""
         start = 0
         while start < len(sizes):

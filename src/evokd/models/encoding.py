@@ -10,21 +10,26 @@ Three promises hold for every tokenizer:
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
+from transformers import PreTrainedTokenizerFast
 
 from evokd.data.pairs import Pair
 from evokd.data.prompts import Prompt
 from evokd.errors import InputError
+from evokd.models.encoded import EncodedPairs, EncodedWriter
 from evokd.recipe.objectives import IGNORED
 
 # Private-use characters: no template and no tokenizer knows them, no template trims them.
@@ -50,6 +55,8 @@ class RenderedPrompt:
     end_id: int
     special_tokens: int
     """How many there are in the parts."""
+    around: tuple[list[int], list[int]] | None = None
+    """Ids before and behind the source, where it is cut into tokens as if it stood alone."""
 
 
 def pad_id_of(tokenizer: Any) -> int:
@@ -96,55 +103,52 @@ def encode_prompts(
 
 
 def encode_corpus(
-    pairs: Sequence[Pair], tokenizer: Any, prompt: Prompt, max_length: float = inf
+    pairs: Sequence[Pair],
+    tokenizer: Any,
+    prompt: Prompt,
+    max_length: float = inf,
+    folder: Path | None = None,
+    show: Callable[[int, int], None] | None = None,
 ) -> tuple[EncodedPairs, int]:
     """All pairs as training sequences: prompt, response, end token. In order, and how many were too
     long and left out.
 
     Args:
         max_length: longest prompt + response + end token, in tokens.
+        folder: whose files take them, so that memory doesn't grow with the text; default: none.
+        show: is told how far it is, (done, total).
     """
-    directions = dict.fromkeys((p.source_language, p.target_language) for p in pairs)
-    rendered = {pair: _rendered_prompt(tokenizer, prompt, *pair) for pair in directions}
-    kept: list[list[int]] = []
-    prompt_lengths: list[int] = []
-    for start in range(0, len(pairs), _CHUNK):
-        chunk = pairs[start : start + _CHUNK]
+    rendered: dict[tuple[str, str], RenderedPrompt] = {}
+    writer, kept, done = EncodedWriter(_largest_id(tokenizer), folder), 0, 0
+
+    def encoded(chunk: Sequence[Pair]) -> list[tuple[list[int], list[int]]]:
+        """Prompt, and response with its end, of some pairs."""
+        for codes in dict.fromkeys((p.source_language, p.target_language) for p in chunk):
+            if codes not in rendered:
+                rendered[codes] = _rendered_prompt(tokenizer, prompt, *codes)
         prompts = [rendered[pair.source_language, pair.target_language] for pair in chunk]
-        texts = [p.response_prefix + pair.target for p, pair in zip(prompts, chunk, strict=True)]
-        responses = token_ids(tokenizer, texts, literal=True)
-        befores = _prompt_ids(tokenizer, prompts, [pair.source for pair in chunk])
-        for rendered_prompt, before, response in zip(prompts, befores, responses, strict=True):
-            if len(before) + len(response) < max_length:
-                kept.append([*before, *response, rendered_prompt.end_id])
-                prompt_lengths.append(len(before))
-    return EncodedPairs(kept, prompt_lengths), len(pairs) - len(kept)
-
-
-class EncodedPairs(Dataset):
-    """Training sequences as {"input_ids", "labels"}, held as one flat array.
-
-    Attributes:
-        lengths: tokens of each sequence.
-        response_tokens: targets of each sequence, the end token among them.
-    """
-
-    def __init__(self, sequences: Sequence[Sequence[int]], prompt_lengths: Sequence[int]):
-        self.lengths = [len(sequence) for sequence in sequences]
-        self.response_tokens = [
-            length - before for length, before in zip(self.lengths, prompt_lengths, strict=True)
+        befores, responses = _pair_ids(tokenizer, prompts, chunk)
+        return [
+            (before, [*response, p.end_id])
+            for p, before, response in zip(prompts, befores, responses, strict=True)
         ]
-        self._ends = np.cumsum(self.lengths, dtype=np.int64)
-        self._ids = np.fromiter(chain.from_iterable(sequences), np.int32, sum(self.lengths))
 
-    def __len__(self) -> int:
-        return len(self.lengths)
+    rest = iter(pairs)
+    with ThreadPoolExecutor(1) as ahead:  # the tokenizer is at work while ids are put away
+        coming = ahead.submit(encoded, list(islice(rest, _CHUNK)))
+        while chunk := coming.result():
+            coming = ahead.submit(encoded, list(islice(rest, _CHUNK)))
+            fitting = [(b, [*b, *r]) for b, r in chunk if len(b) + len(r) <= max_length]
+            writer.add([ids for _, ids in fitting], [len(before) for before, _ in fitting])
+            kept += len(fitting)
+            done += len(chunk)
+            if show is not None:
+                show(done, len(pairs))
+    return writer.finish(), done - kept
 
-    def __getitem__(self, index: int) -> dict[str, list[int]]:
-        end = int(self._ends[index])
-        ids = self._ids[end - self.lengths[index] : end].tolist()
-        before = self.lengths[index] - self.response_tokens[index]
-        return {"input_ids": ids, "labels": [IGNORED] * before + ids[before:]}
+
+def _largest_id(tokenizer: Any) -> int:
+    return max(len(tokenizer), *tokenizer.get_vocab().values())
 
 
 def collate(examples: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
@@ -186,7 +190,7 @@ class LengthGroupedBatches(Sampler[int]):
     these. What is left over when all batches are full comes last.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int = 0):
+    def __init__(self, lengths: Sequence[int] | np.ndarray, batch_size: int, seed: int = 0):
         self.lengths = np.asarray(lengths)
         self.batch_size = batch_size
         self.seed = seed
@@ -203,13 +207,13 @@ class LengthGroupedBatches(Sampler[int]):
         shuffled = random.permutation(len(self.lengths))
         full = len(shuffled) // self.batch_size * self.batch_size
         mega = _MEGA_BATCH * self.batch_size
-        grouped = []
         for start in range(0, full, mega):
             part = shuffled[start : min(start + mega, full)]
             part = part[np.argsort(self.lengths[part], kind="stable")]
-            grouped.append(part.reshape(-1, self.batch_size))
-        if grouped:
-            yield from random.permutation(np.concatenate(grouped)).flatten().tolist()
+            shuffled[start : start + len(part)] = part
+        # Rows in the order in which `permutation` puts a matrix of them.
+        for row in random.permutation(full // self.batch_size).tolist():
+            yield from shuffled[row * self.batch_size : (row + 1) * self.batch_size].tolist()
         yield from shuffled[full:].tolist()
 
 
@@ -231,7 +235,46 @@ def _rendered_prompt(
     prefix = _response_prefix(tokenizer, parts[-1])
     specials = _specials(tokenizer)
     count = sum(len(specials.findall(part)) for part in parts)
-    return RenderedPrompt(parts, prefix, first_ids, end_token_id(tokenizer, prompt), count)
+    around = _around(tokenizer, parts)
+    return RenderedPrompt(parts, prefix, first_ids, end_token_id(tokenizer, prompt), count, around)
+
+
+def _pair_ids(
+    tokenizer: Any, prompts: Sequence[RenderedPrompt], pairs: Sequence[Pair]
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Ids of what stands before each response, and of the responses."""
+    texts = [p.response_prefix + pair.target for p, pair in zip(prompts, pairs, strict=True)]
+    sources = [pair.source for pair in pairs]
+    if any(p.around is None for p in prompts):
+        return _prompt_ids(tokenizer, prompts, sources), token_ids(tokenizer, texts, literal=True)
+    # A sentence that is a source one way is a response the other way.
+    different = list(dict.fromkeys([*sources, *texts]))
+    known = dict(zip(different, token_ids(tokenizer, different, literal=True), strict=True))
+    befores = [
+        [*p.first_ids, *p.around[0], *known[source], *p.around[1]]
+        for p, source in zip(prompts, sources, strict=True)
+        if p.around is not None
+    ]
+    return befores, [known[text] for text in texts]
+
+
+def _around(tokenizer: Any, parts: Sequence[str]) -> tuple[list[int], list[int]] | None:
+    """See `RenderedPrompt.around`: between special tokens, where nothing else looks beyond them."""
+    if len(parts) != 2 or not _is_plain(tokenizer):
+        return None
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    cuts = state["pre_tokenizer"] or {}
+    if state["normalizer"] or cuts.get("type") != "ByteLevel" or cuts.get("add_prefix_space"):
+        return None
+    strips = ("lstrip", "rstrip", "single_word")
+    if any(token[strip] for token in state["added_tokens"] for strip in strips):
+        return None
+    specials, (before, behind) = _specials(tokenizer), parts
+    ends = [match.end() for match in specials.finditer(before)]
+    if (before and len(before) not in ends) or (behind and not specials.match(behind)):
+        return None
+    one, other = token_ids(tokenizer, [before, behind], literal=False)
+    return one, other
 
 
 def _prompt_ids(
@@ -268,6 +311,14 @@ def token_ids(tokenizer: Any, texts: Sequence[str], literal: bool) -> list[list[
     """Ids of texts, nothing added in front or behind; `literal` reads no special token in them."""
     if not texts:
         return []
+    if _is_plain(tokenizer):
+        # What transformers calls in the end, without the objects that it makes of each text.
+        backend = tokenizer.backend_tokenizer
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = literal
+        found = backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [one.ids for one in found]
     encoding = tokenizer(
         list(texts),
         add_special_tokens=False,
@@ -277,6 +328,15 @@ def token_ids(tokenizer: Any, texts: Sequence[str], literal: bool) -> list[list[
         verbose=False,
     )
     return [list(ids) for ids in encoding["input_ids"]]
+
+
+def _is_plain(tokenizer: Any) -> bool:
+    """Whether a tokenizer is one of the library tokenizers and nothing else."""
+    own, given = type(tokenizer), PreTrainedTokenizerFast
+    return isinstance(tokenizer, given) and all(
+        getattr(own, name, None) is getattr(given, name, None)
+        for name in ("__call__", "_encode_plus", "backend_tokenizer")
+    )
 
 
 def _added_in_front(tokenizer: Any) -> tuple[int, ...]:

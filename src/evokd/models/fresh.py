@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -26,9 +27,15 @@ def train_tokenizer(
     Ids begin with padding, `<s>`, `</s>`, the tags and the 256 bytes. Tags (`<de>`) are special
     tokens; a text gets `<s>` in front and nothing behind.
     """
-    texts, specials = list(texts), [PAD, BEGIN, END, *dict.fromkeys(tags)]
-    # The trainer sets room aside for all that is asked for; each merge joins bytes of the text.
-    most = len(specials) + 256 + sum(len(text.encode()) for text in texts)
+    specials = [PAD, BEGIN, END, *dict.fromkeys(tags)]
+    # The trainer sets room aside for all that is asked for; each merge joins bytes of the text, of
+    # which a few are read ahead to see whether there are that many.
+    texts, first, most = iter(texts), [], len(specials) + 256
+    for text in texts:
+        first.append(text)
+        most += len(text.encode())
+        if most >= vocab_size:
+            break
     backend = Tokenizer(BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -38,7 +45,7 @@ def train_tokenizer(
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    backend.train_from_iterator(texts, trainer)
+    backend.train_from_iterator(chain(first, texts), trainer)
     backend.post_processor = processors.TemplateProcessing(
         single=f"{BEGIN} $A", pair=f"{BEGIN} $A $B", special_tokens=[(BEGIN, specials.index(BEGIN))]
     )

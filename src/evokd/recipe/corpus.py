@@ -179,6 +179,18 @@ class CorpusSettings(Section):
             )
         return self
 
+    def first(self, pairs: int) -> CorpusSettings:
+        """The same with at most so many sentence pairs, or lines, of each training source."""
+
+        def fewer(source: Any) -> Any:
+            limit = pairs if source.limit is None else min(pairs, source.limit)
+            return source.model_copy(update={"limit": limit})
+
+        sources = {"train": self.train, "unpaired": self.unpaired}
+        return self.model_copy(
+            update={name: tuple(map(fewer, those)) for name, those in sources.items()}
+        )
+
     def train_for(self, use: str) -> list[TrainSource]:
         """The sources that models, or students, are trained on."""
         return [source for source in self.train if source.use in ("all", use)]

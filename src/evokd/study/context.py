@@ -9,11 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evokd import processes
+from evokd.data.cleaning import pair_key
 from evokd.data.corpus import MODELS, Corpus, load_corpus
-from evokd.data.pairs import Pair, read_pairs
+from evokd.data.pairs import Pair, StoredPairs, take
 from evokd.data.prompts import Prompt
+from evokd.data.seen import Seen, chunks_of, digest, first_of_each, keys_of
 from evokd.errors import InputError
+from evokd.progress import progress_bar
 from evokd.recipe.models import ModelSettings
 from evokd.recipe.recipe import Recipe
 from evokd.recipe.training import TrainingSettings
@@ -24,6 +29,8 @@ from evokd.rundir.stage import Stage, manifest_in
 from evokd.study.steps import Step, inputs_of, step_of, step_of_record
 
 PAIRS = "pairs.jsonl"
+IN_FILES = 50_000
+"""Pairs from which their token ids are kept in files."""
 DIAGNOSED_PAIRS = 400
 """Validation pairs on which difficulty is looked at, token by token."""
 
@@ -41,6 +48,7 @@ class Paths:
         self.teacher_text = folder / "teacher_text"  # KIND/: what the teacher translated
         self.filtered = folder / "filtered"  # training text that the teacher believes
         self.quantized = folder / "quantized"  # how far the quantized teacher is from itself
+        self.encoded = folder / "encoded"  # token ids of large text
         self.surprisal = folder / "surprisal"  # how much pairs surprise the teacher
         self.cache = folder / "cache"  # hidden/, topK/: the teacher's signal for each token
         self.students = folder / "students"  # NAME.seedN/
@@ -117,15 +125,18 @@ class Study:
         return self.recipe.teacher.sft and not self.corpus.models
 
     @cached_property
-    def unseen(self) -> list[Pair]:
+    def unseen(self) -> Sequence[Pair]:
         """The training pairs, each once, that the teacher wasn't trained on, whatever their
         origin."""
 
-        def text(pair: Pair) -> tuple[str, str, str]:
-            return pair.direction, pair.source, pair.target
-
-        seen = set(map(text, self.pairs("models"))) if self.recipe.teacher.sft else set()
-        return [pair for pair in dict.fromkeys(self.corpus.train) if text(pair) not in seen]
+        train = self.corpus.train
+        seen = Seen.of(map(pair_key, self.pairs("models") if self.recipe.teacher.sft else ()))
+        once = first_of_each(train, lambda p: digest(p.origin, p.direction, p.source, p.target))
+        places = [np.zeros(0, int)]
+        for chunk in chunks_of(once):
+            is_seen = seen.has(keys_of(pair_key(pair) for _, pair in chunk))
+            places.append(np.array([place for place, _ in chunk], int)[~is_seen])
+        return take(train, np.concatenate(places))
 
     def stage(self, name: str, folder: Path, made_of: Mapping[str, Any]) -> Stage:
         """A step of this study, which fills a folder of its run."""
@@ -317,9 +328,9 @@ class Study:
         """Validation text ("valid") or training text, of any kind; "models": of teacher and
         start."""
         if split == "filtered":
-            return read_pairs(self.paths.filtered / PAIRS)
+            return StoredPairs.of_file(self.paths.filtered / PAIRS)
         if split in ("teacher", "nearest"):
-            return read_pairs(self.paths.teacher_text / split / PAIRS)
+            return StoredPairs.of_file(self.paths.teacher_text / split / PAIRS)
         if split == "models":
             return self.corpus.models or self.corpus.train
         return self.corpus.valid if split == "valid" else self.corpus.train
@@ -327,6 +338,7 @@ class Study:
     def encoded(self, split: str, tokenizer: Any, max_length: int) -> Any:
         """Text as token ids; what is too long is left out and counted."""
         from evokd.models import vocabulary
+        from evokd.models.encoded import EncodedPairs
         from evokd.models.encoding import encode_corpus
 
         if split == "models" and not self.corpus.models:
@@ -335,7 +347,20 @@ class Study:
         if key in self._encoded:
             return self._encoded[key]
         pairs = self.pairs(split)
-        data, too_long = encode_corpus(pairs, tokenizer, self.prompt, max_length)
+        made_of = {"tokenizer": key[1], "prompt": vars(self.prompt), "max_length": max_length}
+        if len(pairs) < IN_FILES:
+            data, too_long = encode_corpus(pairs, tokenizer, self.prompt, max_length)
+        else:
+            made_of |= {"text": fingerprint(self._text_of(split))}
+            stage = self.stage(
+                f"encoded {split}", self.paths.encoded / f"{split}.{fingerprint(made_of)}", made_of
+            )
+            show = progress_bar(f"token ids of {split}")
+            settings = (tokenizer, self.prompt, max_length, stage.folder, show)
+            processes.by_first(
+                lambda: self._aside(stage, lambda: encode_corpus(pairs, *settings)[1])
+            )
+            data, too_long = EncodedPairs.in_folder(stage.folder), stage.facts()["too_long"]
         if too_long:
             self.log(
                 f"{split}: {too_long} of {len(pairs)} pairs are longer than {max_length} tokens "
@@ -345,6 +370,29 @@ class Study:
             raise InputError(f"no pair of {split} fits into training.max_length={max_length}")
         self._encoded[key] = data
         return data
+
+    def _aside(self, stage: Stage, make: Callable[[], int]) -> None:
+        """Make what another stage needs while it is made, once for all processes."""
+        held = self._claimed(stage.name, stage.place)
+        try:
+            found = self.found(stage)
+            if found is None:
+                stage.begin()
+                stage.finish({"too_long": make()})
+            else:
+                stage.take_up(found)
+        finally:
+            held.release()
+
+    def _text_of(self, split: str) -> str:
+        """The hash of a text's file."""
+        if split in ("teacher", "nearest", "filtered"):
+            texts = self.paths.teacher_text / split
+            folder, name = self.paths.filtered if split == "filtered" else texts, PAIRS
+        else:
+            names = {"valid": "valid.jsonl", "models": MODELS}
+            folder, name = self.paths.corpus, names.get(split, "train.jsonl")
+        return str(manifest_in(folder)["files"][name]["sha256"])
 
     def is_done(self, stage: Stage, others: Sequence[Path] = ()) -> bool:
         """Whether a stage was finished before, in its own folder or in a sibling's or another one,
@@ -359,7 +407,7 @@ class Study:
             stage.folder = found or stage.folder
             return True
         if found is None or not stage.is_settled(found):
-            self._claim(stage.name, stage.place)
+            self._claims.append(self._claimed(stage.name, stage.place))
             found = self.found(stage, others)  # another process may have made it meanwhile
             step = step_of(stage, found)
         if found is None:
@@ -377,7 +425,7 @@ class Study:
         if not self.plan(step):
             return True
         if find_record(self.folder, path, step.key) != path:
-            self._claim(name, step.place)
+            self._claims.append(self._claimed(name, step.place))
         return take_up_record(self.folder, path, made_of)
 
     def plan(self, step: Step) -> bool:
@@ -407,13 +455,13 @@ class Study:
         while self._claims:
             self._claims.pop().release()
 
-    def _claim(self, name: str, place: str) -> None:
+    def _claimed(self, name: str, place: str) -> Claim:
         """Wait until no other process makes it, and keep them from it."""
 
         def tell(whose: str) -> None:
             self.log(f"{name}: {whose} is making it; waiting")
 
-        self._claims.append(claim(self.folder, place, tell))
+        return claim(self.folder, place, tell)
 
     def found(self, stage: Stage, others: Sequence[Path] = ()) -> Path | None:
         """The folder in which a stage stands whole, if there is one."""

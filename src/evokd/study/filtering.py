@@ -17,10 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
+import numpy as np
+
 from evokd.data.cleaning import CleaningReport
 from evokd.data.hypotheses import LEFT_OUT
 from evokd.data.noise import add_noise
-from evokd.data.pairs import Pair, write_pairs
+from evokd.data.pairs import Pair, take, write_pairs
 from evokd.errors import InputError
 from evokd.progress import progress_bar
 from evokd.recipe.corpus import NoiseSettings, TeacherFilter
@@ -224,8 +226,10 @@ def _judged(
 
 def some_of_each(pairs: Sequence[Pair]) -> list[Pair]:
     """SHUFFLED pairs of each direction, spread over all."""
-    chosen = []
-    for direction in dict.fromkeys(pair.direction for pair in pairs):
-        own = [pair for pair in pairs if pair.direction == direction]
-        chosen += own[:: -(-len(own) // SHUFFLED)]
+    numbers: dict[str, int] = {}
+    of_pairs = np.array([numbers.setdefault(p.direction, len(numbers)) for p in pairs], np.int16)
+    chosen: list[Pair] = []
+    for number in numbers.values():
+        own = np.flatnonzero(of_pairs == number)
+        chosen += take(pairs, own[:: -(-len(own) // SHUFFLED)])
     return chosen

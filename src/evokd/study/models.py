@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from importlib import import_module
+from itertools import chain
 from statistics import fmean
 from typing import Any
 
 from evokd import processes
 from evokd.data.corpus import UNPAIRED
+from evokd.data.pairs import different_texts
 from evokd.progress import progress_bar
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.models import LoraSettings, ModelSettings
@@ -398,9 +400,10 @@ def _cut_from_teacher(
     model, tokenizer, kept_ids = cut(teacher.model, settings, batches), teacher.tokenizer, None
     if settings.vocabulary == "corpus":
         # Not the test sets: what a student is judged on has no say in what it is.
-        pairs = [*study.corpus.models, *study.corpus.train, *study.corpus.valid]
-        texts = dict.fromkeys(text for pair in pairs for text in (pair.source, pair.target))
-        texts |= dict.fromkeys(pair.source for pair in study.corpus.unpaired)
+        corpus = study.corpus
+        pairs = chain(corpus.models, corpus.train, corpus.valid)
+        sources = (pair.source for pair in corpus.unpaired)
+        texts = chain(different_texts(pairs), sources)
         encoded = (data[number]["input_ids"] for number in range(len(data)))
         embeddings: Any = model.get_input_embeddings()
         kept_ids = used_ids(tokenizer, texts, encoded, int(embeddings.weight.shape[0]))

@@ -11,8 +11,10 @@ from typing import Any
 
 from evokd.data.cleaning import summary
 from evokd.data.corpus import build_corpus, corpus_files, save_corpus
+from evokd.data.pairs import different_texts
 from evokd.data.prompts import prompt_tags
 from evokd.errors import InputError
+from evokd.progress import passing_by
 from evokd.recipe.code import code_hashes
 from evokd.recipe.formats import AUTO, BUILT_IN
 from evokd.rundir.integrity import hash_of
@@ -42,7 +44,9 @@ def make_corpus(study: Study) -> Stage:
     stage = study.stage("corpus", study.paths.corpus, made_of | {"files": list(hashes.values())})
     if study.is_done(stage):
         return stage if study.planned is None else _planned_corpus(study, stage)
-    corpus = build_corpus(settings, directions, seed=1)  # before begin: bad text leaves the old
+    study.folder.mkdir(parents=True, exist_ok=True)
+    # Before begin: bad text leaves the old.
+    corpus = build_corpus(settings, directions, seed=1, scratch=study.folder)
     stage.begin()
     save_corpus(corpus, stage.folder)
     facts = {
@@ -104,7 +108,8 @@ def make_tokenizer(study: Study) -> Stage:
     if ready_made:
         tokenizer = load_tokenizer(ready_made)
     else:
-        texts = dict.fromkeys(t for p in study.pairs("models") for t in (p.source, p.target))
+        pairs = study.pairs("models")
+        texts = different_texts(passing_by(pairs, "text for the tokenizer", len(pairs)))
         size = recipe.tokenizer.vocab_size
         tokenizer = train_tokenizer(texts, size, prompt_tags(recipe.languages()))
     tokenizer.save_pretrained(stage.folder)

@@ -11,7 +11,14 @@ from pathlib import Path
 from evokd.data.languages import same_language
 from evokd.data.readers.records import is_header, record_unit
 from evokd.data.source_request import SourceRequest, Unit, match_languages
-from evokd.data.textfiles import COMPRESSIONS, one_line, open_bytes, read_lines, read_text
+from evokd.data.textfiles import (
+    COMPRESSIONS,
+    count_lines,
+    one_line,
+    open_bytes,
+    read_text,
+    stream_lines,
+)
 from evokd.errors import InputError
 
 # What may follow a Moses prefix: en, eng, eng_Latn, en-US, zh_Hans_CN.
@@ -56,23 +63,23 @@ def _files_by_suffix(prefix: Path) -> dict[str, Path]:
 def read_moses(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
     """Aligned plain-text files, one per language: `train.en` + `train.de`."""
     files = moses_files(request)
-    lines = {code: read_lines(path) for code, path in files.items()}
-    first, *others = lines
+    counts = {code: count_lines(path) for code, path in files.items()}
+    first, *others = files
     for code in others:
-        if len(lines[code]) != len(lines[first]):
+        if counts[code] != counts[first]:
             raise InputError(
-                f"{files[first]} has {len(lines[first])} lines, {files[code]} has "
-                f"{len(lines[code])}; line n of one must translate line n of the other"
+                f"{files[first]} has {counts[first]} lines, {files[code]} has {counts[code]}; "
+                "line n of one must translate line n of the other"
             )
-    for number, texts in enumerate(zip(*lines.values(), strict=True), start=1):
-        yield Unit(dict(zip(lines, texts, strict=True)), f"{request.name}:{number}")
+    lines = map(stream_lines, files.values())
+    for number, texts in enumerate(zip(*lines, strict=True), start=1):
+        yield Unit(dict(zip(files, texts, strict=True)), f"{request.name}:{number}")
 
 
 def read_tsv(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
     """Tab-separated text, with or without a header; more columns are ignored, quotes are text."""
     path = request.path
-    lines = read_lines(path)
-    header = lines[0].split("\t")
+    header = next(stream_lines(path)).split("\t")
     has_header = is_header(header, request)
     if not has_header:
         columns = request.columns or ("1", "2")
@@ -85,7 +92,7 @@ def read_tsv(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
         request.column_languages("no header that names languages")
         request = replace(request, columns=columns)
         header = [str(number) for number in range(1, max(map(int, columns)) + 1)]
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(stream_lines(path), start=1):
         if number == 1 and has_header:
             continue
         cells = line.split("\t") if line else [""] * len(header)
@@ -105,9 +112,12 @@ def read_tsv(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
 def read_json(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
     """A JSON array of objects, or one object a line; the content decides, not the name."""
     path, name = request.path, request.name
-    text = read_text(path)
-    is_array = text.lstrip()[:1] == "["
-    for number, piece in enumerate([text] if is_array else text.split("\n"), start=1):
+    with open_bytes(path) as file:
+        start = file.read(4096).lstrip(b"\xef\xbb\xbf \r\n\t")
+    # UTF-16 is read in one piece anyway.
+    is_array = start[:1] == b"[" or (start[:1] in (b"\xff", b"\xfe") and _is_array(path))
+    pieces = [read_text(path)] if is_array else stream_lines(path)
+    for number, piece in enumerate(pieces, start=1):
         if not piece.strip():
             continue
         try:
@@ -122,6 +132,10 @@ def read_json(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
             continue
         for place, record in enumerate(content, start=1):
             yield record_unit(record, request, f"{path}, element {place},", f"{name}#{place}")
+
+
+def _is_array(path: Path) -> bool:
+    return read_text(path).lstrip()[:1] == "["
 
 
 def read_po(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from evokd.data.seen import Seen, keys_of
 from evokd.distil.teacher.cache_reader import (
     FORMAT,
     HEAD,
@@ -54,7 +55,7 @@ class CacheWriter:
         reader = CacheReader(folder)
         self.index = reader.index
         self.index.check(spec, identity)
-        self.known = {key.tobytes() for key in reader.keys}
+        self.known = Seen.of(key.tobytes() for key in reader.keys)
         self._start_shard()
 
     def _start_shard(self) -> None:
@@ -64,9 +65,8 @@ class CacheWriter:
 
     def add(self, key: bytes, rows: dict[str, Tensor]) -> None:
         """One pair, unless it is there; each tensor (tokens, columns) on the CPU."""
-        if key in self.known:
+        if key in self._pairs or self.known.has(keys_of([key]))[0]:
             return
-        self.known.add(key)
         self._pairs[key] = rows
         self._tokens += _length(rows)
         full = self._tokens * self.spec.bytes_per_token() >= SHARD_BYTES
@@ -101,6 +101,7 @@ class CacheWriter:
         }
         self.index.tree["shards"].append(entry)
         self.index.save()
+        self.known.add(keys_of(self._pairs))
         self._start_shard()
 
     def keep_head(self, head: Head) -> None:

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,9 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from evokd.data.seen import Seen, chunks_of, keys_of
 from evokd.distil.teacher.cache_reader import PAIR_BYTES, CacheReader, CacheSpec
 from evokd.distil.teacher.cache_writer import CacheWriter
-from evokd.distil.teacher.signal import LazyLogits, LiveTeacher, PairOfBatch, pairs_of_data
+from evokd.distil.teacher.signal import (
+    LazyLogits,
+    LiveTeacher,
+    PairOfBatch,
+    numbered_pairs,
+    pairs_of_data,
+)
 from evokd.errors import InputError
 from evokd.models.batching import Budget
 from evokd.models.lm_head import head_of
@@ -77,15 +84,50 @@ def write_cache(
     """
     began = time.perf_counter()
     writer = CacheWriter(Path(folder), spec, identity or {})
-    pairs = {pair.key(): pair for pair in chain.from_iterable(map(pairs_of_data, data))}
-    missing = {key: pair for key, pair in pairs.items() if key not in writer.known}
-    _check_space(writer, missing, len(pairs), log)
+    missing, count = _missing(data, writer.known)
+    _check_space(writer, missing, count, log)
     if spec.kind == "hidden":
         writer.keep_head(head_of(teacher))
-    if missing:
+    if len(missing):
         on_cpu = head_of(teacher).weight.device.type == "cpu"
         _run(LiveTeacher(teacher), missing, writer, batch_tokens or (2048 if on_cpu else 16384))
     return {**cache_facts(writer.folder), "seconds": round(time.perf_counter() - began, 2)}
+
+
+_MISSING = np.dtype([("data", np.int32), ("number", np.int64), ("length", np.int32)])
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Pairs that aren't in a cache yet; their ids are read when they are at work."""
+
+    data: Sequence[Any]
+    places: np.ndarray
+    """(n,), of each the number of its data set, its own number there, and its tokens."""
+    responses: int
+    """Response tokens of all of them."""
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def read(self, places: np.ndarray) -> list[PairOfBatch]:
+        """Some of them."""
+        examples = [self.data[data][number] for data, number, _ in places.tolist()]
+        return list(pairs_of_data(examples))
+
+
+def _missing(data: Sequence[Any], known: Seen) -> tuple[Missing, int]:
+    """What isn't in the cache, and how many different pairs there are at all."""
+    every, responses, found = Seen(), 0, [np.zeros(0, _MISSING)]
+    for number, one in enumerate(data):
+        for chunk in chunks_of(numbered_pairs(one)):
+            keys = keys_of(pair.key() for _, pair in chunk)
+            is_new = every.add(keys) & ~known.has(keys)
+            new = [each for each, is_it in zip(chunk, is_new, strict=True) if is_it]
+            rows = [(number, place, len(pair.ids)) for place, pair in new]
+            found.append(np.array(rows, _MISSING))
+            responses += sum(int(pair.predicts.sum()) for _, pair in new)
+    return Missing(data, np.concatenate(found), responses), len(every)
 
 
 def cache_facts(folder: Path) -> dict[str, Any]:
@@ -129,12 +171,12 @@ def top_k_of(logits: Tensor, labels: Tensor, spec: CacheSpec) -> dict[str, Tenso
 
 def _check_space(
     writer: CacheWriter,
-    missing: dict[bytes, PairOfBatch],
+    missing: Missing,
     pairs: int,
     log: Callable[[str], None],
 ) -> None:
     spec, folder = writer.spec, writer.folder
-    tokens = sum(int(pair.predicts.sum()) for pair in missing.values())
+    tokens = missing.responses
     needed = tokens * spec.bytes_per_token() + len(missing) * PAIR_BYTES
     free = shutil.disk_usage(folder).free
     stored = pairs - len(missing)
@@ -152,22 +194,21 @@ def _check_space(
         )
 
 
-def _run(
-    live: LiveTeacher, missing: dict[bytes, PairOfBatch], writer: CacheWriter, batch_tokens: int
-) -> None:
+def _run(live: LiveTeacher, missing: Missing, writer: CacheWriter, batch_tokens: int) -> None:
     device = head_of(live.model).weight.device
-    keys = sorted(missing, key=lambda key: -len(missing[key].ids))  # what is too large fails first
-    sizes = [len(missing[key].ids) for key in keys]
-    with closing(bar_of("cache", sum(sizes), "token")) as bar:
+    # What is too large fails first.
+    order = missing.places[np.argsort(-missing.places["length"], kind="stable")]
+    sizes = order["length"]
+    with closing(bar_of("cache", int(sizes.sum()), "token")) as bar:
         for places in Budget(batch_tokens, batch_tokens).batches(sizes):
-            pairs = [missing[key] for key in keys[places.start : places.stop]]
+            pairs = missing.read(order[places.start : places.stop])
             inputs, predicts = _padded(pairs, device)
             labels = inputs["input_ids"].roll(-1, dims=1)[predicts]
             rows = _rows(live.forward(inputs, predicts), labels, writer.spec)
             counts = predicts.sum(1).tolist()
             columns = (tensor.split(counts) for tensor in rows.values())
-            for key, *parts in zip(keys[places.start : places.stop], *columns, strict=True):
-                writer.add(key, dict(zip(rows, parts, strict=True)))
+            for pair, *parts in zip(pairs, *columns, strict=True):
+                writer.add(pair.key(), dict(zip(rows, parts, strict=True)))
             bar.update(sum(len(pair.ids) for pair in pairs))
         writer.flush()
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from evokd.data.seen import chunks_of
 from evokd.distil.teacher.cache_reader import KEY_BYTES, CacheReader
 from evokd.distil.token_batch import TeacherLogits
 from evokd.errors import InputError
@@ -214,7 +215,8 @@ class CachedTeacher:
         )
 
     def check_holds(self, data: Any) -> None:
-        self._numbers([pair.key() for pair in pairs_of_data(data)])
+        for pairs in chunks_of(pairs_of_data(data)):
+            self._numbers([pair.key() for pair in pairs])
 
     def _numbers(self, keys: list[bytes]) -> np.ndarray:
         """Of pairs in the cache."""
@@ -267,12 +269,17 @@ def pairs_of_batch(inputs: dict[str, Tensor], predicts: Tensor) -> Iterator[Pair
 
 def pairs_of_data(data: Iterable[Any]) -> Iterator[PairOfBatch]:
     """The pairs of a data set of input_ids and labels that have a response token, in order."""
+    return (pair for _, pair in numbered_pairs(data))
+
+
+def numbered_pairs(data: Iterable[Any]) -> Iterator[tuple[int, PairOfBatch]]:
+    """The same, with their numbers in the data set."""
     for number in range(len(data)):  # type: ignore[arg-type]
         example = data[number]  # type: ignore[index]
         labels = np.asarray(example["labels"])
         predicts = np.append(labels[1:] != IGNORED, False)
         if predicts.any():
-            yield PairOfBatch(np.asarray(example["input_ids"], np.int32), predicts)
+            yield number, PairOfBatch(np.asarray(example["input_ids"], np.int32), predicts)
 
 
 def shared_width(student: nn.Module, teacher: Any) -> int:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -20,10 +21,11 @@ Collator = Callable[[list[Example]], Batch]
 Reduction = Literal["token", "sequence"]
 
 
-def lengths_of(data: Any) -> list[int]:
+def lengths_of(data: Any) -> np.ndarray:
+    """(n,), tokens of each sequence of a data set."""
     if hasattr(data, "lengths"):
-        return list(data.lengths)
-    return [len(data[i]["input_ids"]) for i in range(len(data))]
+        return np.asarray(data.lengths)
+    return np.array([len(data[i]["input_ids"]) for i in range(len(data))], np.int64)
 
 
 def collating(padded: Collator, packed_for: Sequence[nn.Module] = ()) -> Collator:
