@@ -36,7 +36,7 @@ def main() -> None:
         teacher, *students = [load_translator(path, device, dtype) for path in arguments.models]
         drafts = dict(zip(map(decode.label, arguments.models[1:]), students, strict=True))
     else:
-        teacher, student = decode.fresh_translators(device, dtype).values()
+        teacher, student = decode.fresh_translators(decode.FRESH, device, dtype).values()
         same = Translator(copy.deepcopy(teacher.model), teacher.tokenizer, teacher.prompt)
         drafts = {"a copy of the teacher": same, "fresh student": student}
     machine = measuring.machine()

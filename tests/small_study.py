@@ -13,7 +13,7 @@ import yaml
 
 from evokd.cli import main
 from evokd.data.pairs import Pair
-from evokd.study.context import System
+from evokd.study.places import System
 
 DIRECTIONS = ("en-de", "de-en")
 

@@ -13,7 +13,7 @@ from evokd.errors import InputError
 from evokd.recipe.corpus import NoiseSettings
 from evokd.recipe.recipe import Recipe
 from evokd.rundir.files import read_json
-from evokd.study import filtering, models
+from evokd.study import filtering, sanity_check
 from evokd.study.context import Study
 from small_study import both_ways, stand_in
 from small_study import recipe as small_recipe
@@ -146,11 +146,11 @@ def test_text_of_its_own_stays_and_few_pairs_tell_nothing(study):
 
 def test_the_share_of_wrong_pairs_is_told_by_those_that_are_new_to_the_teacher(study):
     teacher = stand_in(study.folder, "teacher", "print")
-    assert models._wrong_share(study, teacher) == pytest.approx(0.3, abs=0.05)
+    assert sanity_check._wrong_share(study, teacher) == pytest.approx(0.3, abs=0.05)
     trained = study.recipe.teacher.model_copy(update={"sft": True})
     study.recipe = study.recipe.model_copy(update={"teacher": trained})
     del study.unseen
-    assert models._wrong_share(study, teacher) is None
+    assert sanity_check._wrong_share(study, teacher) is None
 
 
 def test_a_teacher_to_whom_all_look_the_same_leaves_all_in(study, monkeypatch):

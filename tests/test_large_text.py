@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from evokd.data.corpus import Corpus
 from evokd.data.pairs import Pair
 from evokd.models import encoding
-from evokd.study import context
+from evokd.study import token_ids
 from evokd.study.context import Study
 from evokd.study.filtering import some_of_each
 from small_study import (
@@ -42,7 +42,7 @@ def test_ids_in_files_train_the_same_student_after_a_kill_too(path, tmp_path, mo
     assert evokd("run", path, "-o", tmp_path / "small")[0] == 0
     assert not (tmp_path / "small/encoded").exists()
 
-    monkeypatch.setattr(context, "IN_FILES", 50)
+    monkeypatch.setattr(token_ids, "IN_FILES", 50)
     monkeypatch.setattr(encoding, "_CHUNK", 32)
     add, calls = encoding.EncodedWriter.add, []
 
@@ -72,7 +72,7 @@ def test_ids_in_files_train_the_same_student_after_a_kill_too(path, tmp_path, mo
 
 
 def test_damaged_ids_are_made_again(path, tmp_path, monkeypatch):
-    monkeypatch.setattr(context, "IN_FILES", 50)
+    monkeypatch.setattr(token_ids, "IN_FILES", 50)
     assert evokd("run", path, "-o", tmp_path / "run")[0] == 0
     before = weights(tmp_path / "run")
     (folder,) = (tmp_path / "run/encoded").iterdir()

@@ -101,8 +101,12 @@ def test_every_change_that_is_proposed_makes_it_fit_when_it_is_typed():
             for change in smallest_changes(stage, gib * GIB, 1, "live"):
                 assert change.total <= gib * GIB
                 other = check_recipe(made.model_dump(mode="json"), list(change.typed), "test")
-                again = {one.name: one for one in planned_stages(other, ground_of(other, gib))}
-                assert again[stage.name].parts.total == pytest.approx(change.total, rel=0.01)
+                ground = replace(ground_of(other, gib), devices=change.devices)
+                again = {one.name: one for one in planned_stages(other, ground)}
+                total = again[stage.name].parts.total
+                # More devices share a step's pairs, too, so that each may hold fewer.
+                assert total < 1.01 * change.total
+                assert change.devices > 1 or total > 0.99 * change.total
                 tried += 1
     assert tried > 3
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evokd.data import cleaning, processes, sifting
+from evokd.data import cleaning, sifting, workers
 from evokd.data.cleaning import CleaningReport, Tally, clean
 from evokd.data.contamination import held_out_sentences, normalised
 from evokd.data.corpus import build_corpus, load_corpus, save_corpus
@@ -149,7 +149,7 @@ def test_text_without_translations_too(small_chunks, tmp_path):
 
 
 def test_several_processes_give_what_one_gives(small_chunks, tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "_cores", lambda: 3)
+    monkeypatch.setattr(workers, "_cores", lambda: 3)
     pairs, held_out = dirty(5, 400), held_out_sentences([], {("t", "en-de"): HELD_OUT})
     one, three = (
         sifting.sift_all(pairs, CleaningSettings(), held_out, tmp_path, processes=count)

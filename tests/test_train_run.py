@@ -455,7 +455,7 @@ def test_without_its_state_a_training_with_a_gate_would_go_another_way(tmp_path,
     (tmp_path / "checkpoints/checkpoint-10/evokd_state.pt").unlink()
     mark["files"].pop("evokd_state.pt")
     (tmp_path / "checkpoints/checkpoint-10/complete").write_text(json.dumps(mark))
-    with pytest.raises(ValueError, match="holds no state of gate"):
+    with pytest.raises(InputError, match="holds no state of gate"):
         trained(job, teacher=tiny_llama(2, hidden_size=24))
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from evokd.errors import InputError
 
 Made = TypeVar("Made")
-_alone = False  # the first, at what the others wait for
+_alone = False  # at what the others wait for, or at its share of that
 LONGEST_WAIT = timedelta(days=60)
 """For what one does alone; a process that dies takes the others with it at once."""
 
@@ -88,7 +88,9 @@ def by_first(work: Callable[[], Made], hands: Any = None) -> Made:
             return told
         if what == "help":
             function, pieces, more = told
+            _alone = True
             _gather(function, hands, pieces[number()], more)
+            _alone = False
             continue
         raise AlreadyTold(told) if what == "refused" else SystemExit(1)
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from evokd.recipe.models import LoraSettings
-from evokd.study.context import Study, System
+from evokd.study.context import Study
+from evokd.study.places import System
 
 FOLDER = "adapter"
 """Beside a model's: what was trained of it, in peft's format."""

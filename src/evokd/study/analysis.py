@@ -9,7 +9,7 @@ from evokd.evaluate.comparison import SystemOutput, score_all
 from evokd.progress import progress_bar
 from evokd.rundir.files import fingerprint, read_sealed
 from evokd.rundir.records import write_record
-from evokd.study.context import Study, System
+from evokd.study.context import Study
 from evokd.study.evaluation import (
     read_translations,
     test_sets,
@@ -17,6 +17,7 @@ from evokd.study.evaluation import (
     translation_made_of,
     translation_path,
 )
+from evokd.study.places import System
 from evokd.study.systems import decoder
 
 Row = dict[str, Any]

@@ -18,7 +18,6 @@ from evokd.data.pairs import Pair, StoredPairs, take
 from evokd.data.prompts import Prompt
 from evokd.data.seen import Seen, chunks_of, digest, first_of_each, keys_of
 from evokd.errors import InputError
-from evokd.progress import progress_bar
 from evokd.recipe.models import ModelSettings
 from evokd.recipe.recipe import Recipe
 from evokd.recipe.training import TrainingSettings
@@ -26,64 +25,12 @@ from evokd.rundir.claims import Claim, claim
 from evokd.rundir.files import fingerprint
 from evokd.rundir.records import find_record, take_up_record
 from evokd.rundir.stage import Stage, manifest_in
+from evokd.study.places import Paths, System, TeacherSource
 from evokd.study.steps import Step, inputs_of, step_of, step_of_record
 
 PAIRS = "pairs.jsonl"
-IN_FILES = 50_000
-"""Pairs from which their token ids are kept in files."""
 DIAGNOSED_PAIRS = 400
 """Validation pairs on which difficulty is looked at, token by token."""
-
-
-class Paths:
-    """Names of files and folders in a run folder, and what they hold."""
-
-    def __init__(self, folder: Path) -> None:
-        self.recipe = folder / "recipe.yaml"  # with all defaults
-        self.corpus = folder / "corpus"  # clean text: training, validation, tests
-        self.tokenizer = folder / "tokenizer"  # of fresh models
-        self.teacher_model = folder / "teacher/model"
-        self.init_model = folder / "start/model"  # what all students start from
-        self.sanity_check = folder / "gate"  # is the teacher better than the students' start?
-        self.teacher_text = folder / "teacher_text"  # KIND/: what the teacher translated
-        self.filtered = folder / "filtered"  # training text that the teacher believes
-        self.quantized = folder / "quantized"  # how far the quantized teacher is from itself
-        self.encoded = folder / "encoded"  # token ids of large text
-        self.surprisal = folder / "surprisal"  # how much pairs surprise the teacher
-        self.cache = folder / "cache"  # hidden/, topK/: the teacher's signal for each token
-        self.students = folder / "students"  # NAME.seedN/
-        self.translations = folder / "translations"  # TEST.DIRECTION.SYSTEM.txt and .json
-        self.analysis = folder / "analysis"  # SYSTEM.json
-        self.results = folder / "results.json"
-
-
-@dataclass
-class System(Stage):
-    """A translator of the study and the stage that makes it."""
-
-    system: str = "teacher"
-    seed: int | None = None
-
-    @property
-    def label(self) -> str:
-        return self.system if self.seed is None else f"{self.system}.seed{self.seed}"
-
-
-@dataclass(frozen=True)
-class TeacherSource:
-    """What students learn from: a `TeacherSignal`, the tokenizer of its ids, and where it is."""
-
-    signal: Any
-    tokenizer: Any
-    description: str
-
-    def shared_vocabulary(self, student: Any) -> Any:
-        """What it has in common with a student (`models.vocabulary.shared_vocabulary`)."""
-        from evokd.models.lm_head import head_of
-        from evokd.models.vocabulary import shared_vocabulary
-
-        width = head_of(student.model).weight.shape[0]
-        return shared_vocabulary(self.tokenizer, self.signal.width, student.tokenizer, width)
 
 
 @dataclass
@@ -108,7 +55,7 @@ class Study:
     """Whether what is advised for the data isn't known yet, in a dry run."""
     decoder: tuple[str, Any] | None = None
     """What translated last, under its fingerprint (`models.decoder`)."""
-    _encoded: dict[tuple[str, str, int], Any] = field(default_factory=dict)
+    encoded: dict[tuple[str, str, int], Any] = field(default_factory=dict)
     _claims: list[Claim] = field(default_factory=list)
 
     @cached_property
@@ -335,65 +282,6 @@ class Study:
             return self.corpus.models or self.corpus.train
         return self.corpus.valid if split == "valid" else self.corpus.train
 
-    def encoded(self, split: str, tokenizer: Any, max_length: int) -> Any:
-        """Text as token ids; what is too long is left out and counted."""
-        from evokd.models import vocabulary
-        from evokd.models.encoded import EncodedPairs
-        from evokd.models.encoding import encode_corpus
-
-        if split == "models" and not self.corpus.models:
-            split = "reference"  # encoded once
-        key = split, vocabulary.fingerprint(tokenizer), max_length
-        if key in self._encoded:
-            return self._encoded[key]
-        pairs = self.pairs(split)
-        made_of = {"tokenizer": key[1], "prompt": vars(self.prompt), "max_length": max_length}
-        if len(pairs) < IN_FILES:
-            data, too_long = encode_corpus(pairs, tokenizer, self.prompt, max_length)
-        else:
-            made_of |= {"text": fingerprint(self._text_of(split))}
-            stage = self.stage(
-                f"encoded {split}", self.paths.encoded / f"{split}.{fingerprint(made_of)}", made_of
-            )
-            show = progress_bar(f"token ids of {split}")
-            settings = (tokenizer, self.prompt, max_length, stage.folder, show)
-            processes.by_first(
-                lambda: self._aside(stage, lambda: encode_corpus(pairs, *settings)[1])
-            )
-            data, too_long = EncodedPairs.in_folder(stage.folder), stage.facts()["too_long"]
-        if too_long:
-            self.log(
-                f"{split}: {too_long} of {len(pairs)} pairs are longer than {max_length} tokens "
-                "and left out (training.max_length)"
-            )
-        if pairs and not len(data):
-            raise InputError(f"no pair of {split} fits into training.max_length={max_length}")
-        self._encoded[key] = data
-        return data
-
-    def _aside(self, stage: Stage, make: Callable[[], int]) -> None:
-        """Make what another stage needs while it is made, once for all processes."""
-        held = self._claimed(stage.name, stage.place)
-        try:
-            found = self.found(stage)
-            if found is None:
-                stage.begin()
-                stage.finish({"too_long": make()})
-            else:
-                stage.take_up(found)
-        finally:
-            held.release()
-
-    def _text_of(self, split: str) -> str:
-        """The hash of a text's file."""
-        if split in ("teacher", "nearest", "filtered"):
-            texts = self.paths.teacher_text / split
-            folder, name = self.paths.filtered if split == "filtered" else texts, PAIRS
-        else:
-            names = {"valid": "valid.jsonl", "models": MODELS}
-            folder, name = self.paths.corpus, names.get(split, "train.jsonl")
-        return str(manifest_in(folder)["files"][name]["sha256"])
-
     def is_done(self, stage: Stage, others: Sequence[Path] = ()) -> bool:
         """Whether a stage was finished before, in its own folder or in a sibling's or another one,
         from where it is taken over. If not, it is for this process to make it, and others wait."""
@@ -407,7 +295,7 @@ class Study:
             stage.folder = found or stage.folder
             return True
         if found is None or not stage.is_settled(found):
-            self._claims.append(self._claimed(stage.name, stage.place))
+            self._claims.append(self.claimed(stage.name, stage.place))
             found = self.found(stage, others)  # another process may have made it meanwhile
             step = step_of(stage, found)
         if found is None:
@@ -425,7 +313,7 @@ class Study:
         if not self.plan(step):
             return True
         if find_record(self.folder, path, step.key) != path:
-            self._claims.append(self._claimed(name, step.place))
+            self._claims.append(self.claimed(name, step.place))
         return take_up_record(self.folder, path, made_of)
 
     def plan(self, step: Step) -> bool:
@@ -455,7 +343,7 @@ class Study:
         while self._claims:
             self._claims.pop().release()
 
-    def _claimed(self, name: str, place: str) -> Claim:
+    def claimed(self, name: str, place: str) -> Claim:
         """Wait until no other process makes it, and keep them from it."""
 
         def tell(whose: str) -> None:

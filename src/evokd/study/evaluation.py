@@ -16,7 +16,8 @@ from evokd.progress import progress_bar
 from evokd.recipe.judging import DecodingSettings
 from evokd.rundir.files import fingerprint
 from evokd.rundir.records import write_record
-from evokd.study.context import Study, System
+from evokd.study.context import Study
+from evokd.study.places import System
 from evokd.study.systems import decoder
 
 VALIDATION = "_validation"

@@ -28,7 +28,8 @@ from evokd.progress import progress_bar
 from evokd.recipe.corpus import NoiseSettings, TeacherFilter
 from evokd.rundir.files import fingerprint, read_sealed, write_json, write_sealed
 from evokd.rundir.stage import Stage
-from evokd.study.context import PAIRS, Study, System
+from evokd.study.context import PAIRS, Study
+from evokd.study.places import System
 
 SHARD = 2048
 Scored = tuple[Pair, tuple[float, float, float]]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from evokd.study.context import Study, System
+from evokd.study.context import Study
+from evokd.study.places import System
 
 
 def measure_quantization(study: Study, teacher: System) -> dict[str, Any]:

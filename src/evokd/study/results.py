@@ -25,13 +25,14 @@ from evokd.rundir.files import fingerprint, read_sealed
 from evokd.rundir.records import write_record
 from evokd.rundir.stage import Stage, manifest_in
 from evokd.rundir.versions import versions
-from evokd.study.context import Study, System
+from evokd.study.context import Study
 from evokd.study.evaluation import (
     read_translations,
     test_sets,
     translation_path,
     validation_scores,
 )
+from evokd.study.places import System
 from evokd.study.quantization import words_of
 from evokd.study.teacher_translations import summary
 

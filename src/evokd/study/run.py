@@ -41,14 +41,16 @@ from evokd.study import (
     models,
     preparation,
     quantization,
+    sanity_check,
     students,
     teacher_cache,
     teacher_translations,
 )
 from evokd.study.advice import with_advice
 from evokd.study.check import check_code, check_packages
-from evokd.study.context import Study, System
+from evokd.study.context import Study
 from evokd.study.forecast import Forecast
+from evokd.study.places import System
 from evokd.study.results import RESULTS, make_results
 from evokd.study.steps import Step
 
@@ -153,7 +155,7 @@ def _run(study: Study) -> dict[str, Any]:
     starts = models.make_init(study, tokenizer, teacher)
     init = starts[recipe.seeds[0]]
     loss = by_first(lambda: quantization.measure_quantization(study, teacher))
-    init_facts = by_first(lambda: models.sanity_check(study, teacher, init)) | loss
+    init_facts = by_first(lambda: sanity_check.sanity_check(study, teacher, init)) | loss
     study.undecided = dry and study.corpus.valid != [] and not init_facts
     if "advice" in init_facts:
         study.recipe = recipe = with_advice(recipe, init_facts["advice"]["method"], study.log)

@@ -20,9 +20,10 @@ from evokd.recipe.objectives import (
 from evokd.recipe.recipe import Recipe, StudentKind
 from evokd.recipe.training import TrainingSettings
 from evokd.rundir.stage import KEPT, Stage
-from evokd.study.context import Study, System, TeacherSource
+from evokd.study.context import Study
 from evokd.study.identity import adapters_in, saved_in, training_key
 from evokd.study.models import diagnose_student, finish_stage, train_student
+from evokd.study.places import System, TeacherSource
 from evokd.study.steps import UNDECIDED, step_of
 from evokd.study.systems import load_for_training, spread
 

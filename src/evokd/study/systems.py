@@ -8,7 +8,8 @@ from typing import Any
 from evokd import processes
 from evokd.recipe.models import LoraSettings
 from evokd.recipe.training import TrainingSettings
-from evokd.study.context import Study, System
+from evokd.study.context import Study
+from evokd.study.places import System
 
 
 def decoder(study: Study, system: System) -> Any:

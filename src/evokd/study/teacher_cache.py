@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evokd import processes
 from evokd.recipe.methods import MethodSettings, TrainingText
 from evokd.recipe.objectives import TEXT_PRESETS
 from evokd.recipe.recipe import Recipe
 from evokd.rundir.integrity import MANIFEST
 from evokd.rundir.stage import Stage, manifest_in
-from evokd.study.context import Study, System
+from evokd.study.context import Study
+from evokd.study.places import System
 from evokd.study.systems import load_for_training
+from evokd.study.token_ids import encoded
 
 LARGE_ERROR = 0.05
 """Mean error of d, as a share of the mean d, above which a top-k cache isn't called a good one."""
@@ -50,7 +53,7 @@ def make_cache(
     }
     stage = study.stage(f"cache {folder.name}", folder, made_of)
     from evokd.distil.teacher.cache_reader import INDEX, CacheIndex
-    from evokd.distil.teacher.precompute import cache_spec, write_cache
+    from evokd.distil.teacher.precompute import cache_spec, write_cache, write_shared_cache
 
     done = study.is_done(stage)
     if done and not (check and _drop_damaged(study, folder, thorough=True)):
@@ -67,10 +70,26 @@ def make_cache(
         if goes_on(folder):
             _drop_damaged(study, folder, thorough=finished)
     stage.begin(goes_on)
-    facts = write_cache(folder, model, _data_sets(study), spec, identity, log=study.log)
+    data = _data_sets(study)
+    if processes.count() == 1:
+        facts = write_cache(folder, model, data, spec, identity, log=study.log)
+    else:
+
+        def share(places: Any) -> None:
+            processes.shared(_write_part, study, places, spec, identity)
+
+        facts = write_shared_cache(folder, model, data, spec, identity, share, study.log)
     stage.finish(facts)
     study.log(f"{stage.name}: {describe_size(facts)}")
     return stage
+
+
+def _write_part(study: Study, places: Any, spec: Any, identity: dict[str, str]) -> None:
+    """What one of several processes writes of a cache."""
+    from evokd.distil.teacher.precompute import write_part
+
+    teacher, data = study.teacher.model, _data_sets(study)
+    write_part(study.cache_folder(), processes.number(), teacher, data, places, spec, identity)
 
 
 def check_cache(study: Study, cache: Stage, init: System) -> None:
@@ -141,7 +160,7 @@ def _data_sets(study: Study) -> list[Any]:
     pruned = study.pruned_vocabulary()
     tokenizer = study.student_tokenizer if pruned is None else pruned[0]
     splits: list[str] = [*cached_texts(study.recipe), *(["valid"] if study.corpus.valid else [])]
-    data = [study.encoded(split, tokenizer, _max_length(study)) for split in splits]
+    data = [encoded(study, split, tokenizer, _max_length(study)) for split in splits]
     if study.corpus.valid:
         data.append(_diagnosed_examples(study, tokenizer))
     if pruned is None:

@@ -15,14 +15,12 @@ with beams of the same size, one search serves both.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,7 +29,6 @@ from evokd.data.cleaning import CleaningReport
 from evokd.data.corpus import UNPAIRED
 from evokd.data.hypotheses import LEFT_OUT, Candidate, reason_to_leave_out
 from evokd.data.pairs import Pair, write_pairs
-from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
 from evokd.evaluate.scores import Similarity, nearest, sentence_bleu
 from evokd.progress import progress_bar
@@ -47,7 +44,9 @@ from evokd.rundir.files import (
     write_sealed,
 )
 from evokd.rundir.stage import Stage
-from evokd.study.context import PAIRS, Study, System
+from evokd.study.context import PAIRS, Study
+from evokd.study.places import System
+from evokd.study.teacher_shards import Hypotheses, Sentence, read_shards, split, write_shard
 
 SHARD_SENTENCES = 512
 PROBE_SENTENCES = 16
@@ -56,10 +55,6 @@ ENGINE = "engine.json"
 """Beside the shards: what wrote them, where it wasn't evokd's own decoder."""
 MANY = 0.1
 """Share of pairs left out above which something is wrong with the teacher."""
-Sentence = tuple[str, str]
-"""Direction and source."""
-Hypotheses = dict[Sentence, list[Candidate]]
-"""The translations of each sentence, the teacher's favourite first."""
 
 
 def make_teacher_text(study: Study, teacher: System, kind: TeacherText) -> Stage:
@@ -166,7 +161,11 @@ def _translate(
     count: int,
 ) -> Hypotheses:
     """The teacher's hypotheses for each source, as far as they aren't in the shards yet."""
-    hypotheses = _read_shards(study, stage, folder)
+
+    def damaged(path: Path) -> None:
+        study.log(f"{stage.name}: {path} is damaged; what it held is translated again")
+
+    hypotheses = read_shards(folder, damaged)
     directions = list(dict.fromkeys(pair.direction for pair in pairs))
     sentences = sorted(_sentences(pairs), key=lambda sentence: directions.index(sentence[0]))
     missing = [sentence for sentence in sentences if sentence not in hypotheses]
@@ -186,24 +185,16 @@ def _translate(
         )
         show, done = progress_bar(stage.name), 0
         first = max((int(path.stem) + 1 for path in folder.glob("*.jsonl")), default=0)
-        for number, shard in enumerate(_split(missing), start=first):
+        for number, shard in enumerate(split(missing, SHARD_SENTENCES), start=first):
 
             def report(lines: int, _: int, before: int = done) -> None:
                 show(before + lines, len(missing))
 
             best = ask(shard, report)
-            _write_shard(folder / f"{number:05d}.jsonl", best)
+            write_shard(folder / f"{number:05d}.jsonl", best)
             hypotheses |= best
             done += len(shard)
     return hypotheses
-
-
-def _write_shard(path: Path, best: Hypotheses) -> None:
-    records = (
-        {"direction": direction, "source": source, "hypotheses": [asdict(one) for one in each]}
-        for (direction, source), each in best.items()
-    )
-    write_lines(path, (json.dumps(record, ensure_ascii=False) for record in records))
 
 
 def _compare_with_own(
@@ -261,7 +252,7 @@ def _candidates_part(
         return []
     sources = [source for _, source in sentences]
     source, target = sentences[0][0].split("-")
-    return candidates(study.teacher, sources, source, target, decoding, count, engine=engine)
+    return candidates(study.teacher, sources, source, target, decoding, count, None, engine)
 
 
 def _estimate(missing: Sequence[Sentence], ask: Callable[[list[Sentence]], Hypotheses]) -> str:
@@ -281,33 +272,6 @@ def _estimate(missing: Sequence[Sentence], ask: Callable[[list[Sentence]], Hypot
     minutes = (time.perf_counter() - start) * len(missing) / len(probe) / 60
     duration = f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{max(1, round(minutes))} min"
     return f"; about {duration} from a sample of {len(probe)}"
-
-
-def _split(missing: Sequence[Sentence]) -> Iterator[list[Sentence]]:
-    """Neighbours of one direction, a shard at a time."""
-    for _, group in groupby(missing, key=lambda sentence: sentence[0]):
-        sentences = list(group)
-        for start in range(0, len(sentences), SHARD_SENTENCES):
-            yield sentences[start : start + SHARD_SENTENCES]
-
-
-def _read_shards(study: Study, stage: Stage, folder: Path) -> Hypotheses:
-    """What is there already. A damaged shard is removed."""
-    hypotheses: Hypotheses = {}
-    for path in folder.glob(".*.draft"):
-        path.unlink()
-    for path in sorted(folder.glob("*.jsonl")):
-        try:
-            hypotheses |= {
-                (record["direction"], record["source"]): [
-                    Candidate(**one) for one in record["hypotheses"]
-                ]
-                for record in map(json.loads, read_lines(path))
-            }
-        except (InputError, ValueError, KeyError, TypeError):
-            study.log(f"{stage.name}: {path} is damaged; what it held is translated again")
-            path.unlink()
-    return hypotheses
 
 
 def _filter(

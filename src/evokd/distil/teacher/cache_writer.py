@@ -21,6 +21,7 @@ from evokd.distil.teacher.cache_reader import (
     INDEX,
     KEY_BYTES,
     PAIR_COLUMNS,
+    CacheIndex,
     CacheReader,
     CacheSpec,
     bytes_of,
@@ -52,6 +53,7 @@ class CacheWriter:
         if not (folder / INDEX).exists():
             tree = {"format": FORMAT, "contents": asdict(spec), "identity": identity}
             write_json(folder / INDEX, {**tree, "shards": []})
+        _take_in(folder)
         reader = CacheReader(folder)
         self.index = reader.index
         self.index.check(spec, identity)
@@ -90,8 +92,7 @@ class CacheWriter:
             "starts": torch.from_numpy(starts.astype(np.int64)),
             "checks": torch.tensor(checks, dtype=torch.int64).to(torch.uint32),
         }
-        numbers = [int(shard["name"][6:11]) for shard in self.index.tree["shards"]]
-        name = f"shard-{max(numbers, default=-1) + 1:05d}.safetensors"
+        name = _next_name(self.index)
         entry = {
             "name": name,
             "bytes": _save_tensors({**pair_columns, **tensors}, self.folder / name),
@@ -116,6 +117,31 @@ class CacheWriter:
         check = checksum(bytes_of(tensors[name]) for name in sorted(tensors))
         self.index.tree["head"] = {"name": HEAD, "bytes": size, "check": check}
         self.index.save()
+
+
+def part_of(folder: Path, number: int) -> Path:
+    """A cache inside another one, which one of several processes writes and the next `CacheWriter`
+    of the whole takes in."""
+    return folder / f"part{number}"
+
+
+def _take_in(folder: Path) -> None:
+    """Move shards of parts to the others; after a kill the same call goes on."""
+    index = CacheIndex(folder)
+    for part in sorted(folder.glob("part*")):
+        shards = CacheIndex(part).tree["shards"] if (part / INDEX).exists() else []
+        for entry in shards:
+            if (part / entry["name"]).exists():
+                name = _next_name(index)
+                (part / entry["name"]).replace(folder / name)
+                index.tree["shards"].append({**entry, "name": name})
+                index.save()
+        shutil.rmtree(part)
+
+
+def _next_name(index: CacheIndex) -> str:
+    numbers = [int(shard["name"][6:11]) for shard in index.tree["shards"]]
+    return f"shard-{max(numbers, default=-1) + 1:05d}.safetensors"
 
 
 def _length(rows: dict[str, Tensor]) -> int:

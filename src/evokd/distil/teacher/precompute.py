@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from evokd.data.seen import Seen, chunks_of, keys_of
 from evokd.distil.teacher.cache_reader import PAIR_BYTES, CacheReader, CacheSpec
-from evokd.distil.teacher.cache_writer import CacheWriter
+from evokd.distil.teacher.cache_writer import CacheWriter, part_of
 from evokd.distil.teacher.signal import (
     LazyLogits,
     LiveTeacher,
@@ -83,15 +83,69 @@ def write_cache(
         InputError: the folder holds a cache of something else, a damaged one, or the disk is full.
     """
     began = time.perf_counter()
-    writer = CacheWriter(Path(folder), spec, identity or {})
+    writer, missing = _begun(Path(folder), teacher, data, spec, identity or {}, log)
+    if len(missing):
+        _run(LiveTeacher(teacher), missing, writer, batch_tokens)
+    return {**cache_facts(writer.folder), "seconds": round(time.perf_counter() - began, 2)}
+
+
+def write_shared_cache(
+    folder: Path,
+    teacher: nn.Module,
+    data: Sequence[Any],
+    spec: CacheSpec,
+    identity: dict[str, str],
+    share: Callable[[np.ndarray], Any],
+    log: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """The same by several processes, of which this is the first.
+
+    Args:
+        share: has all of them `write_part` of these places of pairs.
+    """
+    began = time.perf_counter()
+    _, missing = _begun(folder, teacher, data, spec, identity, log)
+    if len(missing):
+        share(missing.places)
+        CacheWriter(folder, spec, identity)  # takes the parts in
+    return {**cache_facts(folder), "seconds": round(time.perf_counter() - began, 2)}
+
+
+def write_part(
+    folder: Path,
+    number: int,
+    teacher: nn.Module,
+    data: Sequence[Any],
+    places: np.ndarray,
+    *made_of: Any,
+) -> None:
+    """A process's share of a cache, in a folder of its own until the whole is opened to be written.
+
+    Args:
+        number: of the process.
+        data: the data sets that `write_cache` was given.
+        places: what `write_shared_cache` asks for, or some of it.
+        made_of: spec and identity of the whole.
+    """
+    writer = CacheWriter(part_of(folder, number), *made_of)
+    _run(LiveTeacher(teacher), Missing(data, places, 0), writer, None)
+
+
+def _begun(
+    folder: Path,
+    teacher: nn.Module,
+    data: Sequence[Any],
+    spec: CacheSpec,
+    identity: dict[str, str],
+    log: Callable[[str], None],
+) -> tuple[CacheWriter, Missing]:
+    """A cache with all but the pairs that it lacks, and room for these."""
+    writer = CacheWriter(folder, spec, identity)
     missing, count = _missing(data, writer.known)
     _check_space(writer, missing, count, log)
     if spec.kind == "hidden":
         writer.keep_head(head_of(teacher))
-    if len(missing):
-        on_cpu = head_of(teacher).weight.device.type == "cpu"
-        _run(LiveTeacher(teacher), missing, writer, batch_tokens or (2048 if on_cpu else 16384))
-    return {**cache_facts(writer.folder), "seconds": round(time.perf_counter() - began, 2)}
+    return writer, missing
 
 
 _MISSING = np.dtype([("data", np.int32), ("number", np.int64), ("length", np.int32)])
@@ -194,8 +248,11 @@ def _check_space(
         )
 
 
-def _run(live: LiveTeacher, missing: Missing, writer: CacheWriter, batch_tokens: int) -> None:
+def _run(
+    live: LiveTeacher, missing: Missing, writer: CacheWriter, batch_tokens: int | None
+) -> None:
     device = head_of(live.model).weight.device
+    batch_tokens = batch_tokens or (2048 if device.type == "cpu" else 16384)
     # What is too large fails first.
     order = missing.places[np.argsort(-missing.places["length"], kind="stable")]
     sizes = order["length"]

@@ -14,6 +14,7 @@ from transformers import TrainerCallback, TrainingArguments
 
 from evokd.distil.token_batch import LossOptions, TeacherLogits, TokenBatch
 from evokd.distil.token_selection import TokenHistory
+from evokd.errors import InputError
 from evokd.recipe.objectives import ObjectiveSettings
 
 Exchange = Callable[[Tensor], Tensor]
@@ -35,6 +36,9 @@ class LossInputs:
 
 class MethodPart:
     """A part of a method with a state of its own. What it doesn't define changes nothing."""
+
+    differs = False
+    """Whether each of several processes has another state."""
 
     def settings(self, settings: ObjectiveSettings, progress: float) -> ObjectiveSettings:
         """The settings of a step; progress: share of optimizer steps done, 0 to 1."""
@@ -106,18 +110,29 @@ class PartsCallback(TrainerCallback):
         """Take up the state that a checkpoint holds.
 
         Raises:
-            ValueError: it holds none of a part that has one.
+            InputError: it holds none of a part that has one, or what each of another number of
+                processes held.
         """
         stateful = {name: part for name, part in self.parts.items() if part.state_dict()}
         if not stateful:
             return
-        path = _state_file(checkpoint, args)
-        states = torch.load(path, map_location="cpu", weights_only=True) if path.exists() else {}
+        files = sorted(checkpoint.glob("evokd_state*.pt"))
+        own = _state_file(checkpoint, args)
+        as_then = own in files and len(files) == args.world_size
+        path = own if as_then or not files else files[0]
+        states = torch.load(path, map_location="cpu", weights_only=True) if files else {}
         missing = ", ".join(sorted(stateful.keys() - states.keys()))
-        if missing:
-            raise ValueError(
-                f"the checkpoint {checkpoint} holds no state of {missing}, so it was written by "
-                "another method, or by another number of processes; remove it to train anew"
+        apart = [name for name, part in stateful.items() if part.differs and not as_then]
+        if missing or apart:
+            raise InputError(
+                f"the checkpoint {checkpoint} "
+                + (
+                    f"holds no state of {missing}, so another method wrote it"
+                    if missing
+                    else f"was written by {len(files)} processes, each with {', '.join(apart)} of "
+                    f"its own, and there are {args.world_size} now; go on with as many"
+                )
+                + "; or remove it to train anew"
             )
         for name, part in stateful.items():
             part.load_state_dict(states[name])

@@ -78,6 +78,8 @@ class OnPolicy(MethodPart):
         processes: devices that train together.
     """
 
+    differs = True
+
     def __init__(
         self,
         settings: OnPolicySettings,

@@ -152,12 +152,6 @@ def train(
     return processes.by_first(lambda: facts | summary(metrics))
 
 
-def is_finite(model: nn.Module) -> bool:
-    """Whether all weights that are trained are numbers; takes no memory beside them."""
-    trained = (weight.detach() for weight in model.parameters() if weight.requires_grad)
-    return all(bool(torch.stack(weight.aminmax()).isfinite().all()) for weight in trained)
-
-
 def finish(folder: Path) -> None:
     """Remove the checkpoints of a training whose result is saved."""
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
