@@ -81,15 +81,19 @@ def assert_same_run(one: Path, other: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("sharding", ["ddp", "fsdp2"])
-def test_two_processes_end_where_one_does(one, sharding):
-    folder = begun_like(one, sharding)
-    flags = ("--processes", "2", f"training.sharding={sharding}")
+@pytest.mark.parametrize("settings", [("ddp", "teacher.signal=hidden"), ("fsdp2",)])
+def test_two_processes_end_where_one_does(one, settings):
+    """Also with a cache, which is exact, and which both write."""
+    folder = begun_like(one, settings[0])
+    flags = ("--processes", "2", f"training.sharding={settings[0]}", *settings[1:])
     done = evokd("run", one / "recipe.yaml", "-o", folder, *flags)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
     assert done.stdout.count("report: ") == 1
     assert_same_run(one / "one", folder)
+    if "teacher.signal=hidden" in settings:
+        assert len(list((folder / "cache/hidden").glob("shard-*"))) == 2
+        assert not list((folder / "cache/hidden").glob("part*"))
 
 
 def test_a_killed_process_takes_the_others_along_and_costs_a_checkpoint_at_most(one):
@@ -121,7 +125,6 @@ def test_a_killed_process_takes_the_others_along_and_costs_a_checkpoint_at_most(
         (("--processes", "0"), "1 or more are accepted"),
         (("--processes", "2", "training.sharding=none"), "none is for one process"),
         (("--processes", "2", "training.batch_size=15"), "a multiple of 2, such as 16"),
-        (("--processes", "2", "corpus.train=nothing_there"), "not found"),
     ],
 )
 def test_bad_input_is_told_once_with_exit_code_2(one, tmp_path, flags, said):

@@ -6,6 +6,7 @@ it has work that can be shared out.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -51,11 +52,17 @@ def join() -> None:
         torch.distributed.init_process_group(backend, timeout=LONGEST_WAIT)
 
 
-def leave() -> None:
-    """Part from the others; exiting without a word may end in a crash."""
-    torch = sys.modules.get("torch")
-    if count() > 1 and torch is not None and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+def leave(status: int) -> int:
+    """End this process, if it is one of several; an exit status otherwise, as it is.
+
+    torch's threads that talk to the others may crash a process that ends by itself.
+    """
+    if count() > 1:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 def by_first(work: Callable[[], Made], hands: Any = None) -> Made:

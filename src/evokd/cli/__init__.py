@@ -32,10 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     typed = list(sys.argv[1:] if argv is None else argv)
     args = arguments(typed)
     args.argv = typed
-    try:
-        return _status_of(args)
-    finally:
-        processes.leave()
+    return processes.leave(_status_of(args))
 
 
 def _status_of(args: argparse.Namespace) -> int:
