@@ -19,8 +19,10 @@ from evokd.distil.teacher.precompute import cache_spec, write_cache
 from evokd.distil.teacher.signal import CachedTeacher
 from evokd.distil.train.on_policy import OnPolicy
 from evokd.distil.train.schedules import running_quantile
+from evokd.models.adapters import add_adapters, merge_adapters
 from evokd.models.sharding import load_sharded, whole_weights
 from evokd.recipe.methods import OnPolicySettings
+from evokd.recipe.models import LoraSettings
 from evokd.recipe.objectives import BUILT_IN, objective_settings
 from evokd.translate.sampling import TokenSampler
 from tiny import copy_task, tiny_llama
@@ -40,6 +42,9 @@ JOBS = {
     "own_text": {"objective": "jsd", "on_policy": True, "student": UNTIED},
     "resumed": {"objective": "skew", "steps": 6, "save": 3},
     "resumed_sft": {"objective": "sft", "steps": 6, "save": 3, "optim": "adamw_torch"},
+    "adapted": {"objective": "self_evolution", "lora": True, "student": UNTIED},
+    "adapted_tied": {"objective": "jsd", "lora": True, "on_policy": True},
+    "resumed_adapted": {"objective": "noevo", "lora": True, "steps": 6, "save": 3},
     "best": {"objective": "noevo", "steps": 4, "save": 1, "best": True},
 }
 
@@ -56,6 +61,7 @@ class FirstGradients(TrainerCallback):
             self.whole = {
                 name: g.full_tensor() if hasattr(g, "full_tensor") else g.clone()
                 for name, g in gradients.items()
+                if g is not None
             }
 
 
@@ -114,8 +120,12 @@ def work(name, folder, resume):
         options["on_policy"] = OnPolicy(own, TokenSampler((1,)))
         options["settings"] = objective_settings(objective, lam=1.0)
     gradients = FirstGradients()
+    student = model(sharded, 1, **options.pop("student", {}))
+    lora = options.pop("lora", False)
+    if lora:
+        student = add_adapters(student, LoraSettings(rank=4, alpha=32), seed=5)
     trainer = DistillationTrainer(
-        model=model(sharded, 1, **options.pop("student", {})),
+        model=student,
         teacher=teacher_of(sharded, folder, options.pop("cached", False)),
         objective=objective,
         args=arguments,
@@ -127,11 +137,13 @@ def work(name, folder, resume):
     trainer.train(resume_from_checkpoint=str(folder / name / "checkpoint-3") if resume else None)
     looks = trainer.evaluate()
     trainer.save_model(str(folder / name / "saved"))
-    student = trainer.student
+    if lora:
+        student = merge_adapters(student, torch.float32)
     weights = whole_weights(student) if sharded else dict(student.named_parameters())
     if trainer.args.process_index == 0:
         history = [line for line in trainer.state.log_history if "loss" in line]
-        saved = load_file(folder / name / "saved/model.safetensors")
+        (file,) = (folder / name / "saved").glob("*model.safetensors")
+        saved = load_file(file)
         made = {"gradients": gradients.whole, "weights": weights, "saved": saved}
         torch.save(made | {"history": history, "looks": looks}, folder / f"{name}.pt")
 

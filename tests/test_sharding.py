@@ -61,7 +61,8 @@ def test_parts_train_as_the_whole(finished, name):
     one, two = (results(finished / processes, name) for processes in ("one", "two"))
     for what in ("gradients", "weights", "saved"):
         assert_same(one[what], two[what])
-    assert two["saved"].keys() <= two["weights"].keys()
+    if "adapted" not in name:
+        assert two["saved"].keys() <= two["weights"].keys()
     for line, other in zip(one["history"], two["history"], strict=True):
         assert line.keys() == other.keys()
         for key in line.keys() - LAYOUT:

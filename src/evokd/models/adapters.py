@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from evokd.errors import InputError, require
 from evokd.models.quantized import is_quantized
+from evokd.models.sharding import average_gradients, is_sharded, laid_out_like
 from evokd.recipe.models import LoraSettings
 
 
@@ -50,6 +51,8 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings, seed: int) -> A
                 "adapter is accepted on: the loss reads the head's own weight. Leave it out, or "
                 "take targets: all-linear, which does"
             )
+    if is_sharded(model):
+        average_gradients(weight for weight in adapted.parameters() if weight.requires_grad)
     return adapted
 
 
@@ -62,6 +65,8 @@ def describe_adapters(adapted: Any, settings: LoraSettings) -> dict[str, Any]:
 def merge_adapters(adapted: Any, dtype: torch.dtype) -> PreTrainedModel:
     """The model that `add_adapters` was given, in place: plain again, adapters added to its weights
     in `dtype`; quantized weights are whole again, as they were multiplied with."""
+    if is_sharded(adapted):
+        return _merge_into_parts(adapted, dtype)
     peft = _peft()
     config, learned = adapted.active_peft_config, peft.get_peft_model_state_dict(adapted)
     plain: Any = adapted.unload()
@@ -73,6 +78,20 @@ def merge_adapters(adapted: Any, dtype: torch.dtype) -> PreTrainedModel:
     peft.set_peft_model_state_dict(again, learned)
     merged: Any = again.merge_and_unload()
     merged.requires_grad_(True)
+    return merged
+
+
+@torch.no_grad()
+def _merge_into_parts(adapted: Any, dtype: torch.dtype) -> PreTrainedModel:
+    """The same where each process holds a part of the weights."""
+    layers = [layer for layer in adapted.modules() if hasattr(layer, "get_delta_weight")]
+    added = [(layer.get_base_layer(), layer.get_delta_weight("default")) for layer in layers]
+    plain: Any = adapted.unload()
+    plain.to(dtype)
+    for layer, delta in added:
+        layer.weight.add_(laid_out_like(layer.weight, delta.to(dtype)))
+    plain.requires_grad_(True)
+    merged: PreTrainedModel = plain
     return merged
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,13 +32,19 @@ from evokd.models.loading import rebuilt
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
-def is_sharded(model: Any) -> bool:
-    return isinstance(model, FSDPModule)
+def is_sharded(model: nn.Module) -> bool:
+    """Whether each process holds a part of its weights; adapters around them are whole."""
+    return _root(model) is not None
+
+
+def trains_parts(model: nn.Module) -> bool:
+    """Whether what is trained of it is sharded."""
+    return any(isinstance(p, DTensor) for p in model.parameters() if p.requires_grad)
 
 
 def kind_of(model: Any) -> type:
     """Its class, which sharding puts another one in front of."""
-    return type(model).__mro__[2 if is_sharded(model) else 0]
+    return type(model).__mro__[2 if isinstance(model, FSDPModule) else 0]
 
 
 def load_sharded(
@@ -139,16 +145,22 @@ def _shards(model: nn.Module) -> list[Any]:
     return [module for module in model.modules() if isinstance(module, FSDPModule)]
 
 
+def _root(model: nn.Module) -> Any:
+    """The outermost module that is sharded."""
+    return next((module for module in model.modules() if isinstance(module, FSDPModule)), None)
+
+
 def call_with_head(model: Any, work: Callable[[Any], Any]) -> Any:
-    """`work(model.forward)` as one call of a sharded model.
+    """`work(forward)` as one call of a sharded model.
 
     There its head is whole, whatever is computed with it, and the gradients that this gives are
     summed over all processes.
     """
-    if not hasattr(model, "_call_with_head"):
-        model._call_with_head = lambda work: work(model.forward)
-        register_fsdp_forward_method(model, "_call_with_head")
-    return model._call_with_head(work)
+    root = _root(model)
+    if not hasattr(root, "_call_with_head"):
+        root._call_with_head = lambda work: work(root.forward)
+        register_fsdp_forward_method(root, "_call_with_head")
+    return root._call_with_head(work)
 
 
 def release(model: nn.Module) -> None:
@@ -161,8 +173,7 @@ def release(model: nn.Module) -> None:
 def gathered(model: nn.Module) -> Iterator[None]:
     """All weights in every process, in the dtype of its products, for calls that not all processes
     make equally often, such as decoding; without gradients. Nothing happens to whole models."""
-    shards = _shards(model)
-    root = model
+    shards, root = _shards(model), _root(model)
     for module in shards:
         module.unshard()
         module.set_reshard_after_forward(False, recurse=False)
@@ -181,6 +192,18 @@ def laid_out_like(weight: Tensor, tensor: Tensor) -> Tensor:
     if not isinstance(weight, DTensor):
         return whole
     return distribute_tensor(whole, weight.device_mesh, weight.placements)
+
+
+def average_gradients(weights: Iterable[nn.Parameter]) -> None:
+    """Have what a sharded model doesn't shard learn from all processes' gradients."""
+
+    def average(gradient: Tensor) -> Tensor:
+        mean = gradient / dist.get_world_size()
+        dist.all_reduce(mean)
+        return mean
+
+    for weight in weights:
+        weight.register_hook(average)
 
 
 def all_finite(model: nn.Module) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from evokd import processes
 from evokd.recipe.models import LoraSettings
 from evokd.study.context import Study
 from evokd.study.places import System
@@ -34,6 +35,6 @@ def train_adapters(
     facts = describe_adapters(adapted, lora)
     study.log(f"{stage.name}: {facts['lora']}, {facts['trained_parameters']:,} parameters trained")
     facts |= fit(adapted)
-    save_adapters(adapted, stage.folder / FOLDER)
+    processes.by_first(lambda: save_adapters(adapted, stage.folder / FOLDER))
     merge_adapters(adapted, pick_dtype(dtype, study.device)[0])
     return facts

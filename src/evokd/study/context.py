@@ -221,9 +221,9 @@ class Study:
 
     def _check_shards(self, training: TrainingSettings) -> None:
         """Raises InputError: settings that can't be laid out in parts."""
+        loras = (self.recipe.student.adapters, self.recipe.teacher.adapters)
         unknown = {
-            "student.lora": self.recipe.student.adapters is not None,
-            "teacher.lora": self.recipe.teacher.adapters is not None,
+            "lora.quantize": any(one is not None and one.quantize != "none" for one in loras),
             "teacher.quantize": self.recipe.teacher.quantize != "none",
             f"training.optimizer: {training.optimizer}": "8bit" in training.optimizer,
         }

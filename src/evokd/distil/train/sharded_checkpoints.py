@@ -24,7 +24,13 @@ from torch.distributed.checkpoint.state_dict import (
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from evokd.models.adapters import is_adapted, take_adapters
-from evokd.models.sharding import is_sharded, laid_out_like, release, whole_weights
+from evokd.models.sharding import (
+    is_sharded,
+    laid_out_like,
+    release,
+    trains_parts,
+    whole_weights,
+)
 
 WEIGHTS, OPTIMIZER = "sharded/weights", "sharded/optimizer"
 """Folders in a checkpoint."""
@@ -89,7 +95,7 @@ class ShardedCheckpoints:
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As Trainer's. The first process writes an ordinary folder; in checkpoints the parts stand
         for it."""
-        if not is_sharded(self.model):
+        if not trains_parts(self.model):
             super().save_model(output_dir, _internal_call)  # type: ignore[misc]
         elif _internal_call:
             Path(str(output_dir)).mkdir(
@@ -101,7 +107,7 @@ class ShardedCheckpoints:
                 self.model.save_pretrained(output_dir or self.args.output_dir, state_dict=weights)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        if not is_sharded(self.model):
+        if not trains_parts(self.model):
             return super()._save_optimizer_and_scheduler(output_dir)  # type: ignore[misc]
         save_parts(Path(output_dir), self.model, self.optimizer)
         if self.args.should_save:
@@ -129,7 +135,7 @@ class ShardedCheckpoints:
 
     def _in_parts(self, checkpoint: str) -> bool:
         """Whether either of the two is: student, checkpoint."""
-        return is_sharded(self.model) or is_in_parts(Path(checkpoint))
+        return trains_parts(self.model) or is_in_parts(Path(checkpoint))
 
 
 def _saved(student: Any, checkpoint: Path) -> Any:
