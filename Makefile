@@ -44,7 +44,7 @@ demo: install
 
 # One thread each: two test processes share the cores. Tests of one module share their fixtures.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 # As a stranger would: from what is committed, with nothing of .venv in sight.
 wheel-test: PIP := $(WHEEL_TEST)/venv/bin/python -m pip --disable-pip-version-check --quiet

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -38,16 +39,18 @@ def launch(count: int, argv: Sequence[str]) -> int:
     try:
         elastic_launch(config, sys.executable)("-m", "evokd", *argv)
     except ChildFailedError as error:
-        place, failure = error.get_first_failure()
-        status = failure.exitcode
-        if status >= 0:
-            return status
-        print(
-            f"evokd: process {place} was killed by signal {-status}; "
-            "the same command goes on from here",
-            file=sys.stderr,
-        )
-        return 1
+        killed = {
+            place: -one.exitcode
+            for place, one in error.failures.items()
+            if one.exitcode < 0 and one.exitcode != -signal.SIGTERM  # which the others get
+        }
+        for place, number in killed.items():
+            print(
+                f"evokd: process {place} was killed by signal {number}; "
+                "the same command goes on from here",
+                file=sys.stderr,
+            )
+        return 1 if killed else abs(error.get_first_failure()[1].exitcode)
     return 0
 
 
