@@ -8,9 +8,9 @@
 Parts are calls of the other scripts, each in a process of its own: the tests that need a GPU; the
 loss against the four matrix products; whole steps with students of 1 to 3 billion weights and
 teachers of 7, in bfloat16, beside fine-tuning by transformers.Trainer and TRL's GKDTrainer;
-decoding. What a part found stands in the results' folder as PART.json, what it printed as PART.log,
-and a part that is there isn't run again. The exit code is 75 while parts are left, 1 where one
-failed. The end is one table, for docs/performance.md.
+decoding; memory that evokd plan foretells. What a part found stands in the results' folder as
+PART.json, what it printed as PART.log, and a part that is there isn't run again. The exit code is
+75 while parts are left, 1 where one failed. The end is one table, for docs/performance.md.
 
 It needs no network and no installation: PYTHONPATH=src:extras and the packages that it names where
 they are missing. A peer that isn't installed is told as such.
@@ -77,6 +77,11 @@ STEPS = {
 SMALL_STEPS = {"tiny": (600, (32, 1), (16, 1), 4)}
 VARIANTS = ("evokd_sft", "live", "cached_hidden", "cached_topk", "trl_gkd")
 """Each in a call of its own beside fine-tuning, so that only two students stand in memory."""
+PLANS = (
+    *("1.1B", "1.1B, checkpointing"),
+    *("7B to 1.1B, live", "7B to 1.1B, live, checkpointing", "7B to 1.1B, hidden"),
+)
+"""Steps whose memory is planned and measured, by plan_check.py's names."""
 
 
 def parts(device: str, smaller: bool) -> dict[str, Part]:
@@ -111,6 +116,8 @@ def parts(device: str, smaller: bool) -> dict[str, Part]:
     if find_spec("ctranslate2") is not None:
         decode += ["--engines", "ctranslate2", "--beams", "1", "5"]
     found["decode"] = Part(tuple(decode), 400)
+    for case in ("sft",) if smaller else PLANS:
+        found[f"plan, {case}"] = Part(("plan_check.py", "--only", case), 150)
     return found
 
 
@@ -217,9 +224,11 @@ def rows_of(wanted: Mapping[str, Part], folder: Path) -> list[Row]:
             rows += _loss_rows(name, part["found"])
         elif name.startswith("step"):
             rows += _step_rows(name, part["found"], peaks)
+        elif name.startswith("plan"):
+            rows += _plan_rows(part["found"])
         else:
             rows += _decode_rows(part["found"])
-    return rows + _memory_rows(peaks) + planner_rows(wanted, folder)
+    return rows + _memory_rows(peaks)
 
 
 def _loss_rows(name: str, found: Found) -> list[Row]:
@@ -287,32 +296,18 @@ def _decode_rows(found: Found) -> list[Row]:
     return rows
 
 
-def planner_rows(wanted: Mapping[str, Part], folder: Path) -> list[Row]:
-    """Memory that `evokd.plan` foretells for the steps beside what they took."""
+def _plan_rows(found: Found) -> list[Row]:
+    """Memory that `evokd.plan` foretells for some steps beside what they took."""
     rows = []
-    for name in wanted:
-        part = read(folder, name) or {"status": "not run yet"}
-        if not name.startswith("step") or part["status"] != "ok":
+    for one in found["rows"]:
+        what = f"planner ÷ measured memory, {one['case']}"
+        if not one.get("measured"):
+            rows.append(Row(what, one["status"]))
             continue
-        variant = name.split(", ")[-1]
-        peak = part["found"]["variants"][variant]["peak_mib"]
-        planned = planned_mib(part["found"]["settings"], variant)
-        if planned is None:
-            return [Row("planner ÷ measured memory", "evokd.plan has no forecast yet", "0.9–1.1")]
-        if peak:
-            share = planned / peak
-            what = f"planner ÷ measured memory, {name}"
-            rows.append(Row(what, f"{share:.2f}", "0.9–1.1", 0.9 <= share <= 1.1))
+        share = one["predicted"] / one["measured"]
+        met = 0.9 <= share <= 1.1
+        rows.append(Row(what, f"{share:.2f} of {one['measured']} MiB", "0.9–1.1", met))
     return rows
-
-
-def planned_mib(settings: Found, variant: str) -> float | None:
-    """The peak that evokd.plan foretells for a run of step.py, in MiB; None without a planner.
-
-    Args:
-        settings: `step.Settings` as a mapping: shapes (width, layers), vocabulary, batch, dtype.
-    """
-    return None
 
 
 def shown(spread: Mapping[str, float]) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class Case:
         return self._shape(self.hidden, self.layers)
 
     def _shape(self, width: int, layers: int) -> Shape:
-        inner, heads = -(-width * 8 // 96) * 32, 8
+        inner, heads = -(-width * 8 // 96) * 32, max(8, width // 128)
         rest = (self.kv_heads, width // heads, self.vocabulary, self.tied)
         return Shape(self.family, layers, width, inner, heads, *rest)
 
@@ -95,6 +95,18 @@ CASES = {
     "qwen3": replace(BASE, family="qwen3"),
     "gemma2": replace(BASE, family="gemma2"),
 }
+REAL = replace(
+    BASE, hidden=2048, layers=22, vocabulary=32_000, tied=False, rows=16, length=256, responses=128
+)
+GPU_CASES = {
+    "1.1B": REAL,
+    "1.1B, checkpointing": replace(REAL, checkpointing=True),
+    "7B to 1.1B, live": replace(REAL, teacher=(4096, 32)),
+    "7B to 1.1B, live, checkpointing": replace(REAL, teacher=(4096, 32), checkpointing=True),
+    "7B to 1.1B, hidden": replace(REAL, teacher=(4096, 32), signal="hidden"),
+}
+"""Of sizes that a GPU is for."""
+EVERY = CASES | GPU_CASES
 
 
 def model_of(shape: Shape) -> Any:
@@ -145,12 +157,15 @@ def train(case: Case, folder: Path, steps: int = 2) -> None:
             spec = cache_spec(teacher, "topk" if case.signal == "topk" else "hidden")
             write_cache(folder / "cache", teacher, [data], spec, log=lambda text: None)
             teacher = CachedTeacher(folder / "cache")
+    switch = "activation_checkpointing"  # since transformers 5.23
+    if switch not in {field.name for field in fields(TrainingArguments)}:
+        switch = "gradient_checkpointing"
     arguments = TrainingArguments(
         str(folder / "out"),
         max_steps=steps,
         per_device_train_batch_size=case.rows,
         gradient_accumulation_steps=case.accumulation,
-        activation_checkpointing=case.checkpointing,
+        **{switch: case.checkpointing},
         bf16=device == "cuda",
         use_cpu=device == "cpu",
         save_strategy="no",
@@ -182,9 +197,9 @@ def measure(case: Case) -> dict[str, Any]:
 def compare(names: list[str], usual_heap: bool = False) -> list[dict[str, Any]]:
     rows = []
     for name in names:
-        arguments = [__file__, "--alone", json.dumps(asdict(CASES[name]))]
+        arguments = [__file__, "--alone", json.dumps(asdict(EVERY[name]))]
         said = measuring.run_alone(arguments, environment={} if usual_heap else GIVES_BACK)
-        parts = training_memory(CASES[name].training())
+        parts = training_memory(EVERY[name].training())
         predicted = (parts.total - parts.runtime) / MIB
         row = {"case": name, "predicted": round(predicted), "status": said["status"]}
         measured = said.get("mib")
@@ -196,15 +211,19 @@ def compare(names: list[str], usual_heap: bool = False) -> list[dict[str, Any]]:
     return rows
 
 
-def main() -> None:
+def read_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", nargs="+", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--only", nargs="+", default=list(CASES), choices=list(EVERY))
     parser.add_argument(
         "--usual-heap", action="store_true", help="let the C library keep what is freed, as it does"
     )
     parser.add_argument("--json", help="write the rows there, too")
     parser.add_argument("--alone", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    args = read_arguments()
     if args.alone:
         case = json.loads(args.alone)
         case["teacher"] = None if case["teacher"] is None else tuple(case["teacher"])

@@ -98,11 +98,11 @@ def test_the_table_says_which_aims_were_met(tmp_path, monkeypatch):
     written(tmp_path, f"{size}, live", step("live", 1.5, 1024.0))
     written(tmp_path, f"{size}, cached_topk", step("cached_topk", 1.04, None))
     written(tmp_path, f"{size}, trl_gkd", step("trl_gkd", 3.3, 4096.0))
+    planned = [("live", 980, 1000), ("hidden", 500, 1000)]
+    of_plan = [dict(zip(("case", "predicted", "measured"), one, strict=True)) for one in planned]
+    written(tmp_path, "plan, both", {"rows": of_plan})
     names = ["loss, 32k", *(f"{size}, {v}" for v in ("live", "cached_topk", "trl_gkd"))]
-    wanted = dict.fromkeys(names)
-    monkeypatch.setattr(
-        gpu, "planned_mib", lambda settings, variant: {"live": 1000.0}.get(variant, 1.0)
-    )
+    wanted = dict.fromkeys([*names, "plan, both"])
     rows = {row.what: (row.measured, row.met) for row in gpu.rows_of(wanted, tmp_path)}
     assert rows["loss, 32k: evokd, × four GEMMs"] == ("1.31 (1.31–1.31), 900 MiB", False)
     assert rows["loss, 32k: Liger, × four GEMMs"] == ("not installed", None)
@@ -110,8 +110,8 @@ def test_the_table_says_which_aims_were_met(tmp_path, monkeypatch):
     assert rows[f"{size}, live, time ÷ sft"] == ("1.50 (1.50–1.50), 1.0 GiB", None)
     assert rows[f"{size}: live, speed ÷ TRL"] == ("2.20", True)
     assert rows[f"{size}: live, memory ÷ TRL"] == ("0.25", True)
-    assert rows[f"planner ÷ measured memory, {size}, live"] == ("0.98", True)
-    assert rows[f"planner ÷ measured memory, {size}, trl_gkd"] == ("0.00", False)
+    assert rows["planner ÷ measured memory, live"] == ("0.98 of 1000 MiB", True)
+    assert rows["planner ÷ measured memory, hidden"] == ("0.50 of 1000 MiB", False)
     assert "| **missed** |" in gpu.table(gpu.rows_of(wanted, tmp_path))
 
 
@@ -122,9 +122,10 @@ def test_every_part_is_a_command_that_its_script_takes(smaller, monkeypatch):
         "objective.py": lambda argv: importlib.import_module("objective").options_from(argv),
         "step.py": lambda argv: importlib.import_module("step").arguments_of(argv),
         "decode.py": lambda argv: importlib.import_module("decode").read_arguments(argv),
+        "plan_check.py": lambda argv: importlib.import_module("plan_check").read_arguments(argv),
     }
     wanted = gpu.parts("cpu", smaller)
-    assert len(wanted) == (8 if smaller else 19)
+    assert len(wanted) == (9 if smaller else 24)
     for name, one in wanted.items():
         assert one.seconds <= 540 - gpu.RESERVE
         if one.writes_json:
