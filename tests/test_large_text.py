@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from evokd.data.corpus import Corpus
 from evokd.data.pairs import Pair
 from evokd.models import encoding
+from evokd.recipe.corpus import CleaningSettings, CorpusSettings
 from evokd.study import token_ids
 from evokd.study.context import Study
 from evokd.study.filtering import some_of_each
@@ -108,11 +109,15 @@ def test_limit_takes_the_first_pairs_of_each_source(tmp_path):
     assert [source["limit"] for source in saved["corpus"]["train"]] == [50, 5]
 
 
-def study_of(train, models=(), sft=True):
+def study_of(train, models=(), sft=True, weight=2.0):
     study = Study.__new__(Study)
     corpus = Corpus(train, [], {}, {}, models=list(models))
     teacher = type("Teacher", (), {"sft": sft})
-    study.__dict__ |= {"corpus": corpus, "recipe": type("Recipe", (), {"teacher": teacher})}
+    settings = CorpusSettings.model_construct(
+        weights={"en-de": weight}, cleaning=CleaningSettings()
+    )
+    recipe = {"teacher": teacher, "corpus": settings}
+    study.__dict__ |= {"corpus": corpus, "recipe": type("Recipe", (), recipe)}
     return study
 
 
@@ -123,6 +128,7 @@ def test_what_the_teacher_has_not_seen():
     assert list(study_of(twice, sft=False).unseen) == [*pairs, twice[-1]]
     assert list(study_of(twice, models=pairs[:20]).unseen) == pairs[20:]
     assert list(study_of(twice).unseen) == []
+    assert study_of(pairs, sft=False, weight=0.5).unseen is pairs
 
 
 def test_some_of_each_direction(monkeypatch):

@@ -73,10 +73,11 @@ class Study:
 
     @cached_property
     def unseen(self) -> Sequence[Pair]:
-        """The training pairs, each once, that the teacher wasn't trained on, whatever their
-        origin."""
-
-        train = self.corpus.train
+        """Training pairs, each once, that the teacher wasn't trained on, whatever their origin."""
+        train, text = self.corpus.train, self.recipe.corpus
+        differ = text.cleaning.drop_duplicates and max(text.weights.values(), default=1) <= 1
+        if differ and not self.recipe.teacher.sft:
+            return train
         seen = Seen.of(map(pair_key, self.pairs("models") if self.recipe.teacher.sft else ()))
         once = first_of_each(train, lambda p: digest(p.origin, p.direction, p.source, p.target))
         places = [np.zeros(0, int)]
