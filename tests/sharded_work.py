@@ -94,7 +94,7 @@ def work(name, folder, resume):
     steps, save, best = (options.pop(key, None) for key in ("steps", "save", "best"))
     arguments = TrainingArguments(
         str(folder / name),
-        max_steps=steps or 3,
+        max_steps=steps or 2,
         per_device_train_batch_size=4,
         # The same micro-batches, one after the other or side by side.
         gradient_accumulation_steps=accumulation * (1 if sharded else 2),

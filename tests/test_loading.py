@@ -386,8 +386,6 @@ def test_weights_are_read_straight_into_their_place(tmp_path, dtype):
     assert {weight.dtype for weight in model.parameters()} == {dtype}
     assert sum(sizes) > (50 if dtype == torch.float32 else 25)
     assert memory.peak < sum(sizes) + max(sizes) + 4
-    if dtype == torch.float32:
-        assert memory.peak > 0.3 * sum(sizes), "the watch sees what isn't used again"
 
 
 def test_a_look_for_weights_that_are_no_numbers_takes_no_memory():

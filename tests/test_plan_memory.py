@@ -57,7 +57,7 @@ def test_a_step_takes_what_is_planned(checkpointing, monkeypatch):
         teacher=(256, 2),
         checkpointing=checkpointing,
     )
-    monkeypatch.setitem(plan_check.CASES, "small", case)
+    monkeypatch.setitem(plan_check.EVERY, "small", case)
     (row,) = plan_check.compare(["small"])
     assert row["status"] == "ok"
     assert row["predicted"] > 200  # MiB, so that what libraries do beside it is little
