@@ -213,7 +213,7 @@ def test_a_worker_that_refuses_its_input_stops_the_study(smaller, tmp_path):
 def test_what_is_killed_again_and_again_is_given_up(smaller, tmp_path):
     here = InThisProcess(*range(100))
     with pytest.raises(
-        RuntimeError, match=r"teacher: .* signal 9, 4 times; is there enough memory"
+        RuntimeError, match=r"(teacher|start): .* signal 9, 4 times; is there enough memory"
     ):
         make_stages(load_recipe(smaller[0], ["student.model=fresh"]), tmp_path, here, print)
     assert here.stopped
