@@ -35,7 +35,7 @@ from evokd.data.phrasebook import phrasebook
 from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.distil.train.optimizers import optimizer_of
 from evokd.models.adapters import add_adapters
-from evokd.models.encoding import encode_corpus
+from evokd.models.encoded import encode_corpus
 from evokd.models.fresh import fresh_model, train_tokenizer
 from evokd.recipe.models import FreshModel, LoraSettings
 from evokd.recipe.training import TrainingSettings

@@ -57,7 +57,7 @@ from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.data.sources import read_source
 from evokd.distil.teacher.precompute import cache_spec, write_cache
 from evokd.distil.teacher.signal import CachedTeacher
-from evokd.models.encoding import EncodedPairs, LengthGroupedBatches, collate, encode_corpus
+from evokd.models.encoded import EncodedPairs, LengthGroupedBatches, collate, encode_corpus
 from evokd.models.fresh import train_tokenizer
 from evokd.recipe.corpus import CorpusSource
 from evokd.recipe.objectives import OBJECTIVES

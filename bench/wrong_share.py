@@ -21,7 +21,7 @@ from evokd.data.prompts import load_prompt
 from evokd.data.sources import read_source
 from evokd.distil.surprisal import reference_surprisal, wrong_share
 from evokd.distil.teacher.signal import LiveTeacher
-from evokd.models.encoding import encode_corpus
+from evokd.models.encoded import encode_corpus
 from evokd.models.loading import load_translator, pick_device
 from evokd.recipe.corpus import CorpusSource, NoiseSettings
 from evokd.report.formatting import percent

@@ -5,7 +5,7 @@ from transformers import GenerationConfig, LlamaForCausalLM
 from evokd.data.pairs import Pair
 from evokd.data.prompts import answer_line, load_prompt, prompt_tags
 from evokd.errors import InputError
-from evokd.models.encoding import collate, encode_corpus
+from evokd.models.encoded import collate, encode_corpus
 from evokd.models.fresh import fresh_model, train_tokenizer
 from evokd.models.loading import Translator
 from evokd.progress import progress_bar

@@ -10,9 +10,14 @@ from transformers import PreTrainedTokenizerFast
 
 from evokd.data.pairs import Pair
 from evokd.data.prompts import load_prompt, prompt_tags
-from evokd.models import encoding
-from evokd.models.encoded import EncodedPairs
-from evokd.models.encoding import LengthGroupedBatches, encode_corpus, token_ids
+from evokd.models import encoded, encoding
+from evokd.models.encoded import (
+    EncodedPairs,
+    EncodedWriter,
+    LengthGroupedBatches,
+    encode_corpus,
+)
+from evokd.models.encoding import rendered_prompt, token_ids
 from evokd.models.fresh import train_tokenizer
 
 WORDS = [
@@ -90,7 +95,7 @@ def test_shorter_ways_lead_to_the_same_ids(name, style, tmp_path, monkeypatch):
         alone = [encode_corpus([pair], tokenizer, prompt)[0][0] for pair in pairs]
     longest = int(np.median([len(one["input_ids"]) for one in alone]))
     kept = [one for one in alone if len(one["input_ids"]) <= longest]
-    monkeypatch.setattr(encoding, "_CHUNK", 64)
+    monkeypatch.setattr(encoded, "_CHUNK", 64)
     short, left_out = encode_corpus(pairs, tokenizer, prompt, longest)
     mapped, also_left_out = encode_corpus(pairs, tokenizer, prompt, longest, tmp_path)
     assert 0 < len(kept) < len(pairs)
@@ -102,7 +107,7 @@ def test_shorter_ways_lead_to_the_same_ids(name, style, tmp_path, monkeypatch):
 def test_where_the_short_way_is_taken():
     def takes_it(name, style):
         prompt = load_prompt(style)
-        return encoding._rendered_prompt(TOKENIZERS[name], prompt, "en", "de").around is not None
+        return rendered_prompt(TOKENIZERS[name], prompt, "en", "de").around is not None
 
     assert takes_it("fresh", "compact")
     assert takes_it("byte level", "compact")
@@ -112,21 +117,23 @@ def test_where_the_short_way_is_taken():
 
 
 def test_ids_of_two_or_four_bytes(tmp_path):
-    sequences, prompts = [[1, 70_000, 2], [], [3, 65_535]], [1, 0, 1]
+    parts, sequences = [[1], [70_000], [2], [], [3], [65_535]], [[1, 70_000, 2], [], [3, 65_535]]
+    table = np.array([[0, 1, 2], [3, 3, 3], [4, 3, 5]])
     for largest in (1 << 16, (1 << 16) - 1):
-        rows = [[min(one, largest) for one in row] for row in sequences]
+        ids = [[min(one, largest) for one in part] for part in parts]
         folder = tmp_path / str(largest)
         folder.mkdir()
-        writer = encoding.EncodedWriter(largest, folder)
-        writer.add(rows[:1], prompts[:1])
-        writer.add(rows[1:], prompts[1:])
+        writer = EncodedWriter(largest, folder)
+        assert writer.add(ids, table[:1]) == 1
+        assert writer.add(ids, table[1:], max_length=2) == 2
+        assert writer.add(ids, table, max_length=1) == 1  # the empty one
         data = writer.finish()
         assert data._ids.itemsize == (4 if largest == 1 << 16 else 2)
-        assert [data[i]["input_ids"] for i in range(3)] == [
-            [min(one, largest) for one in row] for row in sequences
+        assert [data[i]["input_ids"] for i in range(4)] == [
+            [min(one, largest) for one in row] for row in [*sequences, []]
         ]
-    whole = EncodedPairs(sequences, prompts)
-    assert whole.response_tokens.tolist() == [2, 0, 1]
+        assert data.response_tokens.tolist() == [2, 0, 1, 0]
+    assert EncodedPairs(sequences, [1, 0, 1]).response_tokens.tolist() == [2, 0, 1]
 
 
 def test_another_process_maps_the_same_files(tmp_path):

@@ -11,16 +11,10 @@ from transformers import PreTrainedTokenizerFast
 from evokd.data.pairs import Pair
 from evokd.data.prompts import Prompt, load_prompt, prompt_tags
 from evokd.errors import InputError
-from evokd.models.encoding import (
-    IGNORED,
-    EncodedPairs,
-    LengthGroupedBatches,
-    collate,
-    encode_corpus,
-    end_token_id,
-    pad_id_of,
-)
+from evokd.models.encoded import EncodedPairs, LengthGroupedBatches, collate, encode_corpus
+from evokd.models.encoding import end_token_id, pad_id_of
 from evokd.models.fresh import train_tokenizer
+from evokd.recipe.objectives import IGNORED
 from tiny import encode_pair, encode_prompt
 
 CHAT = (

@@ -44,7 +44,7 @@ def study(tmp_path, monkeypatch):
         ]
 
     monkeypatch.setattr(surprisal, "reference_surprisal", surprise)
-    monkeypatch.setattr("evokd.models.encoding.encode_corpus", lambda pairs, *_: (pairs, 0))
+    monkeypatch.setattr("evokd.models.encoded.encode_corpus", lambda pairs, *_: (pairs, 0))
     monkeypatch.setattr(
         "evokd.distil.teacher.signal.LiveTeacher", lambda model: type("Signal", (), {"width": 9})
     )

@@ -21,7 +21,7 @@ from evokd.distil.memory import PeakMemory
 from evokd.distil.objectives import LOSSES
 from evokd.distil.teacher.precompute import cache_spec, write_cache
 from evokd.distil.teacher.signal import CachedTeacher
-from evokd.models.encoding import EncodedPairs
+from evokd.models.encoded import EncodedPairs
 from evokd.models.fresh import fresh_model, train_tokenizer
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from evokd.data.corpus import Corpus
 from evokd.data.pairs import Pair
-from evokd.models import encoding
+from evokd.models import encoded
 from evokd.recipe.corpus import CleaningSettings, CorpusSettings
 from evokd.study import token_ids
 from evokd.study.context import Study
@@ -44,8 +44,8 @@ def test_ids_in_files_train_the_same_student_after_a_kill_too(path, tmp_path, mo
     assert not (tmp_path / "small/encoded").exists()
 
     monkeypatch.setattr(token_ids, "IN_FILES", 50)
-    monkeypatch.setattr(encoding, "_CHUNK", 32)
-    add, calls = encoding.EncodedWriter.add, []
+    monkeypatch.setattr(encoded, "_CHUNK", 32)
+    add, calls = encoded.EncodedWriter.add, []
 
     def pulls_the_plug(self, *args):
         add(self, *args)
@@ -54,7 +54,7 @@ def test_ids_in_files_train_the_same_student_after_a_kill_too(path, tmp_path, mo
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(encoding.EncodedWriter, "add", pulls_the_plug)
+        patched.setattr(encoded.EncodedWriter, "add", pulls_the_plug)
         assert evokd("run", path, "-o", tmp_path / "large")[0] != 0
     assert not list((tmp_path / "large/encoded").rglob("manifest.json"))
     code, _, said = evokd("run", path, "-o", tmp_path / "large")

@@ -6,11 +6,11 @@ import torch
 from evokd.data.pairs import Pair
 from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.models import lm_head as heads
-from evokd.models.encoding import IGNORED
 from evokd.models.fresh import fresh_model, train_tokenizer
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import FreshModel
+from evokd.recipe.objectives import IGNORED
 from evokd.translate import likelihood
 from evokd.translate.decoding import translate
 from evokd.translate.likelihood import (

@@ -16,7 +16,7 @@ from evokd.distil.objectives import LOSSES
 from evokd.distil.statistics import Statistics
 from evokd.distil.teacher.signal import LazyLogits, LiveTeacher
 from evokd.distil.token_batch import LossOptions, TokenBatch
-from evokd.models.encoding import collate, target_mask
+from evokd.models.encoded import collate, target_mask
 from evokd.models.lm_head import Head, check_head, final_hidden, head_of
 from evokd.recipe.objectives import objective_settings
 from tiny import VOCABULARY, copy_task, tiny_llama

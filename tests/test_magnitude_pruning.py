@@ -3,7 +3,7 @@ import torch
 
 from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.errors import InputError
-from evokd.models.encoding import collate
+from evokd.models.encoded import collate
 from evokd.models.fresh import train_tokenizer
 from evokd.models.loading import describe, load_translator
 from evokd.models.magnitude_pruning import matrices, prune_model, pruned_facts

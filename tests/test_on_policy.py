@@ -15,10 +15,10 @@ from evokd.distil.teacher.sliced import SlicedTeacher
 from evokd.distil.train.distributed import Devices
 from evokd.distil.train.on_policy import OnPolicy, examples_of, prompt_length, response_cap
 from evokd.errors import InputError
-from evokd.models.encoding import IGNORED, collate
+from evokd.models.encoded import collate
 from evokd.models.packing import pack
 from evokd.recipe.methods import OnPolicySettings
-from evokd.recipe.objectives import ObjectiveSettings, objective_settings
+from evokd.recipe.objectives import IGNORED, ObjectiveSettings, objective_settings
 from evokd.translate.sampling import TokenSampler
 from tiny import copy_task, tiny_llama
 

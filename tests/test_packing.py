@@ -10,7 +10,7 @@ from torch import nn
 from transformers import LlamaForCausalLM, TrainingArguments
 
 from evokd import DistillationTrainer
-from evokd.models.encoding import collate
+from evokd.models.encoded import collate
 from evokd.models.lm_head import final_hidden
 from evokd.models.packing import lay_out, pack, pairs_of, takes_packed, width_weight
 from evokd.recipe.objectives import IGNORED

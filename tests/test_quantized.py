@@ -12,7 +12,7 @@ from evokd.distil.teacher.quantization_error import divergence, word_of
 from evokd.distil.teacher.signal import LazyLogits
 from evokd.errors import InputError
 from evokd.models.adapters import add_adapters
-from evokd.models.encoding import collate
+from evokd.models.encoded import collate
 from evokd.models.lm_head import Head
 from evokd.models.loading import load_model, load_translator
 from evokd.models.quantized import format_of

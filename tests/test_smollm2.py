@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from evokd.data.pairs import Pair
 from evokd.data.phrasebook import phrasebook
 from evokd.data.prompts import load_prompt
-from evokd.models.encoding import IGNORED, collate, encode_corpus
+from evokd.models.encoded import collate, encode_corpus
 from evokd.models.loading import (
     Translator,
     describe,
@@ -24,6 +24,7 @@ from evokd.models.vocabulary import shared_vocabulary
 from evokd.models.vocabulary_pruning import slice_vocabulary, used_ids
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import CutModel, ModelSettings
+from evokd.recipe.objectives import IGNORED
 from evokd.translate.decoding import translate
 from test_vocabulary_pruning import ODD
 from tiny import encode_pair, encode_prompt, tiny_llama

@@ -15,7 +15,7 @@ from evokd.distil.teacher.signal import CachedTeacher, LiveTeacher, TopKLogits, 
 from evokd.distil.teacher.topk_error import BOUNDED, loss_error_bound, measure_error
 from evokd.distil.train.trainer import DistillationTrainer
 from evokd.errors import InputError
-from evokd.models.encoding import collate
+from evokd.models.encoded import collate
 from evokd.models.packing import pack
 from evokd.recipe.objectives import IGNORED, ObjectiveSettings
 from tiny import VOCABULARY, copy_task, tiny_llama

@@ -28,7 +28,7 @@ from evokd.distil.teacher.signal import CachedTeacher, LiveTeacher, TopKLogits
 from evokd.distil.teacher.sliced import SlicedTeacher
 from evokd.distil.train.trainer import DistillationTrainer
 from evokd.errors import InputError
-from evokd.models.encoding import collate, encode_corpus
+from evokd.models.encoded import collate, encode_corpus
 from evokd.models.fresh import train_tokenizer
 from evokd.models.loading import load_translator
 from evokd.models.saving import save_translator

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from evokd.models.encoding import encode_corpus, encode_prompts
+from evokd.models.encoded import encode_corpus
+from evokd.models.encoding import encode_prompts
 
 VOCABULARY = 40
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from evokd.distil.teacher.precompute import write_cache
     from evokd.distil.teacher.signal import CachedTeacher
     from evokd.distil.train.trainer import DistillationTrainer
-    from evokd.models.encoding import encode_corpus
+    from evokd.models.encoded import encode_corpus
     from evokd.models.saving import save_translator
 
 __all__ = [

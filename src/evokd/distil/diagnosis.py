@@ -12,11 +12,11 @@ from evokd.data.pairs import Pair
 from evokd.distil.teacher.signal import LiveTeacher, TeacherSignal
 from evokd.distil.token_batch import TeacherLogits
 from evokd.distil.tokens import Tokens, disbelieves
-from evokd.models.encoding import IGNORED, collate, encode_corpus, target_mask
+from evokd.models.encoded import collate, encode_corpus, target_mask
 from evokd.models.lm_head import final_hidden, head_of
 from evokd.models.loading import Translator
 from evokd.recipe.methods import MethodSettings
-from evokd.recipe.objectives import ObjectiveSettings
+from evokd.recipe.objectives import IGNORED, ObjectiveSettings
 
 EDGES = [round(0.1 * step, 1) for step in range(51)]
 """Bins of the difficulty histogram, in nats; a last one takes all above."""

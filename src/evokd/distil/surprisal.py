@@ -19,7 +19,7 @@ from torch import Tensor
 from evokd.distil.teacher.signal import TeacherSignal
 from evokd.distil.tokens import LEAST_LOG, Distribution, gather_labels
 from evokd.models.batching import Budget, longest_first
-from evokd.models.encoding import collate, target_mask
+from evokd.models.encoded import collate, target_mask
 
 BATCH_TOKENS = 4096
 TIED = 0.005

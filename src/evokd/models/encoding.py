@@ -1,4 +1,4 @@
-"""Sentences to token ids, and token ids to padded batches.
+"""Sentences to token ids.
 
 Three promises hold for every tokenizer:
 
@@ -12,32 +12,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
-from math import inf
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import Sampler
 from transformers import PreTrainedTokenizerFast
 
-from evokd.data.pairs import Pair
 from evokd.data.prompts import Prompt
 from evokd.errors import InputError
-from evokd.models.encoded import EncodedPairs, EncodedWriter
-from evokd.recipe.objectives import IGNORED
 
 # Private-use characters: no template and no tokenizer knows them, no template trims them.
 _SOURCE, _ANSWER = "\ue0f1source\ue0f1", "\ue0f1answer\ue0f1"
 # Some chat templates print today's date or open a chain of thought; prompts must not depend on it.
 _CHAT_VARIABLES = {"date_string": "26 Jul 2024", "enable_thinking": False}
-_CHUNK = 4096
-_MEGA_BATCH = 50
 
 
 @dataclass(frozen=True)
@@ -98,126 +85,11 @@ def encode_prompts(
     Raises:
         InputError: a chat prompt and a tokenizer without a chat template, an unknown language.
     """
-    rendered = _rendered_prompt(tokenizer, prompt, source_code, target_code)
-    return _prompt_ids(tokenizer, [rendered] * len(sources), sources)
+    rendered = rendered_prompt(tokenizer, prompt, source_code, target_code)
+    return prompt_ids(tokenizer, [rendered] * len(sources), sources)
 
 
-def encode_corpus(
-    pairs: Sequence[Pair],
-    tokenizer: Any,
-    prompt: Prompt,
-    max_length: float = inf,
-    folder: Path | None = None,
-    show: Callable[[int, int], None] | None = None,
-) -> tuple[EncodedPairs, int]:
-    """All pairs as training sequences: prompt, response, end token. In order, and how many were too
-    long and left out.
-
-    Args:
-        max_length: longest prompt + response + end token, in tokens.
-        folder: whose files take them, so that memory doesn't grow with the text; default: none.
-        show: is told how far it is, (done, total).
-    """
-    rendered: dict[tuple[str, str], RenderedPrompt] = {}
-    writer, kept, done = EncodedWriter(_largest_id(tokenizer), folder), 0, 0
-
-    def encoded(chunk: Sequence[Pair]) -> list[tuple[list[int], list[int]]]:
-        """Prompt, and response with its end, of some pairs."""
-        for codes in dict.fromkeys((p.source_language, p.target_language) for p in chunk):
-            if codes not in rendered:
-                rendered[codes] = _rendered_prompt(tokenizer, prompt, *codes)
-        prompts = [rendered[pair.source_language, pair.target_language] for pair in chunk]
-        befores, responses = _pair_ids(tokenizer, prompts, chunk)
-        return [
-            (before, [*response, p.end_id])
-            for p, before, response in zip(prompts, befores, responses, strict=True)
-        ]
-
-    rest = iter(pairs)
-    with ThreadPoolExecutor(1) as ahead:  # the tokenizer is at work while ids are put away
-        coming = ahead.submit(encoded, list(islice(rest, _CHUNK)))
-        while chunk := coming.result():
-            coming = ahead.submit(encoded, list(islice(rest, _CHUNK)))
-            fitting = [(b, [*b, *r]) for b, r in chunk if len(b) + len(r) <= max_length]
-            writer.add([ids for _, ids in fitting], [len(before) for before, _ in fitting])
-            kept += len(fitting)
-            done += len(chunk)
-            if show is not None:
-                show(done, len(pairs))
-    return writer.finish(), done - kept
-
-
-def _largest_id(tokenizer: Any) -> int:
-    return max(len(tokenizer), *tokenizer.get_vocab().values())
-
-
-def collate(examples: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
-    """Sequences padded on the right to one batch.
-
-    Returns:
-        input_ids, attention_mask and labels, each (examples, longest) int64. Padding is token 0;
-        what that means doesn't matter, it is masked in the latter two by its position.
-    """
-    lengths = np.array([len(example["input_ids"]) for example in examples])
-    real = np.arange(lengths.max()) < lengths[:, None]
-
-    def padded(name: str, value: int) -> Tensor:
-        values = np.full(real.shape, value, dtype=np.int64)
-        values[real] = np.fromiter(chain.from_iterable(e[name] for e in examples), np.int64)
-        return torch.from_numpy(values)
-
-    return {
-        "input_ids": padded("input_ids", 0),
-        "attention_mask": torch.from_numpy(real.astype(np.int64)),
-        "labels": padded("labels", IGNORED),
-    }
-
-
-def target_mask(labels: Tensor) -> Tensor:
-    """(B, T), where the next token is a target: the state at position t predicts that at t + 1."""
-    mask = torch.zeros_like(labels, dtype=torch.bool)
-    mask[:, :-1] = labels[:, 1:] != IGNORED
-    return mask
-
-
-class LengthGroupedBatches(Sampler[int]):
-    """Indices in an order where each run of `batch_size` holds sequences of like length.
-
-    The order depends on the seed and the epoch alone. `batch_size` is the global one, so that an
-    optimizer step sees the same sequences however they are cut into micro-batches.
-
-    Shuffle; cut into mega-batches of 50 batches; sort each by length; cut into batches; shuffle
-    these. What is left over when all batches are full comes last.
-    """
-
-    def __init__(self, lengths: Sequence[int] | np.ndarray, batch_size: int, seed: int = 0):
-        self.lengths = np.asarray(lengths)
-        self.batch_size = batch_size
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        random = np.random.default_rng((self.seed, self.epoch))
-        shuffled = random.permutation(len(self.lengths))
-        full = len(shuffled) // self.batch_size * self.batch_size
-        mega = _MEGA_BATCH * self.batch_size
-        for start in range(0, full, mega):
-            part = shuffled[start : min(start + mega, full)]
-            part = part[np.argsort(self.lengths[part], kind="stable")]
-            shuffled[start : start + len(part)] = part
-        # Rows in the order in which `permutation` puts a matrix of them.
-        for row in random.permutation(full // self.batch_size).tolist():
-            yield from shuffled[row * self.batch_size : (row + 1) * self.batch_size].tolist()
-        yield from shuffled[full:].tolist()
-
-
-def _rendered_prompt(
+def rendered_prompt(
     tokenizer: Any, prompt: Prompt, source_code: str, target_code: str
 ) -> RenderedPrompt:
     text = prompt.render(_SOURCE, source_code, target_code)
@@ -239,25 +111,6 @@ def _rendered_prompt(
     return RenderedPrompt(parts, prefix, first_ids, end_token_id(tokenizer, prompt), count, around)
 
 
-def _pair_ids(
-    tokenizer: Any, prompts: Sequence[RenderedPrompt], pairs: Sequence[Pair]
-) -> tuple[list[list[int]], list[list[int]]]:
-    """Ids of what stands before each response, and of the responses."""
-    texts = [p.response_prefix + pair.target for p, pair in zip(prompts, pairs, strict=True)]
-    sources = [pair.source for pair in pairs]
-    if any(p.around is None for p in prompts):
-        return _prompt_ids(tokenizer, prompts, sources), token_ids(tokenizer, texts, literal=True)
-    # A sentence that is a source one way is a response the other way.
-    different = list(dict.fromkeys([*sources, *texts]))
-    known = dict(zip(different, token_ids(tokenizer, different, literal=True), strict=True))
-    befores = [
-        [*p.first_ids, *p.around[0], *known[source], *p.around[1]]
-        for p, source in zip(prompts, sources, strict=True)
-        if p.around is not None
-    ]
-    return befores, [known[text] for text in texts]
-
-
 def _around(tokenizer: Any, parts: Sequence[str]) -> tuple[list[int], list[int]] | None:
     """See `RenderedPrompt.around`: between special tokens, where nothing else looks beyond them."""
     if len(parts) != 2 or not _is_plain(tokenizer):
@@ -277,7 +130,7 @@ def _around(tokenizer: Any, parts: Sequence[str]) -> tuple[list[int], list[int]]
     return one, other
 
 
-def _prompt_ids(
+def prompt_ids(
     tokenizer: Any, prompts: Sequence[RenderedPrompt], sources: Sequence[str]
 ) -> list[list[int]]:
     specials = _specials(tokenizer)

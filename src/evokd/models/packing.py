@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evokd.models.encoding import IGNORED
 from evokd.models.lm_head import evaluating, final_hidden
+from evokd.recipe.objectives import IGNORED
 
 
 def pack(batch: dict[str, Tensor], width_weight: float | None = 0.0) -> dict[str, Tensor]:

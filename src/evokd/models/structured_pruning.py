@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from evokd.errors import InputError
-from evokd.models.encoding import collate
+from evokd.models.encoded import collate
 from evokd.models.importance import scores_of
 from evokd.models.layouts import KNOWN, LINEARS, Layout, layers_of, layout_in, layout_of
 from evokd.models.lm_head import decoder_of

@@ -188,7 +188,7 @@ def _short(text: str) -> str:
 
 def _of_models(recipe: Recipe, corpus: Corpus, prompt: Prompt) -> Iterator[str]:
     """What the models of a study are and how its text becomes tokens, a line each."""
-    from evokd.models.encoding import encode_corpus
+    from evokd.models.encoded import encode_corpus
     from evokd.models.fresh import train_tokenizer
     from evokd.models.loading import check_kind, load_config, load_tokenizer, pick_device
 

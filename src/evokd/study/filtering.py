@@ -157,7 +157,7 @@ def _scores(study: Study, pairs: Sequence[Pair]) -> Iterator[list[float]]:
     """The three numbers of each pair."""
     from evokd.distil.surprisal import reference_surprisal
     from evokd.distil.teacher.signal import LiveTeacher
-    from evokd.models.encoding import encode_corpus
+    from evokd.models.encoded import encode_corpus
 
     data, _ = encode_corpus(pairs, study.teacher.tokenizer, study.prompt)
     signal = LiveTeacher(study.teacher.model)

@@ -26,7 +26,7 @@ def measure_quantization(study: Study, teacher: System) -> dict[str, Any]:
         facts = study.facts(stage)
         return {"teacher_quantized": facts} if facts else {}
     from evokd.distil.teacher.quantization_error import divergence, word_of
-    from evokd.models.encoding import collate, encode_corpus
+    from evokd.models.encoded import collate, encode_corpus
     from evokd.models.quantized import format_of
 
     stage.begin()

@@ -104,7 +104,7 @@ def check_cache(study: Study, cache: Stage, init: System) -> None:
     if study.is_done(stage):
         return
     from evokd.distil.teacher.topk_error import measure_error
-    from evokd.models.encoding import collate
+    from evokd.models.encoded import collate
 
     stage.begin()
     student, source = load_for_training(study, init), study.teacher_source
@@ -172,7 +172,7 @@ def _data_sets(study: Study) -> list[Any]:
 
 def _diagnosed_examples(study: Study, tokenizer: Any) -> list[dict[str, Any]]:
     """The pairs that are diagnosed, however long they are."""
-    from evokd.models.encoding import encode_corpus
+    from evokd.models.encoded import encode_corpus
 
     data, _ = encode_corpus(study.diagnosed_pairs, tokenizer, study.prompt)
     return [data[i] for i in range(len(data))]

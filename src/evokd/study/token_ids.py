@@ -20,8 +20,7 @@ IN_FILES = 50_000
 def encoded(study: Study, split: str, tokenizer: Any, max_length: int) -> Any:
     """Text as token ids; what is too long is left out and counted."""
     from evokd.models import vocabulary
-    from evokd.models.encoded import EncodedPairs
-    from evokd.models.encoding import encode_corpus
+    from evokd.models.encoded import EncodedPairs, encode_corpus
 
     if split == "models" and not study.corpus.models:
         split = "reference"  # encoded once

@@ -18,12 +18,13 @@ from typing import Any
 from evokd.data.prompts import answer_line
 from evokd.errors import InputError
 from evokd.models.batching import Groups, Progress, Request, longest_first, max_positions
-from evokd.models.encoding import IGNORED, encode_prompts, token_ids
+from evokd.models.encoding import encode_prompts, token_ids
 from evokd.models.loading import Translator
 from evokd.models.quantized import format_of
 from evokd.processes import in_order
 from evokd.progress import say
 from evokd.recipe.judging import DecodingSettings
+from evokd.recipe.objectives import IGNORED
 from evokd.translate.generation import plain_settings, search
 from evokd.translate.stopping import Ends
 

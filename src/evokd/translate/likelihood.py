@@ -20,9 +20,10 @@ from torch.nn.functional import cross_entropy
 
 from evokd.data.pairs import Pair
 from evokd.models.batching import Budget, Progress, longest_first, max_positions
-from evokd.models.encoding import IGNORED, collate, encode_corpus, target_mask
+from evokd.models.encoded import collate, encode_corpus, target_mask
 from evokd.models.lm_head import Head, evaluating, final_hidden, head_of
 from evokd.models.loading import Translator
+from evokd.recipe.objectives import IGNORED
 
 BATCH_TOKENS = 8192
 LOGIT_BYTES = {"cpu": 60 * 2**20, "cuda": 2**30}

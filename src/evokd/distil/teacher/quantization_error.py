@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from evokd.distil.teacher.signal import LazyLogits, LiveTeacher
-from evokd.models.encoding import target_mask
+from evokd.models.encoded import target_mask
 
 _CHUNK = 256
 """Tokens whose logits stand in memory at once."""

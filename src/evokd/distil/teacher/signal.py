@@ -23,8 +23,8 @@ from evokd.data.seen import chunks_of
 from evokd.distil.teacher.cache_reader import KEY_BYTES, CacheReader
 from evokd.distil.token_batch import TeacherLogits
 from evokd.errors import InputError
-from evokd.models.encoding import IGNORED
 from evokd.models.lm_head import Head, check_head, final_hidden, head_of
+from evokd.recipe.objectives import IGNORED
 
 _TINY = torch.finfo(torch.float32).tiny
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from evokd.models.encoding import target_mask
+from evokd.models.encoded import target_mask
 from evokd.models.packing import pack, pairs_of, width_weight
 
 Example = dict[str, Any]

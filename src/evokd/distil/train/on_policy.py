@@ -33,12 +33,11 @@ from evokd.distil.teacher.signal import TeacherSignal
 from evokd.distil.train.batches import Batch, Collator, Example
 from evokd.distil.train.method_state import Exchange, MethodPart
 from evokd.errors import InputError
-from evokd.models.encoding import IGNORED
 from evokd.models.lm_head import evaluating
 from evokd.models.packing import pairs_of
 from evokd.models.sharding import gathered
 from evokd.recipe.methods import OnPolicySettings
-from evokd.recipe.objectives import OBJECTIVES, ObjectiveSettings, free_of_references
+from evokd.recipe.objectives import IGNORED, OBJECTIVES, ObjectiveSettings, free_of_references
 
 Kind = Literal["given", "fresh", "replayed"]
 """Where the targets of an optimizer step come from."""

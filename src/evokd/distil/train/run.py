@@ -34,7 +34,7 @@ from evokd.distil.train.schedules import GAMMA_PARTS, ProgressiveBeta, linear
 from evokd.distil.train.sharded_checkpoints import load_weights
 from evokd.distil.train.trainer import DistillationOptions, DistillationTrainer
 from evokd.errors import InputError
-from evokd.models.encoding import EncodedPairs, collate
+from evokd.models.encoded import EncodedPairs, collate
 from evokd.models.sharding import all_finite
 from evokd.recipe.methods import BetaSchedule, GammaRule, MethodSettings
 from evokd.recipe.objectives import BETA_RULES

@@ -40,11 +40,11 @@ from evokd.distil.train.on_policy import OnPolicy, check_on_policy
 from evokd.distil.train.sharded_checkpoints import ShardedCheckpoints
 from evokd.distil.train.throughput import Throughput
 from evokd.errors import InputError
-from evokd.models.encoding import IGNORED, LengthGroupedBatches, collate
+from evokd.models.encoded import LengthGroupedBatches, collate
 from evokd.models.lm_head import check_head, evaluating, final_hidden, head_of
 from evokd.models.packing import pairs_of, takes_packed
 from evokd.models.sharding import call_with_head, is_sharded, release
-from evokd.recipe.objectives import ObjectiveSettings, objective_settings, spec_of
+from evokd.recipe.objectives import IGNORED, ObjectiveSettings, objective_settings, spec_of
 
 log = logging.getLogger(__name__)
 
