@@ -14,11 +14,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback, TrainingArguments
 
-from evokd import DistillationTrainer
+from evokd import DistillationTrainer, processes
 from evokd.distil.teacher.precompute import cache_spec, write_cache
 from evokd.distil.teacher.signal import CachedTeacher
 from evokd.distil.train.on_policy import OnPolicy
 from evokd.distil.train.schedules import running_quantile
+from evokd.distil.train.sharded_checkpoints import load_weights
+from evokd.models import zero3
 from evokd.models.adapters import add_adapters, merge_adapters
 from evokd.models.sharding import load_sharded, whole_weights
 from evokd.recipe.methods import OnPolicySettings
@@ -67,8 +69,7 @@ class FirstGradients(TrainerCallback):
 
 def model(sharded, seed, checkpointing=False, **shape):
     def load():
-        made = tiny_llama(seed, num_hidden_layers=2, **{**TIED, **shape})
-        return made
+        return tiny_llama(seed, num_hidden_layers=2, **{**TIED, **shape})
 
     made = load_sharded(load, torch.device("cpu")) if sharded else load()
     if checkpointing:
@@ -76,9 +77,16 @@ def model(sharded, seed, checkpointing=False, **shape):
     return made
 
 
+def whole(student):
+    sharded = processes.count() > 1
+    return whole_weights(student) if sharded else dict(student.named_parameters())
+
+
 def teacher_of(sharded, folder, cached):
     made = model(sharded and not cached, 2, hidden_size=24)
     if not cached:
+        if zero3.is_partitioned(made):
+            zero3.make_callable(made)
         return made
     data = [*copy_task(64), *copy_task(10, seed=4)]
     place = folder / f"cache{os.environ.get('RANK', '')}"
@@ -88,8 +96,7 @@ def teacher_of(sharded, folder, cached):
 
 def work(name, folder, resume):
     options = dict(JOBS[name])
-    processes = int(os.environ.get("WORLD_SIZE", 1))
-    sharded = processes > 1
+    sharded = processes.count() > 1
     accumulation = options.pop("accumulation", 1)
     steps, save, best = (options.pop(key, None) for key in ("steps", "save", "best"))
     arguments = TrainingArguments(
@@ -139,12 +146,17 @@ def work(name, folder, resume):
     trainer.save_model(str(folder / name / "saved"))
     if lora:
         student = merge_adapters(student, torch.float32)
-    weights = whole_weights(student) if sharded else dict(student.named_parameters())
+    weights = whole(student)
+    loaded = {}
+    if save and not lora:
+        again = model(sharded, 3)
+        load_weights(again, folder / name / f"checkpoint-{trainer.state.best_global_step or steps}")
+        loaded = whole(again)
     if trainer.args.process_index == 0:
         history = [line for line in trainer.state.log_history if "loss" in line]
         (file,) = (folder / name / "saved").glob("*model.safetensors")
         saved = load_file(file)
-        made = {"gradients": gradients.whole, "weights": weights, "saved": saved}
+        made = {"gradients": gradients.whole, "weights": weights, "saved": saved, "loaded": loaded}
         torch.save(made | {"history": history, "looks": looks}, folder / f"{name}.pt")
 
 
@@ -153,3 +165,4 @@ if __name__ == "__main__":
     for job in os.environ.get("ONLY", "").split() or JOBS:
         if len(sys.argv) == 2 or job.startswith("resumed"):
             work(job, Path(sys.argv[1]), resume=len(sys.argv) > 2)
+    processes.leave(0)

@@ -32,7 +32,7 @@ _HOMES = {
     "CachedTeacher": "evokd.distil.teacher.signal",
     "DistillationTrainer": "evokd.distil.train.trainer",
     "difficulty": "evokd.distil.objectives",
-    "encode_corpus": "evokd.models.encoding",
+    "encode_corpus": "evokd.models.encoded",
     "fused_loss": "evokd.distil.fused_loss",
     "load_pairs": "evokd.data.sources",
     "load_prompt": "evokd.data.prompts",

@@ -38,6 +38,23 @@ def is_first() -> bool:
     return number() == 0
 
 
+def by_zero3() -> bool:
+    """Whether accelerate was told to spread trainings by DeepSpeed's ZeRO-3 (`accelerate launch`).
+
+    Raises:
+        InputError: by another stage of it.
+    """
+    if count() == 1 or os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() not in ("true", "1"):
+        return False
+    stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
+    if stage != "3":
+        raise InputError(
+            f"accelerate asks for DeepSpeed ZeRO-{stage}; of DeepSpeed, stage 3 is accepted: "
+            "accelerate launch --use_deepspeed --zero_stage 3"
+        )
+    return True
+
+
 def join() -> None:
     """Meet the others, if there are any."""
     if count() == 1:

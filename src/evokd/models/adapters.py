@@ -10,8 +10,9 @@ import torch
 from transformers import PreTrainedModel
 
 from evokd.errors import InputError, require
+from evokd.models import zero3
 from evokd.models.quantized import is_quantized
-from evokd.models.sharding import average_gradients, is_sharded, laid_out_like
+from evokd.models.sharding import average_gradients, is_sharded, laid_out_like, opened
 from evokd.recipe.models import LoraSettings
 
 
@@ -51,7 +52,7 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings, seed: int) -> A
                 "adapter is accepted on: the loss reads the head's own weight. Leave it out, or "
                 "take targets: all-linear, which does"
             )
-    if is_sharded(model):
+    if is_sharded(model) and not zero3.is_partitioned(model):
         average_gradients(weight for weight in adapted.parameters() if weight.requires_grad)
     return adapted
 
@@ -62,36 +63,26 @@ def describe_adapters(adapted: Any, settings: LoraSettings) -> dict[str, Any]:
     return {"lora": settings.words, "trained_parameters": trained}
 
 
+@torch.no_grad()
 def merge_adapters(adapted: Any, dtype: torch.dtype) -> PreTrainedModel:
     """The model that `add_adapters` was given, in place: plain again, adapters added to its weights
     in `dtype`; quantized weights are whole again, as they were multiplied with."""
-    if is_sharded(adapted):
-        return _merge_into_parts(adapted, dtype)
-    peft = _peft()
-    config, learned = adapted.active_peft_config, peft.get_peft_model_state_dict(adapted)
+    adapters = {
+        name: module
+        for name, module in adapted.get_base_model().named_modules()
+        if hasattr(module, "get_delta_weight")
+    }
     plain: Any = adapted.unload()
     if is_quantized(plain):
         plain = plain.dequantize()
     # Before merging: what an adapter adds may be less than half a step of a lower format.
     plain.to(dtype)
-    again = peft.get_peft_model(plain, config)
-    peft.set_peft_model_state_dict(again, learned)
-    merged: Any = again.merge_and_unload()
-    merged.requires_grad_(True)
-    return merged
-
-
-@torch.no_grad()
-def _merge_into_parts(adapted: Any, dtype: torch.dtype) -> PreTrainedModel:
-    """The same where each process holds a part of the weights."""
-    layers = [layer for layer in adapted.modules() if hasattr(layer, "get_delta_weight")]
-    added = [(layer.get_base_layer(), layer.get_delta_weight("default")) for layer in layers]
-    plain: Any = adapted.unload()
-    plain.to(dtype)
-    for layer, delta in added:
-        layer.weight.add_(laid_out_like(layer.weight, delta.to(dtype)))
-    plain.requires_grad_(True)
-    merged: PreTrainedModel = plain
+    for name, adapter in adapters.items():
+        weight = plain.get_submodule(name).weight
+        with opened([weight, *adapter.parameters()]):
+            delta = adapter.get_delta_weight("default").to(dtype)
+            weight.add_(laid_out_like(weight, delta))
+    merged: PreTrainedModel = plain.requires_grad_(True)
     return merged
 
 

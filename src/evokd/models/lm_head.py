@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from evokd.errors import InputError
+from evokd.models import zero3
 from evokd.models.products import multiply
 
 
@@ -88,14 +89,18 @@ def softcapped(raw: Tensor, scale: float, cap: float | None) -> Tensor:
 
 
 def head_of(model: nn.Module) -> Head:
-    """The head of a transformers causal language model."""
+    """The head of a transformers causal language model; a copy of it where ZeRO-3 spreads the model
+    and isn't calling it, which all processes must ask for together."""
     layer = model.get_output_embeddings()  # type: ignore[operator]
     config = model.config.get_text_config()  # type: ignore[union-attr, operator]
     scale = getattr(config, "logit_scale", None) or 1.0
     scale = scale / (getattr(config, "logits_scaling", None) or 1.0)
+    weight, bias = layer.weight, getattr(layer, "bias", None)
+    if zero3.is_away(weight):
+        weight, bias = zero3.whole([weight, bias])
     return Head(
-        weight=layer.weight,
-        bias=getattr(layer, "bias", None),
+        weight=weight,
+        bias=bias,
         scale=scale,
         cap=getattr(config, "final_logit_softcapping", None),
     )

@@ -26,6 +26,7 @@ from transformers import (
     GenerationConfig,
     PreTrainedModel,
 )
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from evokd.data.prompts import PROMPTS, Prompt
 from evokd.data.textfiles import path_in
@@ -258,6 +259,7 @@ def _from_pretrained(loader: Any, where: str, settings: ModelSettings, **more: A
         # Dense weights; older versions know no other ones.
         if hasattr(transformers, "GgufConfig"):
             more["quantization_config"] = transformers.GgufConfig(dequantize=True)
+    unset_hf_deepspeed_config()  # of an earlier training: it would spread what is to be whole
     try:
         made = loader.from_pretrained(
             name, trust_remote_code=settings.trust_remote_code, **place, **more

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from evokd.models import zero3
 from evokd.models.lm_head import evaluating, final_hidden
 from evokd.recipe.objectives import IGNORED
 
@@ -123,7 +124,10 @@ def takes_packed(model: nn.Module) -> bool:
 
     Tried out, for a backend without such a mask, or a state carried along the row, would mix pairs
     without an error. What another pair says must not change a single bit, whatever the precision.
+    Where it can't be tried, the answer is no.
     """
+    if not zero3.is_callable(model):
+        return False
     length, size = 5, model.config.get_text_config().vocab_size  # type: ignore[union-attr, operator]
     device = next(model.parameters()).device
     first, other, second = (torch.arange(length, device=device) + i * length for i in range(3))

@@ -1,15 +1,17 @@
 """A model spread over processes: each holds a part of every weight, and gathers a layer to run it.
 
-torch's FSDP2 (`fully_shard`), on GPUs and, for tests, on CPUs. Every process must call a sharded
-model equally often: each call gathers weights from all of them.
+torch's FSDP2 (`fully_shard`), on GPUs and, for tests, on CPUs; or DeepSpeed's ZeRO-3 (`zero3`),
+where that is asked for. Every process must call a sharded model equally often: each call gathers
+weights from all of them.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +28,9 @@ from torch.distributed.fsdp import (
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
+from evokd import processes
 from evokd.errors import InputError
+from evokd.models import zero3
 from evokd.models.loading import rebuilt
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -34,17 +38,12 @@ WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 def is_sharded(model: nn.Module) -> bool:
     """Whether each process holds a part of its weights; adapters around them are whole."""
-    return _root(model) is not None
+    return _root(model) is not None or zero3.is_partitioned(model)
 
 
 def trains_parts(model: nn.Module) -> bool:
-    """Whether what is trained of it is sharded."""
+    """Whether what is trained of it is sharded by FSDP2."""
     return any(isinstance(p, DTensor) for p in model.parameters() if p.requires_grad)
-
-
-def kind_of(model: Any) -> type:
-    """Its class, which sharding puts another one in front of."""
-    return type(model).__mro__[2 if isinstance(model, FSDPModule) else 0]
 
 
 def load_sharded(
@@ -52,7 +51,9 @@ def load_sharded(
     device: torch.device,
     compute_dtype: torch.dtype | None = None,
 ) -> PreTrainedModel:
-    """A model of which each process holds a part; called by all processes.
+    """A model of which each process holds a part; called by all processes. By ZeRO-3 where
+    accelerate was told so: then it can be called once its training has begun, or `zero3` has made
+    it callable.
 
     Only the first one ever has it whole, on its CPU; no device holds more than its part and the one
     tensor that is handed out at the moment.
@@ -60,7 +61,8 @@ def load_sharded(
     Args:
         load: the whole model, on the CPU; called in the first process only.
         compute_dtype: of gathered weights, and so of products; None: the model's own. Gradients are
-            summed in float32, or in the model's own dtype where that is wider.
+            summed in float32, or in the model's own dtype where that is wider. DeepSpeed's model is
+            in it altogether, and its optimizer in float32.
 
     Raises:
         InputError: a model whose layers aren't known.
@@ -71,12 +73,20 @@ def load_sharded(
     del whole
     dist.broadcast_object_list(parcel, src=0)
     model: PreTrainedModel = pickle.loads(parcel[0])
-    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
-    _shard(model, mesh, compute_dtype)
     for buffer in model.buffers():
         buffer.data = buffer.to(device)
-    _hand_out(model, weights, mesh, device)
+    if processes.by_zero3():
+        model.to(dtype=compute_dtype or model.dtype)  # type: ignore[call-arg]
+        _hand_out(model, weights, device, zero3.partitioned)
+        return model
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    _shard(model, mesh, compute_dtype)
+    _hand_out(model, weights, device, partial(_dealt, mesh))
     return model
+
+
+def _dealt(mesh: DeviceMesh, like: Any, whole: Tensor) -> nn.Parameter:
+    return nn.Parameter(distribute_tensor(whole, mesh, like.placements), like.requires_grad)
 
 
 def _skeleton(model: PreTrainedModel) -> bytes:
@@ -117,9 +127,16 @@ def _shard(model: PreTrainedModel, mesh: DeviceMesh, compute_dtype: torch.dtype 
 
 @torch.no_grad()
 def _hand_out(
-    model: nn.Module, weights: dict[str, nn.Parameter], mesh: DeviceMesh, device: torch.device
+    model: nn.Module,
+    weights: dict[str, nn.Parameter],
+    device: torch.device,
+    deal: Callable[[nn.Parameter, Tensor], nn.Parameter],
 ) -> None:
-    """Give each process its part of the weights, which the first one has, a tensor at a time."""
+    """Give each process its part of the weights, which the first one has, a tensor at a time.
+
+    Args:
+        deal: (a weight of the model, the whole tensor) → the part.
+    """
     places: dict[int, list[tuple[nn.Module, str]]] = {}
     for module in model.modules():
         for key, parameter in module._parameters.items():
@@ -127,12 +144,10 @@ def _hand_out(
     parameters: list[tuple[str, Any]] = list(model.named_parameters())
     for name, parameter in parameters:
         if weights:
-            tensor = weights.pop(name).detach().to(device)
+            tensor = weights.pop(name).detach().to(device, parameter.dtype)
         else:
             tensor = torch.empty(parameter.shape, dtype=parameter.dtype, device=device)
-        part = nn.Parameter(
-            distribute_tensor(tensor, mesh, parameter.placements), parameter.requires_grad
-        )
+        part = deal(parameter, tensor)
         for module, key in places[id(parameter)]:
             setattr(module, key, part)
 
@@ -150,17 +165,23 @@ def _root(model: nn.Module) -> Any:
     return next((module for module in model.modules() if isinstance(module, FSDPModule)), None)
 
 
-def call_with_head(model: Any, work: Callable[[Any], Any]) -> Any:
+def call_with_head(model: Any, through: nn.Module, work: Callable[[Any], Tensor]) -> Tensor:
     """`work(forward)` as one call of a sharded model.
 
     There its head is whole, whatever is computed with it, and the gradients that this gives are
     summed over all processes.
+
+    Args:
+        through: what a training calls for the model: itself, or what wraps it.
     """
     root = _root(model)
+    if root is None:
+        return zero3.call_with_head(model, through, work)
     if not hasattr(root, "_call_with_head"):
         root._call_with_head = lambda work: work(root.forward)
         register_fsdp_forward_method(root, "_call_with_head")
-    return root._call_with_head(work)
+    result: Tensor = root._call_with_head(work)
+    return result
 
 
 def release(model: nn.Module) -> None:
@@ -173,6 +194,10 @@ def release(model: nn.Module) -> None:
 def gathered(model: nn.Module) -> Iterator[None]:
     """All weights in every process, in the dtype of its products, for calls that not all processes
     make equally often, such as decoding; without gradients. Nothing happens to whole models."""
+    if zero3.is_partitioned(model):
+        with zero3.opened(model.parameters()):
+            yield
+        return
     shards, root = _shards(model), _root(model)
     for module in shards:
         module.unshard()
@@ -183,6 +208,11 @@ def gathered(model: nn.Module) -> Iterator[None]:
         for module in shards:
             module.reshard()
             module.set_reshard_after_forward(module is not root, recurse=False)
+
+
+def opened(weights: Sequence[Tensor]) -> Any:
+    """A context to change weights in that all processes change alike: ZeRO-3's are whole there."""
+    return zero3.opened(weights) if any(map(zero3.is_away, weights)) else nullcontext()
 
 
 def laid_out_like(weight: Tensor, tensor: Tensor) -> Tensor:
@@ -209,14 +239,21 @@ def average_gradients(weights: Iterable[nn.Parameter]) -> None:
 def all_finite(model: nn.Module) -> bool:
     """Whether all weights are numbers; called by all processes where the model is sharded."""
     trained = (weight.detach() for weight in model.parameters() if weight.requires_grad)
-    parts = (weight.to_local() if isinstance(weight, DTensor) else weight for weight in trained)
+    parts = (_own_part(weight) for weight in trained)
     # The two ends of each, which takes no memory beside it.
     finite = all(torch.stack(part.aminmax()).isfinite().all() for part in parts if part.numel())
     if is_sharded(model):
-        verdict = torch.tensor(float(finite), device=next(model.buffers()).device)
+        verdict = torch.tensor(float(finite), device=next(model.parameters()).device)
         dist.all_reduce(verdict, dist.ReduceOp.MIN)
         finite = bool(verdict)
     return finite
+
+
+def _own_part(weight: Tensor) -> Tensor:
+    """What this process has of a weight."""
+    if isinstance(weight, DTensor):
+        return weight.to_local()
+    return getattr(weight, "ds_tensor", weight)
 
 
 def made_whole(model: Any) -> Any:
@@ -224,13 +261,19 @@ def made_whole(model: Any) -> Any:
     isn't sharded stays as it is. Called by all processes."""
     if not is_sharded(model):
         return model
-    weights: dict[str, Any] = get_model_state_dict(model, options=WHOLE)
+    weights = _state_of(model)
     return rebuilt(model, model.config, weights) if dist.get_rank() == 0 else None
+
+
+def _state_of(model: Any) -> dict[str, Any]:
+    if zero3.is_partitioned(model):
+        return zero3.state_of(model)
+    return get_model_state_dict(model, options=WHOLE)
 
 
 def whole_weights(model: nn.Module) -> dict[str, Tensor]:
     """Of a sharded model, on the first process's CPU, each once; empty in all others."""
-    weights: dict[str, Any] = get_model_state_dict(model, options=WHOLE)
+    weights = _state_of(model)
     once = {name for name, _ in model.named_parameters()}
     again = {name for name, _ in model.named_parameters(remove_duplicate=False)} - once
     return {name: tensor for name, tensor in weights.items() if name not in again}

@@ -26,6 +26,7 @@ from evokd.rundir.files import fingerprint
 from evokd.rundir.records import find_record, take_up_record
 from evokd.rundir.stage import Stage, manifest_in
 from evokd.study.places import Paths, System, TeacherSource
+from evokd.study.spreading import IN_PARTS, sharding
 from evokd.study.steps import Step, inputs_of, step_of, step_of_record
 
 PAIRS = "pairs.jsonl"
@@ -145,15 +146,19 @@ class Study:
         """The finished teacher, of which each process holds a part."""
         import torch
 
+        from evokd.models import zero3
         from evokd.models.loading import load_translator, pick_dtype
         from evokd.models.sharding import load_sharded
 
         self.release_teacher()
         device, (dtype, _) = self.device, pick_dtype(self.recipe.teacher.dtype, self.device)
         folder = self.paths.teacher_model
-        return load_sharded(
+        teacher = load_sharded(
             lambda: load_translator(folder, torch.device("cpu"), dtype, self.prompt).model, device
         )
+        if zero3.is_partitioned(teacher):
+            zero3.make_callable(teacher)
+        return teacher
 
     def release_teacher(self) -> None:
         """Give its memory back; who asks for it again gets it loaded again."""
@@ -198,42 +203,10 @@ class Study:
             live: its model, whatever the recipe's signal is.
         """
         if live or self.recipe.teacher.signal == "live":
-            if self.sharding(training) == "fsdp2":
+            if sharding(self.recipe, training) in IN_PARTS:
                 return self.live_teacher_source(sharded=True)
             return self.live_teacher_source() if live else self.teacher_source
         return self.teacher_source
-
-    def sharding(self, training: TrainingSettings) -> str:
-        """How a training is spread over the processes that there are.
-
-        Raises:
-            InputError: there are several, and it isn't to be spread.
-        """
-        if processes.count() == 1:
-            return "none"
-        if training.sharding == "none":
-            raise InputError(
-                f"training.sharding: none is for one process, and there are {processes.count()}; "
-                "take ddp or fsdp2, or leave --processes out"
-            )
-        if training.sharding == "fsdp2":
-            self._check_shards(training)
-        return training.sharding or "ddp"
-
-    def _check_shards(self, training: TrainingSettings) -> None:
-        """Raises InputError: settings that can't be laid out in parts."""
-        loras = (self.recipe.student.adapters, self.recipe.teacher.adapters)
-        unknown = {
-            "lora.quantize": any(one is not None and one.quantize != "none" for one in loras),
-            "teacher.quantize": self.recipe.teacher.quantize != "none",
-            f"training.optimizer: {training.optimizer}": "8bit" in training.optimizer,
-        }
-        for what, found in unknown.items():
-            if found:
-                raise InputError(
-                    f"training.sharding: fsdp2 doesn't go with {what}, which takes little memory "
-                    "anyway; take ddp, or leave it out"
-                )
 
     def _source(self, signal: Any, description: str) -> TeacherSource:
         """In the vocabulary of students, which may have been pruned to a part of the teacher's."""

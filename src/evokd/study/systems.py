@@ -10,6 +10,7 @@ from evokd.recipe.models import LoraSettings
 from evokd.recipe.training import TrainingSettings
 from evokd.study.context import Study
 from evokd.study.places import System
+from evokd.study.spreading import IN_PARTS, sharding
 
 
 def decoder(study: Study, system: System) -> Any:
@@ -51,7 +52,7 @@ def spread(study: Study, training: TrainingSettings, load: Callable[[Any], Any])
         load: the whole one, on a device; asked in the first process only where it is spread.
     """
     study.decoder = None
-    if processes.by_first(lambda: study.sharding(training)) != "fsdp2":
+    if processes.by_first(lambda: sharding(study.recipe, training)) not in IN_PARTS:
         return load(study.device)
     import torch
 
@@ -59,8 +60,14 @@ def spread(study: Study, training: TrainingSettings, load: Callable[[Any], Any])
     from evokd.models.loading import Translator
     from evokd.models.sharding import load_sharded
 
-    whole: Any = load(torch.device("cpu")) if processes.is_first() else None
-    tokenizer = processes.by_first(lambda: whole.tokenizer)
+    whole: Any = None
+
+    def read() -> Any:
+        nonlocal whole
+        whole = load(torch.device("cpu"))
+        return whole.tokenizer
+
+    tokenizer = processes.by_first(read)
     compute = torch.bfloat16 if in_bfloat16(training, study.device) else None
     model = load_sharded(lambda: whole.model, study.device, compute)
     return Translator(model, tokenizer, study.prompt)

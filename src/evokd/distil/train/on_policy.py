@@ -297,8 +297,8 @@ def check_on_policy(
     if sharding is not None:
         raise InputError(
             f"on_policy: {sharding} leaves each device a part of the student, and translating "
-            "takes all of it; train with plain data parallelism (torchrun without FSDP or ZeRO-3), "
-            "or take a method without on_policy"
+            "takes all of it; take training.sharding: fsdp2, which gathers it (--processes), or a "
+            "method without on_policy"
         )
 
 

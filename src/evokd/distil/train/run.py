@@ -36,6 +36,7 @@ from evokd.distil.train.trainer import DistillationOptions, DistillationTrainer
 from evokd.errors import InputError
 from evokd.models.encoded import EncodedPairs, collate
 from evokd.models.sharding import all_finite
+from evokd.models.zero3 import is_partitioned
 from evokd.recipe.methods import BetaSchedule, GammaRule, MethodSettings
 from evokd.recipe.objectives import BETA_RULES
 from evokd.recipe.training import TrainingSettings
@@ -92,7 +93,8 @@ def train(
         InputError: on_policy with a cached teacher; weights that are no longer finite; an
             optimizer that doesn't suit the weights' number format, or isn't there.
     """
-    check_trained(student, job.settings)
+    if not is_partitioned(student):  # DeepSpeed trains float32 copies of what it has in bfloat16
+        check_trained(student, job.settings)
     # The paper keeps SFT's best checkpoint on validation, and distillation's last (4.2).
     usual = "best" if job.method.kind() == "sft" else "last"
     select = usual if job.settings.select == "auto" else job.settings.select

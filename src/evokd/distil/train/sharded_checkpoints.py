@@ -23,6 +23,9 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
+from evokd import processes
+from evokd.errors import InputError
+from evokd.models import zero3
 from evokd.models.adapters import is_adapted, take_adapters
 from evokd.models.sharding import (
     is_sharded,
@@ -42,6 +45,24 @@ def is_in_parts(checkpoint: Path) -> bool:
     return (checkpoint / WEIGHTS).is_dir()
 
 
+def check_goes_on(student: nn.Module, checkpoint: Path) -> None:
+    """See that a student can go on from a checkpoint.
+
+    Raises:
+        InputError: DeepSpeed wrote it and doesn't train the student, or the other way round, or
+            with another number of processes.
+    """
+    wrote, now = zero3.processes_of(checkpoint), 0
+    if zero3.is_partitioned(student):
+        now = processes.count()
+    if wrote != now:
+        made, asked = (f"{n} processes of DeepSpeed" if n else "no DeepSpeed" for n in (wrote, now))
+        raise InputError(
+            f"{checkpoint} was made with {made}, and a training with {asked} can't go on from it; "
+            "start as before, or remove that folder to begin again"
+        )
+
+
 def save_parts(checkpoint: Path, student: nn.Module, optimizer: Any) -> None:
     """Called by all processes; it is whole when the call returns in the first."""
     optimizer = getattr(optimizer, "optimizer", optimizer)  # accelerate's wrapper
@@ -53,7 +74,9 @@ def save_parts(checkpoint: Path, student: nn.Module, optimizer: Any) -> None:
 def load_weights(student: nn.Module, checkpoint: Path) -> None:
     """A checkpoint's weights into a student, in place; called by all processes."""
     release(student)
-    if is_adapted(student):
+    if zero3.is_partitioned(student):
+        zero3.take_weights(student, checkpoint)
+    elif is_adapted(student):
         take_adapters(student, checkpoint)
     elif is_in_parts(checkpoint):
         weights = get_model_state_dict(student)
@@ -95,7 +118,7 @@ class ShardedCheckpoints:
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As Trainer's. The first process writes an ordinary folder; in checkpoints the parts stand
         for it."""
-        if not trains_parts(self.model):
+        if not (trains_parts(self.model) or zero3.is_partitioned(self.model)):
             super().save_model(output_dir, _internal_call)  # type: ignore[misc]
         elif _internal_call:
             Path(str(output_dir)).mkdir(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from evokd import processes
 from evokd.distil.chunked_loss import Objective, chunked_loss
 from evokd.distil.statistics import Statistics
 from evokd.distil.teacher.signal import LiveTeacher, TeacherSignal, shared_width
@@ -37,9 +39,10 @@ from evokd.distil.train.batches import (
 from evokd.distil.train.distributed import Devices
 from evokd.distil.train.method_state import LossInputs, MethodPart, PartsCallback
 from evokd.distil.train.on_policy import OnPolicy, check_on_policy
-from evokd.distil.train.sharded_checkpoints import ShardedCheckpoints
+from evokd.distil.train.sharded_checkpoints import ShardedCheckpoints, check_goes_on
 from evokd.distil.train.throughput import Throughput
 from evokd.errors import InputError
+from evokd.models import zero3
 from evokd.models.encoded import LengthGroupedBatches, collate
 from evokd.models.lm_head import check_head, evaluating, final_hidden, head_of
 from evokd.models.packing import pairs_of, takes_packed
@@ -142,7 +145,8 @@ class DistillationTrainer(ShardedCheckpoints, Trainer):
                 raise InputError(
                     "torch.compile doesn't know of sharded students; take compile: false"
                 )
-            vars(model)["_is_accelerate_prepared"] = True  # its gradients are summed already
+            if not zero3.is_partitioned(model):
+                vars(model)["_is_accelerate_prepared"] = True  # its gradients are summed already
         super().__init__(
             model=model,
             args=args,
@@ -171,7 +175,8 @@ class DistillationTrainer(ShardedCheckpoints, Trainer):
         )
         self.vocabulary_size = options.vocabulary_size or shared_width(model, teacher)
         self._loss_options = LossOptions(self.settings, chunk_tokens=options.chunk_tokens)
-        check_head(model)
+        if zero3.is_callable(model):
+            check_head(model)
         live = None if self.teacher is None else self.teacher.model
         readers = [model] if live is None else [model, live]
         mixing = [one for one in readers if options.packing and not takes_packed(one)]
@@ -193,6 +198,7 @@ class DistillationTrainer(ShardedCheckpoints, Trainer):
         if checkpoint is True:
             checkpoint = get_last_checkpoint(str(self.args.output_dir))
         if checkpoint:
+            processes.by_first(partial(check_goes_on, self.student, Path(str(checkpoint))))
             self._keeper.load(Path(str(checkpoint)), self.args)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
@@ -272,7 +278,9 @@ class DistillationTrainer(ShardedCheckpoints, Trainer):
         # The teacher first: it keeps nothing that the student's activations would stand beside.
         teacher_logits = None if teacher is None else teacher.forward(read, predicts)
 
-        def distil(student: Any) -> tuple[Tensor, LossInputs]:
+        done: list[LossInputs] = []
+
+        def distil(student: Any) -> Tensor:
             hidden = final_hidden(self.student, student, read)[predicts]
             batch = TokenBatch(hidden, head_of(self.student), labels, self.vocabulary_size, weights)
             options = replace(
@@ -283,15 +291,16 @@ class DistillationTrainer(ShardedCheckpoints, Trainer):
                 step = part.prepare(step)
             # Accelerate wraps the student's forward in autocast; the head's product belongs there.
             with self.accelerator.autocast():
-                return chunked_loss(self.objective, step.batch, step.teacher, step.options), step
+                done.append(step)
+                return chunked_loss(self.objective, step.batch, step.teacher, step.options)
 
         sharded = is_sharded(self.student)
-        loss, step = call_with_head(self.student, distil) if sharded else distil(model)
+        loss = call_with_head(self.student, model, distil) if sharded else distil(model)
         if learns and self._micro_batches_left <= 0:  # once for each optimizer step
             seed = self.args.seed * 1_000_003 + self.state.global_step
             average = self.devices.mean if self.devices.is_distributed else None
             for part in self.parts.values():
-                part.learn(step, seed, average)
+                part.learn(done[0], seed, average)
         return loss
 
     def _progress(self) -> float:
