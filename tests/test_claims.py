@@ -180,6 +180,48 @@ def test_of_two_who_are_slow_one_withdraws(tmp_path, monkeypatch):
     assert time.monotonic() - began >= 2.0, "the other one's, until it was dead"
 
 
+def test_a_number_that_was_a_dead_ones_may_be_a_living_ones(tmp_path, monkeypatch):
+    """A looks, and finds 1 dead. B takes number 2, removes 1, works and lets go; C takes number 1
+    and holds. Then A takes number 2: C holds, though its number is one that A knew."""
+    folder, create = tmp_path / CLAIMS, claims._create
+    folder.mkdir()
+    dead = {"host": "here", "machine": claims._machine(), "pid": 2**30, "began": "1", "claim": 1}
+    (folder / "gate.1").write_text(json.dumps(dead))
+    of_c = json.dumps({"host": "node7", "machine": "elsewhere", "pid": 42, "claim": 2})
+    taken, lasted = [], []
+
+    def slow(path, text):
+        if not taken:
+            (folder / "gate.1").write_text(of_c)
+            os.utime(folder / "gate.1", (7, 7))
+        taken.append(path.name)
+        return create(path, text)
+
+    def waits(who):
+        lasted.append((folder / "gate.1").read_text())
+        (folder / "gate.1").unlink()
+
+    monkeypatch.setattr(claims, "_create", slow)
+    held = claim(tmp_path, "gate", waits)
+    assert lasted == [of_c], "waited for, and still there"
+    assert taken[0] == "gate.2"
+    assert claimed(tmp_path) == ["gate"]
+    held.release()
+
+
+def test_a_claim_may_be_released_while_it_is_looked_at(tmp_path, monkeypatch):
+    held, sign = claim(tmp_path, "gate"), claims._sign
+
+    def then_released(path):
+        told = sign(path)
+        held.release()
+        return told
+
+    monkeypatch.setattr(claims, "_sign", then_released)
+    assert claimed(tmp_path) == ["gate"]
+    assert claimed(tmp_path) == []
+
+
 def test_a_process_that_claims_again_what_it_holds_has_it(tmp_path):
     held = claim(tmp_path, "gate")
     assert claim(tmp_path, "gate", pytest.fail) is held

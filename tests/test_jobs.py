@@ -137,6 +137,9 @@ def test_one_stage_at_a_time_and_what_it_is_made_from(smaller, tmp_path):
     code, err = only("students/stf.seed1")
     assert (code, "did you mean students/sft.seed1?" in err) == (2, True)
     assert only("results")[0] == 2
+    code, err = only("corpus", "teacher", "strat")
+    assert (code, "--only strat: no such stage; did you mean start?" in err) == (2, True)
+    assert not (run / "teacher").exists(), "told before it is made"
     assert only("corpus", "tokenizer", "teacher")[0] == 0
     assert (run / "teacher/manifest.json").exists()
     assert not (run / "start").exists()

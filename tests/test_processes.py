@@ -95,6 +95,15 @@ def test_two_processes_end_where_one_does(one, settings):
         assert not list((folder / "cache/hidden").glob("part*"))
 
 
+def test_one_stage_by_two_processes(one):
+    folder = begun_like(one, "only")
+    flags = ("--only", "students/sft.seed1", "--processes", "2")
+    done = evokd("run", one / "recipe.yaml", "-o", folder, *flags)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == f"{folder}: students/sft.seed1 is there\n"
+    assert [path.name for path in (folder / "students").iterdir()] == ["sft.seed1"]
+
+
 def test_a_killed_process_takes_the_others_along_and_costs_a_checkpoint_at_most(one):
     folder = begun_like(one, "killed")
     command = [sys.executable, "-m", "evokd", "run", one / "recipe.yaml", "-o", folder]

@@ -84,7 +84,7 @@ def claim(root: Path, place: str, waiting: Callable[[str], None] = lambda who: N
     seen: dict[int, tuple[str, float]] = {}
     told = False
     while True:
-        signs = {number: _sign(_path(folder, name, number)) for number in _numbers(folder, name)}
+        signs = _signs(folder, name)
         for number, sign in signs.items():
             if number not in seen or seen[number][0] != sign:
                 seen[number] = sign, time.monotonic()
@@ -103,10 +103,12 @@ def claim(root: Path, place: str, waiting: Callable[[str], None] = lambda who: N
         path, text = _path(folder, name, number), _signature()
         if not _create(path, text):
             continue
-        # Somebody may have been slow between looking and creating, when all had changed meanwhile:
-        # of two who come to hold claims one at least sees the other's, and withdraws.
-        if _numbers(folder, name) - signs.keys() - {number}:
-            path.unlink()
+        # Somebody may have been slow between looking and creating, when all had changed meanwhile,
+        # and a number that was a dead one's may be a living one's again: of two who come to hold
+        # claims one at least sees the other's, and withdraws.
+        now = _signs(folder, name)
+        if any(signs.get(other) != sign for other, sign in now.items() if other != number):
+            path.unlink(missing_ok=True)
             time.sleep(random.uniform(0, POLL))
             continue
         for dead in signs:
@@ -121,8 +123,8 @@ def claimed(root: Path) -> list[str]:
     """Places of a run folder at which some process is at work, as far as can be told at once."""
     found = []
     for path in sorted((root / CLAIMS).glob("*.*")):
-        sign = _sign(path)
-        if sign and not _is_dead(sign) and time.time() - path.stat().st_mtime < STALE:
+        sign = _sign(path)  # "": released since
+        if sign and not _is_dead(sign) and time.time() - int(sign.split()[0]) / 1e9 < STALE:
             found.append(path.name.rpartition(".")[0].replace("~", "/"))
     return found
 
@@ -131,13 +133,14 @@ def _path(folder: Path, name: str, number: int) -> Path:
     return folder / f"{name}.{number}"
 
 
-def _numbers(folder: Path, name: str) -> set[int]:
-    """Of the claims to a place, in whatever state."""
+def _signs(folder: Path, name: str) -> dict[int, str]:
+    """Of the claims to a place, in whatever state, by their numbers."""
     try:
         parts = [each.rpartition(".") for each in os.listdir(folder)]
     except FileNotFoundError:
-        return set()
-    return {int(number) for stem, _, number in parts if stem == name and number.isdigit()}
+        return {}
+    numbers = [int(number) for stem, _, number in parts if stem == name and number.isdigit()]
+    return {number: _sign(_path(folder, name, number)) for number in numbers}
 
 
 def _create(path: Path, text: str) -> bool:

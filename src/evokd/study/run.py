@@ -113,16 +113,7 @@ def run_only(
     study = Study(recipe, folder, prompt, said, siblings, store, steps, only, takes_up=True)
     with _at_work(study):
         _run(study)
-    known = {text for step in steps if step.name != RESULTS for text in (step.name, step.place)}
-    for name in only:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            places = ", ".join(step.place for step in steps if not step.is_record)
-            raise InputError(
-                f"--only {name}: no such stage; {hint}accepted are names and places as --dry-run "
-                f"prints them: {places}; results are made without --only"
-            )
+    by_first(lambda: _check_named(only, steps))
     return steps
 
 
@@ -148,6 +139,7 @@ def _run(study: Study) -> dict[str, Any]:
     check_installed(recipe.decoding.engine)
     check_packages(recipe)
     corpus = by_first(lambda: preparation.make_corpus(study))
+    by_first(lambda: _check_asked(study))
     if not dry or study.takes_up:
         by_first(lambda: _save_recipe(study))
     tokenizer = by_first(lambda: preparation.make_tokenizer(study))
@@ -176,6 +168,33 @@ def _run(study: Study) -> dict[str, Any]:
     rows = by_first(lambda: analysis.analyse(study, systems), study)
     start = study.facts(init) | init_facts
     return by_first(lambda: make_results(study, corpus, systems, start, rows, texts))
+
+
+def _check_asked(study: Study) -> None:
+    """Once the text is there, and before anything is made of it: raises InputError as
+    `_check_named`. What is advised later may bring stages that aren't known yet."""
+    if not study.only or study.paths.corpus != study.folder / "corpus":
+        return
+    steps: list[Step] = []
+    given = (study.prompt, _say_nothing, study.siblings, study.store, steps)
+    ahead = Study(study.recipe, study.folder, *given)
+    _run(ahead)
+    if not (ahead.undecided and any(method.open for method in study.recipe.methods)):
+        _check_named(study.only, steps)
+
+
+def _check_named(only: Collection[str], steps: Sequence[Step]) -> None:
+    """Raises InputError: a name is of none of a study's stages."""
+    known = {text for step in steps if step.name != RESULTS for text in (step.name, step.place)}
+    for name in only:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            places = ", ".join(step.place for step in steps if not step.is_record)
+            raise InputError(
+                f"--only {name}: no such stage; {hint}accepted are names and places as --dry-run "
+                f"prints them: {places}; results are made without --only"
+            )
 
 
 def _make_cache(study: Study, teacher: System, init: System, texts: Mapping[str, Stage]) -> None:
