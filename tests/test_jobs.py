@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,10 +22,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 from tiny_study import SMALLER, TREE, differing, outcome
 
+from evokd.cli.studies import _executor
 from evokd.errors import InputError
 from evokd.recipe.file import load_recipe
 from evokd.study import jobs
-from evokd.study.executors import LocalPool, RayCluster, Slurm, visible_gpus
+from evokd.study.executors import LocalPool, RayCluster, Slurm, _options, visible_gpus
 from evokd.study.jobs import Lost, make_stages
 from evokd.study.run import dry_run
 from small_study import evokd, snapshot, without_figures, write_recipe
@@ -269,6 +272,9 @@ def test_slots_of_a_machine(monkeypatch):
         (["--gpus", "2"], "--gpus is for --on"),
         (["--slurm", "partition=x"], "--slurm is for --on slurm"),
         (["--on", "slurm", "--slurm", "partition"], "key=value is accepted"),
+        (["--on", "slurm", "--gpus", "0.5"], "--gpus 0.5: Slurm gives whole GPUs"),
+        (["--only", "corpus", "--dry-run"], "leave out --dry-run, or --only"),
+        (["--only", "corpus", "--jobs", "2", "--gpus", "0"], "leave out --jobs, --gpus, or --only"),
     ],
 )
 def test_flags_that_do_not_go_together(smaller, tmp_path, flags, said):
@@ -276,6 +282,68 @@ def test_flags_that_do_not_go_together(smaller, tmp_path, flags, said):
     code, _, err = evokd("run", smaller[0], "-o", tmp_path / "run", *flags)
     assert (code, said in err) == (2, True), err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("timeout_min=30", 30),
+        ("mem_gb=1.5", 1.5),
+        ("exclusive=true", True),
+        ("time=12:00:00", "12:00:00"),
+        ("account=0123", "0123"),
+        ("qos=on", "on"),
+        ("comment=[x", "[x"),
+        ("nodelist=n[1-3]", "n[1-3]"),
+        ("constraint=", ""),
+        ("partition=1e3", "1e3"),
+    ],
+)
+def test_what_slurm_is_told_is_what_was_typed(typed, meant):
+    assert list(_options([typed]).values()) == [meant]
+
+
+def test_an_option_of_another_kind_is_refused(tmp_path):
+    pytest.importorskip("submitit")
+    with pytest.raises(InputError, match=r'^--on slurm: Parameter "mem_gb" expected'):
+        Slurm(tmp_path, ["cluster=local", "mem_gb=much"], 0)
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "given"),
+    [("auto", None, None), ("cpu", None, 0), ("cpu", 2.0, 2.0), ("auto", 0.0, 0.0)],
+)
+def test_stages_on_a_cluster_take_gpus_where_the_recipe_does(monkeypatch, device, gpus, given):
+    asked = []
+    monkeypatch.setattr("evokd.study.executors.Slurm", lambda *all_: asked.append(all_[-1]))
+    args = argparse.Namespace(on="slurm", slurm=None, gpus=gpus, jobs=None)
+    _executor(argparse.Namespace(device=device), Path(), args)
+    assert asked == [given]
+
+
+def test_a_worker_that_starts_while_all_are_stopped_is_ended(monkeypatch, tmp_path):
+    pool, start = LocalPool(1, print), subprocess.Popen
+
+    def stopped_meanwhile(command, **how):
+        process = start([sys.executable, "-c", "import time; time.sleep(30)"], **how)
+        pool.stop()
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", stopped_meanwhile)
+    nothing = (frozenset(), frozenset())
+    with pytest.raises(Lost, match="killed by signal 15"):
+        pool.make(jobs.Task("it", (), tmp_path, None, tmp_path, *nothing))
+
+
+def test_a_cluster_that_is_not_there_is_named_as_it_was_typed(monkeypatch):
+    def none_there(**how):
+        raise ConnectionError("nobody answers")
+
+    ray = SimpleNamespace(is_initialized=lambda: False, init=none_there)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr("evokd.study.executors.require", lambda *needed: None)
+    with pytest.raises(InputError, match=r"^--on ray://node1:10001: nobody answers;"):
+        RayCluster("ray://node1:10001", None)
 
 
 @pytest.mark.parametrize(("module", "extra"), [("ray", "ray"), ("submitit", "slurm")])

@@ -11,10 +11,13 @@ from unittest import mock
 import pytest
 
 from evokd.data.hypotheses import Candidate
+from evokd.errors import InputError
 from evokd.report.results import Results
 from evokd.rundir import integrity
+from evokd.rundir.claims import claim
 from evokd.rundir.verify import verify
 from evokd.study import forecast
+from evokd.study.cleanup import remove
 from small_study import (
     changed,
     evokd,
@@ -266,6 +269,17 @@ def test_two_studies_share_what_is_the_same_in_a_store(finished, tmp_path):
     assert f"students/{fingerprint}" in out
     assert not (tmp_path / "store/students" / fingerprint).exists()
     assert verify(tmp_path / "one") == []
+
+
+def test_nothing_is_removed_beside_a_worker_at_a_point_of_a_grid(tmp_path):
+    kept = tmp_path / "slow/kept/teacher/abc"
+    kept.mkdir(parents=True)
+    held = claim(tmp_path / "slow", "teacher")
+    with pytest.raises(InputError, match="slow: teacher is being made; wait for it"):
+        remove(tmp_path, {"slow/kept/teacher/abc": 1.0})
+    held.release()
+    remove(tmp_path, {"slow/kept/teacher/abc": 1.0})
+    assert not kept.exists()
 
 
 def test_what_a_stage_takes_is_read_off_others_of_its_kind(finished, copied):

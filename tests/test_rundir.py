@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -258,6 +260,25 @@ def test_a_store_shares_stages_among_runs_and_students_of_any_name(tmp_path):
     assert (other.folder / "model/weights").samefile(one.folder / "model/weights")
     finished(tmp_path / "c", place="students/noevo.seed1", store=store)  # as fast as the first
     assert [p.name for p in (store / "students").iterdir()] == [one.fingerprint]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_another_run_puts_into_the_store_meanwhile_stays(tmp_path, monkeypatch, whole):
+    store = tmp_path / "store"
+    one = finished(tmp_path / "a", place="students/noevo.seed1")
+
+    def after_another(source, target, **more):
+        monkeypatch.undo()
+        stored = store / "students" / one.fingerprint
+        shutil.copytree(one.folder, stored)
+        if not whole:
+            (stored / "model/weights").unlink()
+        return shutil.copytree(source, target, **more)
+
+    monkeypatch.setattr(shutil, "copytree", after_another)
+    with nullcontext() if whole else pytest.raises(OSError, match="not empty"):
+        finished(tmp_path / "b", place="students/noevo.seed1", store=store)
+    assert [path.name for path in (store / "students").iterdir()] == [one.fingerprint]
 
 
 def test_a_store_is_mended_by_who_makes_a_damaged_stage_again(tmp_path, monkeypatch):

@@ -55,7 +55,11 @@ STUDY_FLAGS = (
         "make stages on a Ray cluster (ray, ray://HOST:PORT) or on Slurm, whose machines share the "
         "run folder (docs/clusters.md)",
     ),
-    flag("--gpus K", "of each stage with --on; default: 1 where there are any", type=float),
+    flag(
+        "--gpus K",
+        "of each stage with --on; default: 1, 0 with device: cpu or where a Ray cluster has none",
+        type=float,
+    ),
     flag("--slurm KEY=VALUE", "of --on slurm, e.g. partition=gpu timeout_min=600", **SEVERAL),
 )
 
@@ -93,6 +97,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"{args.recipe}: fine")
         return 0
     folder = args.output or Path("runs") / recipe.name
+    beside = {"--dry-run": args.dry_run, "--jobs": args.jobs, "--on": args.on}
+    beside |= {"--gpus": args.gpus is not None, "--slurm": args.slurm}
+    if args.only and any(beside.values()):
+        named = ", ".join(name for name, given in beside.items() if given)
+        raise InputError(f"--only makes stages here and now; leave out {named}, or --only")
     if args.only and is_to_launch(args.processes):
         return launch(args.processes, args.argv)
     if args.only:
@@ -270,16 +279,18 @@ def _executor(recipe: Recipe, folder: Path, args: argparse.Namespace) -> Any:
     if args.gpus is not None and not where:
         raise InputError("--gpus is for --on; --jobs shares out the GPUs that there are")
     if not where:
-        gpus = executors.visible_gpus(recipe.device) if args.jobs else []
-        return executors.LocalPool(args.jobs, say, gpus) if args.jobs else None
+        if not args.jobs:
+            return None
+        return executors.LocalPool(args.jobs, say, executors.visible_gpus(recipe.device))
     if args.jobs:
         raise InputError(
             "--jobs is for this machine; with --on the cluster knows how many it takes"
         )
+    gpus = 0 if args.gpus is None and recipe.device == "cpu" else args.gpus
     if where == "ray":
-        return executors.RayCluster(f"ray://{address}" if address else None, args.gpus)
+        return executors.RayCluster(f"ray://{address}" if address else None, gpus)
     if args.on == "slurm":
-        return executors.Slurm(folder, args.slurm or [], args.gpus)
+        return executors.Slurm(folder, args.slurm or [], gpus)
     raise InputError(f"--on {args.on}: ray, ray://HOST:PORT and slurm are accepted")
 
 

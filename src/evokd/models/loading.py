@@ -30,7 +30,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from evokd.data.prompts import PROMPTS, Prompt
 from evokd.data.textfiles import path_in
-from evokd.errors import InputError
+from evokd.errors import InputError, require
 from evokd.models.encoding import end_token_id
 from evokd.models.quantized import ADVICE, keep_layout, quantization
 from evokd.recipe.models import ModelSettings
@@ -280,8 +280,7 @@ def _locate(where: str, revision: str | None) -> tuple[str, dict[str, Any]]:
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
             raise InputError(f"model file {path} not found; accepted: {ACCEPTED}")
-        if importlib.util.find_spec("gguf") is None:
-            raise InputError(f"{path} needs the gguf package; type pip install 'evokd[gguf]'")
+        require("gguf", "gguf", str(path))
         return str(path.parent), {"gguf_file": path.name}
     if path.is_dir():
         return str(path), {}

@@ -148,8 +148,11 @@ class Stage:
         remember({self.folder / name: each for name, each in large.items()}, self.root)
         if self.in_store is not None and not self._is_whole(self.in_store):
             _remove(self.in_store)  # damaged; what other runs have of it is linked to its files
-            with contextlib.suppress(FileExistsError):  # another run was as fast
+            try:
                 link_folder(self.folder, self.in_store)
+            except OSError:
+                if not self._is_whole(self.in_store):  # or another run was as fast
+                    raise
 
     def manifest_made_of(self) -> dict[str, Any]:
         """What it is made of, as its manifest has it."""
@@ -226,8 +229,12 @@ def link_folder(source: Path, target: Path) -> None:
     _remove(draft)
     draft.parent.mkdir(parents=True, exist_ok=True)
     at_work = shutil.ignore_patterns(STARTED, CHECKPOINTS)
-    shutil.copytree(source, draft, ignore=at_work, copy_function=_link)
-    draft.rename(target)
+    try:
+        shutil.copytree(source, draft, ignore=at_work, copy_function=_link)
+        draft.rename(target)
+    except OSError:
+        _remove(draft)
+        raise
 
 
 def _sealed(path: Path) -> dict[str, Any]:

@@ -51,8 +51,9 @@ def remove(root: Path, places: dict[str, float]) -> None:
         InputError: a run is at work there.
     """
     with locked(root):
-        if at_work := claimed(root):
-            raise InputError(f"{root}: {', '.join(at_work)} is being made; wait for it")
+        for run in {root, *(root / place.split("/")[0] for place in places)}:  # a grid's points
+            if at_work := claimed(run):
+                raise InputError(f"{run}: {', '.join(at_work)} is being made; wait for it")
         for place in places:
             path = root / place
             if path.is_dir():

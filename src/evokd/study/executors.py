@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from evokd.errors import InputError
+from evokd.errors import InputError, require
 from evokd.rundir.verify import JOB_LOGS
 from evokd.study.jobs import Lost, Task
 
@@ -23,6 +24,7 @@ MANY = 64
 """Tasks handed to a cluster at once, which queues them itself."""
 LAST_LINES = 12
 """Of a worker that failed, shown."""
+PLAIN = re.compile(r"(0|[1-9]\d*)(\.\d+)?|true|false")
 
 
 class LocalPool:
@@ -73,6 +75,8 @@ class LocalPool:
             start_new_session=True,  # Ctrl-C is for the driver, which ends its workers
         )
         self._processes.add(process)
+        if self._stopped.is_set():  # while it was started
+            process.terminate()
         said: deque[str] = deque(maxlen=LAST_LINES)
         assert process.stderr is not None
         for line in process.stderr:
@@ -105,13 +109,14 @@ class RayCluster:
         Raises:
             InputError: Ray isn't installed, or there is no such cluster.
         """
-        self.ray = _extra("ray", "ray")
+        require("ray", "ray", "--on ray")
+        self.ray = import_module("ray")
         if not self.ray.is_initialized():
             try:
                 self.ray.init(address=address, log_to_driver=True, ignore_reinit_error=True)
             except Exception as error:  # ConnectionError, RuntimeError and more, by version
                 raise InputError(
-                    f"--on ray{f'://{address}' if address else ''}: {error}; start a cluster with "
+                    f"--on {address or 'ray'}: {error}; start a cluster with "
                     "`ray start --head`, or name another"
                 ) from None
         if gpus is None:
@@ -157,18 +162,22 @@ class Slurm:
         Raises:
             InputError: submitit isn't installed, there is no Slurm, or it has no such option.
         """
-        submitit, given = _extra("submitit", "slurm"), _options(options)
+        require("submitit", "slurm", "--on slurm")
+        submitit, given = import_module("submitit"), _options(options)
+        each = 1 if gpus is None else gpus
+        if each < 0 or each % 1:
+            raise InputError(f"--gpus {each:g}: Slurm gives whole GPUs; 0, 1, 2 … are accepted")
         cluster = given.pop("cluster", None)
         plain = {"timeout_min", "mem_gb", "nodes", "cpus_per_task", "tasks_per_node", "name"}
         settings: dict[str, Any] = {"name": f"evokd {folder.name}", "timeout_min": 24 * 60}
-        settings["gpus_per_node"] = int(1 if gpus is None else gpus)
+        settings |= {"gpus_per_node": int(each)} if each else {}
         for key, value in given.items():
             known = key in plain or key.startswith("slurm_")
             settings[key if known else f"slurm_{key}"] = value
         try:
             self._executor = submitit.AutoExecutor(folder / JOB_LOGS, cluster=cluster)
             self._executor.update_parameters(**settings)
-        except (RuntimeError, NameError, TypeError, ValueError) as error:
+        except (RuntimeError, NameError, TypeError, ValueError, AssertionError) as error:
             raise InputError(f"--on slurm: {error}") from None
         self._lock = threading.Lock()
         self._running: set[Any] = set()
@@ -231,19 +240,12 @@ def visible_gpus(device: str) -> list[str]:
 
 
 def _options(given: Sequence[str]) -> dict[str, Any]:
+    """Numbers and true or false as such, all else as it stands: 12:00:00 and 0123 are no numbers
+    here."""
     found = {}
     for text in given:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise InputError(f"--slurm {text}: key=value is accepted, e.g. partition=gpu")
-        found[key] = yaml.safe_load(value)
+        found[key] = yaml.safe_load(value) if PLAIN.fullmatch(value) else value
     return found
-
-
-def _extra(module: str, extra: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError:
-        raise InputError(
-            f"--on {extra} needs {module}; type pip install 'evokd[{extra}]'"
-        ) from None

@@ -16,7 +16,7 @@ from evokd.data.languages import language
 from evokd.data.readers.records import record_unit
 from evokd.data.source_request import SourceRequest, Unit
 from evokd.data.textfiles import path_in, read_lines
-from evokd.errors import InputError
+from evokd.errors import InputError, require
 
 _FOLDER = "./~"  # what the path of a local folder starts with
 
@@ -78,14 +78,10 @@ def read_hub(request: SourceRequest, notes: list[str]) -> Iterator[Unit]:
 
 def _load_split(address: HubAddress, request: SourceRequest) -> tuple[Any, str | None]:
     """The rows, and the commit that their revision means now."""
-    try:
-        import datasets
-        from huggingface_hub import HfApi
-    except ImportError:
-        raise InputError(
-            f"{request.name} needs the package datasets, which isn't installed; "
-            "type pip install 'evokd[hub]'"
-        ) from None
+    require("datasets", "hub", request.name)
+    import datasets
+    from huggingface_hub import HfApi
+
     repo, revision = address.repo, address.revision
     if repo[0] in _FOLDER:
         folder = path_in(request.root, repo)
