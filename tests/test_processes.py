@@ -9,11 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from evokd import processes
+from evokd.cli.launch import launch
+from evokd.errors import InputError
 from small_study import recipe, write_recipe
 
 METHODS = [
@@ -100,7 +104,7 @@ def test_one_stage_by_two_processes(one):
     flags = ("--only", "students/sft.seed1", "--processes", "2")
     done = evokd("run", one / "recipe.yaml", "-o", folder, *flags)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout == f"{folder}: students/sft.seed1 is there\n"
+    assert done.stdout.count(f"{folder}: students/sft.seed1 is there\n") == 1
     assert [path.name for path in (folder / "students").iterdir()] == ["sft.seed1"]
 
 
@@ -127,6 +131,26 @@ def test_a_killed_process_takes_the_others_along_and_costs_a_checkpoint_at_most(
     assert_same_run(one / "one", folder)
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
+def test_who_stops_the_launcher_stops_all_as_if_it_were_one(one, number, status):
+    """Ctrl-C reaches it alone: torchrun's processes have sessions of their own."""
+    folder = begun_like(one, f"stopped by {number}")
+    command = [sys.executable, "-m", "evokd", "run", one / "recipe.yaml", "-o", folder]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    run = subprocess.Popen([*command, "--processes", "2"], env=environment, **pipes)
+    deadline = time.monotonic() + 100
+    while not (folder / "students").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    run.send_signal(number)
+    said = run.communicate(timeout=60)[1]
+    assert run.returncode == status, said
+    assert said.count("evokd: stopped; the same command goes on") == (number == signal.SIGINT)
+    assert "the run failed" not in said
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -142,6 +166,51 @@ def test_bad_input_is_told_once_with_exit_code_2(one, tmp_path, flags, said):
     assert done.returncode == 2, done.stderr[-2000:]
     assert done.stderr.count(said) == 1
     assert "Traceback" not in done.stderr
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for begin in (lambda: launch(3, [], "auto"), lambda: join_as_one_of(3, "cuda")):
+        with pytest.raises(InputError, match=r"3 processes .* has 2 GPUs; .*--processes 2 is"):
+            begin()
+    assert processes.have_gpus(2, "auto")
+    assert not processes.have_gpus(3, "cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert not processes.have_gpus(3, "auto")
+
+
+def join_as_one_of(count, device):
+    with mock.patch.dict(os.environ, WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count)):
+        processes.join(device)
+
+
+class Left(Exception):
+    pass
+
+
+def test_one_that_fails_where_the_first_did_ends_at_once(monkeypatch):
+    """Not by SystemExit: torch's threads may crash a process that ends by itself."""
+
+    def left(status):
+        raise Left(status)
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(processes, "_tell", lambda: ("failed", "of whatever"))
+    monkeypatch.setattr(processes, "leave", left)
+    with pytest.raises(Left, match="1"):
+        processes.by_first(lambda: None)
+
+
+@pytest.mark.parametrize("error", [InputError("no such line"), torch.OutOfMemoryError("7 GiB")])
+def test_what_a_share_of_the_work_raises_is_raised_as_it_is(monkeypatch, error):
+    """So that bad input and a lack of memory are told as such."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(processes, "_tell", lambda *news: None)
+    monkeypatch.setattr(processes, "_gather", lambda *work: [["made"], error])
+    with pytest.raises(type(error)) as raised:
+        processes.shared(print, None, [1, 2])
+    assert raised.value is error
 
 
 def test_what_was_shared_out_stands_in_order():

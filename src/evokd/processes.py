@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -55,18 +56,42 @@ def by_zero3() -> bool:
     return True
 
 
-def join() -> None:
-    """Meet the others, if there are any."""
+def join(device: str) -> None:
+    """Meet the others, if there are any.
+
+    Args:
+        device: the recipe's.
+
+    Raises:
+        InputError: there are more processes on this machine than GPUs.
+    """
     if count() == 1:
         return
     import torch
 
     if not torch.distributed.is_initialized():
-        on_gpus = torch.cuda.is_available()
+        on_gpus = have_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", 1)), device)
         if on_gpus:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
         backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
         torch.distributed.init_process_group(backend, timeout=LONGEST_WAIT)
+
+
+def have_gpus(together: int, device: str) -> bool:
+    """Whether the processes of this machine have a GPU each.
+
+    Raises:
+        InputError: there are some, and not enough.
+    """
+    import torch
+
+    there = 0 if device == "cpu" else torch.cuda.device_count()
+    if 0 < there < together:
+        raise InputError(
+            f"{together} processes on this machine, and it has {there} GPU{'s' * (there > 1)}; "
+            f"each takes one, so --processes {there} is accepted, or device=cpu"
+        )
+    return there > 0
 
 
 def leave(status: int) -> int:
@@ -75,6 +100,8 @@ def leave(status: int) -> int:
     torch's threads that talk to the others may crash a process that ends by itself.
     """
     if count() > 1:
+        if status and not is_first():
+            time.sleep(1)  # torchrun then ends the first, which may have something to say
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -99,7 +126,7 @@ def by_first(work: Callable[[], Made], hands: Any = None) -> Made:
         _alone = True
         try:
             made = work()
-        except BaseException as error:
+        except Exception as error:  # who is stopped leaves, and torchrun ends the others
             _tell("refused" if isinstance(error, InputError) else "failed", str(error))
             raise
         finally:
@@ -116,7 +143,9 @@ def by_first(work: Callable[[], Made], hands: Any = None) -> Made:
             _gather(function, hands, pieces[number()], more)
             _alone = False
             continue
-        raise AlreadyTold(told) if what == "refused" else SystemExit(1)
+        if what == "refused":
+            raise AlreadyTold(told)
+        leave(1)
 
 
 def shared(
@@ -129,16 +158,16 @@ def shared(
         function: one that can be pickled; the others call it with hands of their own.
 
     Raises:
-        RuntimeError: it failed in another process.
+        Exception: what it raised in one of them.
     """
     if count() == 1:
         return [function(hands, items, *more)]
     pieces = [items[place :: count()] for place in range(count())]
     _tell("help", (function, pieces, more))
     parts = _gather(function, hands, pieces[0], more)
-    for place, part in enumerate(parts):
+    for part in parts:
         if isinstance(part, Exception):
-            raise RuntimeError(f"process {place} failed: {type(part).__name__}: {part}") from part
+            raise part
     return parts
 
 

@@ -49,7 +49,8 @@ def _status_of(args: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except KeyboardInterrupt:
-        print("evokd: stopped; the same command goes on from here", file=sys.stderr)
+        if processes.count() == 1:  # or torchrun's
+            print("evokd: stopped; the same command goes on from here", file=sys.stderr)
         return 130
     except Exception as error:
         if os.environ.get("EVOKD_TRACEBACK"):

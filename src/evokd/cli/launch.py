@@ -12,15 +12,21 @@ from evokd import processes
 from evokd.errors import InputError
 
 
-def launch(count: int, argv: Sequence[str]) -> int:
+def launch(count: int, argv: Sequence[str], device: str) -> int:
     """Run `evokd ARGV` in several processes that know of each other; the exit status of the first
     that fails, 0 if none does.
 
+    Args:
+        device: the recipe's.
+
     Raises:
-        InputError: fewer than one, or as many as torchrun didn't start where it started this one.
+        InputError: fewer than one, or more than there are GPUs.
+        KeyboardInterrupt: it was stopped, and has stopped the others.
     """
     if count < 1:
         raise InputError(f"--processes {count}: 1 or more are accepted, one for each GPU")
+    processes.have_gpus(count, device)
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -38,6 +44,11 @@ def launch(count: int, argv: Sequence[str]) -> int:
     )
     try:
         elastic_launch(config, sys.executable)("-m", "evokd", *argv)
+    except SignalException as error:  # the others are ended
+        if error.sigval == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        signal.signal(error.sigval, signal.SIG_DFL)
+        os.kill(os.getpid(), error.sigval)
     except ChildFailedError as error:
         killed = {
             place: -one.exitcode

@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         named = ", ".join(name for name, given in beside.items() if given)
         raise InputError(f"--only makes stages here and now; leave out {named}, or --only")
     if args.only and is_to_launch(args.processes):
-        return launch(args.processes, args.argv)
+        return launch(args.processes, args.argv, recipe.device)
     if args.only:
         quiet()
         from evokd.study.jobs import make_only
@@ -243,9 +243,9 @@ def _study(recipe: Recipe, folder: Path, args: argparse.Namespace) -> int:
                 "--processes spreads each training, --jobs and --on make stages side by side; take "
                 "one of them"
             )
-        return launch(args.processes, args.argv)
+        return launch(args.processes, args.argv, recipe.device)
     if not recipe.grid and (folder / "results.json").exists():
-        processes.join()
+        processes.join(recipe.device)
         forecast = by_first(lambda: dry_run(recipe, folder, store=args.store))
         by_first(lambda: _announce(forecast, args.yes))
     executor = _executor(recipe, folder, args)

@@ -51,7 +51,7 @@ def run_grid(
     Raises:
         InputError: something about the recipe, the files or the models doesn't fit.
     """
-    processes.join()
+    processes.join(recipe.device)
     studies = by_first(lambda: check_grid(recipe, folder))
     times: list[float] = []
     with locked(folder) if processes.is_first() else nullcontext():

@@ -74,7 +74,7 @@ def run(
     Raises:
         InputError: something about the recipe, the files or the models doesn't fit.
     """
-    processes.join()
+    processes.join(recipe.device)
     by_first(lambda: _refuse_other(folder))
     said = log if processes.is_first() else _say_nothing
     study = Study(recipe, folder, load_prompt(recipe.prompt), said, siblings, store)
@@ -105,7 +105,7 @@ def run_only(
     Raises:
         InputError: there is no such stage, or what it is made from isn't there.
     """
-    processes.join()
+    processes.join(recipe.device)
     by_first(lambda: _refuse_other(folder))
     usable(folder).close()
     steps: list[Step] = []

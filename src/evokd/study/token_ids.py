@@ -53,6 +53,9 @@ def encoded(study: Study, split: str, tokenizer: Any, max_length: int) -> Any:
 
 def _aside(study: Study, stage: Stage, make: Callable[[], int]) -> None:
     """Make what another stage needs while it is made, once for all processes."""
+    found = study.found(stage)
+    if found is not None and stage.is_settled(found):
+        return
     held = study.claimed(stage.name, stage.place)
     try:
         found = study.found(stage)
