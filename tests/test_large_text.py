@@ -84,6 +84,12 @@ def test_damaged_ids_are_made_again(path, tmp_path, monkeypatch):
     assert (folder / "ids.bin").read_bytes() == written
     assert evokd("run", path, "-o", tmp_path / "run")[0] == 0
     assert all((before[name] == now).all() for name, now in weights(tmp_path / "run").items())
+    # What is there isn't queued for.
+    claim, claimed = Study.claimed, []
+    monkeypatch.setattr(Study, "claimed", lambda *whose: claimed.append(whose[1]) or claim(*whose))
+    assert evokd("run", path, "-o", tmp_path / "run", "training.max_steps=8")[0] == 0
+    assert "student noevo, seed 1" in claimed
+    assert not [name for name in claimed if name.startswith("encoded")]
 
 
 def test_limit_takes_the_first_pairs_of_each_source(tmp_path):
