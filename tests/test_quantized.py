@@ -19,6 +19,7 @@ from evokd.models.quantized import format_of
 from evokd.recipe.file import check_recipe
 from evokd.recipe.models import LoraSettings, ModelSettings
 from evokd.rundir.files import read_json
+from evokd.study.check import check_packages
 from small_study import evokd, recipe, write_recipe
 from tiny import copy_task, tiny_llama
 
@@ -151,6 +152,16 @@ def test_overrides_are_looked_at_together():
     assert made.training_of(made.teacher.training).optimizer == "adamw_kahan"
 
 
+def test_packages_of_every_training_are_asked_for_before_the_first(monkeypatch):
+    warm_up = {"warm_start_training": {"optimizer": "adamw_8bit"}}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    check_packages(check_recipe(changed()))
+    check_packages(check_recipe(changed(student={**warm_up, "warm_start_steps": 0})))
+    said = r"training of student.warm_start_training: adamw_8bit needs bitsandbytes; type pip"
+    with pytest.raises(InputError, match=said):
+        check_packages(check_recipe(changed(student=warm_up)))
+
+
 # A study
 
 
@@ -221,6 +232,18 @@ def test_tables_name_adapters_and_bits(finished):
     rows = {row["system"]: row for row in read_json(run / "results.json")["systems"]}
     assert rows["forward_kd"]["lora"] == "QLoRA r 4"
     assert 0 < rows["forward_kd"]["trained_parameters"] < rows["forward_kd"]["parameters"]
+
+
+def test_the_start_of_a_cut_student_is_not_called_quantized(tmp_path):
+    """It is cut in full, and warmed up so; its students are quantized while they train."""
+    student = {"model": "cut", "cut": {"layers": 1}, "lora": {"rank": 4, "quantize": "8bit"}}
+    tree = changed(student=student, teacher={"training": {"max_steps": 2}})
+    path = write_recipe(tmp_path / "r.yaml", tree)
+    made = ("corpus", "tokenizer", "teacher", "start", "students/sft.seed1")
+    code, _, err = evokd("run", path, "-o", tmp_path / "run", "--only", *made)
+    assert code == 0, err
+    named = [read_json(tmp_path / "run" / place / "manifest.json") for place in made[3:]]
+    assert [one["facts"]["lora"] for one in named] == ["LoRA r 4", "QLoRA r 4"]
 
 
 def test_settings_of_adapters_are_part_of_what_a_student_is_made_of(finished):

@@ -198,17 +198,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _optimizers_fit(self) -> Recipe:
-        teacher, student = self.teacher, self.student
-        warm_up = self.training_of(student.training, student.warm_start_training)
-        # what is trained → by which settings, and whether adapters alone are
-        trainings = {}
-        if teacher.sft:
-            trainings["teacher"] = self.training_of(teacher.training), teacher.adapters is not None
-        if student.warm_start_steps:
-            trainings["student.warm_start_training"] = warm_up, self.warms_adapters_up
-        for name, kind in self.students().items():
-            trainings[f"methods.{name}"] = kind.training, student.adapters is not None
-        for place, (training, is_adapter) in trainings.items():
+        for place, (training, is_adapter) in self.trainings().items():
             format_ = "float32" if is_adapter else training.weights
             if problem := optimizer_problem(training.optimizer, format_):
                 raise ValueError(f"training of {place}: {problem}")
@@ -298,11 +288,19 @@ class Recipe(Section):
             merged = merged.model_copy(update=override.model_dump(exclude_unset=True))
         return merged
 
-    @property
-    def warms_adapters_up(self) -> bool:
-        """Whether the students' start trains adapters as they do; random weights are trained in
-        full."""
-        return self.student.adapters is not None and self.student.model != "fresh"
+    def trainings(self) -> dict[str, tuple[TrainingSettings, bool]]:
+        """What is trained → by which settings, and whether adapters alone are."""
+        teacher, student = self.teacher, self.student
+        found = {}
+        if teacher.sft:
+            found["teacher"] = self.training_of(teacher.training), teacher.adapters is not None
+        if student.warm_start_steps:
+            warm_up = self.training_of(student.training, student.warm_start_training)
+            adapted = student.adapters is not None and student.model != "fresh"  # else in full
+            found["student.warm_start_training"] = warm_up, adapted
+        for name, kind in self.students().items():
+            found[f"methods.{name}"] = kind.training, student.adapters is not None
+        return found
 
     def method(self, name: str) -> MethodSettings:
         """The settings of one method."""

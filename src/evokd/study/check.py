@@ -52,23 +52,16 @@ def check_packages(recipe: Recipe) -> None:
     Raises:
         InputError: one isn't.
     """
-    models = {"teacher": recipe.teacher, "student": recipe.student}
-    for name, model in models.items():
+    needs = {"teacher.quantize": recipe.teacher.quantize != "none"}
+    for name, model in (("teacher", recipe.teacher), ("student", recipe.student)):
         if model.adapters is not None:
             require("peft", "lora", f"{name}.lora")
-    bits = {
-        f"{name}.lora.quantize": one.adapters.quantize
-        for name, one in models.items()
-        if one.adapters
-    }
-    bits |= {"teacher.quantize": recipe.teacher.quantize}
-    trainings = [kind.training for kind in recipe.students().values()]
-    if recipe.teacher.sft:
-        trainings.append(recipe.training_of(recipe.teacher.training))
-    needs = [key for key, one in bits.items() if one != "none"]
-    needs += [f"training.optimizer: {t.optimizer}" for t in trainings if "8bit" in t.optimizer]
-    for need in needs:
-        require("bitsandbytes", "quantization", need)
+            needs[f"{name}.lora.quantize"] = model.adapters.quantize != "none"
+    for place, (training, _) in recipe.trainings().items():
+        needs[f"training of {place}: {training.optimizer}"] = "8bit" in training.optimizer
+    for need, holds in needs.items():
+        if holds:
+            require("bitsandbytes", "quantization", need)
 
 
 def check_code(recipe: Recipe) -> None:

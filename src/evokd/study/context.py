@@ -55,7 +55,7 @@ class Study:
     undecided: bool = False
     """Whether what is advised for the data isn't known yet, in a dry run."""
     decoder: tuple[str, Any] | None = None
-    """What translated last, under its fingerprint (`models.decoder`)."""
+    """What translated last, under its fingerprint (`systems.decoder`)."""
     encoded: dict[tuple[str, str, int], Any] = field(default_factory=dict)
     _claims: list[Claim] = field(default_factory=list)
 
@@ -203,9 +203,7 @@ class Study:
             live: its model, whatever the recipe's signal is.
         """
         if live or self.recipe.teacher.signal == "live":
-            if sharding(self.recipe, training) in IN_PARTS:
-                return self.live_teacher_source(sharded=True)
-            return self.live_teacher_source() if live else self.teacher_source
+            return self.live_teacher_source(sharding(self.recipe, training) in IN_PARTS)
         return self.teacher_source
 
     def _source(self, signal: Any, description: str) -> TeacherSource:

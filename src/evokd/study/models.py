@@ -148,14 +148,18 @@ def finish_stage(
     student: Any,
     facts: dict[str, Any],
     kept_ids: list[int] | None = None,
+    masks: dict[str, Any] | None = None,
 ) -> None:
-    """Save a model, write its stage's manifest and remove the checkpoints of its training.
+    """Save a model, write its stage's manifest and remove the checkpoints of its training; called
+    by all processes.
 
     Args:
         kept_ids: the teacher's id of each token, for a vocabulary that was pruned.
+        masks: of weights that were pruned, by name.
     """
     from evokd.distil.train.run import finish
     from evokd.models.loading import describe, pick_dtype
+    from evokd.models.magnitude_pruning import pruned_facts
     from evokd.models.saving import save_translator
     from evokd.models.sharding import made_whole
     from evokd.models.vocabulary_pruning import save_kept_ids
@@ -167,12 +171,13 @@ def finish_stage(
     model = made_whole(student.model)
 
     def save() -> None:
+        pruned = {} if masks is None else pruned_facts(model, masks)
         model.to(dtype)
         save_translator(model, student.tokenizer, study.prompt, folder, directions)
         if kept_ids is not None:
             save_kept_ids(folder, kept_ids, study.teacher_tokenizer)
         stage.finish(
-            facts | describe(model),
+            facts | pruned | describe(model),
             seed=study.seed_of(stage),
             device=str(study.device),
             dtype=made_in,
@@ -241,6 +246,8 @@ def _make_model(
     if steps != 0 or origin is not None:
         made_of |= {"text": study.models_hashes(), "training": training_key(training)}
     lora = settings.adapters if steps != 0 and settings.model != "fresh" else None
+    if lora is not None and origin is not None:  # which is cut in full
+        lora = lora.model_copy(update={"quantize": "none"})
     made_of |= adapters_in(lora)
     if name == "teacher":
         made_of |= saved_in(settings)
@@ -272,8 +279,7 @@ def _make_model(
     processes.by_first(begin)
     facts: dict[str, Any] = {"warm_start_steps": steps} if steps else {}
     if steps == 0:
-        save = partial(finish_stage, study, stage)
-        processes.by_first(lambda: save(make(study.device), facts, kept_ids))
+        processes.by_first(lambda: finish_stage(study, stage, make(study.device), facts, kept_ids))
     else:
         student, method = spread(study, training, make), MethodSettings(name="sft", objective="sft")
         facts |= train_student(study, stage, student, training, method, text="models", lora=lora)

@@ -91,8 +91,7 @@ def make_student(study: Study, spec: StudentSpec) -> System:
         return stage
     if study.is_done(stage, of_other_names(study, stage)):
         return stage
-    from evokd.models.magnitude_pruning import prune_model, pruned_facts
-    from evokd.models.sharding import made_whole
+    from evokd.models.magnitude_pruning import prune_model
 
     processes.by_first(stage.begin)
     lora, masks = study.recipe.student.adapters, None
@@ -106,7 +105,7 @@ def make_student(study: Study, spec: StudentSpec) -> System:
         return student
 
     student = spread(study, training, load)
-    if level is not None:
+    if study.sharding(training) == "fsdp2":  # which only the first has had whole
         masks = processes.by_first(lambda: masks)
     source = _source_for(study, method, training)
     facts = train_student(study, stage, student, training, method, source, masks, lora)
@@ -115,10 +114,7 @@ def make_student(study: Study, spec: StudentSpec) -> System:
         theirs = source or study.source_for(training)
         diagnostics = diagnose_student(study, stage, student, method, theirs)
         facts["valid_difficulty"] = diagnostics["mean_difficulty"]
-    student = replace(student, model=made_whole(student.model))
-    if masks is not None and student.model is not None:
-        facts |= pruned_facts(student.model, masks)
-    processes.by_first(lambda: finish_stage(study, stage, student, facts))
+    finish_stage(study, stage, student, facts, masks=masks)
     return stage
 
 
