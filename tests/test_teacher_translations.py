@@ -119,6 +119,17 @@ def says(monkeypatch):
     return told
 
 
+def test_the_bar_moves_within_a_shard(tmp_path, translator, monkeypatch):
+    shown = []
+    bar = lambda label: lambda done, total: shown.append((done, total))  # noqa: E731
+    monkeypatch.setattr(teacher_translations, "progress_bar", bar)
+    Bench(tmp_path, translator, decoding={"batch_size": 2}).make()
+    done, total = [each for each, _ in shown], shown[-1][1]
+    assert done == sorted(done)
+    assert done[-1] == total > 5
+    assert {2, 4} <= set(done), "of the first five"
+
+
 def test_pairs_are_what_the_teacher_translates(tmp_path, translator):
     short = {"extra_tokens": 1, "tokens_per_source_token": 0.2}  # so that some are cut off
     bench = Bench(tmp_path, translator, decoding=short)

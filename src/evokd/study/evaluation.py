@@ -66,14 +66,13 @@ def _translated(
 ) -> Any:
     """Lines of one direction through a system, shared out where there are several processes; an
     engine is the first one's alone."""
-    from evokd.translate.decoding import joined, translate
+    from evokd.translate.decoding import joined
 
+    given = (system, direction, settings, label)
     if generate is not None:
-        source, target = direction.split("-")
-        show = progress_bar(label)
-        return translate(decoder(study, system), sources, source, target, settings, show, generate)
+        return _translated_part(study, sources, *given, generate)
     began = time.perf_counter()
-    parts = processes.shared(_translated_part, study, sources, system, direction, settings, label)
+    parts = processes.shared(_translated_part, study, sources, *given)
     return joined(parts, time.perf_counter() - began)
 
 
@@ -84,12 +83,13 @@ def _translated_part(
     direction: str,
     settings: DecodingSettings,
     label: str,
+    generate: Any = None,
 ) -> Any:
     from evokd.translate.decoding import translate
 
     source, target = direction.split("-")
-    translator, show = decoder(study, system), progress_bar(label)
-    return translate(translator, sources, source, target, settings, progress=show)
+    show = progress_bar(label)
+    return translate(decoder(study, system), sources, source, target, settings, show, generate)
 
 
 def translation_made_of(

@@ -229,14 +229,14 @@ def _candidates(
 ) -> Hypotheses:
     """Of sentences of one direction, shared out where there are several processes; an engine is the
     first one's alone."""
-    if engine is None:
+    if engine is None and processes.count() > 1:
         parts = processes.shared(_candidates_part, study, sentences, decoding, count)
+        best = processes.in_order(parts)
+        if progress is not None:
+            progress(len(sentences), len(sentences))
     else:
-        parts = [_candidates_part(study, sentences, decoding, count, engine)]
-    best = dict(zip(sentences, processes.in_order(parts), strict=True))
-    if progress is not None:
-        progress(len(sentences), len(sentences))
-    return best
+        best = _candidates_part(study, sentences, decoding, count, engine, progress)
+    return dict(zip(sentences, best, strict=True))
 
 
 def _candidates_part(
@@ -245,6 +245,7 @@ def _candidates_part(
     decoding: DecodingSettings,
     count: int,
     engine: Any = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[list[Candidate]]:
     from evokd.translate.nbest import candidates
 
@@ -252,7 +253,7 @@ def _candidates_part(
         return []
     sources = [source for _, source in sentences]
     source, target = sentences[0][0].split("-")
-    return candidates(study.teacher, sources, source, target, decoding, count, None, engine)
+    return candidates(study.teacher, sources, source, target, decoding, count, progress, engine)
 
 
 def _estimate(missing: Sequence[Sentence], ask: Callable[[list[Sentence]], Hypotheses]) -> str:

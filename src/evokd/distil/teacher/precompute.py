@@ -128,7 +128,7 @@ def write_part(
         made_of: spec and identity of the whole.
     """
     writer = CacheWriter(part_of(folder, number), *made_of)
-    _run(LiveTeacher(teacher), Missing(data, places, 0), writer, None)
+    _run(LiveTeacher(teacher), Missing(data, places), writer, None)
 
 
 def _begun(
@@ -141,8 +141,8 @@ def _begun(
 ) -> tuple[CacheWriter, Missing]:
     """A cache with all but the pairs that it lacks, and room for these."""
     writer = CacheWriter(folder, spec, identity)
-    missing, count = _missing(data, writer.known)
-    _check_space(writer, missing, count, log)
+    missing, tokens, pairs = _missing(data, writer.known)
+    _check_space(writer, len(missing), tokens, pairs, log)
     if spec.kind == "hidden":
         writer.keep_head(head_of(teacher))
     return writer, missing
@@ -158,8 +158,6 @@ class Missing:
     data: Sequence[Any]
     places: np.ndarray
     """(n,), of each the number of its data set, its own number there, and its tokens."""
-    responses: int
-    """Response tokens of all of them."""
 
     def __len__(self) -> int:
         return len(self.places)
@@ -170,8 +168,9 @@ class Missing:
         return list(pairs_of_data(examples))
 
 
-def _missing(data: Sequence[Any], known: Seen) -> tuple[Missing, int]:
-    """What isn't in the cache, and how many different pairs there are at all."""
+def _missing(data: Sequence[Any], known: Seen) -> tuple[Missing, int, int]:
+    """What isn't in the cache, its response tokens, and how many different pairs there are at
+    all."""
     every, responses, found = Seen(), 0, [np.zeros(0, _MISSING)]
     for number, one in enumerate(data):
         for chunk in chunks_of(numbered_pairs(one)):
@@ -181,7 +180,7 @@ def _missing(data: Sequence[Any], known: Seen) -> tuple[Missing, int]:
             rows = [(number, place, len(pair.ids)) for place, pair in new]
             found.append(np.array(rows, _MISSING))
             responses += sum(int(pair.predicts.sum()) for _, pair in new)
-    return Missing(data, np.concatenate(found), responses), len(every)
+    return Missing(data, np.concatenate(found)), responses, len(every)
 
 
 def cache_facts(folder: Path) -> dict[str, Any]:
@@ -225,18 +224,19 @@ def top_k_of(logits: Tensor, labels: Tensor, spec: CacheSpec) -> dict[str, Tenso
 
 def _check_space(
     writer: CacheWriter,
-    missing: Missing,
+    missing: int,
+    tokens: int,
     pairs: int,
     log: Callable[[str], None],
 ) -> None:
+    """See that pairs that are missing, of so many response tokens, fit on the disk."""
     spec, folder = writer.spec, writer.folder
-    tokens = missing.responses
-    needed = tokens * spec.bytes_per_token() + len(missing) * PAIR_BYTES
+    needed = tokens * spec.bytes_per_token() + missing * PAIR_BYTES
     free = shutil.disk_usage(folder).free
-    stored = pairs - len(missing)
+    stored = pairs - missing
     there = f" ({stored} of {pairs} are there already)" if stored else ""
     log(
-        f"cache: {len(missing)} pairs with {tokens} response tokens to write{there}, "
+        f"cache: {missing} pairs with {tokens} response tokens to write{there}, "
         f"{spec.words()}, {spec.bytes_per_token()} bytes a token ({PUBLISHED}): "
         f"{_mib(needed)} on disk, {_mib(free)} free"
     )
