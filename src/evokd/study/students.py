@@ -24,6 +24,7 @@ from evokd.study.context import Study
 from evokd.study.identity import adapters_in, saved_in, training_key
 from evokd.study.models import diagnose_student, finish_stage, train_student
 from evokd.study.places import System, TeacherSource
+from evokd.study.spreading import IN_PARTS, sharding
 from evokd.study.steps import UNDECIDED, step_of
 from evokd.study.systems import load_for_training, spread
 
@@ -105,7 +106,7 @@ def make_student(study: Study, spec: StudentSpec) -> System:
         return student
 
     student = spread(study, training, load)
-    if study.sharding(training) == "fsdp2":  # which only the first has had whole
+    if sharding(study.recipe, training) in IN_PARTS:  # only the first has had it whole
         masks = processes.by_first(lambda: masks)
     source = _source_for(study, method, training)
     facts = train_student(study, stage, student, training, method, source, masks, lora)
