@@ -25,7 +25,7 @@ from tiny_study import SMALLER, TREE, differing, outcome
 from evokd.cli.studies import _executor
 from evokd.errors import InputError
 from evokd.recipe.file import load_recipe
-from evokd.study import jobs
+from evokd.study import jobs, teacher_shards
 from evokd.study.executors import LocalPool, RayCluster, Slurm, _options, visible_gpus
 from evokd.study.jobs import Lost, make_stages
 from evokd.study.run import dry_run
@@ -56,6 +56,7 @@ class InThisProcess:
     slots = 1
 
     def __init__(self, *losses: int) -> None:
+        self.one_at_a_time = threading.Lock()
         self.made: list[jobs.Task] = []
         self.losses = set(losses)
         self.begun = 0
@@ -65,8 +66,9 @@ class InThisProcess:
         self.begun += 1
         if self.begun in self.losses:
             raise Lost("its worker was killed by signal 9")
-        task.make()
-        self.made.append(task)
+        with self.one_at_a_time:
+            task.make()
+            self.made.append(task)
 
     def stop(self) -> None:
         self.stopped = True
@@ -106,12 +108,21 @@ def test_stages_of_every_kind_made_in_another_order_give_the_same(tmp_path, monk
     assert code == 0, err
     forwards = jobs._Driver._plan
     monkeypatch.setattr(jobs._Driver, "_plan", lambda self: forwards(self)[::-1])
+    monkeypatch.setattr(jobs, "SHARD_SENTENCES", 50)  # of 120
+    monkeypatch.setattr(teacher_shards, "SHARD_SENTENCES", 50)
     here, said = InThisProcess(3, 4, 9), []
+    here.slots = 3
     make_stages(load_recipe(path), tmp_path / "many", here, said.append)
     made = [place for task in here.made for place in task.only]
     students = [place for place in made if place.startswith("students/")]
     assert students[0] != "students/sft.seed1"
     assert len(made) == len(set(made))
+    whole = made.index("teacher_text/teacher")
+    assert {f"teacher_text/teacher/{number}of3" for number in (1, 2, 3)} < set(made[:whole])
+    shards = tmp_path / "many/teacher_text/teacher/shards"
+    assert sorted(path.name for path in shards.glob("*.jsonl")) == [
+        *("1of3-00000.jsonl", "1of3-00001.jsonl", "2of3-00000.jsonl", "3of3-00000.jsonl")
+    ]
     assert sum("begun again" in line for line in said) == 3
     left = [
         s.name for s in dry_run(load_recipe(path), tmp_path / "many").steps if s.action != "keep"
@@ -156,6 +167,41 @@ def test_one_stage_at_a_time_and_what_it_is_made_from(smaller, tmp_path):
     assert only("translations/phrases.en-de.sft.seed1.json")[0] == 0
     assert not (run / "translations/phrases.de-en.sft.seed1.json").exists()
     assert not (run / "gate").exists()
+    assert evokd("run", path, "-o", run)[0] == 0
+    assert differing(run, outcome(reference)) == []
+
+
+def test_parts_of_the_teacher_s_text(smaller, tmp_path, monkeypatch):
+    """Each has its shards; who makes the stage translates what is left."""
+    monkeypatch.setattr(teacher_shards, "SHARD_SENTENCES", 25)  # 60 in each direction: 3 and 3
+    path, reference = smaller
+    run = without(reference, tmp_path / "run", *LATE)
+    shutil.rmtree(run / "teacher")
+
+    def only(*stages: str) -> tuple[int, str]:
+        code, _, err = evokd("run", path, "-o", run, "--only", *stages)
+        return code, err
+
+    code, err = only("teacher_text/teacher/2of4")
+    assert (code, "teacher text (teacher) is made from what isn't there yet: teacher" in err) == (
+        *(2, True),
+    )
+    shutil.copytree(reference / "teacher", run / "teacher")
+    for name in ("teacher_text/teacher/5of4", "teacher_text/teacher/0of4", "teacher/1of2"):
+        code, err = only(name)
+        assert (code, f"--only {name}: no such stage" in err) == (2, True)
+    assert [only("teacher_text/teacher/2of4")[0] for _ in range(2)] == [0, 0]
+    shards = run / "teacher_text/teacher/shards"
+    assert [path.name for path in sorted(shards.glob("*.jsonl"))] == [
+        *("2of4-00000.jsonl", "2of4-00001.jsonl")  # the second of one direction, the last of both
+    ]
+    assert not (run / "teacher_text/teacher/manifest.json").exists()
+    (shards / ".1of4-00000.jsonl.7.draft").write_text("{")  # of one that was killed
+    code, err = only("teacher_text/teacher")
+    assert (code, "gone on with" in err) == (0, True)
+    assert len(list(shards.glob("*.jsonl"))) == 6
+    assert not list(shards.glob(".*"))
+    assert only("teacher_text/teacher/1of4")[0] == 0, "there is nothing left of it"
     assert evokd("run", path, "-o", run)[0] == 0
     assert differing(run, outcome(reference)) == []
 

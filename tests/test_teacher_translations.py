@@ -16,7 +16,7 @@ from evokd.models.loading import Translator
 from evokd.recipe.models import FreshModel
 from evokd.recipe.recipe import Recipe
 from evokd.rundir.files import read_json
-from evokd.study import teacher_translations
+from evokd.study import teacher_shards, teacher_translations
 from evokd.study.context import Study
 from evokd.study.teacher_translations import make_teacher_text
 from evokd.translate import nbest as room
@@ -71,7 +71,7 @@ class Bench:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(teacher_translations, "SHARD_SENTENCES", 5)
+    monkeypatch.setattr(teacher_shards, "SHARD_SENTENCES", 5)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from evokd.rundir.stage import Stage, manifest_in
 from evokd.study.places import Paths, System, TeacherSource
 from evokd.study.spreading import IN_PARTS, sharding
 from evokd.study.steps import Step, inputs_of, step_of, step_of_record
+from evokd.study.teacher_shards import Part, part_in
 
 PAIRS = "pairs.jsonl"
 DIAGNOSED_PAIRS = 400
@@ -267,7 +268,9 @@ class Study:
             stage.folder = found or stage.folder
             return True
         if found is None or not stage.is_settled(found):
-            self._claims.append(self.claimed(stage.name, stage.place))
+            part = self.part_of(stage)
+            place = stage.place if part is None else f"{stage.place}/{part}"
+            self._claims.append(self.claimed(stage.name, place))
             found = self.found(stage, others)  # another process may have made it meanwhile
             step = step_of(stage, found)
         if found is None:
@@ -296,7 +299,9 @@ class Study:
         """
         if self.planned is None:
             return True
-        asked = step.name in self.only or step.place in self.only
+        asked = any(
+            name in (step.name, step.place) or part_in(name, step.place) for name in self.only
+        )
         if asked and step.action != "keep":
             missing = [one for one in inputs_of(step, self.planned) if one.action != "keep"]
             if missing:
@@ -309,6 +314,12 @@ class Study:
             step = replace(step, action="keep")  # or nothing comes after it
         self.planned.append(step)
         return asked or (self.takes_up and step.action == "keep")
+
+    def part_of(self, stage: Stage) -> Part | None:
+        """Which part alone of the teacher's text is asked for, if that is so."""
+        if stage.place in self.only or stage.name in self.only:
+            return None
+        return next(filter(None, (part_in(name, stage.place) for name in self.only)), None)
 
     def release(self) -> None:
         """Let other processes have what this one was making: it is done, or given up."""

@@ -12,25 +12,32 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 from evokd.errors import InputError
 from evokd.progress import say
 from evokd.recipe.file import dump_recipe, load_recipe, points
+from evokd.recipe.methods import TeacherText
 from evokd.recipe.recipe import Recipe
 from evokd.rundir.files import write_text
 from evokd.rundir.lock import locked
+from evokd.rundir.stage import manifest_in
 from evokd.study.grid import check_grid, siblings_of
 from evokd.study.results import RESULTS
 from evokd.study.run import run_only
 from evokd.study.steps import UNDECIDED, Step, inputs_of
+from evokd.study.teacher_shards import SHARD_SENTENCES, Part
 
 RETRIES = 3
 """Times that a stage is begun again whose worker was killed."""
 FIRST = ("corpus", "tokenizer")
 """Made by the driver: without them nothing is known of the rest."""
+TEXTS = [f"teacher_text/{kind}" for kind in get_args(TeacherText)]
+"""Stages whose work is shared out."""
+MOST_PARTS = 16
+"""Of one; each worker reads the teacher."""
 Key = tuple[str, ...]
 """What tells a step from others: its fingerprint and place. The same stage of several points of a
 grid is one; translations aren't taken over, so each point has its own."""
@@ -160,6 +167,7 @@ class _Driver:
         self.store = store
         self.running: dict[Future[None], Task] = {}
         self.tries: Counter[Key] = Counter()
+        self.made: set[Key] = set()
 
     def make_all(self) -> None:
         pool = ThreadPoolExecutor(self.executor.slots)
@@ -195,9 +203,31 @@ class _Driver:
                     only = tuple(f"{prefix}{step.place}" for step, _ in group)
                     name = prefix + name_of(group[0][0])
                     given = (self.folder, self.store, Path.cwd())
-                    tasks.append(Task(name, only, *given, frozenset(makes), frozenset(needs)))
+                    task = Task(name, only, *given, frozenset(makes), frozenset(needs))
+                    shares = self._shares(point, group[0][0], task)
+                    needs.update(key for one in shares for key in one.makes)
+                    tasks += [one for one in shares if not one.makes <= self.made | taken]
+                    tasks.append(replace(task, needs=frozenset(needs)))
         # What was made and isn't found again is left to the run that follows.
         return [task for task in tasks if all(self.tries[key] <= RETRIES for key in task.makes)]
+
+    def _shares(self, point: str, step: Step, task: Task) -> list[Task]:
+        """What is to be done before the teacher's text is one: the translations of its shards, by
+        as many workers as there are places for."""
+        if step.place not in TEXTS:
+            return []
+        pairs = manifest_in(self.folder / point / "corpus")["facts"]["train_pairs"]
+        count = min(self.executor.slots, MOST_PARTS, -(-pairs // SHARD_SENTENCES))
+        parts = [Part(number, count) for number in range(1, count + 1)] if count > 1 else []
+        return [
+            replace(
+                task,
+                name=f"{task.name}, part {part.number} of {count}",
+                only=(f"{task.only[0]}/{part}",),
+                makes=frozenset((*key, str(part)) for key in task.makes),
+            )
+            for part in parts
+        ]
 
     def _make(self, todo: list[Task], pool: ThreadPoolExecutor) -> None:
         """Have a plan carried out, as far as it goes."""
@@ -205,7 +235,8 @@ class _Driver:
         while todo or self.running:
             at_work = self.running.values()
             pending = {key for task in (*todo, *at_work) for key in task.makes}
-            for task in [task for task in todo if not task.needs & pending]:
+            ready = [task for task in todo if not task.needs & pending]
+            for task in ready[: self.executor.slots - len(self.running)]:
                 todo.remove(task)
                 self.running[pool.submit(self.executor.make, task)] = task
             if not self.running:
@@ -216,8 +247,9 @@ class _Driver:
                     todo.insert(0, task)
                     continue
                 done += 1
+                self.made |= task.makes
                 names = ", ".join(other.name for other in self.running.values())
-                rest = f"; at work or next: {names}" if names else ""
+                rest = f"; at work: {names}" if names else ""
                 self.log(f"{done} of {total} done: {task.name}{rest}")
                 if any(key[-1] == "gate" for key in task.makes):  # which may decide what comes next
                     todo = self._plan()

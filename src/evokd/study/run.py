@@ -53,6 +53,7 @@ from evokd.study.forecast import Forecast
 from evokd.study.places import System
 from evokd.study.results import RESULTS, make_results
 from evokd.study.steps import Step
+from evokd.study.teacher_shards import part_in
 
 OF_A_RUN = {".lock", CLAIMS, "corpus", "recipe.yaml", "kept"}
 """One of these is in every folder that a run has begun to fill."""
@@ -187,7 +188,8 @@ def _check_named(only: Collection[str], steps: Sequence[Step]) -> None:
     """Raises InputError: a name is of none of a study's stages."""
     known = {text for step in steps if step.name != RESULTS for text in (step.name, step.place)}
     for name in only:
-        if name not in known:
+        of_a_part = any(part_in(name, one.place) for one in steps if one.kind == "teacher_text")
+        if name not in known and not of_a_part:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             places = ", ".join(step.place for step in steps if not step.is_record)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
 from evokd.rundir.files import write_lines
 
+SHARD_SENTENCES = 512
 Sentence = tuple[str, str]
 """Direction and source."""
 Hypotheses = dict[Sentence, list[Candidate]]
@@ -31,8 +33,6 @@ def write_shard(path: Path, best: Hypotheses) -> None:
 def read_shards(folder: Path, damaged: Callable[[Path], None]) -> Hypotheses:
     """What is there already. A damaged shard is told of, and removed."""
     hypotheses: Hypotheses = {}
-    for path in folder.glob(".*.draft"):
-        path.unlink()
     for path in sorted(folder.glob("*.jsonl")):
         try:
             hypotheses |= {
@@ -43,13 +43,43 @@ def read_shards(folder: Path, damaged: Callable[[Path], None]) -> Hypotheses:
             }
         except (InputError, ValueError, KeyError, TypeError):
             damaged(path)
-            path.unlink()
+            path.unlink(missing_ok=True)
     return hypotheses
 
 
-def split(missing: Sequence[Sentence], size: int) -> Iterator[list[Sentence]]:
+@dataclass(frozen=True)
+class Part:
+    """A share of the sentences, for one of several workers."""
+
+    number: int
+    """From 1."""
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number}of{self.count}"
+
+    def of(self, sentences: Sequence[Sentence]) -> list[Sentence]:
+        """Its shards of all."""
+        shards = list(split(sentences))[self.number - 1 :: self.count]
+        return [sentence for shard in shards for sentence in shard]
+
+
+def part_in(name: str, place: str) -> Part | None:
+    """What `PLACE/2of4` names of a text's stage; None: another thing."""
+    found = re.fullmatch(rf"{re.escape(place)}/([1-9]\d{{0,4}})of([1-9]\d{{0,4}})", name)
+    part = None if found is None else Part(int(found[1]), int(found[2]))
+    return part if part is not None and part.number <= part.count else None
+
+
+def next_number(folder: Path, prefix: str) -> int:
+    """Of the next shard of those whose names begin so."""
+    taken = (path.stem.removeprefix(prefix) for path in folder.glob(f"{prefix}*.jsonl"))
+    return max((int(one) + 1 for one in taken if one.isdigit()), default=0)
+
+
+def split(missing: Sequence[Sentence]) -> Iterator[list[Sentence]]:
     """Neighbours of one direction, a shard at a time."""
     for _, group in groupby(missing, key=lambda sentence: sentence[0]):
         sentences = list(group)
-        for start in range(0, len(sentences), size):
-            yield sentences[start : start + size]
+        for start in range(0, len(sentences), SHARD_SENTENCES):
+            yield sentences[start : start + SHARD_SENTENCES]

@@ -44,11 +44,18 @@ from evokd.rundir.files import (
     write_sealed,
 )
 from evokd.rundir.stage import Stage
+from evokd.study import teacher_shards
 from evokd.study.context import PAIRS, Study
 from evokd.study.places import System
-from evokd.study.teacher_shards import Hypotheses, Sentence, read_shards, split, write_shard
+from evokd.study.teacher_shards import (
+    Hypotheses,
+    Sentence,
+    next_number,
+    read_shards,
+    split,
+    write_shard,
+)
 
-SHARD_SENTENCES = 512
 PROBE_SENTENCES = 16
 """Translated first where there is more than a shard to do, to tell how long that will take."""
 ENGINE = "engine.json"
@@ -85,6 +92,10 @@ def make_teacher_text(study: Study, teacher: System, kind: TeacherText) -> Stage
     similarity = {code: sentence_bleu(code) for code in targets if kind == "nearest"}
     shards = _shards_folder(study, stage, kind, fingerprint(search))
     hypotheses = _translate(study, stage, shards, pairs, decoding, count)
+    if study.part_of(stage) is not None:
+        return stage
+    for path in shards.glob(".*.draft"):  # of a process that was killed over it
+        path.unlink()
     if kind == "teacher":
         hypotheses = {sentence: best[:1] for sentence, best in hypotheses.items()}
     fit, left_out = _filter(pairs, hypotheses, settings.max_length_ratio)
@@ -142,14 +153,19 @@ def _shards_folder(study: Study, stage: Stage, kind: TeacherText, search: str) -
     def has_shards(folder: Path) -> bool:
         return read_made_of(folder / "shards/made.json", search) is not None
 
-    stage.begin(goes_on=has_shards)
-    for other in get_args(TeacherText):
-        if other != kind and has_shards(study.paths.teacher_text / other):
-            return study.paths.teacher_text / other / "shards"
-    shards = stage.folder / "shards"
-    if not has_shards(stage.folder):
-        write_sealed(shards / "made.json", {"fingerprint": search})
-    return shards
+    texts = study.paths.teacher_text
+    kinds = sorted(get_args(TeacherText), key=kind.__eq__)  # its own last
+    held = study.claimed(stage.name, f"{stage.place}/shards")  # from others with parts of it
+    try:
+        if study.part_of(stage) is None or not any(has_shards(texts / one) for one in kinds):
+            stage.begin(goes_on=has_shards)
+        there = next((texts / one for one in kinds if has_shards(texts / one)), None)
+        if there is not None:
+            return there / "shards"
+        write_sealed(stage.folder / "shards/made.json", {"fingerprint": search})
+        return stage.folder / "shards"
+    finally:
+        held.release()
 
 
 def _translate(
@@ -160,7 +176,8 @@ def _translate(
     decoding: DecodingSettings,
     count: int,
 ) -> Hypotheses:
-    """The teacher's hypotheses for each source, as far as they aren't in the shards yet."""
+    """The teacher's hypotheses for each source, as far as they aren't in the shards yet; where a
+    part is asked for, of that."""
 
     def damaged(path: Path) -> None:
         study.log(f"{stage.name}: {path} is damaged; what it held is translated again")
@@ -168,6 +185,9 @@ def _translate(
     hypotheses = read_shards(folder, damaged)
     directions = list(dict.fromkeys(pair.direction for pair in pairs))
     sentences = sorted(_sentences(pairs), key=lambda sentence: directions.index(sentence[0]))
+    part = study.part_of(stage)
+    sentences = sentences if part is None else part.of(sentences)
+    prefix = "" if part is None else f"{part}-"
     missing = [sentence for sentence in sentences if sentence not in hypotheses]
     if not missing:
         return hypotheses
@@ -184,14 +204,14 @@ def _translate(
             + _estimate(missing, ask)
         )
         show, done = progress_bar(stage.name), 0
-        first = max((int(path.stem) + 1 for path in folder.glob("*.jsonl")), default=0)
-        for number, shard in enumerate(split(missing, SHARD_SENTENCES), start=first):
+        first = next_number(folder, prefix)
+        for number, shard in enumerate(split(missing), start=first):
 
             def report(lines: int, _: int, before: int = done) -> None:
                 show(before + lines, len(missing))
 
             best = ask(shard, report)
-            write_shard(folder / f"{number:05d}.jsonl", best)
+            write_shard(folder / f"{prefix}{number:05d}.jsonl", best)
             hypotheses |= best
             done += len(shard)
     return hypotheses
@@ -261,7 +281,7 @@ def _estimate(missing: Sequence[Sentence], ask: Callable[[list[Sentence]], Hypot
 
     Sentences of two or more directions are tried as if they were of one: the time is the same.
     """
-    if len(missing) <= SHARD_SENTENCES:
+    if len(missing) <= teacher_shards.SHARD_SENTENCES:
         return ""
     direction = missing[0][0]
     by_length = sorted((source for _, source in missing), key=len)
