@@ -2,7 +2,11 @@
 
 import importlib
 import json
+import os
+import signal
 import sys
+import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -459,6 +463,68 @@ def test_what_goes_wrong_in_vllms_process_is_told(translator, vllm, monkeypatch,
     assert "CUDA is gone" in problem()
     script.unlink()
     assert "ModuleNotFoundError: No module named 'vllm'" in problem()
+
+
+CHILD = """
+import atexit, os, subprocess, time
+child = subprocess.Popen(["sleep", "300"])
+open(os.environ["NOTED"] + ".child", "w").write(str(child.pid))
+"""
+
+
+@pytest.fixture
+def with_child(vllm, tmp_path):
+    """A vLLM that starts a process of its own, and is waited for for a second; that process's
+    number, and whether it is gone."""
+
+    def install(more):
+        script = tmp_path / "vllm environment" / "vllm.py"
+        script.write_text(script.read_text("utf-8") + CHILD + more, encoding="utf-8")
+
+    def pid():
+        text = (tmp_path / "noted.child").read_text() if (tmp_path / "noted.child").exists() else ""
+        return int(text or 0)
+
+    return install, pid
+
+
+def is_gone(pid):
+    """Or nobody has buried it yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def wait_for(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_what_vllms_process_started_ends_with_it(translator, with_child, monkeypatch):
+    install, child = with_child
+    install("atexit.register(time.sleep, 300)")
+    monkeypatch.setattr("evokd.translate.engines.vllm_engine.PATIENCE", 0.5)
+    with started(translator, settings_of("vllm")):
+        assert not is_gone(child())
+    wait_for(lambda: is_gone(child()))
+
+
+def test_ctrl_c_ends_vllm_at_its_work(translator, with_child):
+    """Which has a session of its own, and is in no hurry otherwise."""
+    install, child = with_child
+    install("time.sleep(300)")
+
+    def interrupt():
+        wait_for(child)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt), started(translator, settings_of("vllm")):
+        pass
+    wait_for(lambda: is_gone(child()))
 
 
 # --- studies and the command line -----------------------------------------------------------------

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -58,7 +59,9 @@ class Vllm:
             stderr=self.said,
             env=_environment(translator.model.device),
             text=True,
+            start_new_session=True,  # with processes of its own, which are to end with it
         )
+        self.at_work = False
         try:
             model = Path(self.files.name) / "model"
             save_translator(translator.model, translator.tokenizer, translator.prompt, model)
@@ -88,24 +91,33 @@ class Vllm:
         return [[ids] for ids in told["answers"]]
 
     def close(self) -> None:
-        """End the process, which ends by itself when there is nothing more to read."""
+        """End the process, which ends by itself when there is nothing more to read; one that is at
+        work is told to."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         self.process.stdout.close()
+        if self.at_work:
+            self._signal(signal.SIGTERM)
         try:
             self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self._signal(signal.SIGKILL)
             self.process.wait()
         self.said.close()
         self.files.cleanup()
+
+    def _signal(self, number: int) -> None:
+        """To the process and all that it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
 
     def _tell(self, message: dict[str, Any]) -> dict[str, Any]:
         """One line there and one back."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
+        self.at_work = True
         try:
             self.process.stdin.write(json.dumps(message) + "\n")
             self.process.stdin.flush()
@@ -121,6 +133,7 @@ class Vllm:
                 f"vllm ({os.environ['EVOKD_VLLM_PYTHON']}): {reason[:600]}. docs/engines.md says "
                 "how it is set up; or type decoding.engine=evokd"
             )
+        self.at_work = False
         return told
 
 
