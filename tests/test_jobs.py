@@ -263,6 +263,7 @@ def test_a_worker_that_refuses_its_input_stops_the_study(smaller, tmp_path):
 
 
 def test_what_is_killed_again_and_again_is_given_up(smaller, tmp_path):
+    """Either of two that are at work at once may be the first."""
     here = InThisProcess(*range(100))
     with pytest.raises(
         RuntimeError, match=r"(teacher|start): .* signal 9, 4 times; is there enough memory"

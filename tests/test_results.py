@@ -155,3 +155,18 @@ def test_damped_tokens_are_noted_whatever_the_method_is_called():
     assert notes[0].startswith("ours: 70%")
     facts["ours.seed1"]["hard_share_end"] = 0.3
     assert not [note for note in _notes(made, corpus, {}, facts) if "hard" in note]
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ((0.7, 0.3), "ours.seed1: 70% of"),
+        ((0.3, 0.8), "ours.seed2: 80% of"),
+        ((0.7, 0.8), "ours: 70% to 80% of"),
+    ],
+)
+def test_seeds_whose_tokens_are_damped_are_named_where_not_all_are(shares, said):
+    methods = [{"name": "ours", "objective": "self_evolution"}]
+    made = check_recipe(recipe(methods=methods, seeds=[1, 2]))
+    facts = {f"ours.seed{seed}": {"hard_share_end": one} for seed, one in enumerate(shares, 1)}
+    assert _notes(made, Corpus([], [], {}, {}), {}, facts)[-1].startswith(said)

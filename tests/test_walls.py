@@ -121,9 +121,9 @@ def test_nothing_has_a_name_that_says_nothing():
 
 
 def test_the_root_fits_on_a_screen():
-    """At most 16 files and folders directly in the package, in at most 9 layers of imports."""
+    """At most 18 files and folders directly in the package, in at most 9 layers of imports."""
     entries = [p for p in PACKAGE.iterdir() if p.name != "__pycache__"]
-    assert len(entries) <= 20
+    assert len(entries) <= 18
 
     @cache
     def layer(room: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from itertools import chain
 from typing import Any
 
 from evokd.data.corpus import Corpus
@@ -225,13 +226,16 @@ def _notes(
                 "say little, whatever their p-values."
             )
     damped = {m.name for m in recipe.methods if m.damps_all_hard}
-    hard: dict[str, list[float]] = {}
+    hard: dict[str, dict[str, float]] = {}
     for label, own in facts.items():
         name = label.rpartition(".seed")[0]
         if own.get("hard_share_end", 0) > 0.5 and name in damped:
-            hard.setdefault(name, []).append(own["hard_share_end"])
+            hard.setdefault(name, {})[label] = own["hard_share_end"]
     if hard:
-        names, shares = ", ".join(hard), [share for own in hard.values() for share in own]
+        shares = [share for of_seeds in hard.values() for share in of_seeds.values()]
+        of_all = len(recipe.seeds)  # where it is some seeds, these are named
+        named = [[name] if len(labels) == of_all else labels for name, labels in hard.items()]
+        names = ", ".join(chain.from_iterable(named))
         span = " to ".join(dict.fromkeys((f"{min(shares):.0%}", f"{max(shares):.0%}")))
         notes.append(
             f"{names}: {span} of the tokens were still hard at the end; where the gradient of hard "
