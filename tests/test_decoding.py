@@ -12,7 +12,7 @@ from evokd.progress import progress_bar
 from evokd.recipe.judging import DecodingSettings
 from evokd.recipe.models import FreshModel
 from evokd.translate import decoding
-from evokd.translate.decoding import translate
+from evokd.translate.decoding import joined, translate
 from evokd.translate.stopping import Ends
 from tiny import encode_prompt
 
@@ -92,6 +92,16 @@ def test_an_untrained_model_decodes_as_by_hand_in_any_batch(untrained, batch_siz
     assert result.lines == [text for text, _ in expected]
     assert result.cut_off == [reason == "cap" for _, reason in expected]
     assert len(set(result.lines)) > 5
+
+
+@pytest.mark.parametrize("count", [1, 3, len(LINES) + 2])
+def test_lines_that_were_shared_out_are_those_of_one(copier, count):
+    lines = [*LINES, "", "rot " * 1000]  # blank, and longer than the model
+    whole = translate(copier, lines, "en", "de")
+    parts = [translate(copier, lines[place::count], "en", "de") for place in range(count)]
+    assert vars(joined(parts, whole.seconds)) == vars(whole)
+    assert whole.shortened == 1
+    assert sum(map(bool, whole.stopped_by.values())) > 1
 
 
 class OwnKind(LlamaForCausalLM):

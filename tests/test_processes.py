@@ -17,7 +17,10 @@ from safetensors.torch import load_file
 
 from evokd import processes
 from evokd.cli.launch import launch
+from evokd.data.prompts import load_prompt
 from evokd.errors import InputError
+from evokd.recipe.file import check_recipe
+from evokd.study.context import Study
 from small_study import recipe, write_recipe
 
 METHODS = [
@@ -25,6 +28,7 @@ METHODS = [
     {"name": "seq_kd", "objective": "sft", "text": "teacher"},
     "self_evolution",
     {"name": "following", "objective": "self_evolution", "beta": "network"},
+    {"name": "own", "objective": "jsd", "on_policy": {"share": 1.0, "every": 2}},
 ]
 MADE_ONCE = ("corpus", "tokenizer", "teacher", "start")
 """Stages that all runs start from: two models are equal to rounding, which a beam may feel."""
@@ -68,7 +72,7 @@ def begun_like(folder: Path, name: str) -> Path:
 
 def assert_same_run(one: Path, other: Path) -> None:
     models = sorted(one.glob("students/*/model/model.safetensors"))
-    assert len(models) == 5
+    assert len(models) == 6
     for path in models:
         mine, theirs = load_file(path), load_file(other / path.relative_to(one))
         assert mine.keys() == theirs.keys()
@@ -76,8 +80,14 @@ def assert_same_run(one: Path, other: Path) -> None:
             assert (tensor - theirs[name]).abs().max() < 1e-4, (path.parts[-3], name)
     text = "teacher_text/teacher/pairs.jsonl"
     assert (one / text).read_bytes() == (other / text).read_bytes()
-    names = sorted(path.name for path in (one / "translations").glob("*.txt"))
-    assert names == sorted(path.name for path in (other / "translations").glob("*.txt"))
+    lines = [
+        {path.name: path.read_text("utf-8") for path in (run / "translations").glob("*.txt")}
+        for run in (one, other)
+    ]
+    assert lines[0].keys() == lines[1].keys()
+    of_teacher = [name for name in lines[0] if name.endswith(".teacher.txt")]
+    assert len(of_teacher) == 2
+    assert all(lines[0][name] == lines[1][name] for name in of_teacher)
     results = [json.loads((run / "results.json").read_text()) for run in (one, other)]
     assert [row["system"] for row in results[0]["scores"]] == [
         row["system"] for row in results[1]["scores"]
@@ -140,7 +150,7 @@ def test_who_stops_the_launcher_stops_all_as_if_it_were_one(one, number, status)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     run = subprocess.Popen([*command, "--processes", "2"], env=environment, **pipes)
     deadline = time.monotonic() + 100
-    while not (folder / "students").exists() and time.monotonic() < deadline:
+    while not (folder / "gate").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
     run.send_signal(number)
@@ -179,6 +189,16 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     assert not processes.have_gpus(3, "auto")
 
 
+def test_a_training_that_is_not_to_be_spread_is_refused(monkeypatch, tmp_path):
+    settings = check_recipe(recipe(training={"sharding": "none"}))
+    study = Study(settings, tmp_path, load_prompt("compact"), print)
+    assert study.sharding(settings.training) == "none"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="none is for one process, and there are 2; take ddp or"):
+        study.sharding(settings.training)
+    assert study.sharding(check_recipe(recipe()).training) == "ddp"
+
+
 def join_as_one_of(count, device):
     with mock.patch.dict(os.environ, WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count)):
         processes.join(device)
@@ -188,8 +208,8 @@ class Left(Exception):
     pass
 
 
-def test_one_that_fails_where_the_first_did_ends_at_once(monkeypatch):
-    """Not by SystemExit: torch's threads may crash a process that ends by itself."""
+def test_who_waits_for_the_first_ends_as_it_does(monkeypatch):
+    """Where it fails not by SystemExit: torch's threads may crash a process that ends by itself."""
 
     def left(status):
         raise Left(status)
@@ -199,6 +219,9 @@ def test_one_that_fails_where_the_first_did_ends_at_once(monkeypatch):
     monkeypatch.setattr(processes, "_tell", lambda: ("failed", "of whatever"))
     monkeypatch.setattr(processes, "leave", left)
     with pytest.raises(Left, match="1"):
+        processes.by_first(lambda: None)
+    monkeypatch.setattr(processes, "_tell", lambda: ("refused", "nothing_there not found"))
+    with pytest.raises(processes.AlreadyTold, match="nothing_there not found"):
         processes.by_first(lambda: None)
 
 
