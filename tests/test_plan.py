@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 from xml.etree import ElementTree
 
 import pytest
@@ -13,10 +14,9 @@ from evokd.cli import main
 from evokd.errors import InputError
 from evokd.plan import devices, rates
 from evokd.plan.changes import smallest_changes
-from evokd.plan.devices import Device, card, chosen_device, size_of
+from evokd.plan.devices import GIB, Device, card, chosen_device, size_of
 from evokd.plan.disk import cache_bytes, checkpoint_bytes
 from evokd.plan.known import KNOWN
-from evokd.plan.memory import GIB
 from evokd.plan.models import shapes_of
 from evokd.plan.placement import Formats
 from evokd.plan.plan import make_plan
@@ -26,7 +26,10 @@ from evokd.plan.text import text_of
 from evokd.plan.time import Amount, model_flops, training_flops
 from evokd.recipe.file import check_recipe, load_recipe
 from evokd.recipe.shipped import shipped_recipe, shipped_recipes
+from evokd.recipe.sweep import without_swept
+from evokd.recipe.training import micro_batches
 from evokd.report.plan_view import COLOURS
+from evokd.study.context import Study
 from plan_trace import config_of
 from small_study import recipe, write_recipe
 from test_walls import run_without_torch
@@ -79,6 +82,8 @@ def test_the_papers_table_fits_eight_cards_where_both_models_are_shared(capsys):
 def test_on_one_card_it_doesnt_and_the_plan_says_what_would(capsys):
     tree = planned("paper/table1", "--gpu", "h100", "--pairs", "105000", capsys=capsys)
     assert not tree["fits"]
+    assert tree["placement"] == "none", "as a run of one process, though the recipe names fsdp2"
+    assert {row["placement"] for row in tree["stages"]} == {"one device"}
     assert not tree["type"]
     rows = {row["name"]: row for row in tree["stages"]}
     assert not rows["teacher"]["fits"]
@@ -91,43 +96,123 @@ def test_on_one_card_it_doesnt_and_the_plan_says_what_would(capsys):
     assert "H100 has 80.0" in said
 
 
-def test_every_change_that_is_proposed_makes_it_fit_when_it_is_typed():
-    """Where the recipe knows the keys already."""
-    made = load_recipe(shipped_recipe("smollm2"))
-    tried = 0
-    for gib in (3.0, 3.5, 4.0, 4.5, 5.0, 6.0):
-        stages = planned_stages(made, ground_of(made, gib))
-        for stage in stages:
-            if stage.parts.total <= gib * GIB:
-                continue
-            for change in smallest_changes(stage, gib * GIB, 1, "live"):
-                assert change.total <= gib * GIB
-                other = check_recipe(made.model_dump(mode="json"), list(change.typed), "test")
-                ground = replace(ground_of(other, gib), devices=change.devices)
-                again = {one.name: one for one in planned_stages(other, ground)}
-                total = again[stage.name].parts.total
-                # More devices share a step's pairs, too, so that each may hold fewer.
-                assert total < 1.01 * change.total
-                assert change.devices > 1 or total > 0.99 * change.total
-                tried += 1
-    assert tried > 3
+def changes_of(made, memory):
+    """Stage → what is proposed for it on one card of so many bytes."""
+    ground = ground_of(made, memory / GIB)
+    stages = planned_stages(made, ground, "none")
+    return {one.name: one for one in stages}, smallest_changes(stages, made, ground)
+
+
+def as_typed(made, change):
+    """The recipe with a change, and what a run of it asks of each training."""
+    tree = without_swept(made.model_dump(mode="json", exclude={"grid"}))
+    other = check_recipe(tree, list(change.typed), "test")
+    study = Study(other, Path(), prompt=None, log=print)
+    kinds = other.students().values()
+    trainings = [kind.training for kind in kinds]
+    trainings += [other.training_of(other.teacher.training)] if other.teacher.sft else []
+    with mock.patch("evokd.processes.count", lambda: change.devices):
+        for training in trainings:
+            assert (study.sharding(training) == "fsdp2") == (change.devices > 1)
+            micro_batches(training, change.devices)
+    return other
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_run_takes_every_change_that_is_proposed_and_then_it_fits(name):
+    made = load_recipe(shipped_recipe(name))
+    totals = {
+        one.name: one.parts.total
+        for one in planned_stages(made, ground_of(made), "none")
+        if one.training is not None
+    }
+    proposed = 0
+    for share in (0.95, 0.6):
+        # 1.5 GiB of any are CUDA's own.
+        memory = 1.5 * GIB + share * (max(totals.values()) - 1.5 * GIB)
+        _, changes = changes_of(made, memory)
+        assert {*changes} == {name for name, total in totals.items() if total > memory}
+        for stage, ones in changes.items():
+            for change in ones:
+                other = as_typed(made, change)
+                tree = make_plan(other, ground_of(other, memory / GIB, change.devices))
+                row = next(row for row in tree["stages"] if row["name"] == stage)
+                assert row["fits"]
+                assert row["per_device_gib"]["total"] == pytest.approx(change.total / GIB, abs=0.01)
+                proposed += 1
+    assert proposed
+
+
+def test_what_a_run_refuses_or_ignores_isnt_proposed():
+    """An on-policy student reads a live teacher whatever the signal is; a quantized teacher isn't
+    laid out in parts; a batch has to be shared out; a method's own size of micro-batches stays."""
+    on_policy = ["methods=[{name: gkd, objective: jsd, on_policy: {}}]", "teacher.sft=false"]
+
+    def proposed(*words, gib=3.0):
+        made = load_recipe(shipped_recipe("smollm2"), [*on_policy, *words])
+        return [word for one in changes_of(made, gib * GIB)[1]["student gkd"] for word in one.typed]
+
+    hidden, shards = "teacher.signal=hidden", "training.sharding=fsdp2"
+    assert shards in proposed()
+    assert hidden not in proposed()
+    assert proposed("teacher.quantize=4bit")
+    words = ("teacher.quantize=4bit", "training.optimizer=adamw_8bit", "training.compile=true")
+    for refused in (*words, "training.batch_size=33"):
+        assert shards not in proposed(refused)
+    assert any("micro_batch_size" in word for word in proposed(gib=4.6))
+    own = proposed("student.training.micro_batch_size=8", gib=4.6)
+    assert own
+    assert not any("micro_batch_size" in word for word in own)
+
+
+def test_smaller_micro_batches_change_methods_that_rank_each():
+    words = ["methods=[noevo, {name: ranked, objective: self_evolution_topk}]"]
+    made = load_recipe(shipped_recipe("smollm2"), words)
+    stages, _ = changes_of(made, 1e15)
+    _, changes = changes_of(made, stages["student noevo"].parts.total - 1)
+    (plain,), ranked = changes["student noevo"], changes["student ranked"]
+    assert plain.typed[0].startswith("training.micro_batch_size=")
+    assert not plain.changes_result
+    for change in ranked:
+        cut = any("micro_batch_size" in word for word in change.typed)
+        assert change.changes_result or not cut
 
 
 def test_the_smallest_change_leaves_results_as_they_are_where_it_can():
     made = load_recipe(shipped_recipe("smollm2"))
-    stage = next(
-        one for one in planned_stages(made, ground_of(made)) if one.name == "student self_evolution"
-    )
-    total = stage.parts.total
-    (first,) = smallest_changes(stage, total - 1, 1, "live")
+    name = "student self_evolution"
+    total = changes_of(made, 1e15)[0][name].parts.total
+    (first,) = changes_of(made, total - 1)[1][name]
     assert first.typed[0].startswith("training.micro_batch_size=")
     assert not first.changes_result
     least = 16 * KNOWN["smollm2-135m"].parameters + 1.5 * GIB  # of weights, and CUDA's own
-    (first, more) = smallest_changes(stage, least, 1, "live")
+    (first, more) = changes_of(made, least)[1][name]
     assert first.changes_result
     assert more.typed[0] == "training.sharding=fsdp2"
     assert more.devices == 2
-    assert smallest_changes(stage, 1e6, 1, "live") == []
+    assert changes_of(made, 1e6)[1][name] == []
+
+
+def test_stages_are_planned_as_a_run_makes_them():
+    """A model that is taken as it is, is loaded as it will be saved; a fresh one is warmed up in
+    full; micro-batches are alike."""
+    words = ["teacher.sft=false", "teacher.save_dtype=bfloat16", "training.batch_size=96"]
+    made = load_recipe(shipped_recipe("smollm2"), words)
+    teacher = next(one for one in planned_stages(made, ground_of(made)) if one.name == "teacher")
+    assert teacher.parts.weights == teacher.saved == 2 * KNOWN["smollm2-135m"].parameters
+    for words, count, rows in ((words, 1, 48), (words, 4, 24), (["training.batch_size=7"], 1, 7)):
+        made = load_recipe(shipped_recipe("smollm2"), words)
+        stages = planned_stages(made, ground_of(made, count=count), "ddp")
+        found = {s.training.tokens.rows for s in stages if s.name.startswith("student ")}
+        assert found == {rows}
+    fresh, lora = (
+        {one.name: one.parts for one in planned_stages(made, ground_of(made))}
+        for made in (check_recipe(recipe(), words, "test") for words in ([], ["student.lora.rank=4"]))
+    )
+    assert lora["start"] == fresh["start"]
+    assert lora["student sft"].optimizer < fresh["student sft"].optimizer
+    with pytest.raises(InputError, match=r"batch_size .* can't be shared out among 3"):
+        make_plan(made, ground_of(made, count=3))
 
 
 def test_hours_and_cost_are_arithmetic():
@@ -328,6 +413,16 @@ def test_run_begins_where_it_isnt_clear_or_not_known(large, tmp_path, monkeypatc
     unknown = [large, "-o", str(tmp_path / "out"), "device=cpu", "teacher.model=nobody/knows-this"]
     assert main(["run", *unknown]) == 2
     assert "evokd: ran" in capsys.readouterr().err
+
+
+def test_a_cluster_is_no_matter_of_this_machines_memory(large, tmp_path, monkeypatch, capsys):
+    def make_stages(*_):
+        raise InputError("handed over")
+
+    monkeypatch.setattr("evokd.study.jobs.make_stages", make_stages)
+    monkeypatch.setattr(devices, "cpu", lambda: Device("login", "cpu", 1.0 * GIB, 1e10, 1e10))
+    assert main(["run", large, "-o", str(tmp_path / "out"), "device=cpu", "--on", "slurm"]) == 2
+    assert "evokd: handed over" in capsys.readouterr().err
 
 
 def test_a_stage_that_stands_there_isnt_asked_about(large, tmp_path, monkeypatch, capsys):

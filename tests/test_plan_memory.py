@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from evokd.plan.activations import Tokens
+from evokd.plan.devices import GIB
 from evokd.plan.known import KNOWN
-from evokd.plan.memory import GIB, Training, chunk_rows, moments, training_memory
+from evokd.plan.memory import Training, chunk_rows, moments, training_memory
 from evokd.plan.placement import Formats, Placement
 from evokd.plan.shapes import Shape
 from plan_trace import DEVICES, traced

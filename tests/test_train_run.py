@@ -21,17 +21,11 @@ from evokd.distil.train import run as training
 from evokd.distil.train.callbacks import HardWarning, MetricsFile
 from evokd.distil.train.checkpoints import CheckpointMark, last_checkpoint
 from evokd.distil.train.on_policy import OnPolicy
-from evokd.distil.train.run import (
-    TrainingJob,
-    arguments,
-    micro_batches,
-    parts_of,
-    train,
-)
+from evokd.distil.train.run import TrainingJob, arguments, parts_of, train
 from evokd.errors import InputError
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.objectives import ObjectiveSettings
-from evokd.recipe.training import TrainingSettings
+from evokd.recipe.training import TrainingSettings, micro_batches
 from evokd.rundir.files import read_json_lines
 from evokd.translate.sampling import TokenSampler
 from tiny import copy_task, tiny_llama

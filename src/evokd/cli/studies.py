@@ -231,7 +231,7 @@ def _study(recipe: Recipe, folder: Path, args: argparse.Namespace) -> int:
             else {"": dry_run(recipe, folder, store=args.store)},
             args.format,
         )
-    if not args.anyway and processes.is_first():
+    if not (args.anyway or args.on) and processes.is_first():
         from evokd.study.room import check_room
 
         together = args.processes or processes.count()

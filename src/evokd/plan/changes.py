@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
 
-from evokd.plan.memory import GIB, Training, training_memory
-from evokd.plan.placement import Placement
-from evokd.plan.stages import Planned
+from evokd.errors import InputError
+from evokd.plan.devices import GIB
+from evokd.plan.memory import Training
+from evokd.plan.placement import Kind
+from evokd.plan.stages import Ground, Planned, planned_stages
+from evokd.recipe.file import check_recipe
+from evokd.recipe.recipe import Recipe
+from evokd.recipe.sweep import without_swept
 
 RANK = 16
 """Of the LoRA that is proposed."""
@@ -37,50 +44,70 @@ class Change:
         }
 
 
-def smallest_changes(stage: Planned, memory: float, devices: int, signal: str) -> list[Change]:
-    """The first change that fits on the same devices, and the first one with more of them.
+Tried = Iterable[tuple[int, tuple[str, ...]]]
+"""Devices, and what is typed."""
+
+
+def smallest_changes(
+    stages: Sequence[Planned], recipe: Recipe, ground: Ground, kind: Kind = "none"
+) -> dict[str, list[Change]]:
+    """For each training that doesn't fit, by the name of its stage: the first change that fits on
+    the same devices, and the first one with more of them.
+
+    Each is tried as it would be typed: the recipe has to take it, and is planned anew.
 
     Args:
-        memory: bytes of a device.
-        signal: the recipe's teacher.signal.
+        kind: how trainings lie on the devices, where the recipe doesn't say.
     """
-    if stage.training is None:
-        return []
-    here = next(_that_fit(_here(stage, stage.training, devices, signal), memory), None)
-    changes = [] if here is None else [here]
-    if here is None or here.changes_result:
-        more = next(_that_fit(_more(stage, stage.training, devices), memory), None)
-        on_gpu = stage.training.device == "gpu"
-        changes += [more] if on_gpu and more is not None else []
-    return changes
+    memory = ground.device.memory
+    tree = without_swept(recipe.model_dump(mode="json", exclude={"grid"}))
+
+    @cache
+    def again(devices: int, typed: tuple[str, ...]) -> dict[str, Planned]:
+        try:
+            other = check_recipe(tree, typed, recipe.name)
+            planned = planned_stages(other, replace(ground, devices=devices), kind)
+        except InputError:
+            return {}
+        return {one.name: one for one in planned}
+
+    def that_fit(stage: Planned, tried: Tried) -> Iterator[Change]:
+        for devices, typed in tried:
+            other = again(devices, typed).get(stage.name)
+            if other is not None and other.parts.total <= memory:
+                changes = any("lora=" in word for word in typed) or (
+                    stage.by_micro_batch and _rows(other) != _rows(stage)
+                )
+                yield Change(typed, other.parts.total, other.placement.devices, changes)
+
+    found: dict[str, list[Change]] = {}
+    for stage in stages:
+        training = stage.training
+        if training is None or stage.parts.total <= memory:
+            continue
+        fits = that_fit(stage, _here(stage, training, ground.devices))
+        # What changes no result goes before all that does.
+        here = min(fits, key=lambda change: change.changes_result, default=None)
+        more = None
+        if training.device == "gpu" and (here is None or here.changes_result):
+            more = next(that_fit(stage, _more(stage, training, ground.devices)), None)
+        found[stage.name] = [change for change in (here, more) if change is not None]
+    return found
 
 
-Tried = Iterator[tuple[tuple[str, ...], Training, bool]]
+def _rows(stage: Planned) -> int:
+    return 0 if stage.training is None else stage.training.tokens.rows
 
 
-def _that_fit(tried: Tried, memory: float) -> Iterator[Change]:
-    for typed, training, changes_result in tried:
-        total = training_memory(training).total
-        if total <= memory:
-            yield Change(typed, total, training.placement.devices, changes_result)
-
-
-def _here(stage: Planned, training: Training, devices: int, signal: str) -> Tried:
-    """On the devices that there are: what changes no result first."""
-    yield from _lighter(stage, training, (), False)
-    if training.teacher is not None and training.signal == "live" and signal == "live":
-        typed = ("teacher.signal=hidden",)
-        yield from _lighter(stage, replace(training, signal="hidden"), typed, False)
-    if devices > 1 and training.placement.kind != "fsdp2":
-        sharded = replace(training, placement=Placement("fsdp2", devices))
-        yield from _lighter(stage, sharded, ("training.sharding=fsdp2",), False)
+def _here(stage: Planned, training: Training, devices: int) -> Tried:
+    """On the devices that there are."""
     model = "teacher" if stage.keys.startswith("teacher") else "student"
-    lora = replace(training.formats, state=8.0, rank=RANK)
-    lean = (f"{model}.lora={{rank: {RANK}}}",)
-    yield from _lighter(stage, replace(training, formats=lora), lean, True)
-    if training.signal == "live" and signal == "live" and training.teacher is not None:
-        cached = replace(training, formats=lora, signal="hidden")
-        yield from _lighter(stage, cached, (*lean, "teacher.signal=hidden"), True)
+    lora, hidden = f"{model}.lora={{rank: {RANK}}}", "teacher.signal=hidden"
+    for typed in ((), (hidden,), ("training.sharding=fsdp2",), (lora,), (lora, hidden)):
+        if hidden in typed and training.signal != "live":
+            continue
+        for lighter in _lighter(stage, training, typed):
+            yield devices, lighter
 
 
 def _more(stage: Planned, training: Training, devices: int) -> Tried:
@@ -88,28 +115,21 @@ def _more(stage: Planned, training: Training, devices: int) -> Tried:
     count = 2
     while count <= MOST_DEVICES:
         if count > devices:
-            shared = replace(training, placement=Placement("fsdp2", count))
-            yield from _lighter(stage, shared, ("training.sharding=fsdp2",), False)
+            for lighter in _lighter(stage, training, ("training.sharding=fsdp2",)):
+                yield count, lighter
         count *= 2
 
 
-def _lighter(stage: Planned, training: Training, typed: tuple[str, ...], other: bool) -> Tried:
+def _lighter(
+    stage: Planned, training: Training, typed: tuple[str, ...]
+) -> Iterator[tuple[str, ...]]:
     """As it is; with smaller micro-batches, with checkpointing, with both."""
-    if typed:
-        yield typed, training, other
-    for checkpointing in dict.fromkeys((training.checkpointing, True)):
-        rows = training.tokens.rows
-        more = typed
-        if checkpointing and not training.checkpointing:
-            more += (f"{stage.keys}.gradient_checkpointing=true",)
-            yield more, replace(training, checkpointing=True), other
-        while rows > 1:
-            rows = rows // 2
-            smaller = replace(
-                training,
-                tokens=training.tokens._replace(rows=rows),
-                responses=max(1, training.responses * rows // training.tokens.rows),
-                accumulates=True,
-                checkpointing=checkpointing,
-            )
-            yield (*more, f"{stage.keys}.micro_batch_size={rows}"), smaller, other
+    sizes, rows = [""], training.tokens.rows
+    while rows > 1:
+        rows //= 2
+        sizes.append(f"{stage.keys}.micro_batch_size={rows}")
+    checkpointing = (
+        [""] if training.checkpointing else ["", f"{stage.keys}.gradient_checkpointing=true"]
+    )
+    for more in product(checkpointing, sizes):
+        yield (*typed, *filter(None, more))

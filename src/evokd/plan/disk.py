@@ -11,7 +11,7 @@ CHECKPOINTS = 3
 SAVED = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 
 
-def model_bytes(shape: Shape, dtype: str) -> float:
+def saved_bytes(shape: Shape, dtype: str) -> float:
     """Of a finished model."""
     return shape.parameters * SAVED[dtype]
 

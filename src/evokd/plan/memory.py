@@ -21,10 +21,10 @@ from typing import NamedTuple
 
 from evokd.plan import activations
 from evokd.plan.activations import Precision, Tokens
+from evokd.plan.devices import GIB
 from evokd.plan.placement import Formats, Placement
 from evokd.plan.shapes import Shape
 
-GIB = 2.0**30
 BUFFER_BYTES = {"cpu": 125 << 20, "gpu": 1 << 30}
 """What a chunk's logits may take (`distil.buffers`)."""
 LEAST_ROWS, MOST_ROWS = 128, {"cpu": 512, "gpu": 4096}

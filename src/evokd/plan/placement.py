@@ -84,11 +84,6 @@ def adapter_weights(shape: Shape, rank: int) -> int:
     return shape.layers * rank * (attention + 3 * (shape.hidden + shape.intermediate))
 
 
-def named_sharding(recipe: Recipe, training: TrainingSettings) -> Kind | None:
-    """What the recipe says; None where it leaves that open."""
-    return training.sharding or recipe.training.sharding
-
-
 def formats_of(
     recipe: Recipe, model: ModelSettings, training: TrainingSettings, on_gpu: bool
 ) -> Formats:
@@ -105,11 +100,11 @@ def formats_of(
 
 def teacher_bytes(recipe: Recipe, on_gpu: bool) -> float:
     """Of a weight of the finished teacher, as it is read and translated with."""
-    usual = model_bytes(recipe.teacher, on_gpu)
+    usual = weight_bytes(recipe.teacher, on_gpu)
     return QUANTIZED_BYTES.get(recipe.teacher.quantize, usual)
 
 
-def model_bytes(model: ModelSettings, on_gpu: bool) -> float:
+def weight_bytes(model: ModelSettings, on_gpu: bool) -> float:
     """Of a weight of a finished model."""
     usual = "bfloat16" if on_gpu else "float32"
     return 4.0 if (usual if model.dtype == "auto" else model.dtype) == "float32" else 2.0

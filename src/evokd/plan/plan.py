@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from evokd.plan.changes import smallest_changes
-from evokd.plan.devices import Device
-from evokd.plan.memory import GIB
-from evokd.plan.placement import Kind, named_sharding
+from evokd.errors import InputError
+from evokd.plan.changes import Change, smallest_changes
+from evokd.plan.devices import GIB, Device
+from evokd.plan.placement import Kind
 from evokd.plan.rates import Rate
 from evokd.plan.stages import Ground, Planned, planned_stages
 from evokd.recipe.recipe import Recipe
@@ -24,23 +24,26 @@ def make_plan(
         price: of an hour of one device.
         rate: how fast this device was found to be.
 
+    Raises:
+        InputError: a run would refuse the recipe, whatever memory there is.
+
     Returns:
         `fits`, `placement`, `placements` (each that was looked at), `stages`, `total`, `device`,
         `notes`. Sizes are in GiB.
     """
     memory, devices = ground.device.memory, ground.devices
-    named = named_sharding(recipe, recipe.training)
-    kinds: list[Kind | None] = [named] if named or devices == 1 else ["ddp", "fsdp2"]
-    tried = {kind or "none": planned_stages(recipe, ground, kind) for kind in kinds}
+    named = "none" if devices == 1 else recipe.training.sharding
+    tried = _tried(recipe, ground, [named] if named else ["ddp", "fsdp2"])
     fit = {kind: _largest(stages) <= memory for kind, stages in tried.items()}
     chosen = next((kind for kind, fits in fit.items() if fits), list(tried)[-1])
     stages = tried[chosen]
-    rows = [_row(stage, recipe, ground, price, rate) for stage in stages]
+    changes = smallest_changes(stages, recipe, ground, chosen)
+    rows = [_row(one, changes.get(one.name, []), ground, price, rate) for one in stages]
     placements = {
         kind: {"fits": fit[kind], "largest_gib": round(_largest(one) / GIB, 2)}
         for kind, one in tried.items()
     }
-    typed = [] if named or devices == 1 else [f"training.sharding={chosen}"]
+    typed = [] if named else [f"training.sharding={chosen}"]
     hours = [row["hours"] for row in rows if row["hours"] is not None]
     costs = [row["cost"] for row in rows if row["cost"] is not None]
     tree: dict[str, Any] = {
@@ -85,12 +88,29 @@ def refusal(tree: dict[str, Any], row: dict[str, Any]) -> str:
     return f"{said}. Smallest change: {'; or '.join(tips)}" if tips else said
 
 
+def _tried(recipe: Recipe, ground: Ground, kinds: Sequence[Kind]) -> dict[Kind, list[Planned]]:
+    """The stages under each placement that a run would take.
+
+    Raises:
+        InputError: it would take none.
+    """
+    tried: dict[Kind, list[Planned]] = {}
+    for kind in kinds:
+        try:
+            tried[kind] = planned_stages(recipe, ground, kind)
+        except InputError:
+            if kind == kinds[-1] and not tried:
+                raise
+    return tried
+
+
 def _row(
-    stage: Planned, recipe: Recipe, ground: Ground, price: float | None, rate: Rate | None
+    stage: Planned,
+    changes: Sequence[Change],
+    ground: Ground,
+    price: float | None,
+    rate: Rate | None,
 ) -> dict[str, Any]:
-    memory = ground.device.memory
-    fits = stage.parts.total <= memory
-    changes = [] if fits else smallest_changes(stage, memory, ground.devices, recipe.teacher.signal)
     workers = stage.placement.workers
     seconds = _seconds(stage, ground.device, rate)
     hours = None if seconds is None else stage.times * seconds / workers / 3600
@@ -98,12 +118,12 @@ def _row(
     cost = None if hours is None or price is None else hours * price * ground.devices
     return {
         "name": stage.name,
-        "fits": fits,
+        "fits": stage.parts.total <= ground.device.memory,
         "placement": stage.placement.words(),
         "per_device_gib": stage.parts.in_gib(),
         "hours": _digits(hours),
         "cost": _digits(cost),
-        "disk_gib": _digits(stage.disk / GIB),
+        "disk_gib": _digits((stage.saved + stage.checkpoints) / GIB),
         "times": stage.times,
         "trains": stage.training is not None,
         "changes": [one.as_dict() | {"words": one.words()} for one in changes],
@@ -130,16 +150,8 @@ def _largest(stages: Sequence[Planned]) -> float:
 
 def _disk(stages: Sequence[Planned]) -> float:
     """All finished models and caches, and the checkpoints of the training that has most."""
-    from evokd.plan.disk import checkpoint_bytes
-
-    running = [
-        checkpoint_bytes(stage.training.student, stage.training.formats)
-        if stage.training is not None
-        else 0.0
-        for stage in stages
-    ]
-    kept = sum((s.disk - own) * s.times for s, own in zip(stages, running, strict=True))
-    return kept + max(running, default=0.0)
+    kept = sum(stage.saved * stage.times for stage in stages)
+    return kept + max(stage.checkpoints for stage in stages)
 
 
 def _notes(recipe: Recipe, ground: Ground, rate: Rate | None) -> list[str]:

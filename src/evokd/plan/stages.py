@@ -5,26 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from evokd.errors import InputError
 from evokd.plan import activations, disk, time
 from evokd.plan.activations import Precision, Tokens
 from evokd.plan.devices import Device
 from evokd.plan.memory import Parts, Training, chunk_rows, training_memory
 from evokd.plan.models import Shapes
-from evokd.plan.placement import (
-    Kind,
-    Placement,
-    formats_of,
-    model_bytes,
-    named_sharding,
-    teacher_bytes,
-)
+from evokd.plan.placement import Kind, Placement, formats_of, teacher_bytes, weight_bytes
 from evokd.plan.shapes import Shape
 from evokd.plan.text import Text
 from evokd.plan.time import Amount
-from evokd.recipe.models import ModelSettings
+from evokd.recipe.models import LoraSettings, ModelSettings
 from evokd.recipe.objectives import TEXT_PRESETS
 from evokd.recipe.recipe import Recipe
-from evokd.recipe.training import TrainingSettings
+from evokd.recipe.training import TrainingSettings, micro_batches
 
 CACHE_TOKENS = {"cpu": 2048, "gpu": 16384}
 """Of a forward pass that writes a cache (`distil.teacher.precompute`)."""
@@ -43,9 +37,14 @@ class Planned:
     flops: float | None = None
     seconds: float | None = None
     """Beside its arithmetic: weights that a decoding reads."""
-    disk: float = 0.0
+    saved: float = 0.0
+    """Bytes on the disk, for good."""
+    checkpoints: float = 0.0
+    """And while it trains."""
     times: int = 1
     """How many of its kind there are, one a seed."""
+    by_micro_batch: bool = False
+    """Whether the size of micro-batches changes what is learnt."""
     notes: tuple[str, ...] = field(default=())
 
 
@@ -66,6 +65,10 @@ def planned_stages(recipe: Recipe, ground: Ground, kind: Kind | None = None) -> 
 
     Args:
         kind: how trainings lie on the devices, where the recipe doesn't say.
+
+    Raises:
+        InputError: what a run refuses, too: a batch that can't be shared out, a placement that
+            doesn't go with the recipe.
     """
     return [*_of_models(recipe, ground, kind), *_of_students(recipe, ground, kind)]
 
@@ -73,7 +76,7 @@ def planned_stages(recipe: Recipe, ground: Ground, kind: Kind | None = None) -> 
 def _of_models(recipe: Recipe, ground: Ground, kind: Kind | None) -> Iterator[Planned]:
     teacher, student = ground.shapes
     model = recipe.teacher
-    saved = disk.model_bytes(teacher, model.save_dtype)
+    saved = disk.saved_bytes(teacher, model.save_dtype)
     training = recipe.training_of(model.training)
     if model.sft:
         yield _trained(
@@ -83,9 +86,11 @@ def _of_models(recipe: Recipe, ground: Ground, kind: Kind | None) -> Iterator[Pl
             saved=saved,
         )
     else:
-        yield _read("teacher", Parts(weights=4.0 * teacher.parameters), ground, saved)
+        yield _read("teacher", saved, ground, saved, model.save_dtype)
     settings = recipe.student
-    saved = disk.model_bytes(student, "float32")
+    if not recipe.warms_adapters_up:
+        settings = settings.model_copy(update={"lora": LoraSettings()})
+    saved = disk.saved_bytes(student, "float32")
     if settings.warm_start_steps:
         training = recipe.training_of(
             settings.training,
@@ -100,7 +105,7 @@ def _of_models(recipe: Recipe, ground: Ground, kind: Kind | None) -> Iterator[Pl
         )
     else:
         weights = 4.0 * (student.parameters + teacher.parameters * (settings.model == "cut"))
-        yield _read("start", Parts(weights=weights), ground, saved)
+        yield _read("start", weights, ground, saved, "float32")
     yield _check(recipe, ground)
     for text in recipe.texts():
         beam = recipe.teacher_text.beam if text == "teacher" else recipe.teacher_text.candidates
@@ -115,7 +120,7 @@ def _of_students(recipe: Recipe, ground: Ground, kind: Kind | None) -> Iterator[
     teacher, student = ground.shapes
     settings, seeds = recipe.student, len(recipe.seeds)
     signal = recipe.teacher.signal
-    saved = disk.model_bytes(student, settings.save_dtype)
+    saved = disk.saved_bytes(student, settings.save_dtype)
     for name, (method, training, level) in recipe.students().items():
         source: str = signal
         if method.on_policy is not None:
@@ -133,11 +138,11 @@ def _of_students(recipe: Recipe, ground: Ground, kind: Kind | None) -> Iterator[
         )
         masks = 0.0 if level is None else 4.0 * student.parameters
         parts = replace(stage.parts, weights=stage.parts.weights + masks)
-        yield replace(stage, parts=parts)
+        yield replace(stage, parts=parts, by_micro_batch=method.learns_by_micro_batch)
     on_gpu = ground.device.kind == "gpu"
     for name, shape, size in (
         ("teacher", teacher, teacher_bytes(recipe, on_gpu)),
-        ("students", student, model_bytes(settings, on_gpu)),
+        ("students", student, weight_bytes(settings, on_gpu)),
     ):
         beam = max([recipe.decoding.beam, *recipe.analysis.beams])
         yield _decoded(f"translations of {name}", shape, size, recipe, ground, beam, None)
@@ -161,10 +166,11 @@ def _trained(
     reads: bool = True,
 ) -> Planned:
     on_gpu = ground.device.kind == "gpu"
-    named = named_sharding(recipe, settings) or kind or "none"
+    named = (settings.sharding or kind or "none") if ground.devices > 1 else "none"
+    if named == "fsdp2" and (problem := recipe.sharding_problem(settings)):
+        raise InputError(problem)
     placement = Placement(named, ground.devices if named != "none" else 1)
-    per_device = max(1, settings.batch_size // placement.workers)
-    micro = min(settings.micro_batch_size or 64, per_device)
+    micro, passes = micro_batches(settings, placement.workers)
     length = min(settings.max_length, ground.longest or settings.max_length)
     sentence, prompt = ground.text.sentence_tokens, ground.text.prompt_tokens
     responses = micro * (length - prompt) * sentence / max(1.0, 2 * sentence)
@@ -174,7 +180,7 @@ def _trained(
         placement=placement,
         tokens=Tokens(micro, length),
         responses=max(1, round(responses)),
-        accumulates=per_device > micro,
+        accumulates=passes > 1,
         checkpointing=settings.gradient_checkpointing,
         teacher=teacher,
         signal=signal,
@@ -190,16 +196,17 @@ def _trained(
         training,
         keys,
         flops=None if amount is None else time.training_flops(reader, amount),
-        disk=saved + disk.checkpoint_bytes(shape, training.formats),
+        saved=saved,
+        checkpoints=disk.checkpoint_bytes(shape, training.formats),
         times=times,
     )
 
 
-def _read(name: str, parts: Parts, ground: Ground, saved: float) -> Planned:
-    """A model that is loaded, in float32, and saved."""
-    note = "loaded in float32 and saved"
-    device = ground.device.kind
-    return Planned(name, parts.with_runtime(device), Placement(), disk=saved, notes=(note,))
+def _read(name: str, weights: float, ground: Ground, saved: float, dtype: str) -> Planned:
+    """A model that is loaded and saved."""
+    parts = Parts(weights=weights).with_runtime(ground.device.kind)
+    note = f"loaded in {dtype} and saved"
+    return Planned(name, parts, Placement(), saved=saved, notes=(note,))
 
 
 def _check(recipe: Recipe, ground: Ground) -> Planned:
@@ -238,7 +245,7 @@ def _cache(recipe: Recipe, ground: Ground) -> Planned:
         parts.with_runtime(device),
         Placement(),
         flops=None if text is None else time.forward_flops(teacher, text),
-        disk=0.0
+        saved=0.0
         if text is None
         else disk.cache_bytes(teacher, signal, recipe.teacher.top_k, text, min(size, 4.0)),
         notes=() if text else ("its size isn't known without the text: --pairs N",),

@@ -228,6 +228,13 @@ class MethodSettings(ObjectiveSettings):
         and so another objective."""
         return isinstance(self.gamma, GammaRule) and self.gamma.rule == "quantile"
 
+    @property
+    def learns_by_micro_batch(self) -> bool:
+        """Whether the size of micro-batches changes a student: some objectives choose among the
+        tokens of each, the network that predicts β learns from one."""
+        learnt = isinstance(self.beta, str) and self.beta in BETA_RULES
+        return learnt or self.ranks_each_batch() or bool(self.spec.ranked_by)
+
     def first_gamma(self) -> float:
         """Γ of the first step."""
         if not isinstance(self.gamma, GammaRule):

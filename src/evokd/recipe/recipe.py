@@ -302,6 +302,30 @@ class Recipe(Section):
             found[f"methods.{name}"] = kind.training, student.adapters is not None
         return found
 
+    def sharding_problem(
+        self, training: TrainingSettings, by_deepspeed: bool = False
+    ) -> str | None:
+        """Why fsdp2, or DeepSpeed's ZeRO-3, can't lay the models of a training out in parts; None:
+        it can."""
+        loras, optimizer = (self.student.adapters, self.teacher.adapters), training.optimizer
+        refused = {
+            "lora.quantize": any(one is not None and one.quantize != "none" for one in loras),
+            "teacher.quantize": self.teacher.quantize != "none",
+            f"training.optimizer: {optimizer}": "8bit" in optimizer,
+            "training.compile": training.compile,
+        }
+        if by_deepspeed:
+            refused |= {
+                f"training.optimizer: {optimizer}": optimizer != "adamw",
+                f"training.weights: {training.weights}": training.weights != "float32",
+                "pruning.methods": bool(self.pruning.methods),
+            }
+        found = [what for what, holds in refused.items() if holds]
+        if not found:
+            return None
+        name = "DeepSpeed ZeRO-3" if by_deepspeed else "training.sharding: fsdp2"
+        return f"{name} doesn't go with {' and '.join(found)}; take ddp, or leave that out"
+
     def method(self, name: str) -> MethodSettings:
         """The settings of one method."""
         return next(m for m in self.methods if m.name == name)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PlainSerializer
 
+from evokd.errors import InputError
 from evokd.recipe.section import Section
 
 
@@ -73,6 +74,26 @@ def optimizer_problem(optimizer: str, trained: str) -> str | None:
             f"{optimizer.removesuffix('_kahan')}, or weights: bfloat16 for a whole model"
         )
     return None
+
+
+def micro_batches(settings: TrainingSettings, world: int) -> tuple[int, int]:
+    """Pairs per forward pass and how many passes make an optimizer step.
+
+    Args:
+        world: processes that share a step's pairs.
+
+    Raises:
+        InputError: a batch that can't be shared out evenly.
+    """
+    per_device, left = divmod(settings.batch_size, world)
+    if left:
+        raise InputError(
+            f"training.batch_size {settings.batch_size} can't be shared out among {world} "
+            f"processes; take a multiple of {world}, such as {(per_device + 1) * world}"
+        )
+    largest = min(settings.micro_batch_size or 64, per_device)
+    micro = next(size for size in range(largest, 0, -1) if per_device % size == 0)
+    return micro, per_device // micro
 
 
 TrainingOverrides = Annotated[

@@ -32,24 +32,6 @@ def sharding(recipe: Recipe, training: TrainingSettings) -> str:
             "take ddp or fsdp2, or leave --processes out"
         )
     how = "zero3" if by_zero3 else training.sharding or "ddp"
-    if how in IN_PARTS:
-        _check_parts(how, recipe, training)
+    if how in IN_PARTS and (problem := recipe.sharding_problem(training, by_zero3)):
+        raise InputError(problem)
     return how
-
-
-def _check_parts(how: str, recipe: Recipe, training: TrainingSettings) -> None:
-    """Raises InputError: settings that can't be laid out in parts."""
-    loras = (recipe.student.adapters, recipe.teacher.adapters)
-    own = how == "zero3"  # DeepSpeed keeps weights and optimizer in its own ways
-    unknown = {
-        "lora.quantize": any(one is not None and one.quantize != "none" for one in loras),
-        "teacher.quantize": recipe.teacher.quantize != "none",
-        f"training.optimizer: {training.optimizer}": "8bit" in training.optimizer
-        or (own and training.optimizer != "adamw"),
-        f"training.weights: {training.weights}": own and training.weights != "float32",
-        "pruning.methods": own and bool(recipe.pruning.methods),
-    }
-    for what, found in unknown.items():
-        if found:
-            name = "DeepSpeed ZeRO-3" if own else "training.sharding: fsdp2"
-            raise InputError(f"{name} doesn't go with {what}; take ddp, or leave it out")

@@ -39,7 +39,7 @@ from evokd.models.sharding import all_finite
 from evokd.models.zero3 import is_partitioned
 from evokd.recipe.methods import BetaSchedule, GammaRule, MethodSettings
 from evokd.recipe.objectives import BETA_RULES
-from evokd.recipe.training import TrainingSettings
+from evokd.recipe.training import TrainingSettings, micro_batches
 from evokd.rundir.files import read_json
 
 
@@ -241,23 +241,6 @@ def in_bfloat16(settings: TrainingSettings, device: torch.device) -> bool:
     if settings.precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
     return settings.precision == "bfloat16"
-
-
-def micro_batches(settings: TrainingSettings, world: int) -> tuple[int, int]:
-    """Pairs per forward pass and how many passes make an optimizer step.
-
-    Raises:
-        InputError: a batch that can't be shared out evenly.
-    """
-    per_device, left = divmod(settings.batch_size, world)
-    if left:
-        raise InputError(
-            f"training.batch_size {settings.batch_size} can't be shared out among {world} "
-            f"processes; take a multiple of {world}, such as {(per_device + 1) * world}"
-        )
-    largest = min(settings.micro_batch_size or 64, per_device)
-    micro = next(size for size in range(largest, 0, -1) if per_device % size == 0)
-    return micro, per_device // micro
 
 
 def _kept_step(state: TrainerState, keeps_best: bool) -> int:
