@@ -1,11 +1,9 @@
 """`evokd plan`: which placement fits, what to change, how long it takes, and what run refuses."""
 
-import gzip
 import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from unittest import mock
 from xml.etree import ElementTree
 
 import pytest
@@ -13,7 +11,6 @@ import pytest
 from evokd.cli import main
 from evokd.errors import InputError
 from evokd.plan import devices, rates
-from evokd.plan.changes import smallest_changes
 from evokd.plan.devices import GIB, Device, card, chosen_device, size_of
 from evokd.plan.disk import cache_bytes, checkpoint_bytes
 from evokd.plan.known import KNOWN
@@ -26,10 +23,7 @@ from evokd.plan.text import text_of
 from evokd.plan.time import Amount, model_flops, training_flops
 from evokd.recipe.file import check_recipe, load_recipe
 from evokd.recipe.shipped import shipped_recipe, shipped_recipes
-from evokd.recipe.sweep import without_swept
-from evokd.recipe.training import micro_batches
 from evokd.report.plan_view import COLOURS
-from evokd.study.context import Study
 from plan_trace import config_of
 from small_study import recipe, write_recipe
 from test_walls import run_without_torch
@@ -96,119 +90,24 @@ def test_on_one_card_it_doesnt_and_the_plan_says_what_would(capsys):
     assert "H100 has 80.0" in said
 
 
-def changes_of(made, memory):
-    """Stage → what is proposed for it on one card of so many bytes."""
-    ground = ground_of(made, memory / GIB)
-    stages = planned_stages(made, ground, "none")
-    return {one.name: one for one in stages}, smallest_changes(stages, made, ground)
-
-
-def as_typed(made, change):
-    """The recipe with a change, and what a run of it asks of each training."""
-    tree = without_swept(made.model_dump(mode="json", exclude={"grid"}))
-    other = check_recipe(tree, list(change.typed), "test")
-    study = Study(other, Path(), prompt=None, log=print)
-    kinds = other.students().values()
-    trainings = [kind.training for kind in kinds]
-    trainings += [other.training_of(other.teacher.training)] if other.teacher.sft else []
-    with mock.patch("evokd.processes.count", lambda: change.devices):
-        for training in trainings:
-            assert (study.sharding(training) == "fsdp2") == (change.devices > 1)
-            micro_batches(training, change.devices)
-    return other
-
-
-@pytest.mark.parametrize("name", shipped_recipes())
-def test_a_run_takes_every_change_that_is_proposed_and_then_it_fits(name):
-    made = load_recipe(shipped_recipe(name))
-    totals = {
-        one.name: one.parts.total
-        for one in planned_stages(made, ground_of(made), "none")
-        if one.training is not None
-    }
-    proposed = 0
-    for share in (0.95, 0.6):
-        # 1.5 GiB of any are CUDA's own.
-        memory = 1.5 * GIB + share * (max(totals.values()) - 1.5 * GIB)
-        _, changes = changes_of(made, memory)
-        assert {*changes} == {name for name, total in totals.items() if total > memory}
-        for stage, ones in changes.items():
-            for change in ones:
-                other = as_typed(made, change)
-                tree = make_plan(other, ground_of(other, memory / GIB, change.devices))
-                row = next(row for row in tree["stages"] if row["name"] == stage)
-                assert row["fits"]
-                assert row["per_device_gib"]["total"] == pytest.approx(change.total / GIB, abs=0.01)
-                proposed += 1
-    assert proposed
-
-
-def test_what_a_run_refuses_or_ignores_isnt_proposed():
-    """An on-policy student reads a live teacher whatever the signal is; a quantized teacher isn't
-    laid out in parts; a batch has to be shared out; a method's own size of micro-batches stays."""
-    on_policy = ["methods=[{name: gkd, objective: jsd, on_policy: {}}]", "teacher.sft=false"]
-
-    def proposed(*words, gib=3.0):
-        made = load_recipe(shipped_recipe("smollm2"), [*on_policy, *words])
-        return [word for one in changes_of(made, gib * GIB)[1]["student gkd"] for word in one.typed]
-
-    hidden, shards = "teacher.signal=hidden", "training.sharding=fsdp2"
-    assert shards in proposed()
-    assert hidden not in proposed()
-    assert proposed("teacher.quantize=4bit")
-    words = ("teacher.quantize=4bit", "training.optimizer=adamw_8bit", "training.compile=true")
-    for refused in (*words, "training.batch_size=33"):
-        assert shards not in proposed(refused)
-    assert any("micro_batch_size" in word for word in proposed(gib=4.6))
-    own = proposed("student.training.micro_batch_size=8", gib=4.6)
-    assert own
-    assert not any("micro_batch_size" in word for word in own)
-
-
-def test_smaller_micro_batches_change_methods_that_rank_each():
-    words = ["methods=[noevo, {name: ranked, objective: self_evolution_topk}]"]
-    made = load_recipe(shipped_recipe("smollm2"), words)
-    stages, _ = changes_of(made, 1e15)
-    _, changes = changes_of(made, stages["student noevo"].parts.total - 1)
-    (plain,), ranked = changes["student noevo"], changes["student ranked"]
-    assert plain.typed[0].startswith("training.micro_batch_size=")
-    assert not plain.changes_result
-    for change in ranked:
-        cut = any("micro_batch_size" in word for word in change.typed)
-        assert change.changes_result or not cut
-
-
-def test_the_smallest_change_leaves_results_as_they_are_where_it_can():
-    made = load_recipe(shipped_recipe("smollm2"))
-    name = "student self_evolution"
-    total = changes_of(made, 1e15)[0][name].parts.total
-    (first,) = changes_of(made, total - 1)[1][name]
-    assert first.typed[0].startswith("training.micro_batch_size=")
-    assert not first.changes_result
-    least = 16 * KNOWN["smollm2-135m"].parameters + 1.5 * GIB  # of weights, and CUDA's own
-    (first, more) = changes_of(made, least)[1][name]
-    assert first.changes_result
-    assert more.typed[0] == "training.sharding=fsdp2"
-    assert more.devices == 2
-    assert changes_of(made, 1e6)[1][name] == []
-
-
 def test_stages_are_planned_as_a_run_makes_them():
     """A model that is taken as it is, is loaded as it will be saved; a fresh one is warmed up in
     full; micro-batches are alike."""
-    words = ["teacher.sft=false", "teacher.save_dtype=bfloat16", "training.batch_size=96"]
-    made = load_recipe(shipped_recipe("smollm2"), words)
+    as_it_is = ["teacher.sft=false", "teacher.save_dtype=bfloat16", "training.batch_size=96"]
+    made = load_recipe(shipped_recipe("smollm2"), as_it_is)
     teacher = next(one for one in planned_stages(made, ground_of(made)) if one.name == "teacher")
     assert teacher.parts.weights == teacher.saved == 2 * KNOWN["smollm2-135m"].parameters
-    for words, count, rows in ((words, 1, 48), (words, 4, 24), (["training.batch_size=7"], 1, 7)):
-        made = load_recipe(shipped_recipe("smollm2"), words)
+    for size, count, rows in ((96, 1, 48), (96, 4, 24), (7, 1, 7)):
+        made = load_recipe(shipped_recipe("smollm2"), [f"training.batch_size={size}"])
         stages = planned_stages(made, ground_of(made, count=count), "ddp")
         found = {s.training.tokens.rows for s in stages if s.name.startswith("student ")}
         assert found == {rows}
-    fresh, lora = (
-        {one.name: one.parts for one in planned_stages(made, ground_of(made))}
-        for made in (check_recipe(recipe(), words, "test") for words in ([], ["student.lora.rank=4"]))
-    )
+
+    def parts(*words):
+        made = check_recipe(recipe(), words, "test")
+        return {one.name: one.parts for one in planned_stages(made, ground_of(made))}
+
+    fresh, lora = parts(), parts("student.lora.rank=4")
     assert lora["start"] == fresh["start"]
     assert lora["student sft"].optimizer < fresh["student sft"].optimizer
     with pytest.raises(InputError, match=r"batch_size .* can't be shared out among 3"):
@@ -291,29 +190,6 @@ def test_cards_and_sizes():
     for wrong in (("matrox", None), (None, "much"), (None, "-3GiB")):
         with pytest.raises(InputError, match="accepted"):
             chosen_device(*wrong)
-
-
-def test_text_is_counted_from_the_files_at_hand(tmp_path, monkeypatch):
-    """Lines are counted, of a file beyond a MiB by the length of its first ones."""
-    lines = 300
-    for code in ("en", "de"):
-        (tmp_path / f"t.{code}").write_text("x" * 69 + "\n" + ("y" * 69 + "\n") * (lines - 1))
-    asked = recipe(corpus={**recipe()["corpus"], "train": str(tmp_path / "t")})
-    found = text_of(check_recipe(asked, [], origin="test"))
-    assert found.train.pairs == 2 * lines, "in both directions"
-    assert found.train.responses == pytest.approx(70 / 3.5)
-    with gzip.open(tmp_path / "u.tsv.gz", "wt") as file:
-        file.write("a sentence\tein Satz\n" * 50)
-    asked["corpus"]["train"] = [
-        {"path": str(tmp_path / "u.tsv.gz"), "use": "models"},
-        {"path": str(tmp_path / "t"), "use": "students", "limit": 100, "skip": 10},
-    ]
-    found = text_of(check_recipe(asked, [], origin="test"))
-    assert (found.models.pairs, found.train.pairs) == (100, 200)
-    monkeypatch.setattr("evokd.plan.text.SAMPLE", 700)
-    assert text_of(check_recipe(asked, [], origin="test")).train.pairs == 200
-    asked["corpus"]["train"] = str(tmp_path / "nothing")
-    assert text_of(check_recipe(asked, [], origin="test")).train is None
 
 
 def test_disk_is_counted_as_stages_fill_it():

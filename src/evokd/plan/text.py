@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
+from evokd.data.phrasebook import read_phrasebook
 from evokd.data.prompts import load_prompt
-from evokd.data.sources import input_files
+from evokd.data.source_request import request_for
+from evokd.data.sources import input_files, shards
+from evokd.data.textfiles import COMPRESSIONS, open_bytes, path_in
 from evokd.errors import InputError
 from evokd.plan.time import Amount
 from evokd.recipe.corpus import CorpusSource
@@ -20,7 +23,8 @@ BYTES_PER_TOKEN = 3.5
 SENTENCE_BYTES = 100.0
 """Of a sentence whose text isn't at hand."""
 SAMPLE = 1 << 20
-PHRASEBOOK = {"train": 20_000, "valid": 1_000, "test": 1_000}
+PACKED = 3.0
+"""So many times as long is a packed file's text, roughly."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,18 @@ def text_of(recipe: Recipe, folder: Path | None = None, pairs: int | None = None
     known = [(use, size) for use, size in sizes if size is not None]
     if not known or len(known) < len(sizes):
         return Text(None, None, "not at hand", prompt, SENTENCE_BYTES / BYTES_PER_TOKEN)
-    count = sum(lines for _, (lines, _) in known)
-    width = sum(lines * width for _, (lines, width) in known) / max(1.0, count)
-    most = recipe.corpus.limit or count
-    students = min(most, sum(lines for use, (lines, _) in known if use != "models"))
-    models = sum(lines for use, (lines, _) in known if use != "students")
-    found = _text(students, width, "the files it names", prompt)
-    return replace(found, models=found.of_pairs(min(most, models)))
+    count = sum(size.pairs for _, size in known)
+    width = sum(size.pairs * size.width for _, size in known) / max(1.0, count)
+
+    def without(other: str) -> float:
+        """Directed pairs for one of the two uses."""
+        own = [size for use, size in known if use != other]
+        sentences = sum(size.sentences for size in own)
+        share = min(1.0, (recipe.corpus.limit or sentences) / max(1.0, sentences))
+        return share * sum(size.pairs for size in own)
+
+    found = _text(without("models"), width, "the files it names", prompt)
+    return replace(found, models=found.of_pairs(without("students")))
 
 
 def _text(pairs: float, sentence_bytes: float, known_from: str, prompt: float) -> Text:
@@ -86,43 +95,50 @@ def _prompt_tokens(recipe: Recipe) -> float:
     return tags + (3.0 if words.style == "compact" else len(words.template) / BYTES_PER_TOKEN)
 
 
-def _size_of(source: CorpusSource, recipe: Recipe) -> tuple[float, float] | None:
-    """Directed pairs of a source, and bytes of a sentence; None: not at hand."""
-    kind, _, rest = source.path.partition(":")
-    if kind == "phrasebook":
-        split, _, most = rest.partition(":")
-        lines, width = float(most or PHRASEBOOK.get(split, 1_000)), 45.0
-    else:
-        try:
-            files = input_files(source, recipe.directions, Path(recipe.corpus.root))
-        except InputError:
-            return None
-        if not files:
-            return None
-        lines, width = _lines_of(files)
-        width /= 1 if len(files) > 1 else 2
-        lines /= max(1, len(files))
+class _Size(NamedTuple):
+    """Of a source."""
+
+    pairs: float
+    """Directed."""
+    sentences: float
+    """Pairs of them, whatever their directions."""
+    width: float
+    """Bytes of a sentence."""
+
+
+def _size_of(source: CorpusSource, recipe: Recipe) -> _Size | None:
+    """None: it isn't at hand, or can't be read."""
+    root = path_in(Path(), recipe.corpus.root)
+    try:
+        request = request_for(source, recipe.directions, root)
+        if source.path.startswith("phrasebook:"):
+            lines, width = float(sum(1 for _ in read_phrasebook(request, []))), 45.0
+        else:
+            files = input_files(source, recipe.directions, root)
+            if not files:
+                return None
+            aligned = len(files) // len(shards(source, root))  # files that say the same
+            lines, width = _lines_of(files)
+            lines, width = lines / aligned, width if aligned > 1 else width / 2
+    except InputError:
+        return None
     lines = max(0.0, lines - source.skip)
-    return min(lines, source.limit or lines) * _directions(source, recipe.directions), width
-
-
-def _directions(source: CorpusSource, directions: Sequence[str]) -> int:
-    """How many of the study's directions a source serves."""
-    if source.directions:
-        return len(source.directions)
-    if source.languages is None:
-        return len(directions)
-    return sum({*direction.split("-")} == {*source.languages} for direction in directions) or 1
+    lines = min(lines, source.limit or lines)
+    wanted = request.directions
+    return _Size(lines * len(wanted), lines * len({frozenset(one) for one in wanted}), width)
 
 
 def _lines_of(files: Iterable[Path]) -> tuple[float, float]:
-    """Lines of some files together and the mean bytes of one, from the first MiB of each."""
+    """Lines of some files together and the mean bytes of one, from the first MiB of each.
+
+    Raises:
+        InputError: one can't be read.
+    """
     lines = size = 0.0
     for path in files:
-        packed = path.suffix == ".gz"
-        with gzip.open(path) if packed else path.open("rb") as file:
+        with open_bytes(path) as file:
             sample = file.read(SAMPLE)
-        whole = path.stat().st_size * (3.0 if packed else 1.0)
+        whole = path.stat().st_size * (PACKED if path.suffix in COMPRESSIONS else 1.0)
         whole = float(len(sample)) if len(sample) < SAMPLE else whole
         lines += whole * max(1, sample.count(b"\n")) / max(1, len(sample))
         size += whole
