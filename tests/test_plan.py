@@ -3,7 +3,6 @@
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -24,6 +23,7 @@ from evokd.plan.time import Amount, model_flops, training_flops
 from evokd.recipe.file import check_recipe, load_recipe
 from evokd.recipe.shipped import shipped_recipe, shipped_recipes
 from evokd.report.plan_view import COLOURS
+from evokd.rundir.stage import Stage
 from plan_trace import config_of
 from small_study import recipe, write_recipe
 from test_walls import run_without_torch
@@ -301,11 +301,36 @@ def test_a_cluster_is_no_matter_of_this_machines_memory(large, tmp_path, monkeyp
     assert "evokd: handed over" in capsys.readouterr().err
 
 
+def finished(folder, place):
+    """A stage that somebody finished."""
+    stage = Stage(place, folder, place, {})
+    stage.begin()
+    stage.finish({})
+
+
 def test_a_stage_that_stands_there_isnt_asked_about(large, tmp_path, monkeypatch, capsys):
     begins(monkeypatch)
-    monkeypatch.setattr("evokd.study.room._is_to_be", lambda row, folder: row["name"] != "teacher")
-    small = Device("a small machine", "cpu", 1.0 * GIB, 1e10, 1e10)
-    monkeypatch.setattr(devices, "cpu", lambda: small)
-    assert main(["run", large, "-o", str(tmp_path / "out"), "device=cpu"]) == 2
-    assert "teacher takes" not in capsys.readouterr().err
-    assert Path(large).exists()
+    monkeypatch.setattr(devices, "cpu", lambda: Device("small", "cpu", 1.0 * GIB, 1e10, 1e10))
+    out, store = tmp_path / "out", tmp_path / "store"
+    words = ["run", large, "-o", str(out), "device=cpu", "methods=[noevo, seq_kd]"]
+    words += ["teacher.signal=hidden"]
+
+    def said(*more):
+        assert main([*words, *more]) == 2
+        return capsys.readouterr().err
+
+    places = ["teacher", "gate", "teacher_text/teacher", "cache/hidden", "translations"]
+    asked = ["teacher", "check", "teacher's text (teacher)", "cache (hidden)", "translations of"]
+    for place in places[:-1]:
+        finished(out, place)
+    (out / "translations").mkdir()
+    (out / "translations/phrases.en-de.teacher.json").write_text("{}")
+    assert "evokd: ran" in said()
+    for place, name in zip(places, asked, strict=True):
+        (out / place).rename(tmp_path / "aside")
+        assert f"evokd: {name}" in said()
+        (tmp_path / "aside").rename(out / place)
+    (out / "teacher").rename(tmp_path / "aside")
+    finished(store, "teacher/0123")
+    assert "evokd: ran" in said("--store", str(store))
+    assert "evokd: teacher takes" in said("--store", str(tmp_path / "empty"))

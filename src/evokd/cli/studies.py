@@ -236,7 +236,7 @@ def _study(recipe: Recipe, folder: Path, args: argparse.Namespace) -> int:
 
         together = args.processes or processes.count()
         for name, point in (points(recipe) if recipe.grid else {"": recipe}).items():
-            check_room(point, folder / name, together)
+            check_room(point, folder / name, together, args.store)
     if is_to_launch(args.processes):
         if args.jobs or args.on:
             raise InputError(

@@ -23,13 +23,28 @@ CLEARLY = 1.1
 """An estimate beyond so many times the memory is refused; what is nearer is tried."""
 
 
-def check_room(recipe: Recipe, folder: Path, together: int = 1) -> None:
+PLACES = {
+    "teacher": "teacher",
+    "start": "start",
+    "check": "gate",
+    "teacher's text (teacher)": "teacher_text/teacher",
+    "teacher's text (nearest)": "teacher_text/nearest",
+    "cache (hidden)": "cache/hidden",
+    "cache (topk)": "cache/top*",
+    "translations of teacher": "translations/*.teacher.json",
+    "translations of students": "translations/*.seed*.json",
+}
+"""Stage of a plan, students apart → where it is in a run folder (`study.places`)."""
+
+
+def check_room(recipe: Recipe, folder: Path, together: int = 1, store: Path | None = None) -> None:
     """Refuse a study with a stage that can't fit this device, even on pairs of mean length.
 
     Stages that are there already aren't asked about, nor are models whose shape isn't known.
 
     Args:
         together: processes that train together.
+        store: of stages that several runs share.
 
     Raises:
         InputError: one can't.
@@ -44,7 +59,7 @@ def check_room(recipe: Recipe, folder: Path, together: int = 1) -> None:
     mean = text.of_pairs(1.0).tokens
     longest = max(8, min(recipe.training.max_length, round(mean)))
     tree = make_plan(recipe, Ground(shapes, text, device, together, longest))
-    too_large = [row for row in tree["stages"] if not row["fits"] and _is_to_be(row, folder)]
+    too_large = [row for row in tree["stages"] if not row["fits"] and _is_to_be(row, folder, store)]
     worst = max(too_large, key=_needed, default=None)
     if worst is not None and _needed(worst) > CLEARLY * tree["device"]["memory_gib"]:
         raise InputError(
@@ -57,8 +72,7 @@ def note_speed(study: Any, student: Any, source: Any, data: Any, facts: dict[str
     """Put FLOP/s into a training's facts, and remember them for the next plan on this machine."""
     reads = source is not None and source.signal.model is not None
     teacher = source.signal.model.config.to_dict() if reads else None
-    lengths = list(data.lengths)
-    length, name = sum(lengths) / max(1, len(lengths)), device_name(study.device)
+    length, name = float(data.lengths.mean()), device_name(study.device)
     config = student.model.config.to_dict()
     facts |= speed_facts(facts, config, teacher, length, name, processes.count())
     remember(name, facts | {"parameters": student.model.num_parameters()})
@@ -90,14 +104,14 @@ def _device(recipe: Recipe, together: int) -> devices.Device | None:
     return devices.chosen_device(name, f"{memory / 2**20:.0f}MiB")
 
 
-def _is_to_be(row: Mapping[str, Any], folder: Path) -> bool:
-    """Whether nothing of a stage stands there yet."""
+def _is_to_be(row: Mapping[str, Any], folder: Path, store: Path | None) -> bool:
+    """Whether nothing of a stage stands there yet, and nothing in the store that may be it."""
     name = row["name"]
-    if name.startswith("student "):
-        made = folder.glob(f"students/{name.removeprefix('student ')}.seed*")
-        return not any(manifest_in(one) for one in made)
-    places = {"teacher": "teacher", "start": "start", "check": "gate"}
-    return name not in places or not manifest_in(folder / places[name])
+    place = PLACES.get(name, f"students/{name.removeprefix('student ')}.seed*")
+    found = [*folder.glob(place)]
+    if store is not None:
+        found += (store / place.split("/")[0]).glob("*")
+    return not any(one.is_file() or manifest_in(one) for one in found)
 
 
 def _needed(row: Mapping[str, Any]) -> float:
