@@ -258,6 +258,10 @@ def test_what_an_engine_cannot_do_is_refused_in_the_recipe():
     assert "engine evokd has auto; take that, or decoding.engine=ctranslate2" in said
     assert "unknown engine 'vlm'; did you mean 'vllm'?" in refusal(decoding={"engine": "vlm"})
     Recipe(**recipe(decoding=vllm))
+    quantized = {**recipe()["teacher"], "quantize": "4bit"}
+    said = refusal(decoding={"engine": "ctranslate2"}, teacher=quantized)
+    assert "teacher.quantize: found 4bit; engine ctranslate2 takes whole weights" in said
+    Recipe(**recipe(teacher=quantized))
 
 
 def test_what_was_made_without_engines_keeps_its_fingerprint():
@@ -592,7 +596,9 @@ def test_translate_by_an_engine(translator, tmp_path, monkeypatch):
     assert "ctranslate2 4" in said.splitlines()[-1]
     code, _, said = evokd(*asked, "--int8", stdin=text.encode())
     assert code == 2
-    assert "decoding.precision: found int8; engine evokd has auto" in said
+    assert "--int8 together with --engine evokd; type --engine ctranslate2, or leave" in said
+    code, _, said = evokd(*asked, "--engine", "vllm", "--beam", 4, stdin=text.encode())
+    assert (code, "--beam 4 together with --engine vllm" in said) == (2, True)
     code, _, said = evokd(*asked, "--engine", "ctranslate2", "--draft", "x", stdin=text.encode())
     assert (code, "--draft together with --engine" in said) == (2, True)
     monkeypatch.delenv("EVOKD_VLLM_PYTHON", raising=False)

@@ -12,6 +12,7 @@ from evokd.cli.console import quiet
 from evokd.cli.parser import PROMPT_HELP, flag, positive, verb
 from evokd.errors import InputError
 from evokd.progress import say
+from evokd.recipe.engines import ENGINES, OWN
 
 TIMED_LINES = 8
 """Lines that `translate --draft` gives to the teacher alone, too, for the speed-up."""
@@ -43,9 +44,9 @@ BLOCK = 8
     flag("--batch-size", "sentences at once; default: 64", type=positive, default=64),
     flag(
         "--engine",
-        "evokd, ctranslate2 or vllm (docs/engines.md); default: evokd",
-        default="evokd",
-        choices=["evokd", "ctranslate2", "vllm"],
+        f"{' or '.join(ENGINES)} (docs/engines.md); default: {OWN}",
+        default=OWN,
+        choices=list(ENGINES),
     ),
     flag("--int8", "weights in 8 bits, which ctranslate2 can", action="store_true"),
     flag("--prompt PROMPT", f"{PROMPT_HELP}; default: the model's own"),
@@ -122,19 +123,24 @@ def translate(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace) -> Any:
     """How lines are decoded. Raises InputError: an engine that isn't here, or can't do it."""
-    from pydantic import ValidationError
-
     from evokd.recipe.engines import check_installed
     from evokd.recipe.judging import DecodingSettings
-    from evokd.recipe.validation import explain
 
+    spec = ENGINES[args.engine]
+    if args.int8 and "int8" not in spec.precisions:
+        able = " or ".join(name for name, one in ENGINES.items() if "int8" in one.precisions)
+        raise InputError(
+            f"--int8 together with --engine {args.engine}; type --engine {able}, or leave --int8 "
+            "out"
+        )
+    if args.beam > 1 and not spec.beams:
+        raise InputError(
+            f"--beam {args.beam} together with --engine {args.engine}, which translates greedily: "
+            "leave one of them out"
+        )
     check_installed(args.engine)
     asked = {"beam": args.beam, "batch_size": args.batch_size, "engine": args.engine}
-    precision = "int8" if args.int8 else "auto"
-    try:
-        return DecodingSettings(**asked, precision=precision)
-    except ValidationError as error:
-        raise InputError("; ".join(explain(error, DecodingSettings))) from None
+    return DecodingSettings(**asked, precision="int8" if args.int8 else "auto")
 
 
 def _translate(

@@ -18,13 +18,15 @@ class EngineSpec:
 
     module: its `start(translator, settings)` gives an `evokd.translate.engines.engine.Engine`; None
     for evokd's own decoder. beams: whether it has beam search. precisions: what its weights may be
-    computed in. package: needed here, by the extra of that name. variable: of the environment, the
-    Python of another environment that it lives in.
+    computed in. quantized: whether it takes models whose weights are in 8 or 4 bits. package:
+    needed here, by the extra of that name. variable: of the environment, the Python of another
+    environment that it lives in.
     """
 
     module: str | None
     beams: bool = True
     precisions: tuple[str, ...] = ("auto",)
+    quantized: bool = True
     package: str | None = None
     variable: str | None = None
 
@@ -34,6 +36,7 @@ ENGINES = {
     "ctranslate2": EngineSpec(
         "evokd.translate.engines.ctranslate2_engine",
         precisions=("auto", "int8"),
+        quantized=False,
         package="ctranslate2",
     ),
     "vllm": EngineSpec(

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from evokd.recipe.corpus import CorpusSettings
-from evokd.recipe.engines import check_engine
+from evokd.recipe.engines import ENGINES, OWN, check_engine
 from evokd.recipe.judging import AnalysisSettings, DecodingSettings, ReportSettings, ScoringSettings
 from evokd.recipe.methods import NAME, MethodSettings, TeacherText
 from evokd.recipe.models import CutModel, StudentSettings, TeacherSettings, TokenizerSettings
@@ -152,7 +152,13 @@ class Recipe(Section):
             asked["teacher_text.beam"] = self.teacher_text.beam
         if "nearest" in self.texts():
             asked["teacher_text.candidates"] = self.teacher_text.candidates
-        check_engine(self.decoding.engine, self.decoding.precision, asked)
+        engine, bits = self.decoding.engine, self.teacher.quantize
+        check_engine(engine, self.decoding.precision, asked)
+        if bits != "none" and not ENGINES[engine].quantized:
+            raise ValueError(
+                f"teacher.quantize: found {bits}; engine {engine} takes whole weights only, so "
+                f"none is accepted, or decoding.engine={OWN}"
+            )
         return self
 
     @model_validator(mode="after")
