@@ -133,8 +133,10 @@ def test_a_gguf_file_tells_its_shape_in_its_header(tmp_path):
     gguf(tmp_path / "b.gguf", "qwen2", numbers, ["token_embd.weight", "output.weight"])
     assert not shape_of_gguf(tmp_path / "b.gguf").tied
     (tmp_path / "c.gguf").write_bytes(b"GGUF\x01")
-    with pytest.raises(InputError, match="header"):
-        shape_of_gguf(tmp_path / "c.gguf")
+    (tmp_path / "d.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 0))  # has no keys
+    for name in ("c.gguf", "d.gguf"):
+        with pytest.raises(InputError, match="header"):
+            shape_of_gguf(tmp_path / name)
 
 
 def test_an_unknown_model_takes_a_config_that_is_given(tmp_path, monkeypatch):
@@ -151,3 +153,7 @@ def test_an_unknown_model_takes_a_config_that_is_given(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="hidden_size"):
         shapes_of(made, given)
+    for wrong in ([config], {"text_config": [1]}, {**config, "hidden_size": {}}, "llama", None):
+        (tmp_path / "config.json").write_text(json.dumps(wrong))
+        with pytest.raises(InputError, match="isn't the config of a decoder"):
+            shapes_of(made, given)

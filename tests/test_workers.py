@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import psutil
 import pytest
@@ -56,6 +57,39 @@ def test_a_process_that_is_killed_is_told():
 
 def kill_me(chunk):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_fails_by_itself_is_no_matter_of_memory():
+    with pytest.raises(RuntimeError, match=r"failed \(exit code 3\)"):
+        list(in_order(os._exit, [3], processes=2, few=0))
+
+
+class Odd(Exception):
+    """Can be pickled, and not be made of that again."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def raise_what_cant_be_sent(chunk):
+    if chunk == 0:
+        raise Odd("this", "that")
+    error = ValueError("with a lock")
+    error.lock = threading.Lock()
+    raise error
+
+
+@pytest.mark.parametrize(("chunk", "said"), [(0, "this and that"), (1, "with a lock")])
+def test_an_error_that_cant_be_pickled_is_told_in_its_words(chunk, said):
+    with pytest.raises(RuntimeError, match=said):
+        list(in_order(raise_what_cant_be_sent, [chunk], processes=2, few=0))
+
+
+def test_the_users_folder_has_no_say_in_what_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "random.py").write_text("raise SystemExit(7)")
+    (tmp_path / "pickle.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    assert list(in_order(math.sqrt, [4, 9], processes=2, few=0)) == [2, 3]
 
 
 PARENT = """

@@ -12,6 +12,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -40,6 +41,7 @@ def in_order(
 
     Raises:
         InputError: a process was ended from outside.
+        RuntimeError: one failed, or raised what can't be pickled.
     """
     chunks = iter(chunks)
     yield from map(work, islice(chunks, few))
@@ -86,8 +88,12 @@ def _cores() -> int:
 def _start(work: Callable[[Any], Any]) -> subprocess.Popen[bytes]:
     path = os.pathsep.join(filter(None, sys.path))
     own = {"PYTHONPATH": path, **dict.fromkeys(_THREADS, "1")}
+    # No module of the user's folder, which -c puts first, takes the place of another one.
+    code = (
+        f"import sys; sys.path[:] = filter(None, sys.path); from {__name__} import serve; serve()"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-c", f"from {__name__} import serve; serve()"],
+        [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, **own},
@@ -107,9 +113,14 @@ def _receive(process: subprocess.Popen[bytes]) -> Any:
     try:
         result, error = pickle.load(process.stdout)  # type: ignore[arg-type]
     except (EOFError, pickle.UnpicklingError):
+        code = process.wait()
+        if code >= 0:
+            raise RuntimeError(
+                f"a process that reads text failed (exit code {code}); what it said stands above"
+            ) from None
         raise InputError(
-            f"a process that reads text was ended (exit code {process.wait()}), most likely for "
-            "lack of memory; run again, with fewer other programs beside it"
+            f"a process that reads text was ended (exit code {code}), most likely for lack of "
+            "memory; run again, with fewer other programs beside it"
         ) from None
     if error is not None:
         raise error
@@ -128,7 +139,16 @@ def serve() -> None:
             try:
                 result = work(chunk)
             except Exception as raised:
-                result, error = None, raised
+                result, error = None, _sendable(raised)
             pickle.dump((result, error), results, pickle.HIGHEST_PROTOCOL)
             results.flush()
     os._exit(0)  # a result that nobody reads isn't to be flushed
+
+
+def _sendable(error: Exception) -> Exception:
+    """It, or what it says where it can't be pickled."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever its own methods raise
+        return RuntimeError("".join(traceback.format_exception(error)))
+    return error

@@ -101,9 +101,9 @@ def shape_of_gguf(path: Path) -> Shape:
             _, tensors, count = struct.unpack("<IQQ", file.read(20))
             found = {key: value for key, value in (_entry(file) for _ in range(count))}
             names = [_tensor(file) for _ in range(tensors)]
+        kind = str(found["general.architecture"])
     except (OSError, ValueError, struct.error, KeyError) as error:
         raise InputError(f"{path}: its header can't be read ({error})") from None
-    kind = str(found["general.architecture"])
     keys = {
         "hidden_size": "embedding_length",
         "intermediate_size": "feed_forward_length",

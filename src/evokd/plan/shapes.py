@@ -114,8 +114,8 @@ def shape_of_config(config: Mapping[str, Any], origin: str) -> Shape:
     Raises:
         InputError: a number is missing.
     """
-    config = {**config, **dict(config.get("text_config") or {})}
     try:
+        config = {**config, **(config.get("text_config") or {})}
         hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
         family = str(config.get("model_type", "llama"))
         return Shape(
@@ -129,10 +129,10 @@ def shape_of_config(config: Mapping[str, Any], origin: str) -> Shape:
             vocabulary=int(config["vocab_size"]),
             tied=bool(config.get("tie_word_embeddings", family.startswith("gemma"))),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise InputError(
-            f"{origin}: {error} isn't in its config; a decoder such as Llama, Qwen, Gemma or "
-            "Mistral can be planned"
+            f"{origin}: it isn't the config of a decoder ({error}); one such as Llama's, Qwen's, "
+            "Gemma's or Mistral's is accepted"
         ) from None
 
 
