@@ -77,15 +77,12 @@ STEPS = {
 SMALL_STEPS = {"tiny": (600, (32, 1), (16, 1), 4)}
 VARIANTS = ("evokd_sft", "live", "cached_hidden", "cached_topk", "trl_gkd")
 """Each in a call of its own beside fine-tuning, so that only two students stand in memory."""
-PLANS = (
-    *("1.1B", "1.1B, checkpointing"),
-    *("7B to 1.1B, live", "7B to 1.1B, live, checkpointing", "7B to 1.1B, hidden"),
-)
-"""Steps whose memory is planned and measured, by plan_check.py's names."""
 
 
 def parts(device: str, smaller: bool) -> dict[str, Part]:
     """By name, in their order: what is quick and tells most comes first."""
+    from plan_check import GPU_CASES
+
     steps = SMALL_STEPS if smaller else STEPS
     more = ("--repeats", "1") if smaller else ("--repeats", "5")
     losses = (
@@ -116,7 +113,7 @@ def parts(device: str, smaller: bool) -> dict[str, Part]:
     if find_spec("ctranslate2") is not None:
         decode += ["--engines", "ctranslate2", "--beams", "1", "5"]
     found["decode"] = Part(tuple(decode), 400)
-    for case in ("sft",) if smaller else PLANS:
+    for case in ("sft",) if smaller else GPU_CASES:
         found[f"plan, {case}"] = Part(("plan_check.py", "--only", case), 150)
     return found
 
@@ -246,11 +243,8 @@ def _loss_rows(name: str, found: Found) -> list[Row]:
 
 
 def _step_rows(name: str, found: Found, peaks: dict[str, dict[str, float]]) -> list[Row]:
-    _, size, variant = (
-        name.split(", ")[0],
-        ", ".join(name.split(", ")[1:-1]),
-        name.split(", ")[-1],
-    )
+    _, *middle, variant = name.split(", ")
+    size = ", ".join(middle)
     one, floor = found["variants"][variant], found["variants"]["sft"]
     own = peaks.setdefault(size, {})
     for key, each in (("sft", floor), (variant, one)):
@@ -311,8 +305,9 @@ def _plan_rows(found: Found) -> list[Row]:
 
 
 def shown(spread: Mapping[str, float]) -> str:
-    """As `measuring.Spread`."""
-    return f"{spread['median']:.2f} ({spread['low']:.2f}–{spread['high']:.2f})"
+    import measuring
+
+    return str(measuring.Spread(**spread))
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -25,6 +25,7 @@ from evokd.plan.activations import Tokens
 from evokd.plan.memory import Training, training_memory
 from evokd.plan.placement import Formats, Placement
 from evokd.plan.shapes import Shape
+from evokd.recipe.models import FreshModel
 
 MIB = 2**20
 GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
@@ -56,7 +57,7 @@ class Case:
         return self._shape(self.hidden, self.layers)
 
     def _shape(self, width: int, layers: int) -> Shape:
-        inner, heads = -(-width * 8 // 96) * 32, max(8, width // 128)
+        inner, heads = FreshModel(hidden_size=width).inner_width, max(8, width // 128)
         rest = (self.kv_heads, width // heads, self.vocabulary, self.tied)
         return Shape(self.family, layers, width, inner, heads, *rest)
 
@@ -109,11 +110,11 @@ GPU_CASES = {
 EVERY = CASES | GPU_CASES
 
 
-def model_of(shape: Shape) -> Any:
-    """A model of this shape with random weights."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+def config_of(shape: Shape, **more: Any) -> Any:
+    """transformers' config of a shape."""
+    from transformers import AutoConfig
 
-    config = AutoConfig.for_model(
+    return AutoConfig.for_model(
         shape.family,
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,
@@ -123,10 +124,16 @@ def model_of(shape: Shape) -> Any:
         num_key_value_heads=shape.kv_heads,
         head_dim=shape.head_dim,
         tie_word_embeddings=shape.tied,
-        max_position_embeddings=2048,
         pad_token_id=0,
+        **more,
     )
-    return AutoModelForCausalLM.from_config(config)
+
+
+def model_of(shape: Shape) -> Any:
+    """A model of this shape with random weights."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_config(config_of(shape, max_position_embeddings=2048))
 
 
 def examples(case: Case, count: int) -> list[dict[str, list[int]]]:

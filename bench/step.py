@@ -60,6 +60,7 @@ from evokd.distil.teacher.signal import CachedTeacher
 from evokd.models.encoded import EncodedPairs, LengthGroupedBatches, collate, encode_corpus
 from evokd.models.fresh import train_tokenizer
 from evokd.recipe.corpus import CorpusSource
+from evokd.recipe.models import FreshModel
 from evokd.recipe.objectives import OBJECTIVES
 
 FLOOR = "sft"
@@ -185,7 +186,7 @@ def llama(
     config = LlamaConfig(
         vocab_size=settings.vocab,
         hidden_size=width,
-        intermediate_size=-(-width * 8 // 96) * 32,
+        intermediate_size=FreshModel(hidden_size=width).inner_width,
         num_hidden_layers=layers,
         num_attention_heads=max(4, width // 64),
         max_position_embeddings=1024,

@@ -6,6 +6,9 @@ The loss keeps what `chunked_loss` keeps: the gradients of states and head, in f
 
 from __future__ import annotations
 
+import importlib
+import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,27 +19,14 @@ from torch.distributed._tools.mem_tracker import MemTracker
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.testing._internal.distributed.fake_pg import FakeStore
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from evokd.plan.shapes import Shape
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+config_of = importlib.import_module("plan_check").config_of
+
 DEVICES = 8
-
-
-def config_of(shape: Shape) -> Any:
-    """transformers' config of a shape."""
-    return AutoConfig.for_model(
-        shape.family,
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.intermediate,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        head_dim=shape.head_dim,
-        tie_word_embeddings=shape.tied,
-        pad_token_id=0,
-    )
 
 
 class KeptGradients(torch.autograd.Function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -44,6 +45,19 @@ def test_every_page_is_in_the_navigation(site):
         assert re.search(rf'href="[^"]*\b{name}/"', pages["."]), name
     for text in pages.values():
         assert not re.search(r'<(?:script|link|img)\b[^>]*(?:src|href)="(?:https?:)?//', text)
+
+
+def test_the_reference_names_what_there_is():
+    """mkdocs leaves out silently what it doesn't find."""
+    named = 0
+    for page in (ROOT / "docs/api").glob("*.md"):
+        block = r"^::: (\S+)\n((?:[ ]+.*\n)+)"
+        for module, options in re.findall(block, page.read_text(encoding="utf-8"), re.MULTILINE):
+            for members in re.findall(r"members: \[(.*)\]", options):
+                there = dir(importlib.import_module(module))
+                assert {*members.split(", ")} <= {*there}, (page.name, module)
+                named += 1
+    assert named > 10
 
 
 def test_the_reference_has_what_may_be_imported(site):

@@ -119,10 +119,9 @@ class StoredPairs(Sequence[Pair]):
     @overload
     def __getitem__(self, place: slice) -> list[Pair]: ...
     def __getitem__(self, place: int | slice) -> Pair | list[Pair]:
-        places = np.arange(len(self))[place]
         if isinstance(place, slice):
-            return list(self.take(places))
-        return next(iter(self.take(places[None])))
+            return list(self.take(np.arange(len(self))[place]))
+        return next(iter(self.take(np.array([range(len(self))[place]]))))
 
     def __iter__(self) -> Iterator[Pair]:
         for numbers in self._blocks():

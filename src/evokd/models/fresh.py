@@ -72,7 +72,7 @@ def fresh_model(settings: FreshModel, tokenizer: Any, seed: int) -> LlamaForCaus
 
 def _check_size(settings: FreshModel, vocabulary: int) -> None:
     """Before it is made: something absurd would take the machine down, or be made for ever."""
-    width, inner = settings.hidden_size, _inner_width(settings)
+    width, inner = settings.hidden_size, settings.inner_width
     layer = width * (2 * width + 3 * inner)
     gib = 4 * (vocabulary * width + settings.layers * layer) / 2**30
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -83,16 +83,12 @@ def _check_size(settings: FreshModel, vocabulary: int) -> None:
         )
 
 
-def _inner_width(settings: FreshModel) -> int:
-    return settings.intermediate_size or -(-settings.hidden_size * 8 // 96) * 32
-
-
 def fresh_config(settings: FreshModel, tokenizer: Any) -> LlamaConfig:
     """The shape of a fresh model."""
     return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=settings.hidden_size,
-        intermediate_size=_inner_width(settings),
+        intermediate_size=settings.inner_width,
         num_hidden_layers=settings.layers,
         num_attention_heads=settings.heads,
         num_key_value_heads=settings.kv_heads or settings.heads,

@@ -143,7 +143,7 @@ def fresh_shape(settings: FreshModel, vocabulary: int) -> Shape:
         family="llama",
         layers=settings.layers,
         hidden=width,
-        intermediate=settings.intermediate_size or -(-width * 8 // 96) * 32,
+        intermediate=settings.inner_width,
         heads=settings.heads,
         kv_heads=settings.kv_heads or settings.heads,
         head_dim=width // settings.heads,

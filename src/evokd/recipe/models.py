@@ -27,6 +27,11 @@ class FreshModel(Section):
     tie_embeddings: bool = True
     max_positions: int = Field(default=1024, ge=16)
 
+    @property
+    def inner_width(self) -> int:
+        """Of the feed-forward layers, told or not."""
+        return self.intermediate_size or -(-self.hidden_size * 8 // 96) * 32
+
     @model_validator(mode="after")
     def _heads_divide(self) -> FreshModel:
         if self.hidden_size % (2 * self.heads):
