@@ -74,6 +74,15 @@ def finished(tmp_path_factory):
     return folder
 
 
+def test_a_store_takes_no_kind_of_signal_for_another(tmp_path):
+    tree = tree_of(6, methods=["noevo"])
+    for signal, place in (("topk", "top64"), ("hidden", "hidden")):
+        told = ("--store", tmp_path / "store", f"teacher.signal={signal}")
+        typed("run", tmp_path / signal, tree, *told)
+        manifest = json.loads((tmp_path / signal / "cache" / place / "manifest.json").read_text())
+        assert manifest["facts"]["kind"] == signal
+
+
 def test_text_that_the_teacher_writes_is_read_as_well(finished):
     """Also where there was a cache before a method asked for it."""
     before = facts_of(finished)["pairs"]

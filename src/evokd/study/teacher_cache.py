@@ -41,6 +41,7 @@ def make_cache(
     settings, folder = study.recipe.teacher, study.cache_folder()
     prunes = study.recipe.student.prunes_vocabulary
     made_of = {
+        "signal": folder.name,
         "text": study.text_hashes(),
         "teacher": teacher.fingerprint,
         "prompt": vars(study.prompt),
