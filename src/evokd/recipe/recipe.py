@@ -302,11 +302,16 @@ class Recipe(Section):
             found["teacher"] = self.training_of(teacher.training), teacher.adapters is not None
         if student.warm_start_steps:
             warm_up = self.training_of(student.training, student.warm_start_training)
-            adapted = student.adapters is not None and student.model != "fresh"  # else in full
-            found["student.warm_start_training"] = warm_up, adapted
+            found["student.warm_start_training"] = warm_up, self.warms_adapters_up
         for name, kind in self.students().items():
             found[f"methods.{name}"] = kind.training, student.adapters is not None
         return found
+
+    @property
+    def warms_adapters_up(self) -> bool:
+        """Whether the students' start trains adapters as they do; random weights are trained in
+        full."""
+        return self.student.adapters is not None and self.student.model != "fresh"
 
     def sharding_problem(
         self, training: TrainingSettings, by_deepspeed: bool = False
