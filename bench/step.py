@@ -150,7 +150,7 @@ def read_text(folder: Path) -> EncodedPairs:
     """What `write_text` wrote."""
     with np.load(folder / "text.npz") as text:
         sequences = np.split(text["ids"], np.cumsum(text["lengths"])[:-1])
-        return EncodedPairs(sequences, (text["lengths"] - text["responses"]).tolist())
+        return EncodedPairs.of(sequences, (text["lengths"] - text["responses"]).tolist())
 
 
 class Segment(Dataset):

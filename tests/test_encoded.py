@@ -17,7 +17,7 @@ from evokd.models.encoded import (
     LengthGroupedBatches,
     encode_corpus,
 )
-from evokd.models.encoding import rendered_prompt, token_ids
+from evokd.models.encoding import ids_around, rendered_prompt, token_ids
 from evokd.models.fresh import train_tokenizer
 
 WORDS = [
@@ -107,7 +107,8 @@ def test_shorter_ways_lead_to_the_same_ids(name, style, tmp_path, monkeypatch):
 def test_where_the_short_way_is_taken():
     def takes_it(name, style):
         prompt = load_prompt(style)
-        return rendered_prompt(TOKENIZERS[name], prompt, "en", "de").around is not None
+        rendered = rendered_prompt(TOKENIZERS[name], prompt, "en", "de")
+        return ids_around(TOKENIZERS[name], rendered) is not None
 
     assert takes_it("fresh", "compact")
     assert takes_it("byte level", "compact")
@@ -133,7 +134,7 @@ def test_ids_of_two_or_four_bytes(tmp_path):
             [min(one, largest) for one in row] for row in [*sequences, []]
         ]
         assert data.response_tokens.tolist() == [2, 0, 1, 0]
-    assert EncodedPairs(sequences, [1, 0, 1]).response_tokens.tolist() == [2, 0, 1]
+    assert EncodedPairs.of(sequences, [1, 0, 1]).response_tokens.tolist() == [2, 0, 1]
 
 
 def test_another_process_maps_the_same_files(tmp_path):

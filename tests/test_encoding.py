@@ -204,7 +204,7 @@ def test_encoding_is_fast(tokenizer):
 def test_encoded_pairs_survive_a_worker_process():
     import pickle
 
-    data = EncodedPairs([[1, 5, 2], [1, 2]], [1, 1])
+    data = EncodedPairs.of([[1, 5, 2], [1, 2]], [1, 1])
     again = pickle.loads(pickle.dumps(data))
     assert [again[0], again[1]] == [
         {"input_ids": [1, 5, 2], "labels": [IGNORED, 5, 2]},

@@ -130,7 +130,7 @@ def test_a_cached_teacher_is_the_live_one(tmp_path, contents):
     teacher = tiny_llama(2, hidden_size=24).to(DEVICE).eval()
     task = copy_task(64)
     prompts = [each["labels"].count(-100) for each in task]
-    data = EncodedPairs([each["input_ids"] for each in task], prompts)
+    data = EncodedPairs.of([each["input_ids"] for each in task], prompts)
     write_cache(tmp_path / "cache", teacher, [data], cache_spec(teacher, contents, 40))
     cached = trained(tmp_path, DEVICE, CachedTeacher(tmp_path / "cache"))
     live = trained(tmp_path, DEVICE, teacher)

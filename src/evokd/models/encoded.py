@@ -19,7 +19,13 @@ from torch.utils.data import Dataset, Sampler
 
 from evokd.data.pairs import Pair
 from evokd.data.prompts import Prompt
-from evokd.models.encoding import RenderedPrompt, prompt_ids, rendered_prompt, token_ids
+from evokd.models.encoding import (
+    RenderedPrompt,
+    ids_around,
+    prompt_ids,
+    rendered_prompt,
+    token_ids,
+)
 from evokd.recipe.objectives import IGNORED
 from evokd.rundir.files import read_json, write_json
 
@@ -37,24 +43,21 @@ class EncodedPairs(Dataset):
         response_tokens: (n,) int32, targets of each sequence, the end token among them.
     """
 
-    def __init__(self, sequences: Sequence[Sequence[int]], prompt_lengths: Sequence[int]):
-        lengths = np.fromiter(map(len, sequences), np.int32, len(sequences))
-        ids = np.fromiter(chain.from_iterable(sequences), np.int32, int(lengths.sum()))
-        self._set(ids, lengths, lengths - np.asarray(prompt_lengths, np.int32))
-
-    def _set(self, ids: np.ndarray, lengths: np.ndarray, response_tokens: np.ndarray) -> None:
+    def __init__(self, ids: np.ndarray, lengths: np.ndarray, response_tokens: np.ndarray):
+        """
+        Args:
+            ids: (sum of lengths,), one sequence after the other.
+        """
         self.lengths, self.response_tokens, self._ids = lengths, response_tokens, ids
         self._ends = np.cumsum(lengths, dtype=np.int64)
         self._folder: Path | None = None
 
     @classmethod
-    def of_arrays(
-        cls, ids: np.ndarray, lengths: np.ndarray, response_tokens: np.ndarray
-    ) -> EncodedPairs:
-        """Ids one after the other, and the lengths of sequences and of their responses."""
-        made = cls.__new__(cls)
-        made._set(ids, lengths, response_tokens)
-        return made
+    def of(cls, sequences: Sequence[Sequence[int]], prompt_lengths: Sequence[int]) -> EncodedPairs:
+        """Those of some lists of token ids."""
+        lengths = np.fromiter(map(len, sequences), np.int32, len(sequences))
+        ids = np.fromiter(chain.from_iterable(sequences), np.int32, int(lengths.sum()))
+        return cls(ids, lengths, lengths - np.asarray(prompt_lengths, np.int32))
 
     @classmethod
     def in_folder(cls, folder: Path) -> EncodedPairs:
@@ -63,7 +66,7 @@ class EncodedPairs(Dataset):
         ids = np.zeros(0, np.int32)
         if len(lengths):
             ids = np.memmap(folder / IDS, read_json(folder / FACTS)["dtype"], "r")
-        made = cls.of_arrays(ids, lengths[:, 0], lengths[:, 1])
+        made = cls(ids, lengths[:, 0], lengths[:, 1])
         made._folder = folder
         return made
 
@@ -71,7 +74,7 @@ class EncodedPairs(Dataset):
         """In another process, files are mapped, too."""
         if self._folder is not None:
             return EncodedPairs.in_folder, (self._folder,)
-        return EncodedPairs.of_arrays, (self._ids, self.lengths, self.response_tokens)
+        return EncodedPairs, (self._ids, self.lengths, self.response_tokens)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -130,7 +133,7 @@ class EncodedWriter:
         lengths = np.concatenate([np.zeros((0, 2), np.int32), *self._lengths])
         if self._folder is None:
             ids = np.concatenate([np.zeros(0, self._dtype), *self._ids])
-            return EncodedPairs.of_arrays(ids, lengths[:, 0], lengths[:, 1])
+            return EncodedPairs(ids, lengths[:, 0], lengths[:, 1])
         self._file.close()
         np.save(self._folder / LENGTHS, lengths)
         write_json(self._folder / FACTS, {"dtype": self._dtype.str})
@@ -153,14 +156,16 @@ def encode_corpus(
         folder: whose files take them, so that memory doesn't grow with the text; default: none.
         show: is told how far it is, (done, total).
     """
-    rendered: dict[tuple[str, str], RenderedPrompt] = {}
+    prompts: dict[tuple[str, str], RenderedPrompt] = {}
+    arounds: list[Any] = []
     writer, kept, done = EncodedWriter(_largest_id(tokenizer), folder), 0, 0
     rest = iter(pairs)
     while chunk := list(islice(rest, _CHUNK)):
         for codes in dict.fromkeys((p.source_language, p.target_language) for p in chunk):
-            if codes not in rendered:
-                rendered[codes] = rendered_prompt(tokenizer, prompt, *codes)
-        parts, table = _parts(tokenizer, rendered, chunk)
+            if codes not in prompts:
+                prompts[codes] = rendered_prompt(tokenizer, prompt, *codes)
+                arounds.append(ids_around(tokenizer, prompts[codes]))
+        parts, table = _parts(tokenizer, prompts, arounds, chunk)
         kept += writer.add(parts, table, max_length)
         done += len(chunk)
         if show is not None:
@@ -169,28 +174,34 @@ def encode_corpus(
 
 
 def _parts(
-    tokenizer: Any, rendered: Mapping[tuple[str, str], RenderedPrompt], pairs: Sequence[Pair]
+    tokenizer: Any,
+    prompts: Mapping[tuple[str, str], RenderedPrompt],
+    arounds: Sequence[tuple[list[int], list[int]] | None],
+    pairs: Sequence[Pair],
 ) -> tuple[list[Sequence[int]], np.ndarray]:
     """What training sequences are put together from, and which parts each pair takes, (pairs, n):
-    those before the response, the response, its end."""
-    order = {codes: place for place, codes in enumerate(rendered)}
-    which = np.array([order[p.source_language, p.target_language] for p in pairs])
-    prompts = [rendered[p.source_language, p.target_language] for p in pairs]
+    those before the response, the response, its end.
+
+    Args:
+        prompts: by languages.
+        arounds: of each of them, `ids_around`.
+    """
+    number = {codes: place for place, codes in enumerate(prompts)}
+    which = np.array([number[p.source_language, p.target_language] for p in pairs])
+    own = [prompts[p.source_language, p.target_language] for p in pairs]
     sources = [pair.source for pair in pairs]
-    responses = [p.response_prefix + pair.target for p, pair in zip(prompts, pairs, strict=True)]
-    ends = [[p.end_id] for p in rendered.values()]
-    arounds = [p.around for p in rendered.values() if p.around is not None]
-    if len(arounds) < len(rendered):
-        before = prompt_ids(tokenizer, prompts, sources)
+    responses = [p.response_prefix + pair.target for p, pair in zip(own, pairs, strict=True)]
+    ends = [[p.end_id] for p in prompts.values()]
+    known = [around for around in arounds if around is not None]
+    if len(known) < len(prompts):
+        before = prompt_ids(tokenizer, own, sources)
         answers = token_ids(tokenizer, responses, literal=True)
         places = np.arange(len(pairs))
         columns = [places, len(pairs) + places, 2 * len(pairs) + which]
         return [*before, *answers, *ends], np.stack(columns, 1)
     # A sentence that is a source one way is a response the other way.
     place = {text: n for n, text in enumerate(dict.fromkeys([*sources, *responses]))}
-    fronts = [[*p.first_ids, *p.around[0]] for p in rendered.values() if p.around is not None]
-    behind = [one for _, one in arounds]
-    size, count = len(place), len(rendered)
+    size, count = len(place), len(prompts)
     columns = [
         size + which,
         np.array([place[text] for text in sources]),
@@ -198,8 +209,9 @@ def _parts(
         np.array([place[text] for text in responses]),
         size + 2 * count + which,
     ]
-    known = token_ids(tokenizer, list(place), literal=True)
-    return [*known, *fronts, *behind, *ends], np.stack(columns, 1)
+    ids = token_ids(tokenizer, list(place), literal=True)
+    fronts, behind = zip(*known, strict=True)
+    return [*ids, *fronts, *behind, *ends], np.stack(columns, 1)
 
 
 def _largest_id(tokenizer: Any) -> int:

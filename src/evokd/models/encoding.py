@@ -42,8 +42,6 @@ class RenderedPrompt:
     end_id: int
     special_tokens: int
     """How many there are in the parts."""
-    around: tuple[list[int], list[int]] | None = None
-    """Ids before and behind the source, where it is cut into tokens as if it stood alone."""
 
 
 def pad_id_of(tokenizer: Any) -> int:
@@ -107,12 +105,13 @@ def rendered_prompt(
     prefix = _response_prefix(tokenizer, parts[-1])
     specials = _specials(tokenizer)
     count = sum(len(specials.findall(part)) for part in parts)
-    around = _around(tokenizer, parts)
-    return RenderedPrompt(parts, prefix, first_ids, end_token_id(tokenizer, prompt), count, around)
+    return RenderedPrompt(parts, prefix, first_ids, end_token_id(tokenizer, prompt), count)
 
 
-def _around(tokenizer: Any, parts: Sequence[str]) -> tuple[list[int], list[int]] | None:
-    """See `RenderedPrompt.around`: between special tokens, where nothing else looks beyond them."""
+def ids_around(tokenizer: Any, prompt: RenderedPrompt) -> tuple[list[int], list[int]] | None:
+    """Ids before and behind a source that is cut into tokens as if it stood alone; None: it isn't
+    sure to be. That is between special tokens, where nothing else looks beyond them."""
+    parts = prompt.parts
     if len(parts) != 2 or not _is_plain(tokenizer):
         return None
     state = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -127,7 +126,7 @@ def _around(tokenizer: Any, parts: Sequence[str]) -> tuple[list[int], list[int]]
     if (before and len(before) not in ends) or (behind and not specials.match(behind)):
         return None
     one, other = token_ids(tokenizer, [before, behind], literal=False)
-    return one, other
+    return [*prompt.first_ids, *one], other
 
 
 def prompt_ids(

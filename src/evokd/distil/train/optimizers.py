@@ -94,7 +94,8 @@ class KahanAdamW(torch.optim.Optimizer):
                 state[name] = torch.zeros_like(weight)
         state["step"] += 1
         kept = [state[name] for name in ("exp_avg", "exp_avg_sq", "lost")]
-        flat = [_local(one).view(-1) for one in (weight, weight.grad, *kept)]
+        gradient = _local(weight.grad).contiguous()  # of what is changed no copy would do
+        flat = [one.view(-1) for one in (_local(weight), gradient, *map(_local, kept))]
         draw = torch.Generator(weight.device).manual_seed(state["step"])
         for pieces in zip(*(one.split(_AT_ONCE) for one in flat), strict=True):
             _update_piece(pieces, state["step"], group, draw)
@@ -134,10 +135,10 @@ def _rounded_at_random(values: Tensor, draw: torch.Generator) -> Tensor:
     return (below.add_(values.view(torch.int32)) & -(1 << 16)).view(torch.float32)
 
 
-def _local(tensor: Tensor) -> Tensor:
+def _local(tensor: Any) -> Tensor:
     """The part of a sharded tensor that is here, or the tensor."""
     local: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-    return local.contiguous()
+    return local
 
 
 def _kahan_8bit() -> type:
