@@ -330,6 +330,7 @@ class Recipe(Section):
                 f"training.optimizer: {optimizer}": optimizer != "adamw",
                 f"training.weights: {training.weights}": training.weights != "float32",
                 "pruning.methods": bool(self.pruning.methods),
+                "on_policy": any(method.on_policy for method in self.methods),
             }
         found = [what for what, holds in refused.items() if holds]
         if not found:
