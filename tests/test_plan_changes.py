@@ -1,6 +1,5 @@
 """What a plan proposes: it fits, and a run takes it."""
 
-from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -14,7 +13,7 @@ from evokd.recipe.file import check_recipe, load_recipe
 from evokd.recipe.shipped import shipped_recipe, shipped_recipes
 from evokd.recipe.sweep import without_swept
 from evokd.recipe.training import micro_batches
-from evokd.study.context import Study
+from evokd.study.spreading import sharding
 from test_plan import ground_of
 
 
@@ -29,13 +28,9 @@ def as_typed(made, change):
     """The recipe with a change, and what a run of it asks of each training."""
     tree = without_swept(made.model_dump(mode="json", exclude={"grid"}))
     other = check_recipe(tree, list(change.typed), "test")
-    study = Study(other, Path(), prompt=None, log=print)
-    kinds = other.students().values()
-    trainings = [kind.training for kind in kinds]
-    trainings += [other.training_of(other.teacher.training)] if other.teacher.sft else []
     with mock.patch("evokd.processes.count", return_value=change.devices):
-        for training in trainings:
-            assert (study.sharding(training) == "fsdp2") == (change.devices > 1)
+        for training, _ in other.trainings().values():
+            assert (sharding(other, training) == "fsdp2") == (change.devices > 1)
             micro_batches(training, change.devices)
     return other
 
