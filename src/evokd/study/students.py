@@ -74,7 +74,8 @@ def student_specs(
                     "pruned": level,
                     "training": training_key(training),
                 }
-            made_of["micro_batch_size"] = _micro_batches(kind)
+            size = kind.training.micro_batch_size
+            made_of["micro_batch_size"] = size if kind.method.learns_by_micro_batch else None
             made_of |= saved_in(recipe.student) | adapters_in(recipe.student.adapters)
             folder = study.paths.students / f"{name}.seed{seed}"
             label = f"student {name}, seed {seed}"
@@ -163,15 +164,6 @@ def _source_for(
     if method.kind() in TEXT_PRESETS and study.recipe.teacher.signal != "live":
         return None
     return study.source_for(training, live=method.on_policy is not None)
-
-
-def _micro_batches(kind: StudentKind) -> int | None:
-    """The size of micro-batches where it changes a student: some objectives choose among the tokens
-    of each, the network that predicts β learns from one."""
-    method, size = kind.method, kind.training.micro_batch_size
-    ranks = method.ranks_each_batch() or method.spec.ranked_by
-    matters = ranks or (isinstance(method.beta, str) and method.beta in BETA_RULES)
-    return size if matters else None
 
 
 def _approximation(recipe: Recipe, method: MethodSettings) -> str | None:
