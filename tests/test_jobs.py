@@ -436,8 +436,9 @@ def test_ray_with_two_workers_one_of_which_is_killed(smaller, tmp_path):
     assert len(killed) == 1
 
 
-def test_jobs_of_submitit_on_this_machine(smaller, tmp_path):
-    pytest.importorskip("submitit")
+def test_jobs_of_submitit_on_this_machine(smaller, tmp_path, monkeypatch):
+    submitit = pytest.importorskip("submitit")
+    monkeypatch.setattr(submitit.Job, "_results_timeout_s", 2)  # of one that is gone
     path, reference = smaller
     run, said = without(reference, tmp_path / "run", "students/seq_kd.seed1"), []
     options = ["cluster=local", "timeout_min=10", "partition=gpu"]
