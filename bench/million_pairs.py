@@ -103,6 +103,7 @@ def recipe(folder: Path) -> dict[str, Any]:
 def child(path: str, out: str) -> None:
     """A run up to its first optimizer step; when each stage was there, in seconds."""
     began = time.perf_counter()
+    from evokd.cli.console import quiet
     from evokd.recipe.file import load_recipe
     from evokd.study.run import run
 
@@ -124,6 +125,7 @@ def child(path: str, out: str) -> None:
         if what == "device":  # not before: nothing needs torch as long as text is read
             stop_after_a_step(mark)
 
+    quiet()  # as the command does
     run(load_recipe(path), Path(path).with_name("run"), log)
 
 

@@ -20,7 +20,7 @@ def at_terminal() -> bool:
 
 def quiet() -> None:
     """Keep libraries from talking over the progress bars."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # unset, they warn of each process
     import logging
     import warnings
 
@@ -28,5 +28,7 @@ def quiet() -> None:
 
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("accelerate").setLevel(logging.ERROR)
+    # Where it is installed it is imported by others, and talks to stdout.
+    logging.getLogger("DeepSpeed").addFilter(lambda record: record.levelno >= logging.ERROR)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
