@@ -17,10 +17,9 @@ from safetensors.torch import load_file
 
 from evokd import processes
 from evokd.cli.launch import launch
-from evokd.data.prompts import load_prompt
 from evokd.errors import InputError
 from evokd.recipe.file import check_recipe
-from evokd.study.context import Study
+from evokd.study.spreading import sharding
 from small_study import recipe, write_recipe
 
 METHODS = [
@@ -206,14 +205,13 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     assert not processes.have_gpus(3, "auto")
 
 
-def test_a_training_that_is_not_to_be_spread_is_refused(monkeypatch, tmp_path):
+def test_a_training_that_is_not_to_be_spread_is_refused(monkeypatch):
     settings = check_recipe(recipe(training={"sharding": "none"}))
-    study = Study(settings, tmp_path, load_prompt("compact"), print)
-    assert study.sharding(settings.training) == "none"
+    assert sharding(settings, settings.training) == "none"
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="none is for one process, and there are 2; take ddp or"):
-        study.sharding(settings.training)
-    assert study.sharding(check_recipe(recipe()).training) == "ddp"
+        sharding(settings, settings.training)
+    assert sharding(settings, check_recipe(recipe()).training) == "ddp"
 
 
 def join_as_one_of(count, device):
