@@ -19,8 +19,8 @@ from small_study import evokd, recipe, write_recipe
 
 FAULTS = Path(__file__).parents[1] / "bench" / "faults.py"
 FEW = (
-    *("--kills=2", "--disks=1", "--clocks=1", "--folders=1", "--files=12", "--recipes=12"),
-    *("--corpora=30", "--seed=7", "--smaller"),
+    *("--kills=1", "--disks=1", "--clocks=1", "--folders=1", "--files=12", "--recipes=8"),
+    *("--corpora=20", "--seed=7", "--smaller"),
 )
 
 
@@ -38,7 +38,7 @@ def found(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("fault", "tried"),
-    [("killed", 2), ("disk", 1), ("clock", 1), ("two", 1), ("recipes", 12), ("corpus", 30)],
+    [("killed", 1), ("disk", 1), ("clock", 1), ("two", 1), ("recipes", 8), ("corpus", 20)],
 )
 def test_nothing_is_lost(found, fault, tried):
     assert found[fault]["failures"] == []

@@ -303,6 +303,7 @@ def test_a_cluster_is_no_matter_of_this_machines_memory(large, tmp_path, monkeyp
         raise InputError("handed over")
 
     monkeypatch.setattr("evokd.study.jobs.make_stages", make_stages)
+    monkeypatch.setattr("evokd.cli.studies._executor", lambda *_: "it")  # submitit may not be here
     monkeypatch.setattr(devices, "cpu", lambda: Device("login", "cpu", 1.0 * GIB, 1e10, 1e10))
     assert main(["run", large, "-o", str(tmp_path / "out"), "device=cpu", "--on", "slurm"]) == 2
     assert "evokd: handed over" in capsys.readouterr().err

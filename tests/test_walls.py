@@ -30,8 +30,9 @@ for room, below in {
     "data": ["recipe", "rundir", "progress"],
     "models": ["data"],
     **{one: ["models"] for one in ("distil", "translate", "evaluate", "report", "plan")},
+    "export": ["translate", "evaluate"],
     "study": ["distil", "translate", "evaluate", "report", "plan"],
-    "cli": ["study"],
+    "cli": ["study", "export"],
     "__main__": ["cli"],
 }.items():
     ROOMS_BELOW[room] = {*below}.union(*(ROOMS_BELOW[one] for one in below))

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from evokd.distil.teacher.precompute import write_cache
     from evokd.distil.teacher.signal import CachedTeacher
     from evokd.distil.train.trainer import DistillationTrainer
+    from evokd.export.translator import Translator
     from evokd.models.encoded import encode_corpus
     from evokd.models.saving import save_translator
 
 __all__ = [
     "CachedTeacher",
     "DistillationTrainer",
+    "Translator",
     "difficulty",
     "encode_corpus",
     "fused_loss",
@@ -31,6 +33,7 @@ __all__ = [
 _HOMES = {
     "CachedTeacher": "evokd.distil.teacher.signal",
     "DistillationTrainer": "evokd.distil.train.trainer",
+    "Translator": "evokd.export.translator",
     "difficulty": "evokd.distil.objectives",
     "encode_corpus": "evokd.models.encoded",
     "fused_loss": "evokd.distil.fused_loss",

@@ -11,6 +11,7 @@ from typing import Any
 from evokd.cli.console import quiet
 from evokd.cli.parser import PROMPT_HELP, flag, positive, verb
 from evokd.errors import InputError
+from evokd.export.formats import is_export
 from evokd.progress import say
 from evokd.recipe.engines import ENGINES, OWN
 
@@ -22,7 +23,7 @@ BLOCK = 8
 
 @verb(
     "evokd translate runs/demo/students/noevo.seed1/model -l en-de < in.txt > out.txt",
-    flag("model MODEL", "a folder that evokd saved, or a hub id with --prompt"),
+    flag("model MODEL", "a folder that evokd saved or exported, or a hub id with --prompt"),
     flag("-l --direction en-de", "of the text: from en to de", required=True),
     flag("-i --input FILE", "text, a sentence a line; default: standard input", type=Path),
     flag(
@@ -76,12 +77,15 @@ def translate(args: argparse.Namespace) -> int:
             f"--draft together with --engine {args.engine}; drafts are for evokd's own decoder: "
             "leave one of them out"
         )
+    if is_export(args.model):
+        _check_export(args)
     settings = _settings(args)
     if args.input:
         lines = read_lines(args.input, may_be_empty=True)
     else:
         lines = split_lines(decode(sys.stdin.buffer.read(), "standard input", may_be_empty=True))
     quiet()
+    from evokd.export.exported import load_export
     from evokd.models.loading import load_translator, pick_device, pick_dtype
     from evokd.models.saving import trained_directions
     from evokd.translate.engines.agreement import engine_facts
@@ -95,16 +99,25 @@ def translate(args: argparse.Namespace) -> int:
             f"warning: {args.model} was never trained on {args.direction}; it was on "
             f"{', '.join(known)}"
         )
-    translator = load_translator(args.model, device, dtype, prompt)
+    precision = str(dtype).removeprefix("torch.")
+    exported = load_export(Path(args.model), device) if is_export(args.model) else None
+    if exported is None:
+        translator = load_translator(args.model, device, dtype, prompt)
+    else:
+        translator, precision = exported.translator, exported.precision
     student = load_translator(args.draft, device, dtype, prompt) if args.draft else None
-    done, write, close = _output(args, lines, str(dtype))
+    done, write, close = _output(args, lines, precision)
     if done:
         say(f"{done} of {len(lines)} lines are there, gone on with")
     seconds, words, how = 0.0, 0, f"batches of {args.batch_size}"
     size = len(lines) if student else BLOCK * args.batch_size
-    with started(translator, settings) as engine:
-        noted = engine_facts(engine, translator, lines[done:], args.direction, settings, say)
-        how = f"{noted['engine']}, {how}" if noted else how
+    own = started(translator, settings) if exported is None else exported.at_work()
+    with own as engine:
+        if exported is None:
+            noted = engine_facts(engine, translator, lines[done:], args.direction, settings, say)
+            how = f"{noted['engine']}, {how}" if noted else how
+        else:
+            how = f"{exported.facts['tool']}, {how}"
         given = (direction, settings, args.draft_tokens, generate_by(engine, settings))
         for start in range(done, len(lines), max(1, size)):
             block, place = lines[start : start + size], (start, len(lines))
@@ -116,9 +129,26 @@ def translate(args: argparse.Namespace) -> int:
     close()
     say(
         f"{len(lines) - done} lines, {words / seconds if seconds else 0:.0f} source words/s "
-        f"({str(dtype).removeprefix('torch.')} on {device}, beam {args.beam}, {how})"
+        f"({precision} on {device}, beam {args.beam}, {how})"
     )
     return 0
+
+
+def _check_export(args: argparse.Namespace) -> None:
+    """Raises InputError: a flag that an export's files have decided already."""
+    chosen = {
+        "--draft": args.draft is not None,
+        "--engine": args.engine != OWN,
+        "--int8": args.int8,
+        "--dtype": args.dtype != "auto",
+        "--prompt": args.prompt is not None,
+    }
+    named = [name for name, given in chosen.items() if given]
+    if named:
+        raise InputError(
+            f"{args.model} is an export, which says itself how it is read; leave "
+            f"{', '.join(named)} out"
+        )
 
 
 def _settings(args: argparse.Namespace) -> Any:

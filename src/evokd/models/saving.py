@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,34 +62,68 @@ def save_translator(
     Args:
         directions: what it was trained for, such as en-de; empty where that isn't known.
     """
-    folder = Path(folder)
+    with whole_or_not(Path(folder)) as draft:
+        with generating_by(model, _greedy(model, tokenizer, prompt)):
+            model.save_pretrained(draft)
+        _save_around(model, tokenizer, prompt, draft)
+        if directions:
+            write_json(draft / DIRECTIONS, list(directions))
+            write_text(draft / "README.md", _card(model, tokenizer, prompt, directions))
+
+
+def save_without_weights(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    prompt: Prompt,
+    folder: Path,
+    directions: Sequence[str] = (),
+) -> None:
+    """All of that but weights and card, into a folder that is there."""
+    model.config.save_pretrained(folder)
+    _greedy(model, tokenizer, prompt).save_pretrained(folder)
+    _save_around(model, tokenizer, prompt, folder)
+    if directions:
+        write_json(folder / DIRECTIONS, list(directions))
+
+
+@contextmanager
+def whole_or_not(folder: Path) -> Iterator[Path]:
+    """A draft of a folder, which takes its place when all is written."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    greedy = GenerationConfig(
-        do_sample=False,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=end_ids(model, tokenizer, prompt),
-        pad_token_id=pad_id_of(tokenizer),
-    )
-    with generating_by(model, greedy):
-        model.save_pretrained(draft)
-    tokenizer.save_pretrained(draft)
-    prompt.save(draft)
-    write_json(draft / "config.json", _for_earlier(read_json(draft / "config.json")))
-    _for_earlier_tokenizers(draft / "tokenizer_config.json", tokenizer.chat_template)
-    if directions:
-        write_json(draft / DIRECTIONS, list(directions))
-        write_text(draft / "README.md", _card(model, tokenizer, prompt, directions))
+    draft.mkdir()
+    try:
+        yield draft
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     umask = os.umask(0)
     os.umask(umask)
-    for path in draft.iterdir():  # safetensors writes files that only their owner can read
-        path.chmod(0o666 & ~umask)
+    for path in draft.rglob("*"):  # safetensors writes files that only their owner can read
+        if path.is_file():
+            path.chmod(0o666 & ~umask)
     outdated = draft.with_suffix(".outdated")
     if folder.exists():
         folder.rename(outdated)
     draft.rename(folder)
     shutil.rmtree(outdated, ignore_errors=True)
+
+
+def _greedy(model: PreTrainedModel, tokenizer: Any, prompt: Prompt) -> GenerationConfig:
+    return GenerationConfig(
+        do_sample=False,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=end_ids(model, tokenizer, prompt),
+        pad_token_id=pad_id_of(tokenizer),
+    )
+
+
+def _save_around(model: Any, tokenizer: Any, prompt: Prompt, folder: Path) -> None:
+    tokenizer.save_pretrained(folder)
+    prompt.save(folder)
+    write_json(folder / "config.json", _for_earlier(read_json(folder / "config.json")))
+    _for_earlier_tokenizers(folder / "tokenizer_config.json", tokenizer.chat_template)
 
 
 def trained_directions(folder: str | Path) -> list[str]:

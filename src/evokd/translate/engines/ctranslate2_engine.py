@@ -7,6 +7,7 @@ much of the disk as its weights do.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,42 +28,25 @@ class CTranslate2:
 
     name = "ctranslate2"
 
-    def __init__(self, translator: Translator, precision: str):
-        """Convert and load it.
+    def __init__(self, folder: Path, device: torch.device, precision: str):
+        """Load what `convert` wrote.
 
         Args:
-            precision: auto, the model's own number format, or int8.
-
-        Raises:
-            InputError: a model or a device that CTranslate2 doesn't know.
+            precision: a compute type of CTranslate2's; default is that of the file.
         """
         import ctranslate2
 
-        device = translator.model.device
-        dtype = str(translator.model.dtype).removeprefix("torch.")
         self.version = ctranslate2.__version__
-        self.precision = f"int8_{dtype}" if precision == "int8" else dtype
-        if device.type not in ("cpu", "cuda"):
-            raise InputError(f"ctranslate2 works on cpu and cuda, not on {device}; type device=cpu")
-        possible = ctranslate2.get_supported_compute_types(device.type, device.index or 0)
-        if self.precision not in possible:
-            raise InputError(
-                f"ctranslate2 can't compute in {self.precision} on {device}; it can in "
-                f"{', '.join(sorted(possible))}: choose another dtype, or decoding.engine=evokd"
-            )
-        with TemporaryDirectory(prefix="evokd-ctranslate2-") as folder:
-            converted = Path(folder) / "model"
-            # Not to int8 here, which would be done in place; it is when the model is loaded.
-            _convert(translator, converted, dtype)
-            vocabulary = (converted / "vocabulary.json").read_text(encoding="utf-8")
-            self.tokens: list[str] = json.loads(vocabulary)
-            self.generator = ctranslate2.Generator(
-                str(converted),
-                device=device.type,
-                device_index=device.index or 0,
-                compute_type=self.precision,
-                intra_threads=torch.get_num_threads(),
-            )
+        vocabulary = (folder / "vocabulary.json").read_text(encoding="utf-8")
+        self.tokens: list[str] = json.loads(vocabulary)
+        self.generator = ctranslate2.Generator(
+            str(folder),
+            device=device.type,
+            device_index=device.index or 0,
+            compute_type=precision,
+            intra_threads=torch.get_num_threads(),
+        )
+        self.precision = self.generator.compute_type
 
     def budget(self, settings: DecodingSettings) -> Budget:
         return Budget(settings.batch_size, settings.batch_tokens // settings.beam)
@@ -91,13 +75,46 @@ class CTranslate2:
 
 
 def start(translator: Translator, settings: DecodingSettings) -> CTranslate2:
-    """The engine with a translator's weights."""
-    return CTranslate2(translator, settings.precision)
+    """The engine with a translator's weights, in its own number format or in int8.
+
+    Raises:
+        InputError: a model or a device that CTranslate2 doesn't know.
+    """
+    device = translator.model.device
+    dtype = str(translator.model.dtype).removeprefix("torch.")
+    precision = f"int8_{dtype}" if settings.precision == "int8" else dtype
+    check_can(device, precision)
+    with TemporaryDirectory(prefix="evokd-ctranslate2-") as folder:
+        converted = Path(folder) / "model"
+        # Not to int8 here, which would be done in place; it is when the model is loaded.
+        convert(translator, converted, dtype)
+        return CTranslate2(converted, device, precision)
 
 
-def _convert(translator: Translator, folder: Path, dtype: str) -> None:
-    """A translator as CTranslate2 reads it. Its converter reads models from folders, and takes them
-    apart on the way; it is given another shell around the same weights."""
+def check_can(device: torch.device, precision: str = "default") -> None:
+    """Raises InputError: a device, or a number format on it, that CTranslate2 doesn't know."""
+    import ctranslate2
+
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"ctranslate2 works on cpu and cuda, not on {device}; type device=cpu")
+    possible = ctranslate2.get_supported_compute_types(device.type, device.index or 0)
+    if precision not in (*possible, "default"):
+        raise InputError(
+            f"ctranslate2 can't compute in {precision} on {device}; it can in "
+            f"{', '.join(sorted(possible))}: choose another dtype, or decoding.engine=evokd"
+        )
+
+
+def convert(translator: Translator, folder: Path, dtype: str) -> None:
+    """A translator as CTranslate2 reads it, in a new folder. Its converter reads models from
+    folders, and takes them apart on the way; it is given another shell around the same weights.
+
+    Args:
+        dtype: of the file; int8 and the like spoil the translator's own weights.
+
+    Raises:
+        InputError: a model that its converter doesn't know.
+    """
     from ctranslate2.converters import TransformersConverter
 
     model, config = translator.model, folder.with_name("config")
@@ -113,6 +130,7 @@ def _convert(translator: Translator, folder: Path, dtype: str) -> None:
     model.config.save_pretrained(config)
     try:
         FromMemory(str(config)).convert(str(folder), quantization=dtype)
+        shutil.rmtree(config)
     except Exception as error:  # it raises many kinds; all mean: not this model
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(

@@ -1,0 +1,221 @@
+"""FOLDER/model.gguf: what llama.cpp and those that build on it read.
+
+Written by the gguf package, by the conventions of llama.cpp's converter: its names of tensors,
+query and key rows of Llama in its order of rotary pairs, Gemma's norms with their 1. Answers end at
+the model's end token there; a newline that would end them here is for who calls it to look for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
+
+from evokd.errors import InputError
+from evokd.models.loading import Translator, end_ids
+
+FILE = "model.gguf"
+CARD = """\
+```python
+from llama_cpp import Llama
+
+model = Llama("FOLDER/model.gguf", n_ctx=0)
+for ids in {prompts}:
+    answer = model.create_completion(ids, max_tokens=100, temperature=0, stop=["\\n"])
+    print(answer["choices"][0]["text"])
+```
+"""
+ARCHITECTURES = {
+    "llama": "llama",
+    "mistral": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "gemma2": "gemma2",
+    "gemma3_text": "gemma3",
+}
+"""transformers' kinds of models, and llama.cpp's names for them."""
+TYPES = {
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "f32": "F32",
+    "f16": "F16",
+    "bf16": "BF16",
+    "q8_0": "Q8_0",
+    "q5_1": "Q5_1",
+    "q5_0": "Q5_0",
+    "q4_1": "Q4_1",
+    "q4_0": "Q4_0",
+}
+NORMAL, CONTROL = 1, 3
+"""Types of tokens."""
+
+
+def write(translator: Translator, folder: Path, quantization: str) -> str:
+    """Write it, and say with what.
+
+    Raises:
+        InputError: a kind of model, tokenizer or rotary scaling that isn't written here.
+    """
+    import gguf
+
+    model = translator.model
+    config: Any = model.config.get_text_config()
+    if config.model_type not in ARCHITECTURES:
+        raise InputError(
+            f"--to gguf: found a model of the kind {config.model_type}; "
+            f"{', '.join(ARCHITECTURES)} are written here, others by llama.cpp's own converter"
+        )
+    name = ARCHITECTURES[config.model_type]
+    dtype = str(model.dtype).removeprefix("torch.")
+    kind = gguf.GGMLQuantizationType[TYPES[dtype if quantization == "none" else quantization]]
+    block, plain = gguf.GGML_QUANT_SIZES[kind][0], gguf.GGMLQuantizationType.F32
+    writer = gguf.GGUFWriter(folder / FILE, name)
+    try:
+        _write_shape(writer, config)
+        _write_tokenizer(writer, translator)
+        writer.add_file_type(gguf.LlamaFileType[_file_type(kind.name)])
+        for tensor_name, values in _tensors(model, name):
+            # Vectors stay as they are, and rows that don't come out even: llama.cpp has it so.
+            own = kind if values.ndim > 1 and values.shape[-1] % block == 0 else plain
+            writer.add_tensor(tensor_name, gguf.quants.quantize(values, own), raw_dtype=own)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+    finally:
+        writer.close()
+    from importlib.metadata import version
+
+    return f"gguf {version('gguf')}"
+
+
+def opened(folder: Path, device: torch.device) -> tuple[Any, None]:
+    """Its weights, dense again, for evokd's own decoder."""
+    # Not all of a shape stands in the file, or is read from it: Gemma's scale of queries isn't.
+    config: Any = AutoConfig.from_pretrained(folder)
+    if config.model_type == "mistral":  # a Llama there, as its file says
+        config = LlamaConfig.from_dict(config.to_dict() | {"model_type": "llama"})
+    read: Any = AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=FILE, config=config, dtype=torch.float32
+    )
+    return read.to(device).eval(), None
+
+
+def _file_type(kind: str) -> str:
+    return "ALL_F32" if kind == "F32" else f"MOSTLY_{kind}"
+
+
+def _write_shape(writer: Any, config: Any) -> None:
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(getattr(config, "num_key_value_heads", heads))
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_key_length(size)
+    writer.add_value_length(size)
+    writer.add_rope_dimension_count(size)
+    writer.add_vocab_size(config.vocab_size)
+    window = getattr(config, "sliding_window", None)
+    if window and getattr(config, "use_sliding_window", True):
+        if config.model_type not in ("gemma2", "gemma3_text"):
+            raise InputError(
+                f"--to gguf: found a sliding window in a {config.model_type}, which llama.cpp has "
+                "in none of this kind"
+            )
+        writer.add_sliding_window(window)
+    for key in ("attn_logit_softcapping", "final_logit_softcapping"):
+        if getattr(config, key, None):
+            getattr(writer, f"add_{key}")(getattr(config, key))
+    rope = dict(config.rope_parameters or {})
+    rope = rope.get("full_attention", rope)
+    writer.add_rope_freq_base(rope["rope_theta"])
+    scaling = rope.get("rope_type", "default")
+    if scaling == "linear":
+        import gguf
+
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(rope["factor"])
+    elif scaling != "default":
+        raise InputError(
+            f"--to gguf: found rotary scaling of the kind {scaling}; none and linear are written "
+            "here, others by llama.cpp's own converter"
+        )
+
+
+def _write_tokenizer(writer: Any, translator: Translator) -> None:
+    """Raises InputError: not a byte-level BPE."""
+    tokenizer = translator.tokenizer
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    if state["model"]["type"] != "BPE" or "ByteLevel" not in json.dumps(state["pre_tokenizer"]):
+        raise InputError(
+            "--to gguf: found a tokenizer that isn't a byte-level BPE; those are written here, "
+            "others by llama.cpp's own converter"
+        )
+    width = translator.model.config.get_text_config().vocab_size
+    ids = {token: number for token, number in tokenizer.get_vocab().items() if number < width}
+    by_number = {number: token for token, number in ids.items()}
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    tokens = [by_number.get(number, f"[PAD{number}]") for number in range(width)]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(_pre_tokenizer(state["pre_tokenizer"]))
+    writer.add_token_list(tokens)
+    writer.add_token_types(
+        [CONTROL if t in special or n not in by_number else NORMAL for n, t in enumerate(tokens)]
+    )
+    merges = state["model"]["merges"]
+    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
+    if tokenizer.bos_token_id is not None:
+        writer.add_bos_token_id(tokenizer.bos_token_id)
+    writer.add_eos_token_id(end_ids(translator.model, tokenizer, translator.prompt)[0])
+    writer.add_add_bos_token(False)  # our prompts have it themselves
+    if isinstance(tokenizer.chat_template, str):
+        writer.add_chat_template(tokenizer.chat_template)
+
+
+def _pre_tokenizer(state: dict[str, Any]) -> str:
+    """llama.cpp's name for how text is cut before BPE, by the pattern that does it."""
+    text = json.dumps(state)
+    if r"\\p{N}{1,3}" in text:
+        return "llama-bpe"
+    if r"\\p{N}|" in text or r"\\p{N}\"" in text:
+        return "qwen2"
+    return "smollm" if '"Digits"' in text else "gpt-2"
+
+
+def _tensors(model: Any, name: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Under llama.cpp's names, laid out as it reads them, float32."""
+    import gguf
+
+    config = model.config.get_text_config()
+    arch = next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == name)
+    names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
+    heads, tied = config.num_attention_heads, config.tie_word_embeddings
+    for ours, weight in model.state_dict().items():
+        if ours == "lm_head.weight" and tied:
+            continue
+        theirs = names.get_name(ours, try_suffixes=(".weight", ".bias"))
+        if theirs is None:
+            raise InputError(f"--to gguf: llama.cpp's {name} has no tensor for {ours}")
+        values = weight.detach().cpu().float().numpy()
+        if name == "llama" and ".q_proj." in ours:
+            values = _in_pairs(values, heads)
+        elif name == "llama" and ".k_proj." in ours:
+            values = _in_pairs(values, config.num_key_value_heads)
+        elif name.startswith("gemma") and ours.endswith("norm.weight"):
+            values = values + 1
+        yield theirs, np.ascontiguousarray(values)
+
+
+def _in_pairs(values: np.ndarray, heads: int) -> np.ndarray:
+    """Rows whose rotary pairs are half a head apart → neighbours."""
+    halves = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
+    return halves.swapaxes(1, 2).reshape(values.shape)

@@ -1,0 +1,96 @@
+"""A translator in Python: `evokd.Translator.load(FOLDER).translate(lines, "en", "de")`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from evokd.data.prompts import Prompt, load_prompt
+from evokd.export.exported import load_export
+from evokd.export.formats import is_export
+from evokd.models import loading
+from evokd.models.saving import trained_directions
+from evokd.recipe.judging import DecodingSettings
+from evokd.translate.decoding import Translations, translate
+from evokd.translate.engines.engine import generate_by
+
+
+class Translator:
+    """A folder that evokd saved or exported, or a hub id, ready to translate.
+
+    Close it, or use it with `with`, where an engine holds memory or processes.
+
+    Attributes:
+        directions: what it was trained for, such as en-de; empty where that isn't known.
+    """
+
+    def __init__(
+        self, own: loading.Translator, engine: Any, directions: Sequence[str], held: ExitStack
+    ) -> None:
+        self.directions = list(directions)
+        self._own, self._engine, self._held = own, engine, held
+
+    @classmethod
+    def load(
+        cls,
+        where: str | Path,
+        *,
+        prompt: str | Prompt | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+    ) -> Translator:
+        """Load one.
+
+        Args:
+            prompt: how a model that evokd didn't save wants to be asked: a name, a file or a
+                Prompt.
+            device: auto, cpu, cuda, cuda:1, mps.
+            dtype: auto, float32, bfloat16, float16; an export's files say that themselves.
+
+        Raises:
+            InputError: it isn't there or can't be read, or nothing says how it is asked.
+        """
+        place, _ = loading.pick_device(device)
+        held = ExitStack()
+        if is_export(where):
+            exported = load_export(Path(where), place)
+            own, engine = exported.translator, held.enter_context(exported.at_work())
+        else:
+            asked = load_prompt(prompt) if isinstance(prompt, str) else prompt
+            number_format, _ = loading.pick_dtype(dtype, place)
+            own, engine = loading.load_translator(where, place, number_format, asked), None
+        return cls(own, engine, trained_directions(where), held)
+
+    def translate(
+        self, lines: Sequence[str], source: str, target: str, *, beam: int = 1, batch_size: int = 64
+    ) -> list[str]:
+        """One translation for each line, in their order; blank lines stay blank.
+
+        Args:
+            source: the lines' language, such as en.
+            beam: hypotheses side by side; 1 is greedy.
+
+        Raises:
+            InputError: an unknown language, a prompt that doesn't fit.
+        """
+        return self.translations(lines, source, target, beam=beam, batch_size=batch_size).lines
+
+    def translations(
+        self, lines: Sequence[str], source: str, target: str, *, beam: int = 1, batch_size: int = 64
+    ) -> Translations:
+        """The same, with which lines were cut off, tokens, seconds and more."""
+        settings = DecodingSettings(beam=beam, batch_size=batch_size)
+        generate = generate_by(self._engine, settings)
+        return translate(self._own, list(lines), source, target, settings, None, generate)
+
+    def close(self) -> None:
+        """Give back what an engine holds."""
+        self._held.close()
+
+    def __enter__(self) -> Translator:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
