@@ -118,6 +118,18 @@ def test_models_that_gguf_is_not_written_for_leave_nothing(config, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_safetensors_in_another_number_format(dtype, tmp_path):
+    made = translator(MODELS["qwen3"])
+    export(made, tmp_path / "x", "safetensors", dtype, ["en-de"])
+    again = load_export(tmp_path / "x", CPU).translator
+    assert again.model.dtype == getattr(torch, dtype)
+    for name, weight in made.model.state_dict().items():  # rounded in place
+        assert torch.equal(weight, again.model.state_dict()[name])
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "x")  # as its card says
+    assert plain.generation_config.eos_token_id == [2]
+
+
 @pytest.mark.parametrize("quantization", ["none", "int8"])
 def test_ctranslate2_says_the_same_with_and_without_the_model(quantization, tmp_path):
     config, settings = MODELS["llama"], DecodingSettings(extra_tokens=8)
@@ -190,7 +202,7 @@ def test_a_text_of_ones_own_and_what_is_refused(model, tmp_path):
     code, _, err = evokd(*to, "--quantize", "q4_k_m")
     assert (code, "q8_0" in err) == (2, True)
     code, _, err = evokd("export", model, "--to", "tflite", "-o", tmp_path / "x")
-    assert (code, "accepted are ctranslate2, gguf" in err) == (2, True)
+    assert (code, "accepted are ctranslate2, gguf, safetensors" in err) == (2, True)
     (tmp_path / "mine").mkdir()
     code, _, err = evokd("export", model, "--to", "gguf", "-o", tmp_path / "mine")
     assert (code, "isn't an export" in err) == (2, True)

@@ -9,7 +9,7 @@ from typing import Any
 from evokd.cli.console import quiet
 from evokd.cli.parser import PROMPT_HELP, flag, positive, verb
 from evokd.errors import InputError
-from evokd.export.formats import is_export
+from evokd.export.formats import FORMATS, is_export
 from evokd.progress import say
 
 BAD_PARITY = 3
@@ -19,8 +19,12 @@ BAD_PARITY = 3
 @verb(
     "evokd export runs/demo/students/sft.seed1/model --to ctranslate2 --quantize int8 -o student",
     flag("model MODEL", "a folder that evokd saved, or a hub id with --prompt"),
-    flag("--to FORMAT", "ctranslate2 (docs/export.md)", required=True),
-    flag("--quantize Q", "of the weights, e.g. int8; default: the model's own", default="none"),
+    flag("--to FORMAT", f"{', '.join(FORMATS)} (docs/export.md)", required=True),
+    flag(
+        "--quantize Q",
+        "number format of the weights, e.g. int8; default: none, the model's own",
+        default="none",
+    ),
     flag("-o --output DIR", "a new folder, or one of an earlier export", type=Path, required=True),
     flag("--src FILE", "text to compare on; default: the test sets of the run", type=Path),
     flag("--ref FILE", "its translation", type=Path),

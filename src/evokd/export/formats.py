@@ -38,6 +38,9 @@ FORMATS = {
         ("none", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "f16", "bf16", "f32"),
         "gguf",
     ),
+    "safetensors": Format(
+        "evokd.export.safetensors_format", ("none", "float16", "bfloat16", "float32")
+    ),
 }
 
 

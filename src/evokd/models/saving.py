@@ -63,12 +63,17 @@ def save_translator(
         directions: what it was trained for, such as en-de; empty where that isn't known.
     """
     with whole_or_not(Path(folder)) as draft:
-        with generating_by(model, _greedy(model, tokenizer, prompt)):
-            model.save_pretrained(draft)
-        _save_around(model, tokenizer, prompt, draft)
+        save_with_weights(model, tokenizer, prompt, draft)
         if directions:
             write_json(draft / DIRECTIONS, list(directions))
             write_text(draft / "README.md", _card(model, tokenizer, prompt, directions))
+
+
+def save_with_weights(model: PreTrainedModel, tokenizer: Any, prompt: Prompt, folder: Path) -> None:
+    """All of that but directions and card, into a folder that is there."""
+    with generating_by(model, _greedy(model, tokenizer, prompt)):
+        model.save_pretrained(folder)
+    _save_around(model, tokenizer, prompt, folder)
 
 
 def save_without_weights(
