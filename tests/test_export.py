@@ -167,7 +167,7 @@ def test_the_command_exports_compares_and_translates(model, tmp_path):
     assert facts.keys() >= {"agreement", "bleu_float", "bleu_export", "words_per_s", "size_mib"}
     assert 0.6 <= facts["agreement"] <= 1
     (row,) = facts["texts"]
-    assert (row["text"], row["lines"]) == ("few", len(LINES))
+    assert (row["text"], row["lines"]) == ("few", len(LINES) - 1)  # one is blank
     card = (out / "README.md").read_text("utf-8")
     assert "ctranslate2.Generator" in card
     code, said, err = evokd(
@@ -199,6 +199,12 @@ def test_a_text_of_ones_own_and_what_is_refused(model, tmp_path):
     to = ("export", model, "--to", "gguf", "-o", tmp_path / "x")
     code, _, err = evokd(*to, "--src", source)
     assert (code, "go together" in err) == (2, True)
+    (tmp_path / "blank").write_text(" \n\n", encoding="utf-8")
+    blank = ("--src", tmp_path / "blank", "--ref", tmp_path / "blank", "-l")
+    code, _, err = evokd(*to, *blank, "de-en")
+    assert (code, "no line with text" in err) == (2, True)
+    code, _, err = evokd(*to, *blank, "deen")
+    assert (code, "Traceback" in err) == (2, False)
     code, _, err = evokd(*to, "--quantize", "q4_k_m")
     assert (code, "q8_0" in err) == (2, True)
     code, _, err = evokd("export", model, "--to", "tflite", "-o", tmp_path / "x")

@@ -11,6 +11,7 @@ from evokd.cli.parser import PROMPT_HELP, flag, positive, verb
 from evokd.errors import InputError
 from evokd.export.formats import FORMATS, is_export
 from evokd.progress import say
+from evokd.rundir.files import write_json
 
 BAD_PARITY = 3
 """Exit code of `export --strict` where what was exported is significantly worse."""
@@ -41,8 +42,11 @@ BAD_PARITY = 3
 )
 def export(args: argparse.Namespace) -> int:
     """A model in the format of another tool, compared with itself."""
+    from evokd.data.languages import split_direction
     from evokd.data.prompts import load_prompt
 
+    if args.direction:
+        split_direction(args.direction)
     prompt = load_prompt(args.prompt) if args.prompt else None
     if args.output.exists() and not is_export(args.output):
         raise InputError(f"{args.output} is there and isn't an export; name a new folder with -o")
@@ -77,7 +81,7 @@ def export(args: argparse.Namespace) -> int:
         say,
     )
     found |= {"size_mib": round(size, 2), "peak_mib": parity.peak_mib(args.output, texts[0])}
-    parity.write_parity(args.output, facts | found)
+    write_json(args.output / exported.PARITY, facts | found)
     say(
         f"{found['words_per_s']:.0f} source words/s, {found['words_per_s_float']:.0f} before; one "
         f"line by itself {1000 * found['seconds_alone']:.0f} ms; read in {found['load_seconds']} s"

@@ -15,10 +15,9 @@ from typing import Any
 from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
 from evokd.evaluate.significance import paired_bootstrap
-from evokd.export.exported import PARITY, Exported
+from evokd.export.exported import Exported
 from evokd.models.loading import Translator
 from evokd.recipe.judging import DecodingSettings
-from evokd.rundir.files import write_json
 from evokd.translate.decoding import Translations, translate
 from evokd.translate.engines.engine import Engine, generate_by
 
@@ -38,18 +37,22 @@ class TestText:
     references: list[str]
 
     def sample(self, count: int) -> TestText:
-        """Of so many lines, evenly spread."""
-        step = -(-len(self.sources) // count)
-        return TestText(self.name, self.direction, self.sources[::step], self.references[::step])
+        """Of so many lines with text in them, evenly spread."""
+        kept = [place for place, line in enumerate(self.sources) if line.strip()]
+        kept = kept[:: -(-len(kept) // count)]
+        lines = ([side[place] for place in kept] for side in (self.sources, self.references))
+        return TestText(self.name, self.direction, *lines)
 
 
 def read_text(source: Path, reference: Path, direction: str) -> TestText:
-    """Raises InputError: files of unequal length, or one that can't be read."""
+    """Raises InputError: files of unequal length, one that can't be read, or nothing but blanks."""
     sources, references = read_lines(source), read_lines(reference)
     if len(sources) != len(references):
         raise InputError(
             f"{source} has {len(sources)} lines, {reference} {len(references)}; as many are needed"
         )
+    if not any(line.strip() for line in sources):
+        raise InputError(f"{source} has no line with text in it, and one is needed to compare")
     return TestText(source.stem, direction, sources, references)
 
 
@@ -128,11 +131,6 @@ def peak_mib(folder: Path, text: TestText) -> float | None:
     return None if status else round(usage.ru_maxrss / (2**20 if in_bytes else 2**10), 1)
 
 
-def write_parity(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Beside the export."""
-    write_json(folder / PARITY, dict(facts))
-
-
 def _translated(
     translator: Translator, text: TestText, settings: DecodingSettings, engine: Engine | None
 ) -> Translations:
@@ -144,7 +142,7 @@ def _translated(
 def _alone(exported: Exported, texts: Sequence[TestText], settings: DecodingSettings) -> float:
     """Seconds that a line takes by itself, the median."""
     text = texts[0].sample(ALONE)
-    one = [TestText(text.name, text.direction, [source], []) for source in text.sources if source]
+    one = [TestText(text.name, text.direction, [source], []) for source in text.sources]
     took = [_translated(exported.translator, each, settings, exported.engine) for each in one]
     return statistics.median(each.seconds for each in took)
 
