@@ -20,10 +20,10 @@ from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.errors import InputError
 from evokd.export import parity
 from evokd.export.exported import export, load_export
-from evokd.export.formats import FORMATS
 from evokd.models.fresh import train_tokenizer
 from evokd.models.loading import Translator
 from evokd.models.saving import save_translator
+from evokd.recipe.exports import FORMATS
 from evokd.recipe.judging import DecodingSettings
 from evokd.translate.decoding import translate
 from evokd.translate.engines.engine import generate_by

@@ -31,8 +31,8 @@ for room, below in {
     "models": ["data"],
     **{one: ["models"] for one in ("distil", "translate", "evaluate", "report", "plan")},
     "export": ["translate", "evaluate"],
-    "study": ["distil", "translate", "evaluate", "report", "plan"],
-    "cli": ["study", "export"],
+    "study": ["distil", "export", "report", "plan"],
+    "cli": ["study"],
     "__main__": ["cli"],
 }.items():
     ROOMS_BELOW[room] = {*below}.union(*(ROOMS_BELOW[one] for one in below))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from evokd.cli.console import quiet
 from evokd.cli.parser import PROMPT_HELP, flag, positive, verb
 from evokd.errors import InputError
-from evokd.export.formats import FORMATS, is_export
 from evokd.progress import say
-from evokd.rundir.files import write_json
+from evokd.recipe.exports import FORMATS, ExportSettings, check_format, is_export
 
 BAD_PARITY = 3
 """Exit code of `export --strict` where what was exported is significantly worse."""
@@ -53,40 +53,46 @@ def export(args: argparse.Namespace) -> int:
     quiet()
     import torch
 
-    from evokd.export import exported, parity
+    from evokd.export.parity import export_compared
     from evokd.models.loading import load_translator, pick_dtype
     from evokd.models.saving import trained_directions
     from evokd.recipe.judging import DecodingSettings
 
-    exported.check_format(args.to, args.quantize)
+    check_format(args.to, args.quantize)
+    settings = ExportSettings(to=args.to, quantize=args.quantize, lines=args.lines)
     directions = [args.direction] if args.direction else trained_directions(args.model)
-    texts = [text.sample(args.lines) for text in _texts(args, directions)]
+    texts = _texts(args, directions)
     device = torch.device("cpu")
     dtype, _ = pick_dtype(args.dtype, device)
 
     def load() -> Any:
         return load_translator(args.model, device, dtype, prompt)
 
-    facts = exported.export(load(), args.output, args.to, args.quantize, directions, args.model)
-    size = sum(one.stat().st_size for one in args.output.rglob("*") if one.is_file()) / 2**20
-    say(f"{args.output}: {facts['format']}, {facts['quantization']}, {size:.1f} MiB")
+    found = export_compared(
+        load, args.output, settings, directions, args.model, texts, DecodingSettings(), say
+    )
     if not texts:
         say("not compared: name a text with --src, --ref and -l")
-        return 0
-    found = parity.compared(
-        load(),
-        lambda: exported.load_export(args.output, device),
-        texts,
-        DecodingSettings(),
-        say,
-    )
-    found |= {"size_mib": round(size, 2), "peak_mib": parity.peak_mib(args.output, texts[0])}
-    write_json(args.output / exported.PARITY, facts | found)
-    say(
-        f"{found['words_per_s']:.0f} source words/s, {found['words_per_s_float']:.0f} before; one "
-        f"line by itself {1000 * found['seconds_alone']:.0f} ms; read in {found['load_seconds']} s"
-    )
-    return BAD_PARITY if args.strict and found["differs"] else 0
+    elif page := _noted_in_run(Path(args.model), found):
+        say(f"shown on {page}")
+    return BAD_PARITY if args.strict and found.get("differs") else 0
+
+
+def _noted_in_run(model: Path, found: Mapping[str, Any]) -> Path | None:
+    """Note what came of a run's student in the run, and its page, which shows it."""
+    from evokd.report.page import build_report
+    from evokd.rundir.records import write_record
+    from evokd.rundir.stage import manifest_in
+    from evokd.study.places import Paths
+
+    stage = model.absolute().parent
+    run, made = stage.parents[1], manifest_in(stage).get("fingerprint")
+    paths = Paths(run)
+    if made is None or stage.parent != paths.students or not paths.results.exists():
+        return None
+    path = paths.exports / stage.name / f"{found['format']}-{found['quantization']}.json"
+    write_record(run, path, {"system": made, "file": path.name}, {"found": found})
+    return build_report(run)
 
 
 def _texts(args: argparse.Namespace, directions: list[str]) -> list[Any]:

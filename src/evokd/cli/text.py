@@ -11,9 +11,9 @@ from typing import Any
 from evokd.cli.console import quiet
 from evokd.cli.parser import PROMPT_HELP, flag, positive, verb
 from evokd.errors import InputError
-from evokd.export.formats import is_export
 from evokd.progress import say
 from evokd.recipe.engines import ENGINES, OWN
+from evokd.recipe.exports import is_export
 
 TIMED_LINES = 8
 """Lines that `translate --draft` gives to the teacher alone, too, for the speed-up."""

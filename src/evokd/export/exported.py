@@ -20,11 +20,11 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from evokd.data.prompts import Prompt
-from evokd.errors import InputError, require
-from evokd.export.formats import EXPORT, FORMATS
+from evokd.errors import InputError
 from evokd.models.encoding import encode_prompts
 from evokd.models.loading import Translator, end_ids
 from evokd.models.saving import EXAMPLE, save_without_weights, whole_or_not
+from evokd.recipe.exports import EXPORT, FORMATS, check_format
 from evokd.rundir.files import read_json, write_json, write_text
 from evokd.translate.engines.engine import Engine
 
@@ -78,24 +78,6 @@ class Shell(nn.Module):
         super().__init__()
         self.config, self.generation_config = config, generation
         self.device, self.dtype = device, dtype
-
-
-def check_format(to: str, quantization: str) -> str:
-    """The quantization, by default the format's first.
-
-    Raises:
-        InputError: an unknown format or quantization, or a package that isn't here.
-    """
-    if to not in FORMATS:
-        raise InputError(f"--to {to}: unknown; accepted are {', '.join(FORMATS)}")
-    form = FORMATS[to]
-    if quantization not in form.quantizations:
-        raise InputError(
-            f"--quantize {quantization}: {to} is written here in {', '.join(form.quantizations)}"
-        )
-    if form.package is not None:
-        require(form.package, form.package, f"--to {to}")
-    return quantization
 
 
 def export(

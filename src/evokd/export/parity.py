@@ -12,12 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
 from evokd.evaluate.significance import paired_bootstrap
-from evokd.export.exported import Exported
+from evokd.export.exported import PARITY, Exported, export, load_export
 from evokd.models.loading import Translator
+from evokd.recipe.exports import ExportSettings
 from evokd.recipe.judging import DecodingSettings
+from evokd.rundir.files import write_json
 from evokd.translate.decoding import Translations, translate
 from evokd.translate.engines.engine import Engine, generate_by
 
@@ -88,11 +92,13 @@ def compared(
         seconds_alone (the median of one line at a time), load_seconds; `texts`, the same of each
         with its p values.
     """
+    _translated(translator, texts[0].sample(ALONE), settings, None)  # the first costs more
     ours = [_translated(translator, text, settings, None) for text in texts]
     start = time.perf_counter()
     exported = load()
     seconds = time.perf_counter() - start
     with exported.at_work() as engine:
+        _translated(exported.translator, texts[0].sample(ALONE), settings, engine)
         theirs = [_translated(exported.translator, text, settings, engine) for text in texts]
         alone = _alone(exported, texts, settings)
     rows = [_row(*each) for each in zip(texts, ours, theirs, strict=True)]
@@ -111,6 +117,44 @@ def compared(
         "load_seconds": round(seconds, 2),
         "texts": rows,
     }
+
+
+def export_compared(
+    load: Callable[[], Translator],
+    folder: Path,
+    settings: ExportSettings,
+    directions: Sequence[str],
+    origin: str,
+    texts: Sequence[TestText],
+    decoding: DecodingSettings,
+    log: Callable[[str], None],
+) -> dict[str, Any]:
+    """Export a translator, and compare the two, in as many lines of each text as `settings` says.
+
+    Args:
+        load: reads it; called anew to compare, since to quantize weights may spoil them.
+
+    Returns:
+        What `export` and `compared` tell, size_mib and peak_mib; also in the folder's parity.json.
+
+    Raises:
+        InputError: as `export`.
+    """
+    facts = export(load(), folder, settings.to, settings.quantize, directions, origin)
+    size = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file()) / 2**20
+    log(f"{folder}: {facts['format']}, {facts['quantization']}, {size:.1f} MiB")
+    if not texts:
+        return facts
+    samples = [text.sample(settings.lines) for text in texts]
+    device = torch.device("cpu")
+    found = compared(load(), lambda: load_export(folder, device), samples, decoding, log)
+    found |= {"size_mib": round(size, 2), "peak_mib": peak_mib(folder, samples[0])}
+    log(
+        f"{found['words_per_s']:.0f} source words/s, {found['words_per_s_float']:.0f} before; one "
+        f"line by itself {1000 * found['seconds_alone']:.0f} ms; read in {found['load_seconds']} s"
+    )
+    write_json(folder / PARITY, facts | found)
+    return facts | found
 
 
 def peak_mib(folder: Path, text: TestText) -> float | None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from evokd.data.prompts import Prompt, load_prompt
 from evokd.export.exported import load_export
-from evokd.export.formats import is_export
 from evokd.models import loading
 from evokd.models.saving import trained_directions
+from evokd.recipe.exports import is_export
 from evokd.recipe.judging import DecodingSettings
 from evokd.translate.decoding import Translations, translate
 from evokd.translate.engines.engine import generate_by

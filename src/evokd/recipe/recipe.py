@@ -16,6 +16,7 @@ from pydantic import (
 
 from evokd.recipe.corpus import CorpusSettings
 from evokd.recipe.engines import ENGINES, OWN, check_engine
+from evokd.recipe.exports import ExportSettings
 from evokd.recipe.judging import AnalysisSettings, DecodingSettings, ReportSettings, ScoringSettings
 from evokd.recipe.methods import NAME, MethodSettings, TeacherText
 from evokd.recipe.models import CutModel, StudentSettings, TeacherSettings, TokenizerSettings
@@ -95,6 +96,8 @@ class Recipe(Section):
     pruning: PruningSettings = PruningSettings()
     scoring: ScoringSettings = ScoringSettings()
     report: ReportSettings = ReportSettings()
+    exports: tuple[ExportSettings, ...] = ()
+    """What each student is exported to."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     plugins: tuple[str, ...] = ()
@@ -103,7 +106,7 @@ class Recipe(Section):
     """Axis → place on it → settings that differ there. The recipe then stands for a study at each
     point, one place on each axis (`recipe.file.points`)."""
 
-    @field_validator("directions", "methods", "sweep", "seeds", "plugins", mode="before")
+    @field_validator("directions", "methods", "sweep", "seeds", "exports", "plugins", mode="before")
     @classmethod
     def _one_is_a_list_too(cls, value: Any) -> Any:
         return as_list(value)
@@ -116,6 +119,7 @@ class Recipe(Section):
             "methods": names,
             "seeds": self.seeds,
             "scoring.metrics": self.scoring.metrics,
+            "exports": tuple(one.label for one in self.exports),
         }
         for place, values in once.items():
             for i, value in enumerate(values):

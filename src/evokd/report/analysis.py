@@ -7,7 +7,7 @@ from functools import partial
 
 from evokd.report.formatting import count, decimal, percent
 from evokd.report.results import Results, mean_of
-from evokd.report.tables import Grid, markdown_table, plain_table
+from evokd.report.tables import Grid, grid_markdown, plain_table
 
 Measure = tuple[str, str, str, Callable[[float | None], str]]
 """Key of the record, heading, what it means, and how a number of it is written."""
@@ -44,12 +44,7 @@ def as_text(results: Results) -> str:
 
 def as_markdown(results: Results) -> str:
     """The same as a Markdown table."""
-    table = analysis_table(results)
-    if not table:
-        return ""
-    legend = "".join(f"- {line}\n" for line in table.legend)
-    grid = markdown_table(table.headings, table.groups[""])
-    return f"### Beside the scores\n\n{grid}\n\n{legend}"
+    return grid_markdown("Beside the scores", analysis_table(results))
 
 
 def _measured(results: Results, measures: Sequence[Measure]) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from markupsafe import Markup
 
 from evokd.recipe.metrics import AVERAGE, BLEU_VS_TEACHER, describe
+from evokd.report.exports import of_study, shipping_figures
 from evokd.report.formatting import arrow
 from evokd.report.results import Record, Results
 from evokd.report.svg import (
@@ -51,6 +52,10 @@ def report_figures(results: Results) -> list[dict[str, str]]:
             (bleu, f"{describe('bleu').label} by direction{where}", f"{lines} {spread}"),
             (likeness, f"Likeness to the teacher{where}", caption),
         ]
+    known = {name: results.bleu(name) for name in guides}
+    bleu_of = {name: bleu for name, bleu in known.items() if bleu is not None}
+    shipped = shipping_figures(of_study(results), bleu_of)
+    figures += [(svg, title, f"A dot for each export. {lines}") for title, svg in shipped.items()]
     figures += sweep_figures(results)
     shown, palette = results.with_curves, make_palette(results.systems)
     few = "" if len(shown) == len(results.students) else f" Shown: {', '.join(shown)}."

@@ -14,9 +14,10 @@ import yaml
 
 from evokd.errors import InputError
 from evokd.recipe.metrics import AVERAGE
+from evokd.report.exports import Exported, exports_grid, of_study
 from evokd.report.formatting import DASH, decimal, percent, places, signed
 from evokd.report.results import BETTER, WORSE, Record, Results
-from evokd.report.tables import Grid, markdown_table
+from evokd.report.tables import Grid, grid_markdown, markdown_table
 from evokd.rundir.versions import versions
 
 METRIC = "bleu"
@@ -170,6 +171,27 @@ class Map:
             rows.append([name, *cells])
         return Grid(["method", *(point[-1] for point in points)], {"": rows})
 
+    @cached_property
+    def exports(self) -> list[Exported]:
+        """What the students of all points were exported to: a series for each format, and for each
+        system where there are several."""
+        found = [
+            (" · ".join(point), one)
+            for point, study in self.studies.items()
+            for one in of_study(study)
+        ]
+        several = len({one.name for _, one in found}) > 1
+        return [
+            Exported(f"{one.name}, {one.series}" if several else one.series, point, one.record)
+            for point, one in found
+        ]
+
+    @property
+    def teachers(self) -> dict[str, float]:
+        """Their BLEU, as far as it is known and differs."""
+        found = {p: study.bleu("teacher") for p, study in self.studies.items()}
+        return {str(bleu): bleu for bleu in found.values() if bleu is not None}
+
     def conditions(self) -> Grid:
         """What was measured before training at each point, and what was advised."""
         rows = []
@@ -214,7 +236,8 @@ def as_markdown(shown: Map) -> str:
     blocks = [("Over the whole grid", shown.summary())]
     blocks += [(" · ".join(row) or shown.name, shown.scores(row)) for row in shown.rows]
     blocks.append(("Before training", shown.conditions()))
-    return "\n".join(f"### {title}\n\n{_markdown(grid)}\n" for title, grid in blocks)
+    tables = [f"### {title}\n\n{_markdown(grid)}\n" for title, grid in blocks]
+    return "\n".join([*tables, grid_markdown("Exports", exports_grid(shown.exports))])
 
 
 def as_tree(shown: Map) -> dict[str, Any]:
@@ -228,6 +251,7 @@ def as_tree(shown: Map) -> dict[str, Any]:
             | {"gain": one.gain, "mark": one.mark}
             for (name, point), one in shown.gains.items()
         ],
+        "exports": [{"point": one.name, **one.record} for one in shown.exports],
         "start": [
             {"point": list(point)} | {k: v for k, v in study.start.items() if k != "advice"}
             for point, study in shown.studies.items()

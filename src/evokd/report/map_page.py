@@ -6,6 +6,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from evokd.report.exports import exports_grid, shipping_figures
 from evokd.report.formatting import signed
 from evokd.report.map import Map, as_markdown, as_tree
 from evokd.report.map_figures import gain_lines, gate_curves, heat_map
@@ -56,6 +57,11 @@ def build_map(folder: Path) -> Path:
                 for row in shown.rows
             ],
             gates=drawn("gates", gate_curves(shown)),
+            exports=exports_grid(shown.exports),
+            shipping=[
+                {"title": title, "svg": drawn(title.lower().replace(" ", "-"), svg)}
+                for title, svg in shipping_figures(shown.exports, shown.teachers).items()
+            ],
             versions=versions(),
         )
     )

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from evokd.recipe.metrics import describe
 from evokd.report import analysis, sections
+from evokd.report.exports import exports_grid, of_study
 from evokd.report.figures import report_figures
 from evokd.report.formatting import arrow
 from evokd.report.hard_tokens import hard_tokens
@@ -18,7 +19,14 @@ from evokd.report.latex import as_latex
 from evokd.report.map import point_of
 from evokd.report.results import Results
 from evokd.report.svg import make_palette
-from evokd.report.tables import as_markdown, closeness, format_gap, legend, signatures
+from evokd.report.tables import (
+    as_markdown,
+    closeness,
+    format_gap,
+    grid_markdown,
+    legend,
+    signatures,
+)
 from evokd.rundir.files import write_text
 from evokd.rundir.verify import seal_pages
 
@@ -33,7 +41,8 @@ def build_report(run_dir: Path) -> Path:
         InputError: there is no results.json, or it can't be read.
     """
     results = Results.read(run_dir)
-    tables = [as_markdown(results), analysis.as_markdown(results)]
+    exported = grid_markdown("Exports", exports_grid(of_study(results)))
+    tables = [as_markdown(results), analysis.as_markdown(results), exported]
     write_text(run_dir / "table.md", "\n".join(table for table in tables if table))
     write_text(run_dir / "table.tex", as_latex(results))
     write_page(results, run_dir / "report.html")
@@ -68,6 +77,7 @@ def write_page(results: Results, out: Path) -> None:
             behaviour=sections.behaviour(results),
             analysis=analysis.analysis_table(results),
             speed=sections.speed(results),
+            exports=exports_grid(of_study(results)),
             training=sections.training(results),
             stages=sections.stages(results),
             advice=(results.start.get("advice") or {}).get("reason"),

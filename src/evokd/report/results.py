@@ -240,6 +240,17 @@ class Results:
         values = [record.get(key) for record in self.speed[system]]
         return list(dict.fromkeys(str(value) for value in values if value is not None))
 
+    @cached_property
+    def exports(self) -> list[Record]:
+        """What came of each student in another format: the recipe's, then those that `evokd export`
+        noted in the run folder since."""
+        rows = list(self.tree.get("exports") or [])
+        for run in self.tree.get("systems") or []:
+            name = f"{run['system']}.seed{run['seed']}"
+            for found in self.files.noted_exports(name):
+                rows.append({"system": run["system"], "seed": run["seed"], **found})
+        return rows
+
     # scores
 
     @cached_property

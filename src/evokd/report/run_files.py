@@ -55,6 +55,13 @@ class RunFiles:
         contents = [read(folder / file) for folder in folders if folder]
         return [content for content in contents if content]
 
+    def noted_exports(self, student: str) -> list[Mapping[str, Any]]:
+        """What `evokd export` noted of a student that these results are of."""
+        made = self.stages.get(f"students/{student}", {}).get("fingerprint")
+        paths = sorted((self.folder / "exports" / student).glob("*.json")) if self.folder else []
+        records = [read_mapping(path) for path in paths]
+        return [r["found"] for r in records if made and r.get("made_of", {}).get("system") == made]
+
     def _stands(self, place: str) -> bool:
         made = self.folder and read_mapping(self.folder / place / MANIFEST).get("fingerprint")
         return bool(made == self.stages[place]["fingerprint"])

@@ -128,6 +128,14 @@ def as_markdown(results: Results) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def grid_markdown(title: str, grid: Grid) -> str:
+    """A grid without groups as a Markdown table; nothing where nothing is in it."""
+    if not grid:
+        return ""
+    legend = "".join(f"- {line}\n" for line in grid.legend)
+    return f"### {title}\n\n{markdown_table(grid.headings, grid.groups[''])}\n\n{legend}"
+
+
 def examples_text(results: Results, n: int = 3) -> str:
     """Some translations for the terminal, chosen by a rule that the text states.
 

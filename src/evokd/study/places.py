@@ -28,6 +28,7 @@ class Paths:
         self.students = folder / "students"  # NAME.seedN/
         self.translations = folder / "translations"  # TEST.DIRECTION.SYSTEM.txt and .json
         self.analysis = folder / "analysis"  # SYSTEM.json
+        self.exports = folder / "exports"  # NAME.seedN/FORMAT/
         self.results = folder / "results.json"
 
 

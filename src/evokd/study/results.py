@@ -33,6 +33,7 @@ from evokd.study.evaluation import (
     translation_path,
     validation_scores,
 )
+from evokd.study.exporting import export_rows
 from evokd.study.places import System
 from evokd.study.quantization import words_of
 from evokd.study.teacher_translations import summary
@@ -56,6 +57,7 @@ def make_results(
     init_facts: Mapping[str, Any],
     analysis: Sequence[Mapping[str, Any]],
     texts: Mapping[str, Stage],
+    exports: Sequence[tuple[System, Stage]] = (),
 ) -> dict[str, Any]:
     """Scores, comparisons and everything else that the report shows, in results.json.
 
@@ -63,9 +65,10 @@ def make_results(
         init_facts: what is known of the students' common start.
         analysis: what was measured of systems beside their scores, a row each.
         texts: the stages in which the teacher wrote training text, by kind.
+        exports: students, and the stages in which they were exported.
     """
     recipe, log = study.recipe, study.log
-    made_of = results_made_of(study, corpus, systems, init_facts, texts)
+    made_of = results_made_of(study, corpus, systems, init_facts, texts, exports)
     if study.is_done_record(RESULTS, study.paths.results, made_of):
         return {} if study.planned is not None else read_sealed(study.paths.results)
     teacher_text = {kind: summary(stage) for kind, stage in texts.items()}
@@ -93,6 +96,7 @@ def make_results(
     comparisons = compare_all(outputs, tests, baseline, metrics, n_samples=samples)
     facts = {system.label: system.facts() for system in systems}
     devices = sorted({row["device"] for row in speed})
+    stages = [*systems, *texts.values(), *(stage for _, stage in exports)]
     results = {
         "evokd": versions().get("evokd", ""),
         "name": recipe.name,
@@ -111,6 +115,7 @@ def make_results(
         "behaviour": behaviour_all(outputs, tests),
         "speed": speed,
         "analysis": list(analysis),
+        "exports": export_rows(study, exports),
         "examples": _examples(recipe, tests, outputs),
         "cleaning": study.corpus.report,
         "teacher_text": dict(teacher_text),
@@ -119,7 +124,7 @@ def make_results(
         "recipe": recipe.model_dump(mode="json"),
         "stages": {
             place: {key: manifest[key] for key in ("fingerprint", "finished", "wall_s", "versions")}
-            for place in (*PLACES, *(stage.place for stage in (*systems, *texts.values())))
+            for place in (*PLACES, *(stage.place for stage in stages))
             if (manifest := manifest_in(study.folder / place))
         },
     }
@@ -136,6 +141,7 @@ def results_made_of(
     systems: Sequence[System],
     init_facts: Mapping[str, Any],
     texts: Mapping[str, Stage],
+    exports: Sequence[tuple[System, Stage]] = (),
 ) -> dict[str, Any]:
     """What the results of a study depend on."""
     recipe = study.recipe
@@ -154,6 +160,7 @@ def results_made_of(
             "teacher_text": {kind: stage.fingerprint for kind, stage in texts.items()},
         }
         | ({"compared": recipe.compared()} if recipe.sweep else {})
+        | ({"exports": [stage.fingerprint for _, stage in exports]} if exports else {})
     )
 
 

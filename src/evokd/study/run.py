@@ -1,7 +1,7 @@
 """A whole study on one page: the stages in order.
 
     corpus → tokenizer → teacher → init → teacher's text → cache → students → pruned students
-    → translations → analysis → results → report
+    → translations → analysis → exports → results → report
 
 Each stage fills a folder of the run and writes its manifest last. Its fingerprint covers the
 settings it depends on and the fingerprints of the stages before it: running again skips what is
@@ -37,6 +37,7 @@ from evokd.rundir.verify import seal_pages
 from evokd.study import (
     analysis,
     evaluation,
+    exporting,
     filtering,
     models,
     preparation,
@@ -139,6 +140,7 @@ def _run(study: Study) -> dict[str, Any]:
     check_code(recipe)
     check_installed(recipe.decoding.engine)
     check_packages(recipe)
+    exporting.check_exports(recipe)
     corpus = by_first(lambda: preparation.make_corpus(study))
     by_first(lambda: _check_asked(study))
     if not dry or study.takes_up:
@@ -167,8 +169,9 @@ def _run(study: Study) -> dict[str, Any]:
     for system in systems:
         by_first(partial(evaluation.translate_tests, study, system), study)
     rows = by_first(lambda: analysis.analyse(study, systems), study)
+    exports = by_first(lambda: exporting.make_exports(study, systems), study)
     start = study.facts(init) | init_facts
-    return by_first(lambda: make_results(study, corpus, systems, start, rows, texts))
+    return by_first(lambda: make_results(study, corpus, systems, start, rows, texts, exports))
 
 
 def _check_asked(study: Study) -> None:
