@@ -216,6 +216,7 @@ def test_the_reference_equals_the_defaults():
             {**TREE["methods"][4], "competence": {}},
         ],
         "sweep": {k: TREE["sweep"][0][k] for k in ("of", "over")},
+        "exports": [{"to": one["to"]} for one in TREE["exports"]],
     }
     assert load_recipe(REFERENCE) == check_recipe(bare)
 

@@ -122,7 +122,7 @@ def test_nothing_has_a_name_that_says_nothing():
 
 
 def test_the_root_fits_on_a_screen():
-    """At most 18 files and folders directly in the package, in at most 9 layers of imports."""
+    """At most 18 files and folders directly in the package, in at most 10 layers of imports."""
     entries = [p for p in PACKAGE.iterdir() if p.name != "__pycache__"]
     assert len(entries) <= 18
 
@@ -130,7 +130,7 @@ def test_the_root_fits_on_a_screen():
     def layer(room: str) -> int:
         return 1 + max((layer(below) for below in ROOMS_BELOW[room]), default=0)
 
-    assert max(map(layer, ROOMS_BELOW)) <= 9
+    assert max(map(layer, ROOMS_BELOW)) <= 10
 
 
 def test_a_file_is_read_in_one_go():

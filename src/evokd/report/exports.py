@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -97,7 +98,7 @@ def _figure(
 def _log_ticks(axes: Axes, values: Sequence[float]) -> None:
     """A logarithmic axis whose ticks are the values themselves, as far as they are apart."""
     apart = [values[0]]
-    apart += [value for last, value in zip(values, values[1:], strict=False) if value > 1.3 * last]
+    apart += [value for last, value in itertools.pairwise(values) if value > 1.3 * last]
     axes.set_xscale("log")
     axes.set_xticks(apart, [f"{value:.2g}" if value < 10 else whole(value) for value in apart])
     axes.minorticks_off()
