@@ -69,13 +69,18 @@ def export(args: argparse.Namespace) -> int:
         return load_translator(args.model, device, dtype, prompt)
 
     found = export_compared(
-        load, args.output, settings, directions, args.model, texts, DecodingSettings(), say
+        load, args.output, settings, directions, _origin(args.model), texts, DecodingSettings(), say
     )
     if not texts:
         say("not compared: name a text with --src, --ref and -l")
     elif page := _noted_in_run(Path(args.model), found):
         say(f"shown on {page}")
     return BAD_PARITY if args.strict and found.get("differs") else 0
+
+
+def _origin(model: str) -> str:
+    """A hub id, or the end of a path: where it lies on this machine is nobody's business."""
+    return "/".join(Path(model).absolute().parts[-3:]) if Path(model).exists() else model
 
 
 def _noted_in_run(model: Path, found: Mapping[str, Any]) -> Path | None:
