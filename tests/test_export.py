@@ -158,6 +158,12 @@ def model(tmp_path_factory):
     return run / "students/a/model"
 
 
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """Memory is measured in a process of its own, which takes seconds."""
+    monkeypatch.setattr(parity, "peak_mib", lambda *_: None)
+
+
 def test_the_command_exports_compares_and_translates(model, tmp_path):
     out = tmp_path / "x"
     code, _, err = evokd("export", model, "--to", "ctranslate2", "--quantize", "int8", "-o", out)
@@ -165,6 +171,7 @@ def test_the_command_exports_compares_and_translates(model, tmp_path):
     assert "few de-en: " in err
     facts = json.loads((out / "parity.json").read_text("utf-8"))
     assert facts.keys() >= {"agreement", "bleu_float", "bleu_export", "words_per_s", "size_mib"}
+    assert facts["peak_mib"] > 50
     assert 0.6 <= facts["agreement"] <= 1
     (row,) = facts["texts"]
     assert (row["text"], row["lines"]) == ("few", len(LINES) - 1)  # one is blank
@@ -194,6 +201,7 @@ def test_the_same_translator_in_python(model, tmp_path):
         evokd_package.Translator.load("nowhere/such/thing")
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_text_of_ones_own_and_what_is_refused(model, tmp_path):
     source = model.parents[2] / "corpus/test/few.de-en.src"
     to = ("export", model, "--to", "gguf", "-o", tmp_path / "x")
@@ -224,6 +232,7 @@ def test_a_text_of_ones_own_and_what_is_refused(model, tmp_path):
     assert (code, "--to later: unknown" in err) == (2, True)
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_worse_export_is_marked_and_strict_refuses_it(model, tmp_path, monkeypatch):
     """One that says nothing where the model says the reference."""
     text = parity.TestText("t", "de-en", ["ein Satz"] * 40, ["one two three four five"] * 40)
