@@ -82,6 +82,7 @@ def _with_placeholders(
             parts[place] = waiting[part].pop(0)
         else:
             parts[place], whole = "", False
+            parts[place + 1] = parts[place + 1].lstrip()
     found = "".join(parts)
     return found, whole and all(char in found for char in chars)
 
