@@ -501,3 +501,22 @@ def same_catalogue(text, written):
             assert source.endswith("\n") == translation.endswith("\n")
             for piece in flatten(with_tags(source))[1]:
                 assert piece.text in translation
+
+
+MARKUP = ["<b>", "</b>", "<p>", "<i ", "a ", ">", "<br/>", "</i>", "\n", "<code>", "<!--", "-->"]
+MARKUP += ["<script>", "</script>", "<img alt=", '"x y"', "&amp;", "<title>", "é", "</p"]
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.text(st.sampled_from("<>&;!-/=\"' \n\r\tabip1?[]%{}." + chr(0xF0000)), max_size=60)
+    | st.lists(st.sampled_from(MARKUP)).map("".join),
+    st.sampled_from(["html", "text", "tsv"]),
+)
+def test_any_text_comes_back_as_it_was(text, form):
+    assert translated(text, form, lambda one: one).text == text
+    made = document(text, form)
+    assert made.written(["x"] * len(made.segments)).text.count("\n") <= text.count("\n")
+    for segment in made.segments:
+        assert "\n" not in segment
+        assert segment == segment.strip() or form == "html"
