@@ -1,6 +1,7 @@
 """What was exported says what the model said, and a folder of it is a translator."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -190,6 +191,10 @@ def test_the_same_translator_in_python(model, tmp_path):
         assert theirs.translations(LINES, "de", "en").source_words == sum(
             len(x.split()) for x in LINES
         )
+        page = theirs.translate_document("<p>12 <b>men</b></p>", "html", "de", "en")
+        assert re.fullmatch("<p>.*<b>.*</b>.*</p>", page.text)
+        long = theirs.translate_document("men. two\n", "text", "de", "en", longest=1)
+        assert long.text.split(" ", 1)[0] == theirs.translate(["men."], "de", "en")[0] or long.lost
     with pytest.raises(InputError, match="no folder here"):
         evokd_package.Translator.load("nowhere/such/thing")
 

@@ -11,13 +11,15 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import count
 
 from evokd.data.prompts import answer_line
 from evokd.data.textfiles import one_line
 from evokd.documents.pieces import PIECE, Piece, is_tag, known, partners, visible
 
-MASK = "[{}]"
-_MASK = re.compile(re.escape(MASK).replace(r"\{\}", r"(\d+)"))
+FIRST_MASK = 701
+"""Masks are numbers from here on: what models copy best (docs/results.md), too long to be written
+as words and too short to be grouped."""
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(f"[{_IDEOGRAPHS}]|[^\\s{_IDEOGRAPHS}]+")
 """Words; characters where nothing stands between words."""
@@ -30,12 +32,19 @@ def variants(flat: str, pieces: Sequence[Piece], flowing: bool = False) -> list[
     bare = visible(flat, pieces)
     if flowing or any(is_tag(char, pieces) for char in chars):
         bare = " ".join(bare.split())
-    if not chars or _MASK.search(bare):  # which would be taken for a mask
+    if not chars:
         return [bare]
-    masks = {char: MASK.format(number) for number, char in enumerate(chars, start=1)}
+    masks = _masks(flat, chars)
     spaced = PIECE.sub(lambda found: _spaced(found[0], pieces), flat)
     masked = PIECE.sub(lambda found: masks[found[0]], spaced)
     return [bare, " ".join(masked.split())]
+
+
+def _masks(flat: str, chars: Sequence[str]) -> dict[str, str]:
+    """Numbers that the text doesn't have."""
+    taken = set(re.findall(r"\d+", flat))
+    free = (str(number) for number in count(FIRST_MASK) if str(number) not in taken)
+    return dict(zip(chars, free, strict=False))
 
 
 def _spaced(char: str, pieces: Sequence[Piece]) -> str:
@@ -91,11 +100,12 @@ def _with_placeholders(
 def _unmasked(answer: str, flat: str, chars: Sequence[str], pieces: Sequence[Piece]) -> str | None:
     """The masked answer as a flat text; None where it hasn't every mask once, or tags that don't
     nest."""
-    parts = _MASK.split(PIECE.sub("", answer))
-    numbers = parts[1::2]
-    if sorted(numbers) != sorted(str(number) for number in range(1, len(chars) + 1)):
+    by_mask = {mask: char for char, mask in _masks(flat, chars).items()}
+    parts = re.split(rf"(?<!\d)({'|'.join(by_mask)})(?!\d)", PIECE.sub("", answer))
+    invented = set(re.findall(r"(?<!\d)7\d\d(?!\d)", answer)) - set(re.findall(r"\d+", flat))
+    if sorted(parts[1::2]) != sorted(by_mask) or not invented <= by_mask.keys():
         return None
-    order = parts[1::2] = [chars[int(number) - 1] for number in numbers]
+    order = parts[1::2] = [by_mask[mask] for mask in parts[1::2]]
     if not _nest(order, chars, pieces):
         return None
     made = "".join(parts)
@@ -143,16 +153,16 @@ def _put_back(found: str, missing: Sequence[str], flat: str, pieces: Sequence[Pi
     for char in missing:
         kind = known(char, pieces).kind
         before = bisect_left(starts, flat.index(char))
-        count = round(before / max(1, len(starts)) * len(words))
+        share = round(before / max(1, len(starts)) * len(words))
         if kind == "open":
-            count = min(count, max(0, len(words) - 1))
+            share = min(share, max(0, len(words) - 1))
         if char in opening:
-            count = min(max(count, behind[opening[char]] + 1), len(words))
-        behind[char] = count
+            share = min(max(share, behind[opening[char]] + 1), len(words))
+        behind[char] = share
         if kind == "close":
-            place = words[count - 1][1] if words and count else 0
+            place = words[share - 1][1] if words and share else 0
         else:
-            place = words[count][0] if count < len(words) else len(found)
+            place = words[share][0] if share < len(words) else len(found)
         place = max(place, end)
         made.append(found[end:place])
         end = place
