@@ -17,9 +17,11 @@ from evokd.data.prompts import answer_line
 from evokd.data.textfiles import one_line
 from evokd.documents.pieces import PIECE, Piece, is_tag, known, partners, visible
 
+MASK = "({})"
 FIRST_MASK = 701
-"""Masks are numbers from here on: what models copy best (docs/results.md), too long to be written
-as words and too short to be grouped."""
+"""Masks are (701), (702) and so on: of those that were tried, what models copy best as a tag and as
+a placeholder (docs/results.md)."""
+_MASK = re.compile(re.escape(MASK).replace(r"\{\}", r"\d+"))
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(f"[{_IDEOGRAPHS}]|[^\\s{_IDEOGRAPHS}]+")
 """Words; characters where nothing stands between words."""
@@ -43,8 +45,8 @@ def variants(flat: str, pieces: Sequence[Piece], flowing: bool = False) -> list[
 def _masks(flat: str, chars: Sequence[str]) -> dict[str, str]:
     """Numbers that the text doesn't have."""
     taken = set(re.findall(r"\d+", flat))
-    free = (str(number) for number in count(FIRST_MASK) if str(number) not in taken)
-    return dict(zip(chars, free, strict=False))
+    free = (number for number in count(FIRST_MASK) if str(number) not in taken)
+    return {char: MASK.format(number) for char, number in zip(chars, free, strict=False)}
 
 
 def _spaced(char: str, pieces: Sequence[Piece]) -> str:
@@ -101,14 +103,13 @@ def _unmasked(answer: str, flat: str, chars: Sequence[str], pieces: Sequence[Pie
     """The masked answer as a flat text; None where it hasn't every mask once, or tags that don't
     nest."""
     by_mask = {mask: char for char, mask in _masks(flat, chars).items()}
-    parts = re.split(rf"(?<!\d)({'|'.join(by_mask)})(?!\d)", PIECE.sub("", answer))
-    invented = set(re.findall(r"(?<!\d)7\d\d(?!\d)", answer)) - set(re.findall(r"\d+", flat))
-    if sorted(parts[1::2]) != sorted(by_mask) or not invented <= by_mask.keys():
+    answer = PIECE.sub("", answer)
+    ours = [mask for mask in _MASK.findall(answer) if mask in by_mask or mask not in flat]
+    if sorted(ours) != sorted(by_mask):
         return None
-    order = parts[1::2] = [by_mask[mask] for mask in parts[1::2]]
-    if not _nest(order, chars, pieces):
+    made = _MASK.sub(lambda found: by_mask.get(found[0], found[0]), answer)
+    if not _nest(PIECE.findall(made), chars, pieces):
         return None
-    made = "".join(parts)
     for char in chars:
         # Spaces as they were in the source, where the mask had some of ours.
         place, origin = made.index(char), flat.index(char)
