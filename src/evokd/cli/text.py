@@ -142,7 +142,7 @@ def translate(args: argparse.Namespace) -> int:
                 translations, drafting = _translate(translator, student, block, *given, place)
                 how = f"one line at a time; draft: {drafting}" if drafting else how
                 output.add(translations.lines)
-                made = [*made, *translations.lines]
+                made += translations.lines
                 words += translations.source_words
                 seconds += translations.seconds
             written = document.written(made[start:end])

@@ -88,7 +88,7 @@ class _Text:
         for part in self.parts:
             answers = translations[part.first : part.first + len(part.given)]
             middle = part.flat
-            if list(answers) != part.given:
+            if part.flat and list(answers) != part.given:
                 changed = True
                 middle = self._restored(part, answers, lost)
             flat.append(part.before + middle + part.behind)
@@ -147,7 +147,8 @@ def read_document(
         form: a key of `FORMS`.
         language: the one it is in.
         size: tokens of a text.
-        longest: most tokens of a segment; a line that has more is cut into sentences.
+        longest: most tokens of a segment; a line that has more is cut into sentences, as are texts
+            of formats that don't have a sentence a line.
         options: see `Options`.
 
     Raises:
@@ -160,13 +161,14 @@ def read_document(
     units, write = getattr(module, f"read_{form}")(text, given)
     segments: list[str] = []
     has: Counter[str] = Counter()
+    code = language_of(language).code
     spaced = [_is_spaced(code) for code in (language, given.target or language)]
     texts = []
     for unit in units:
         flat, pieces = flatten(unit.content)
         parts: list[_Part] = []
         for line in [flat] if unit.flowing else re.split(r"(\n)", flat):
-            sentences = cut(line, pieces, language_of(language).code, size, longest)
+            sentences = cut(line, pieces, code, size, longest, unit.is_line)
             for number, sentence in enumerate(sentences, start=1):
                 part = _part_of(sentence, pieces, unit, len(segments))
                 if number < len(sentences) and spaced[0] != spaced[1]:
@@ -199,7 +201,7 @@ def _part_of(flat: str, pieces: list[Piece], unit: Unit, first: int) -> _Part:
     middle = flat[start:end]
     words = any(char.isalpha() for char in PIECE.sub("", middle))
     given = []
-    if words or (unit.always and not PIECE.search(flat)):
+    if words or (unit.is_line and not PIECE.search(flat)):
         given = variants(middle, pieces, unit.flowing)
     return _Part(flat[:start], middle, flat[end:], given, first)
 

@@ -50,13 +50,14 @@ class Unit:
 
     Attributes:
         line: where it stands in the file, from 1.
-        always: whether it is given to a translator without a letter in it, too.
+        is_line: whether it is given to a translator as it is where it fits, even without a letter
+            in it; else sentence by sentence, if it has words.
         flowing: whether a line end in it is but a space; else each line is translated for itself.
     """
 
     content: Content
     line: int
-    always: bool = False
+    is_line: bool = False
     flowing: bool = False
 
 

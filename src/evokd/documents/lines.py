@@ -19,7 +19,7 @@ def read_text(text: str, options: Options) -> Reading:
     lines = text.split("\n")
     ended = lines[-1] == ""
     units = [
-        Unit(with_tags(line), number, always=True)
+        Unit(with_tags(line), number, is_line=True)
         for number, line in enumerate(lines[: len(lines) - ended], start=options.line)
     ]
 
@@ -48,7 +48,7 @@ def read_tsv(text: str, options: Options) -> Reading:
                 f"{options.name}:{number} has {len(row)} column(s), parted by tabs; --column "
                 f"{options.column} was asked for"
             )
-        units.append(Unit(with_tags(row[place]), number))
+        units.append(Unit(with_tags(row[place]), number, is_line=True))
 
     def write(contents: Sequence[Content | None]) -> str:
         for unit, new in zip(units, contents, strict=True):

@@ -1,4 +1,4 @@
-"""Lines that are too long, cut where sentences end."""
+"""Texts cut where sentences end."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ _SPACE = re.compile(r"\s+")
 
 
 def cut(
-    flat: str, pieces: list[Piece], language: str, size: Callable[[str], int], longest: int
+    flat: str,
+    pieces: list[Piece],
+    language: str,
+    size: Callable[[str], int],
+    longest: int,
+    is_line: bool = True,
 ) -> list[str]:
-    """Parts that are a flat text when they are joined; itself, if it is no longer than `longest`.
-
-    Else its sentences, and of a sentence that is too long the halves: cut at a clause's end, at a
-    space, or anywhere, whichever is there first.
+    """Parts that are a flat text when they are joined: a line itself, if it is no longer than
+    `longest`; else sentences, and of a sentence that is too long the halves, cut at a clause's end,
+    at a space, or anywhere, whichever is there first.
     """
 
     def fits(text: str) -> bool:
@@ -25,7 +29,7 @@ def cut(
         # No token is shorter than a byte.
         return len(shown.encode(errors="replace")) <= longest or size(shown) <= longest
 
-    if fits(flat):
+    if is_line and fits(flat):
         return [flat]
     return [
         half for sentence in _sentences(flat, pieces, language) for half in _halves(sentence, fits)
