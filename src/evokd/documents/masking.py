@@ -66,6 +66,8 @@ def restored(flat: str, pieces: Sequence[Piece], answers: Sequence[str]) -> tupl
     chars = PIECE.findall(flat)
     bare, *masked = [answer_line(one_line(answer)) for answer in answers]
     found, whole = _with_placeholders(bare, chars, pieces)
+    if not chars:
+        return found, []
     if not whole and masked:
         unmasked = _unmasked(masked[0], flat, chars, pieces)
         if unmasked is not None:

@@ -20,6 +20,8 @@ def numbers(text: str) -> Counter[str]:
 def missing_numbers(source: str, translation: str) -> list[str]:
     """Numbers of the source that the translation doesn't have. Those of a date that may be a
     month are let go, since it may be written as a word."""
+    if not re.search(r"\d", source):
+        return []
     needed, dates = numbers(_DATE.sub(" ", source)), Counter[str]()
     for found in _DATE.finditer(source):
         dates.update(_digits(part) for part in found.group(1, 3, 4) if int(part) > _MONTHS)

@@ -99,7 +99,7 @@ def flatten(content: Content) -> tuple[str, list[Piece]]:
             take(item)
             continue
         end = 0
-        for found in _FINDER.finditer(item):
+        for found in _FINDER.finditer(item) if _SIGN.search(item) else ():
             flat.append(item[end : found.start()])
             take(Piece(found[0], "placeholder"))
             end = found.end()
@@ -114,6 +114,8 @@ def flatten(content: Content) -> tuple[str, list[Piece]]:
 
 # A private-use character of the text itself is a piece, too, so that no other is taken for one.
 _FINDER = re.compile(f"{PLACEHOLDER.pattern}|{PIECE.pattern}", re.VERBOSE)
+_SIGN = re.compile(rf"[{{%$&@]|://|www\.|{PIECE.pattern}")
+"""One of these is in every placeholder; most texts have none."""
 
 
 def unflatten(flat: str, pieces: Sequence[Piece]) -> list[str | Piece]:
@@ -136,7 +138,7 @@ def known(char: str, pieces: Sequence[Piece]) -> Piece:
 
 def is_tag(char: str, pieces: Sequence[Piece]) -> bool:
     """Whether a character of a flat text is a tag."""
-    return PIECE.fullmatch(char) is not None and known(char, pieces).kind != "placeholder"
+    return len(char) == 1 and ord(char) >= FIRST and known(char, pieces).kind != "placeholder"
 
 
 def visible(flat: str, pieces: Sequence[Piece]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from evokd.documents.pieces import Piece, is_tag, known, visible
+from evokd.documents.pieces import PIECE, Piece, is_tag, known, visible
 
 _CLAUSE = re.compile(r"(?<=[,;:—–])\s+|(?<=[，、；：])\s*")
 _SPACE = re.compile(r"\s+")
@@ -40,10 +40,12 @@ def _sentences(flat: str, pieces: list[Piece], language: str) -> list[str]:
     """Sentences with the spaces and the closing tags behind them."""
     from sentencex import segment
 
-    shown = "".join(char for char in flat if not is_tag(char, pieces))
+    shown = PIECE.sub(lambda one: "" if is_tag(one[0], pieces) else one[0], flat)
     found = list(segment(language, shown))
     if "".join(found) != shown:
         return [flat]
+    if shown == flat:
+        return found
     sentences, start, place = [], 0, 0
     for sentence in found[:-1]:
         left = len(sentence)
