@@ -63,10 +63,10 @@ def _halves(text: str, fits: Callable[[str], bool]) -> list[str]:
     if len(text) < 2 or fits(text):
         return [text]
     middle = len(text) // 2
+    first, last = len(text) - len(text.lstrip()), len(text.rstrip())
     for pattern in (_CLAUSE, _SPACE):
-        places = [found.end() for found in pattern.finditer(text) if 0 < found.end() < len(text)]
-        places = [place for place in places if text[:place].strip() and text[place:].strip()]
-        if places:
+        ends = (found.end() for found in pattern.finditer(text))
+        if places := [end for end in ends if first < end < last]:
             middle = min(places, key=lambda place: abs(place - len(text) / 2))
             break
     return [*_halves(text[:middle], fits), *_halves(text[middle:], fits)]
