@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evokd.data.prompts import Prompt, load_prompt
+from evokd.documents import Written, read_document
 from evokd.export.exported import load_export
 from evokd.models import loading
 from evokd.models.saving import trained_directions
@@ -15,6 +16,7 @@ from evokd.recipe.exports import is_export
 from evokd.recipe.judging import DecodingSettings
 from evokd.translate.decoding import Translations, translate
 from evokd.translate.engines.engine import generate_by
+from evokd.translate.lengths import longest_source, size_by
 
 
 class Translator:
@@ -66,7 +68,9 @@ class Translator:
     def translate(
         self, lines: Sequence[str], source: str, target: str, *, beam: int = 1, batch_size: int = 64
     ) -> list[str]:
-        """One translation for each line, in their order; blank lines stay blank.
+        """One translation for each line, in their order; blank lines stay blank. A line that is too
+        long for the model is translated sentence by sentence, one with tags or placeholders with
+        them in their places.
 
         Args:
             source: the lines' language, such as en.
@@ -75,12 +79,47 @@ class Translator:
         Raises:
             InputError: an unknown language, a prompt that doesn't fit.
         """
-        return self.translations(lines, source, target, beam=beam, batch_size=batch_size).lines
+        text = "".join(line.replace("\n", " ") + "\n" for line in lines)
+        written = self.translate_document(
+            text, "text", source, target, beam=beam, batch_size=batch_size
+        )
+        return written.text.split("\n")[:-1]
+
+    def translate_document(
+        self,
+        text: str,
+        form: str,
+        source: str,
+        target: str,
+        *,
+        longest: int | None = None,
+        beam: int = 1,
+        batch_size: int = 64,
+        **options: Any,
+    ) -> Written:
+        """A document as people have it, translated, and what got lost on the way.
+
+        Args:
+            text: all of it.
+            form: text, tsv, jsonl, html, xliff or po (docs/translate.md).
+            longest: tokens of a line from which on it is translated sentence by sentence; default:
+                half of what models are trained on at once.
+            options: `column` of tsv, `key` of jsonl.
+
+        Raises:
+            InputError: it isn't of that format; see `translate`.
+        """
+        longest = longest or longest_source(self._own, source, target)
+        given = (text, form, source, size_by(self._own), longest)
+        document = read_document(*given, target=target, **options)
+        settings = {"beam": beam, "batch_size": batch_size}
+        made = self.translations(document.segments, source, target, **settings)
+        return document.written(made.lines)
 
     def translations(
         self, lines: Sequence[str], source: str, target: str, *, beam: int = 1, batch_size: int = 64
     ) -> Translations:
-        """The same, with which lines were cut off, tokens, seconds and more."""
+        """Of lines as they are, with which were cut off, tokens, seconds and more."""
         settings = DecodingSettings(beam=beam, batch_size=batch_size)
         generate = generate_by(self._engine, settings)
         return translate(self._own, list(lines), source, target, settings, None, generate)
