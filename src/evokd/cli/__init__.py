@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import evokd.cli.planning
+import evokd.cli.serving
 import evokd.cli.shipping
 import evokd.cli.studies
 import evokd.cli.text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from evokd.export.formats import is_export
 from evokd.models import loading
 from evokd.models.saving import trained_directions
 from evokd.recipe.judging import DecodingSettings
-from evokd.translate.decoding import Translations, translate
+from evokd.translate.decoding import Answer, Translations, answer_lines, translate
 from evokd.translate.engines.engine import generate_by
 
 
@@ -84,6 +84,15 @@ class Translator:
         settings = DecodingSettings(beam=beam, batch_size=batch_size)
         generate = generate_by(self._engine, settings)
         return translate(self._own, list(lines), source, target, settings, None, generate)
+
+    def answers(
+        self, lines: Sequence[str], source: str, target: str, *, beam: int = 1, batch_size: int = 64
+    ) -> Iterator[Answer]:
+        """The same, line by line as they are done, in no order: `answer.job.line` is the place of
+        the line; blank ones have none."""
+        settings = DecodingSettings(beam=beam, batch_size=batch_size)
+        generate = generate_by(self._engine, settings)
+        return answer_lines(self._own, lines, source, target, settings, None, generate)
 
     def close(self) -> None:
         """Give back what an engine holds."""
