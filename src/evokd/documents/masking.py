@@ -1,0 +1,169 @@
+"""Pieces on their way through a translator and back.
+
+A text with tags or placeholders is given twice: *bare*, without tags and with placeholders as they
+are, and *masked*, with a mask in the place of each piece, which a translator has to copy. Of the
+two answers the one is taken in which every piece came back exactly once, and tags nest. Where
+neither is, what is missing is put back into the bare one, behind the same share of its words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from evokd.data.prompts import answer_line
+from evokd.data.textfiles import one_line
+from evokd.documents.pieces import PIECE, Piece, is_tag, known, partners, visible
+
+MASK = "[{}]"
+_MASK = re.compile(re.escape(MASK).replace(r"\{\}", r"(\d+)"))
+_IDEOGRAPHS = "\u3040-\u30ff\u3400-\u9fff"
+_WORD = re.compile(f"[{_IDEOGRAPHS}]|[^\\s{_IDEOGRAPHS}]+")
+"""Words; characters where nothing stands between words."""
+
+
+def variants(flat: str, pieces: Sequence[Piece]) -> list[str]:
+    """What a translator is given of a flat text that has no spaces around it: bare, and masked
+    where there is something to mask."""
+    chars = PIECE.findall(flat)
+    bare = visible(flat, pieces)
+    if any(is_tag(char, pieces) for char in chars):
+        bare = " ".join(bare.split())
+    if not chars or _MASK.search(bare):  # which would be taken for a mask
+        return [bare]
+    masks = {char: MASK.format(number) for number, char in enumerate(chars, start=1)}
+    spaced = PIECE.sub(lambda found: _spaced(found[0], pieces), flat)
+    masked = PIECE.sub(lambda found: masks[found[0]], spaced)
+    return [bare, " ".join(masked.split())]
+
+
+def _spaced(char: str, pieces: Sequence[Piece]) -> str:
+    """A piece with a space on the sides where it belongs to what is there."""
+    left, right = _belongs(known(char, pieces))
+    return " " * left + char + " " * right
+
+
+def _belongs(piece: Piece) -> tuple[bool, bool]:
+    """Whether what is on its left, and on its right, goes with it to wherever it goes."""
+    return piece.kind in ("close", "single"), piece.kind in ("open", "single")
+
+
+def restored(flat: str, pieces: Sequence[Piece], answers: Sequence[str]) -> tuple[str, list[Piece]]:
+    """A flat text made of the answers to `variants`, in which every piece of the source is exactly
+    once, and the pieces that had to be put back."""
+    chars = PIECE.findall(flat)
+    bare, *masked = [answer_line(one_line(answer)) for answer in answers]
+    found, whole = _with_placeholders(bare, chars, pieces)
+    if not whole and masked:
+        unmasked = _unmasked(masked[0], flat, chars, pieces)
+        if unmasked is not None:
+            return unmasked, []
+    missing = [char for char in chars if char not in found]
+    return _put_back(found, missing, flat, pieces), [known(char, pieces) for char in missing]
+
+
+def _with_placeholders(
+    answer: str, chars: Sequence[str], pieces: Sequence[Piece]
+) -> tuple[str, bool]:
+    """The bare answer as a flat text, and whether every piece is in it once. What came more often
+    is left out of it."""
+    waiting: dict[str, list[str]] = {}
+    for char in chars:
+        if not is_tag(char, pieces):
+            waiting.setdefault(known(char, pieces).text, []).append(char)
+    parts, whole = [answer], True
+    if waiting:
+        longest_first = sorted(waiting, key=len, reverse=True)
+        parts = re.split(f"({'|'.join(map(re.escape, longest_first))})", answer)
+    for place, part in enumerate(parts):
+        if place % 2 == 0:
+            parts[place] = PIECE.sub("", part)
+        elif waiting[part]:
+            parts[place] = waiting[part].pop(0)
+        else:
+            parts[place], whole = "", False
+    found = "".join(parts)
+    return found, whole and all(char in found for char in chars)
+
+
+def _unmasked(answer: str, flat: str, chars: Sequence[str], pieces: Sequence[Piece]) -> str | None:
+    """The masked answer as a flat text; None where it hasn't every mask once, or tags that don't
+    nest."""
+    parts = _MASK.split(PIECE.sub("", answer))
+    numbers = parts[1::2]
+    if sorted(numbers) != sorted(str(number) for number in range(1, len(chars) + 1)):
+        return None
+    order = parts[1::2] = [chars[int(number) - 1] for number in numbers]
+    if not _nest(order, chars, pieces):
+        return None
+    made = "".join(parts)
+    for char in chars:
+        # Spaces as they were in the source, where the mask had some of ours.
+        place, origin = made.index(char), flat.index(char)
+        before, after = made[:place], made[place + 1 :]
+        left, right = _belongs(known(char, pieces))
+        if left:
+            before = before.rstrip() + " " * flat[:origin][-1:].isspace()
+        if right:
+            after = " " * flat[origin + 1 :][:1].isspace() + after.lstrip()
+        made = before + char + after
+    return made.strip()
+
+
+def _nest(order: Sequence[str], chars: Sequence[str], pieces: Sequence[Piece]) -> bool:
+    """Whether tags nest in an order as they do in the source's. One whose other half is elsewhere
+    has to stay outside of pairs, and in its place among others of its kind."""
+    pairs = partners(chars, pieces)
+    halves = [char for char in chars if _is_half(char, pieces, pairs)]
+    opened: list[str] = []
+    for char in order:
+        if char in pairs:
+            opened.append(pairs[char])
+        elif char in pairs.values():
+            if not opened or opened.pop() != char:
+                return False
+        elif _is_half(char, pieces, pairs) and (opened or halves.pop(0) != char):
+            return False
+    return not opened
+
+
+def _is_half(char: str, pieces: Sequence[Piece], pairs: dict[str, str]) -> bool:
+    two_sided = known(char, pieces).kind in ("open", "close")
+    return two_sided and char not in pairs and char not in pairs.values()
+
+
+def _put_back(found: str, missing: Sequence[str], flat: str, pieces: Sequence[Piece]) -> str:
+    """Pieces put into an answer behind the share of its words that they stood behind."""
+    words = [word.span() for word in _WORD.finditer(found)]
+    partner = {close: opened for opened, close in partners(missing, pieces).items()}
+    total = _words_of(flat, pieces)
+    behind: dict[str, int] = {}
+    made, end = [], 0
+    for char in missing:
+        kind = known(char, pieces).kind
+        count = round(_words_of(flat[: flat.index(char)], pieces) / max(1, total) * len(words))
+        if kind == "open":
+            count = min(count, max(0, len(words) - 1))
+        if char in partner:
+            count = min(max(count, behind[partner[char]] + 1), len(words))
+        behind[char] = count
+        if kind == "close":
+            place = words[count - 1][1] if words and count else 0
+        else:
+            place = words[count][0] if count < len(words) else len(found)
+        place = max(place, end)
+        made.append(found[end:place])
+        end = place
+        if kind != "placeholder":
+            made.append(char)
+        elif place == len(found):
+            made.append(f" {char}" if found else char)
+        else:
+            made.append(f"{char} ")
+    return "".join([*made, found[end:]])
+
+
+def _words_of(flat: str, pieces: Sequence[Piece]) -> int:
+    """Words of a flat text; a placeholder is one, or part of one."""
+    shown = "".join(" " if is_tag(char, pieces) else char for char in flat)
+    return len(_WORD.findall(shown))

@@ -1,0 +1,66 @@
+"""Lines that are too long, cut where sentences end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from evokd.documents.pieces import Piece, is_tag, known, visible
+
+_CLAUSE = re.compile(r"(?<=[,;:—–])\s+|(?<=[，、；：])\s*")
+_SPACE = re.compile(r"\s+")
+
+
+def cut(
+    flat: str, pieces: list[Piece], language: str, size: Callable[[str], int], longest: int
+) -> list[str]:
+    """Parts that are a flat text when they are joined; itself, if it is no longer than `longest`.
+
+    Else its sentences, and of a sentence that is too long the halves: cut at a clause's end, at a
+    space, or anywhere, whichever is there first.
+    """
+
+    def fits(text: str) -> bool:
+        shown = visible(text, pieces).strip()
+        # No token is shorter than a byte.
+        return len(shown.encode(errors="replace")) <= longest or size(shown) <= longest
+
+    if fits(flat):
+        return [flat]
+    return [
+        half for sentence in _sentences(flat, pieces, language) for half in _halves(sentence, fits)
+    ]
+
+
+def _sentences(flat: str, pieces: list[Piece], language: str) -> list[str]:
+    """Sentences with the spaces and the closing tags behind them."""
+    from sentencex import segment
+
+    shown = "".join(char for char in flat if not is_tag(char, pieces))
+    found = list(segment(language, shown))
+    if "".join(found) != shown:
+        return [flat]
+    sentences, start, place = [], 0, 0
+    for sentence in found[:-1]:
+        left = len(sentence)
+        while left:
+            left -= not is_tag(flat[place], pieces)
+            place += 1
+        while is_tag(flat[place], pieces) and known(flat[place], pieces).kind == "close":
+            place += 1
+        sentences.append(flat[start:place])
+        start = place
+    return [*sentences, flat[start:]]
+
+
+def _halves(text: str, fits: Callable[[str], bool]) -> list[str]:
+    if len(text) < 2 or fits(text):
+        return [text]
+    middle = len(text) // 2
+    for pattern in (_CLAUSE, _SPACE):
+        places = [found.end() for found in pattern.finditer(text) if 0 < found.end() < len(text)]
+        places = [place for place in places if text[:place].strip() and text[place:].strip()]
+        if places:
+            middle = min(places, key=lambda place: abs(place - len(text) / 2))
+            break
+    return [*_halves(text[:middle], fits), *_halves(text[middle:], fits)]
