@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+from evokd.documents.document import read_document
 from evokd.serve.app import make_app
 from evokd.serve.limits import Limits
 from evokd.serve.metrics import Metrics
@@ -30,6 +31,9 @@ class Echo:
         self.batches: list[list[str]] = []
         self.may = threading.Event()
         self.may.set()
+
+    def document(self, text, form, source, target):
+        return read_document(text, form, source, len, 10_000)
 
     def answers(self, lines, source, target, *, beam, batch_size):
         assert len(lines) <= batch_size

@@ -33,7 +33,7 @@ for room, below in {
     "documents": ["data"],
     "export": ["translate", "evaluate", "documents"],
     "study": ["distil", "translate", "evaluate", "report", "plan"],
-    "serve": ["translate"],
+    "serve": ["translate", "documents"],
     "cli": ["study", "export", "serve"],
     "__main__": ["cli"],
 }.items():

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from copy import deepcopy
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from evokd.data.prompts import Prompt, load_prompt
+from evokd.documents.document import Document, read_document
 from evokd.export.exported import load_export
 from evokd.export.formats import is_export
 from evokd.models import loading
@@ -15,6 +19,7 @@ from evokd.models.saving import trained_directions
 from evokd.recipe.judging import DecodingSettings
 from evokd.translate.decoding import Answer, Translations, answer_lines, translate
 from evokd.translate.engines.engine import generate_by
+from evokd.translate.lengths import longest_source, size_by
 
 
 class Translator:
@@ -31,6 +36,7 @@ class Translator:
     ) -> None:
         self.directions = list(directions)
         self._own, self._engine, self._held = own, engine, held
+        self._longest: dict[tuple[str, str], int] = {}
 
     @classmethod
     def load(
@@ -84,6 +90,23 @@ class Translator:
         settings = DecodingSettings(beam=beam, batch_size=batch_size)
         generate = generate_by(self._engine, settings)
         return translate(self._own, list(lines), source, target, settings, None, generate)
+
+    def document(self, text: str, form: str, source: str, target: str, **options: Any) -> Document:
+        """What is to be translated in a document; its `written` takes the translations. It may be
+        asked in a thread of its own, while another one translates.
+
+        Raises:
+            InputError: it isn't of that format; see `read_document`.
+        """
+        if (source, target) not in self._longest:
+            self._longest[source, target] = longest_source(self._reading, source, target)
+        longest, size = self._longest[source, target], size_by(self._reading)
+        return read_document(text, form, source, size, longest, target=target, **options)
+
+    @cached_property
+    def _reading(self) -> loading.Translator:
+        """A tokenizer of its own: one can't be asked by two threads."""
+        return replace(self._own, tokenizer=deepcopy(self._own.tokenizer))
 
     def answers(
         self, lines: Sequence[str], source: str, target: str, *, beam: int = 1, batch_size: int = 64

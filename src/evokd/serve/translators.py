@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 from evokd.data.languages import language, split_direction
+from evokd.documents.document import Document
 from evokd.errors import InputError
 from evokd.serve.limits import Limits, Refused
 from evokd.serve.metrics import Metrics
@@ -66,6 +70,7 @@ class Translators:
             pair: (self.workers[name], spelled) for pair, (name, spelled) in owners.items()
         }
         self.directions = list(self._by_direction)
+        self._reader = ThreadPoolExecutor(1)  # long documents hold nobody up but each other
         metrics.watch(self.workers.values())
 
     def of(self, name: str) -> list[Direction]:
@@ -99,27 +104,40 @@ class Translators:
             Refused: too long, too many, or too many that wait.
         """
         worker, spelled = self._by_direction[direction]
-        lines = [line for text in texts for line in text.split("\n")]
-        if len(lines) > self.limits.lines:
-            raise Refused(413, f"{len(lines)} lines; at most {self.limits.lines} are taken at once")
-        longest = max(map(len, lines), default=0)
-        if longest > self.limits.line:
-            raise Refused(
-                413, f"a line of {longest} characters; at most {self.limits.line} are taken"
-            )
-        asked = [line for line in lines if line.strip()]
-        answers = await worker.translate(asked, spelled)
-        made = iter(answers)
-        done = [
-            "\n".join(next(made).text if line.strip() else line for line in text.split("\n"))
-            for text in texts
-        ]
+        if form == "text":
+            self._check_lines([line for text in texts for line in text.split("\n")])
+        aside = asyncio.get_running_loop().run_in_executor
+
+        def read() -> list[Document]:
+            return [worker.translator.document(text, form, *spelled) for text in texts]
+
+        try:
+            documents = await aside(self._reader, read)
+        except InputError as error:
+            raise Refused(400, str(error)) from None
+        segments = [segment for document in documents for segment in document.segments]
+        if form != "text":
+            self._check_lines(segments)
+        answers = await worker.translate([one for one in segments if one.strip()], spelled)
+        texts_of = iter(answers)
+        made = iter([next(texts_of).text if one.strip() else one for one in segments])
+
+        def write() -> list[str]:
+            return [each.written([*islice(made, len(each.segments))]).text for each in documents]
+
         return Translated(
-            done,
+            await aside(self._reader, write),
             sum(len(answer.job.prompt_ids) for answer in answers),
             sum(len(answer.ids) for answer in answers),
             any(answer.stopped_by == "cap" for answer in answers),
         )
+
+    def _check_lines(self, lines: Sequence[str]) -> None:
+        most, longest = self.limits.lines, max(map(len, lines), default=0)
+        if len(lines) > most:
+            raise Refused(413, f"{len(lines)} lines; at most {most} are taken at once")
+        if longest > self.limits.line:
+            raise Refused(413, f"a line of {longest} characters; {self.limits.line} are taken")
 
     @property
     def healthy(self) -> bool:
@@ -127,6 +145,7 @@ class Translators:
 
     def close(self) -> bool:
         """Whether every model came to its end."""
+        self._reader.shutdown(wait=False)
         for worker in self.workers.values():
             worker.close()
         return all([worker.ended(PATIENCE) for worker in self.workers.values()])

@@ -18,6 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
+from evokd.documents.document import Document
 from evokd.serve.limits import Limits, Refused
 from evokd.translate.decoding import Answer
 
@@ -29,6 +30,8 @@ class Translates(Protocol):
     """What `evokd.Translator` is to a server."""
 
     directions: list[str]
+
+    def document(self, text: str, form: str, source: str, target: str) -> Document: ...
 
     def answers(
         self, lines: Sequence[str], source: str, target: str, *, beam: int, batch_size: int
@@ -78,7 +81,7 @@ class Worker:
     """
 
     def __init__(self, name: str, translator: Translates, limits: Limits, batch_seen: Any):
-        self.name, self._translator, self._limits = name, translator, limits
+        self.name, self.translator, self._limits = name, translator, limits
         self._batch_seen = batch_seen
         self._orders: deque[Order] = deque()
         self._changed = threading.Condition()
@@ -171,7 +174,7 @@ class Worker:
         size = {"beam": self._limits.beam, "batch_size": self._limits.batch_size}
         read = written = 0
         try:
-            with closing(self._translator.answers(lines, source, target, **size)) as answers:  # type: ignore[type-var]
+            with closing(self.translator.answers(lines, source, target, **size)) as answers:  # type: ignore[type-var]
                 for answer in answers:
                     order, place = left.pop(answer.job.line)
                     read += len(answer.job.prompt_ids)
