@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from evokd.cli.console import quiet
 from evokd.cli.parser import PROMPT_HELP, flag, positive, verb
+from evokd.documents.forms import FORMS
 from evokd.errors import InputError
 from evokd.export.formats import is_export
 from evokd.progress import say
@@ -25,12 +25,24 @@ BLOCK = 8
     "evokd translate runs/demo/students/noevo.seed1/model -l en-de < in.txt > out.txt",
     flag("model MODEL", "a folder that evokd saved or exported, or a hub id with --prompt"),
     flag("-l --direction en-de", "of the text: from en to de", required=True),
-    flag("-i --input FILE", "text, a sentence a line; default: standard input", type=Path),
+    flag("-i --input FILE", "default: standard input", type=Path),
     flag(
         "-o --output FILE",
-        "default: standard output; a file is written as its lines are made, and a killed run goes "
-        "on in it",
+        "default: standard output; a killed run goes on where it was",
         type=Path,
+    ),
+    flag(
+        "--format",
+        f"{', '.join(FORMS)} (docs/translate.md); default: what the input's name ends in, or text",
+        choices=list(FORMS),
+    ),
+    flag("--column N", "of tsv, counted from 1; default: 1", type=positive),
+    flag("--key", "of the text in objects of jsonl; default: text"),
+    flag(
+        "--longest TOKENS",
+        "lines with more are translated sentence by sentence; default: half of what models are "
+        "trained on at once",
+        type=positive,
     ),
     flag(
         "--draft STUDENT", "a student of the model, to guess ahead: the same lines, one at a time"
@@ -60,10 +72,10 @@ BLOCK = 8
     ),
 )
 def translate(args: argparse.Namespace) -> int:
-    """Lines of a file, or of stdin, to as many lines of another, or of stdout."""
+    """Lines of a file, or of stdin, to as many lines of another, or of stdout; or a document."""
+    from evokd.cli.documents import Output, form_of, found_in, said, text_of
     from evokd.data.languages import split_direction
     from evokd.data.prompts import load_prompt
-    from evokd.data.textfiles import decode, read_lines, split_lines
 
     direction = split_direction(args.direction)
     prompt = load_prompt(args.prompt) if args.prompt else None
@@ -80,10 +92,7 @@ def translate(args: argparse.Namespace) -> int:
     if is_export(args.model):
         _check_export(args)
     settings = _settings(args)
-    if args.input:
-        lines = read_lines(args.input, may_be_empty=True)
-    else:
-        lines = split_lines(decode(sys.stdin.buffer.read(), "standard input", may_be_empty=True))
+    form, text = form_of(args), text_of(args)
     quiet()
     from evokd.export.exported import load_export
     from evokd.models.loading import load_translator, pick_device, pick_dtype
@@ -106,31 +115,47 @@ def translate(args: argparse.Namespace) -> int:
     else:
         translator, precision = exported.translator, exported.precision
     student = load_translator(args.draft, device, dtype, prompt) if args.draft else None
-    done, write, close = _output(args, lines, precision)
-    if done:
-        say(f"{done} of {len(lines)} lines are there, gone on with")
+    at_once = None if student else BLOCK * args.batch_size
+    documents = found_in(text, form, args, translator, at_once)
+    segments = [segment for document in documents for segment in document.segments]
+    unit = "lines" if form == "text" else "segments"
+    output = Output(args, segments, precision)
+    made, lost = output.done, []
+    if made:
+        say(f"{len(made)} of {len(segments)} {unit} are there, gone on with")
+    already, start = len(made), 0
     seconds, words, how = 0.0, 0, f"batches of {args.batch_size}"
-    size = len(lines) if student else BLOCK * args.batch_size
     own = started(translator, settings) if exported is None else exported.at_work()
     with own as engine:
         if exported is None:
-            noted = engine_facts(engine, translator, lines[done:], args.direction, settings, say)
+            rest = segments[already:]
+            noted = engine_facts(engine, translator, rest, args.direction, settings, say)
             how = f"{noted['engine']}, {how}" if noted else how
         else:
             how = f"{exported.facts['tool']}, {how}"
         given = (direction, settings, args.draft_tokens, generate_by(engine, settings))
-        for start in range(done, len(lines), max(1, size)):
-            block, place = lines[start : start + size], (start, len(lines))
-            translations, drafting = _translate(translator, student, block, *given, place)
-            how = f"one line at a time; draft: {drafting}" if drafting else how
-            write(translations.lines)
-            words += translations.source_words
-            seconds += translations.seconds
-    close()
+        for document in documents:
+            end = start + len(document.segments)
+            while len(made) < end:
+                block = segments[len(made) : min(end, len(made) + (at_once or end))]
+                place = (len(made), len(segments))
+                translations, drafting = _translate(translator, student, block, *given, place)
+                how = f"one line at a time; draft: {drafting}" if drafting else how
+                output.add(translations.lines)
+                made = [*made, *translations.lines]
+                words += translations.source_words
+                seconds += translations.seconds
+            written = document.written(made[start:end])
+            output.write(written.text)
+            lost += written.lost
+            start = end
+    output.close()
     say(
-        f"{len(lines) - done} lines, {words / seconds if seconds else 0:.0f} source words/s "
+        f"{len(segments) - already} {unit}, {words / seconds if seconds else 0:.0f} source words/s "
         f"({precision} on {device}, beam {args.beam}, {how})"
     )
+    for line in said(documents, lost):
+        say(line)
     return 0
 
 
@@ -196,28 +221,3 @@ def _translate(
     return translate_with_draft(
         translator, student, *request, draft_tokens, timed_lines=TIMED_LINES
     )
-
-
-def _output(
-    args: argparse.Namespace, lines: Sequence[str], dtype: str
-) -> tuple[int, Callable[[Sequence[str]], None], Callable[[], None]]:
-    """How many lines are there already, what writes more of them, and what ends it."""
-    from evokd.rundir.files import fingerprint
-    from evokd.translate.partial import PartialOutput
-
-    if args.output is None:
-        sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
-
-        def write(made: Sequence[str]) -> None:
-            sys.stdout.writelines(line + "\n" for line in made)
-            sys.stdout.flush()
-
-        return 0, write, sys.stdout.flush
-    folder = Path(args.model)
-    stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.glob("*"))]
-    asked = {key: getattr(args, key) for key in ("model", "direction", "beam", "prompt", "draft")}
-    if args.engine != "evokd":
-        asked |= {"engine": args.engine, "int8": args.int8}
-    made_of = {**asked, "dtype": dtype, "lines": fingerprint(list(lines)), "files": stamps}
-    output = PartialOutput(args.output, made_of)
-    return output.done, output.add, output.finish

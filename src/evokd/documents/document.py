@@ -165,10 +165,10 @@ def read_document(
     for unit in units:
         flat, pieces = flatten(unit.content)
         parts: list[_Part] = []
-        for line in re.split(r"(\n)", flat):
+        for line in [flat] if unit.flowing else re.split(r"(\n)", flat):
             sentences = cut(line, pieces, language_of(language).code, size, longest)
             for number, sentence in enumerate(sentences, start=1):
-                part = _part_of(sentence, pieces, unit.always and line != "\n", len(segments))
+                part = _part_of(sentence, pieces, unit, len(segments))
                 if number < len(sentences) and spaced[0] != spaced[1]:
                     behind = part.behind.rstrip(" ") + " " * spaced[1]
                     part = replace(part, behind=behind)
@@ -180,7 +180,7 @@ def read_document(
     return Document(segments, dict(has), texts, write)
 
 
-def _part_of(flat: str, pieces: list[Piece], always: bool, first: int) -> _Part:
+def _part_of(flat: str, pieces: list[Piece], unit: Unit, first: int) -> _Part:
     """A part with what is at its edges set apart: spaces, and tags that are of all of it."""
     start, end = 0, len(flat)
     tags = [char for char in flat if is_tag(char, pieces)]
@@ -198,7 +198,9 @@ def _part_of(flat: str, pieces: list[Piece], always: bool, first: int) -> _Part:
             break
     middle = flat[start:end]
     words = any(char.isalpha() for char in PIECE.sub("", middle))
-    given = variants(middle, pieces) if words or (always and not PIECE.search(flat)) else []
+    given = []
+    if words or (unit.always and not PIECE.search(flat)):
+        given = variants(middle, pieces, unit.flowing)
     return _Part(flat[:start], middle, flat[end:], given, first)
 
 

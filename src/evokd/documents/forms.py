@@ -34,12 +34,14 @@ class Options:
         column: of tab-separated text, from 1.
         key: of the text in JSON objects.
         name: what errors call it.
+        line: the number of its first line, of a part of a file.
     """
 
     target: str = ""
     column: int = 1
     key: str = "text"
     name: str = "the document"
+    line: int = 1
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,15 @@ class Unit:
     """A text of a document, for itself.
 
     Attributes:
-        content: text and tags. A line end in it is one of the text; formats where it is but a space
-            hand a space on.
         line: where it stands in the file, from 1.
         always: whether it is given to a translator without a letter in it, too.
+        flowing: whether a line end in it is but a space; else each line is translated for itself.
     """
 
     content: Content
     line: int
     always: bool = False
+    flowing: bool = False
 
 
 Write = Callable[[Sequence["Content | None"]], str]

@@ -20,7 +20,7 @@ def read_text(text: str, options: Options) -> Reading:
     ended = lines[-1] == ""
     units = [
         Unit(with_tags(line), number, always=True)
-        for number, line in enumerate(lines[: len(lines) - ended], start=1)
+        for number, line in enumerate(lines[: len(lines) - ended], start=options.line)
     ]
 
     def write(contents: Sequence[Content | None]) -> str:

@@ -22,12 +22,12 @@ _WORD = re.compile(f"[{_IDEOGRAPHS}]|[^\\s{_IDEOGRAPHS}]+")
 """Words; characters where nothing stands between words."""
 
 
-def variants(flat: str, pieces: Sequence[Piece]) -> list[str]:
+def variants(flat: str, pieces: Sequence[Piece], flowing: bool = False) -> list[str]:
     """What a translator is given of a flat text that has no spaces around it: bare, and masked
-    where there is something to mask."""
+    where there is something to mask; `flowing` where line ends are but spaces."""
     chars = PIECE.findall(flat)
     bare = visible(flat, pieces)
-    if any(is_tag(char, pieces) for char in chars):
+    if flowing or any(is_tag(char, pieces) for char in chars):
         bare = " ".join(bare.split())
     if not chars or _MASK.search(bare):  # which would be taken for a mask
         return [bare]

@@ -26,11 +26,13 @@ class Piece:
         text: as it stands in the file.
         kind: "open", "close" and "single" are tags, which a translator can do without; a
             "placeholder" stands for words.
+        name: what the two tags of a pair have in common.
         data: what the format's writer knows it by.
     """
 
     text: str
     kind: Kind
+    name: str = ""
     data: Any = None
 
 
@@ -151,8 +153,8 @@ def visible(flat: str, pieces: Sequence[Piece]) -> str:
 
 
 def partners(chars: Sequence[str], pieces: Sequence[Piece]) -> dict[str, str]:
-    """{open tag: its close tag} of a sequence of pieces' characters; the name in `data` decides
-    where there is one. A tag whose other half isn't there has no partner."""
+    """{open tag: its close tag} of a sequence of pieces' characters; a tag whose other half isn't
+    there is in none."""
     pairs: dict[str, str] = {}
     opened: list[str] = []
     for char in chars:
@@ -160,8 +162,8 @@ def partners(chars: Sequence[str], pieces: Sequence[Piece]) -> dict[str, str]:
         if piece.kind == "open":
             opened.append(char)
         elif piece.kind == "close":
-            names = [known(one, pieces).data for one in opened]
-            place = next((i for i in reversed(range(len(names))) if names[i] == piece.data), None)
+            names = [known(one, pieces).name for one in opened]
+            place = next((i for i in reversed(range(len(names))) if names[i] == piece.name), None)
             if place is not None:
                 pairs[opened[place]] = char
                 del opened[place:]

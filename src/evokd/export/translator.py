@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evokd.data.prompts import Prompt, load_prompt
-from evokd.documents.document import Document, read_document
+from evokd.documents import Document, Written, read_document
 from evokd.export.exported import load_export
 from evokd.export.formats import is_export
 from evokd.models import loading
@@ -72,7 +72,9 @@ class Translator:
     def translate(
         self, lines: Sequence[str], source: str, target: str, *, beam: int = 1, batch_size: int = 64
     ) -> list[str]:
-        """One translation for each line, in their order; blank lines stay blank.
+        """One translation for each line, in their order; blank lines stay blank. A line that is too
+        long for the model is translated sentence by sentence, one with tags or placeholders with
+        them in their places.
 
         Args:
             source: the lines' language, such as en.
@@ -81,26 +83,66 @@ class Translator:
         Raises:
             InputError: an unknown language, a prompt that doesn't fit.
         """
-        return self.translations(lines, source, target, beam=beam, batch_size=batch_size).lines
+        text = "".join(line.replace("\n", " ") + "\n" for line in lines)
+        written = self.translate_document(
+            text, "text", source, target, beam=beam, batch_size=batch_size
+        )
+        return written.text.split("\n")[:-1]
+
+    def translate_document(
+        self,
+        text: str,
+        form: str,
+        source: str,
+        target: str,
+        *,
+        longest: int | None = None,
+        beam: int = 1,
+        batch_size: int = 64,
+        **options: Any,
+    ) -> Written:
+        """A document as people have it, translated, and what got lost on the way.
+
+        Args:
+            text: all of it.
+            form: text, tsv, jsonl, html, xliff or po (docs/translate.md).
+            longest: tokens of a line from which on it is translated sentence by sentence; default:
+                half of what models are trained on at once.
+            options: `column` of tsv, `key` of jsonl.
+
+        Raises:
+            InputError: it isn't of that format; see `translate`.
+        """
+        document = self.document(text, form, source, target, longest=longest, **options)
+        settings = {"beam": beam, "batch_size": batch_size}
+        made = self.translations(document.segments, source, target, **settings)
+        return document.written(made.lines)
 
     def translations(
         self, lines: Sequence[str], source: str, target: str, *, beam: int = 1, batch_size: int = 64
     ) -> Translations:
-        """The same, with which lines were cut off, tokens, seconds and more."""
+        """Of lines as they are, with which were cut off, tokens, seconds and more."""
         settings = DecodingSettings(beam=beam, batch_size=batch_size)
         generate = generate_by(self._engine, settings)
         return translate(self._own, list(lines), source, target, settings, None, generate)
 
-    def document(self, text: str, form: str, source: str, target: str, **options: Any) -> Document:
-        """What is to be translated in a document; its `written` takes the translations. It may be
-        asked in a thread of its own, while another one translates.
-
-        Raises:
-            InputError: it isn't of that format; see `read_document`.
-        """
-        if (source, target) not in self._longest:
-            self._longest[source, target] = longest_source(self._reading, source, target)
-        longest, size = self._longest[source, target], size_by(self._reading)
+    def document(
+        self,
+        text: str,
+        form: str,
+        source: str,
+        target: str,
+        *,
+        longest: int | None = None,
+        **options: Any,
+    ) -> Document:
+        """The first half of `translate_document`: what is to be translated; `written` of it is the
+        second. It may be asked in one thread while another one translates."""
+        if longest is None:
+            if (source, target) not in self._longest:
+                self._longest[source, target] = longest_source(self._reading, source, target)
+            longest = self._longest[source, target]
+        size = size_by(self._reading)
         return read_document(text, form, source, size, longest, target=target, **options)
 
     @cached_property

@@ -1,9 +1,9 @@
 """A file of translations that is written as they are made, and gone on with after a kill.
 
-    OUT.part        the lines so far
+    OUT.part        the translations so far, a line each
     OUT.part.json   what they are translations of, and by what
 
-OUT itself is there when all are.
+OUT itself, which is made of them, is there when all are.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evokd.errors import InputError
-from evokd.rundir.files import fingerprint, read_made_of, write_sealed
+from evokd.rundir.files import fingerprint, read_made_of, write_sealed, write_text
 
 
 class PartialOutput:
@@ -31,10 +31,10 @@ class PartialOutput:
         self.note = path.with_name(f"{path.name}.part.json")
         key = fingerprint(made_of)
         try:
+            self.done: list[str] = []
             if self.part.is_file() and read_made_of(self.note, key):
                 self.done = self._whole_lines()
             else:
-                self.done = 0
                 self.part.write_bytes(b"")
                 write_sealed(self.note, {"fingerprint": key, "made_of": dict(made_of)})
         except OSError as error:
@@ -49,16 +49,17 @@ class PartialOutput:
             file.flush()
             os.fsync(file.fileno())
 
-    def finish(self) -> None:
-        """Give the file its name."""
-        self.part.replace(self.path)
+    def finish(self, text: str) -> None:
+        """Write the file itself."""
+        write_text(self.path, text)
+        self.part.unlink()
         self.note.unlink()
 
-    def _whole_lines(self) -> int:
-        """How many there are; a last one without its end is cut off."""
+    def _whole_lines(self) -> list[str]:
+        """Those that are there; a last one without its end is cut off."""
         data = self.part.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
         if whole != data:
             with self.part.open("r+b") as file:
                 file.truncate(len(whole))
-        return whole.count(b"\n")
+        return whole.decode().split("\n")[:-1]
