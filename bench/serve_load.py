@@ -37,11 +37,8 @@ def main() -> None:
     parser.add_argument("--json")
     args = parser.parse_args()
     source, target = args.direction.split("-")
-    side = 0 if source == "en" else 1
-    lines = [(pair.source, pair.target)[side] for pair in phrasebook("test")]
-    bodies = itertools.cycle(
-        json.dumps({"q": line, "source": source, "target": target}).encode() for line in lines
-    )
+    asked = ({"q": line[source], "source": source, "target": target} for line in phrasebook("test"))
+    bodies = itertools.cycle(json.dumps(each).encode() for each in asked)
     found: dict[tuple[int, int], list[list[float]]] = {}
     rates: dict[tuple[int, int], list[float]] = {}
     with ExitStack() as running:

@@ -104,8 +104,7 @@ class Translators:
             Refused: too long, too many, or too many that wait.
         """
         worker, spelled = self._by_direction[direction]
-        if form == "text":
-            self._check_lines([line for text in texts for line in text.split("\n")])
+        self._check_lines([line for text in texts for line in text.split("\n")])
         aside = asyncio.get_running_loop().run_in_executor
 
         def read() -> list[Document]:
@@ -116,8 +115,6 @@ class Translators:
         except InputError as error:
             raise Refused(400, str(error)) from None
         segments = [segment for document in documents for segment in document.segments]
-        if form != "text":
-            self._check_lines(segments)
         answers = await worker.translate([one for one in segments if one.strip()], spelled)
         texts_of = iter(answers)
         made = iter([next(texts_of).text if one.strip() else one for one in segments])
