@@ -581,6 +581,77 @@ def test_translate_writes_a_file_as_it_goes_and_goes_on_after_a_kill(
     assert (code, "can't be written" in err) == (2, True)
 
 
+def test_translate_goes_on_with_a_page(distilled, tmp_path, monkeypatch):
+    from evokd.cli import text
+    from evokd.translate import decoding
+
+    model = distilled[0] / "students/noevo.seed1/model"
+    page, out = tmp_path / "in.html", tmp_path / "out.html"
+    sources = [english for english, _ in sentences(12, start=200)]
+    body = "".join(f"<p class=x>{line[:-1]} <b>12</b>.</p>\n" for line in sources)
+    page.write_text(f"<!DOCTYPE html>\n<body>\n{body}<script>1 < 2</script>", encoding="utf-8")
+    command = ("translate", model, "-l", "en-de", "--batch-size", 2)
+    code, whole, err = evokd(*command, "-i", page)
+    assert code == 0
+    assert re.sub(r"(?<=<p class=x>).*(?=</p>)", "", whole) == re.sub(
+        r"(?<=<p class=x>).*(?=</p>)", "", page.read_text("utf-8")
+    )
+    assert whole.count("<b>") == whole.count("</b>") == 12
+    assert "24 segments" in err
+    found = re.search(r"lost: (\d+) of 24 tags, (\d+) of 12 numbers(; tags and .* places)?\n", err)
+    named = re.findall(r"^  line (\d+): (?:tag <|number 12)", err, re.M)
+    assert len(named) == min(5, int(found[1]) + int(found[2]))
+    assert evokd(*command, "--format", "html", stdin=page.read_bytes())[1] == whole
+
+    monkeypatch.setattr(text, "BLOCK", 5)
+    real, sizes = decoding.translate, []
+
+    def counted(translator, block, *given):
+        sizes.append(len(block))
+        if len(sizes) == 2:
+            raise KeyboardInterrupt
+        return real(translator, block, *given)
+
+    monkeypatch.setattr(decoding, "translate", counted)
+    out.write_text("from before")
+    assert evokd(*command, "-i", page, "-o", out)[0] == 130
+    assert out.read_text() == "from before"
+    code, said, err = evokd(*command, "-i", page, "-o", out)
+    assert (code, said, out.read_text("utf-8")) == (0, "", whole)
+    assert "10 of 24 segments are there" in err
+    assert sizes == [10, 10, 10, 4]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.html", "out.html"]
+
+
+def test_translate_cuts_long_lines_where_sentences_end(distilled):
+    model = distilled[0] / "students/noevo.seed1/model"
+    lines = [english for english, _ in sentences(4, start=300)]
+    command = ("translate", model, "-l", "en-de")
+    alone = evokd(*command, stdin="".join(f"{line}\n" for line in lines).encode())[1]
+    typed = f"  {lines[0]} {lines[1]}\n\n{lines[2]}  {lines[3]}\r\n".encode()
+    code, out, err = evokd(*command, "--longest", 30, stdin=typed)
+    one, other, third, fourth = alone.splitlines()
+    assert (code, out) == (0, f"  {one} {other}\n\n{third}  {fourth}\r\n")
+    assert "5 lines" in err
+    assert evokd(*command, stdin=typed)[1].count("\n") == 3
+
+
+def test_translate_names_the_line_that_is_broken(distilled, tmp_path):
+    model = distilled[0] / "students/noevo.seed1/model"
+    command = ("translate", model, "-l", "en-de")
+    table = tmp_path / "in.tsv"
+    table.write_text("1\tOne.\n2\n")
+    out = tmp_path / "out.tsv"
+    out.write_text("before")
+    said = refused(*command, "-i", table, "--column", 2, "-o", out)
+    assert f"{table}:2 has 1 column" in said
+    assert out.read_text() == "before"
+    assert "--key together with format tsv" in refused(*command, "-i", table, "--key", "a")
+    broken = b'{"text": "a"}\n{"txt": "b"}\n'
+    assert "standard input:2 has no text" in refused(*command, "--format", "jsonl", stdin=broken)
+    assert "standard input:1 is no UTF-8" in refused(*command, "--format", "po", stdin=b"\xfc")
+
+
 def test_translate_warns_of_a_direction_that_was_never_trained(distilled):
     model = distilled[0] / "students/noevo.seed1/model"
     code, out, err = evokd("translate", model, "-l", "de-en", stdin=b"Hallo.\n")

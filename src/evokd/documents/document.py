@@ -183,14 +183,14 @@ def read_document(
 def _part_of(flat: str, pieces: list[Piece], unit: Unit, first: int) -> _Part:
     """A part with what is at its edges set apart: spaces, and tags that are of all of it."""
     start, end = 0, len(flat)
-    tags = [char for char in flat if is_tag(char, pieces)]
+    tags = [char for char in PIECE.findall(flat) if is_tag(char, pieces)]
     pairs = partners(tags, pieces)
-    paired = {*pairs, *pairs.values()}
+    alone = set(tags) - {*pairs, *pairs.values()}
     while start < end:
         left, right = flat[start], flat[end - 1]
-        if left.isspace() or (left in tags and left not in paired):
+        if left.isspace() or left in alone:
             start += 1
-        elif right.isspace() or (right in tags and right not in paired):
+        elif right.isspace() or right in alone:
             end -= 1
         elif pairs.get(left) == right:
             start, end = start + 1, end - 1

@@ -46,7 +46,7 @@ class _Tokens(HTMLParser):
         self.feed(page)
         self.close()
         ends = [token.start for token in self.tokens[1:]] + [len(page)]
-        for token, end in zip(self.tokens, ends, strict=True):
+        for token, end in zip(self.tokens, ends, strict=False):
             token.end = end
 
     def _add(self, kind: str, name: str = "") -> _Token:

@@ -9,6 +9,7 @@ neither is, what is missing is put back into the bare one, behind the same share
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from evokd.data.prompts import answer_line
@@ -82,6 +83,7 @@ def _with_placeholders(
             parts[place] = waiting[part].pop(0)
         else:
             parts[place], whole = "", False
+            parts[place + 1] = parts[place + 1].lstrip()
     found = "".join(parts)
     return found, whole and all(char in found for char in chars)
 
@@ -114,38 +116,38 @@ def _nest(order: Sequence[str], chars: Sequence[str], pieces: Sequence[Piece]) -
     """Whether tags nest in an order as they do in the source's. One whose other half is elsewhere
     has to stay outside of pairs, and in its place among others of its kind."""
     pairs = partners(chars, pieces)
-    halves = [char for char in chars if _is_half(char, pieces, pairs)]
+    closing = set(pairs.values())
+    two_sided = [char for char in order if known(char, pieces).kind in ("open", "close")]
+    halves = [char for char in two_sided if char not in pairs and char not in closing]
     opened: list[str] = []
-    for char in order:
+    for char in two_sided:
         if char in pairs:
             opened.append(pairs[char])
-        elif char in pairs.values():
+        elif char in closing:
             if not opened or opened.pop() != char:
                 return False
-        elif _is_half(char, pieces, pairs) and (opened or halves.pop(0) != char):
+        elif opened:
             return False
-    return not opened
-
-
-def _is_half(char: str, pieces: Sequence[Piece], pairs: dict[str, str]) -> bool:
-    two_sided = known(char, pieces).kind in ("open", "close")
-    return two_sided and char not in pairs and char not in pairs.values()
+    return not opened and halves == sorted(halves)
 
 
 def _put_back(found: str, missing: Sequence[str], flat: str, pieces: Sequence[Piece]) -> str:
-    """Pieces put into an answer behind the share of its words that they stood behind."""
+    """Pieces put into an answer behind the share of its words that they stood behind; a placeholder
+    is a word."""
     words = [word.span() for word in _WORD.finditer(found)]
-    partner = {close: opened for opened, close in partners(missing, pieces).items()}
-    total = _words_of(flat, pieces)
+    shown = "".join(" " if is_tag(char, pieces) else char for char in flat)
+    starts = [word.start() for word in _WORD.finditer(shown)]
+    opening = {close: opened for opened, close in partners(missing, pieces).items()}
     behind: dict[str, int] = {}
     made, end = [], 0
     for char in missing:
         kind = known(char, pieces).kind
-        count = round(_words_of(flat[: flat.index(char)], pieces) / max(1, total) * len(words))
+        before = bisect_left(starts, flat.index(char))
+        count = round(before / max(1, len(starts)) * len(words))
         if kind == "open":
             count = min(count, max(0, len(words) - 1))
-        if char in partner:
-            count = min(max(count, behind[partner[char]] + 1), len(words))
+        if char in opening:
+            count = min(max(count, behind[opening[char]] + 1), len(words))
         behind[char] = count
         if kind == "close":
             place = words[count - 1][1] if words and count else 0
@@ -161,9 +163,3 @@ def _put_back(found: str, missing: Sequence[str], flat: str, pieces: Sequence[Pi
         else:
             made.append(f"{char} ")
     return "".join([*made, found[end:]])
-
-
-def _words_of(flat: str, pieces: Sequence[Piece]) -> int:
-    """Words of a flat text; a placeholder is one, or part of one."""
-    shown = "".join(" " if is_tag(char, pieces) else char for char in flat)
-    return len(_WORD.findall(shown))

@@ -49,7 +49,7 @@ PLACEHOLDER = re.compile(
     | %\([^()\s]*\)[-+ #0]*\d*(?:\.\d+)?[a-zA-Z]         # Python: %(count)d
     # printf: %s, %-5.2f, %1$s, %lu
     | %(?:\d+\$)?[-+#0']*\d*(?:\.\d+)?(?:hh|h|ll|l|L|q|j|z|t)?[diouxXeEfFgGaAcspn@](?![\w%])
-    | %\d+(?!\d*[\s\u00a0]?[%\w.,])                      # Qt: %1
+    | (?<![\w%])%\d{1,2}(?![\w%])                        # Qt: %1
     | %%
     # {}, {0}, {name}, {price:.2f}, ICU {n, number}
     | \{[\w.$\[\]-]*(?:![rsa])?(?:[:,][^{}\n]*)?\}
