@@ -1,6 +1,7 @@
 """Two APIs, asked by clients that others wrote, and what is asked of a server besides."""
 
 import json
+import re
 import threading
 import urllib.error
 
@@ -148,6 +149,27 @@ def test_lists_forms_and_a_language_that_isnt_named(echo):
     assert (status, found["translatedText"]) == (200, f"en:{german[::-1]}")
     assert found["detectedLanguage"]["language"] == "de"
     assert found["alternatives"] == []
+
+
+def test_pages_keep_their_tags(echo):
+    page = "<p>ab <b>cd</b></p>\n<script>x < y</script><p>3</p>"
+    asked = {"q": page, "source": "en", "target": "de", "format": "html"}
+    status, found = echo.post("/translate", asked)
+    assert status == 200
+    text = found["translatedText"]
+    assert re.sub(r">[^<]+<", "><", text) == re.sub(r">[^<]+<", "><", page)
+    assert "de:" in text
+    assert "<script>x < y</script><p>3</p>" in text
+    assert echo.post("/translate", asked | {"q": "<a " * 1600})[0] == 400
+
+
+def test_lines_that_are_too_long_for_the_model_are_cut_into_sentences(running, real):
+    sentences = [f"Two young men are outside number {i}." for i in range(12)]
+    asked = {"q": " ".join(sentences), "source": "en", "target": "de"}
+    document = real.document(asked["q"], "text", "en", "de")
+    assert len(document.segments) > 1
+    expected = document.written(real.translations(document.segments, "en", "de").lines).text
+    assert running.post("/translate", asked) == (200, {"translatedText": expected})
 
 
 @pytest.mark.parametrize(

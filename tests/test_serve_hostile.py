@@ -152,7 +152,7 @@ def test_a_body_without_a_length_is_cut_off():
             writer.write(head)
             sent = 0
             try:
-                while not reader.at_eof() and sent < 1000:
+                while not reader.at_eof() and sent < 100_000:
                     writer.write(chunk)
                     await writer.drain()
                     sent += 1
@@ -162,7 +162,7 @@ def test_a_body_without_a_length_is_cut_off():
             writer.close()
             return sent
 
-        assert asyncio.run(endless()) < 1000
+        assert asyncio.run(endless()) < 100_000
         declared = b"POST /translate HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n"
         assert parsed(asyncio.run(raw(server.port, declared)))[0] == 413
         assert server.post("/translate", ASKED)[0] == 200
@@ -243,12 +243,15 @@ KEYS = ("q", "source", "target", "format", "alternatives", "api_key")
 KEYS += ("model", "messages", "stream", "stop", "n", "stream_options", "response_format")
 TEXT = st.text(st.characters(codec=None), max_size=30) | st.sampled_from(["en", "de", "auto"])
 MESSAGE = st.fixed_dictionaries({"role": st.sampled_from(["user", "system"]), "content": TEXT})
+MARKUP = st.lists(st.sampled_from(["<b>", "</b>", "<", "{x}", "%s", "&amp;", "<!--", "a b", "\n"]))
+MARKUP = MARKUP.map("".join)
 LIKELY = st.fixed_dictionaries(
-    {"q": TEXT | st.lists(TEXT, max_size=3), "source": st.sampled_from(["en", "auto"])}
+    {"q": TEXT | st.lists(TEXT, max_size=3) | MARKUP, "source": st.sampled_from(["en", "auto"])}
     | {"target": st.just("de"), "model": st.just("echo:en-de")},
     optional={
         **{"messages": st.lists(MESSAGE, max_size=3), "stop": TEXT | st.lists(TEXT)},
         "alternatives": JSON,
+        "format": st.sampled_from(["text", "html"]),
     },
 )
 
