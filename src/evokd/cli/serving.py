@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from pathlib import Path
@@ -108,6 +109,8 @@ def serve(args: argparse.Namespace) -> int:
         say(f"{name}: {what}")
     if args.host not in (LOCAL, "localhost", "::1") and not keys:
         say(f"warning: whoever reaches {args.host} may translate; --api-keys FILE asks for keys")
+    gc.collect()
+    gc.freeze()  # torch's hundred thousands of objects, looked through, stop all for half a second
     app = make_app(translators, metrics, keys, limits)
     told = f"answering at {address_of(bound)}; Ctrl-C stops"
     answered_all = Server(app, limits, lambda: say(told)).answer(bound)

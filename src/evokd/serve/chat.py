@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from evokd.serve.instructions import ACCEPTED, languages_in, read_prompt
-from evokd.serve.libretranslate import body_of, detected
+from evokd.serve.libretranslate import detected
 from evokd.serve.limits import Limits, Refused
 from evokd.serve.requests import Keys, bearer, read_json, while_connected
 from evokd.serve.translators import Translated, Translators
@@ -36,14 +36,14 @@ class Part(BaseModel):
 class Message(BaseModel):
     """One turn of a chat."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[Part] | None = None
 
     @property
     def text(self) -> str:
         if isinstance(self.content, str):
             return self.content
-        return "".join(part.text for part in self.content)
+        return "".join(part.text for part in self.content or [])
 
 
 class StreamOptions(BaseModel):
@@ -77,7 +77,7 @@ def routes(translators: Translators, keys: Keys, limits: Limits) -> APIRouter:
         if not keys.accept(bearer(request)):
             raise Refused(401, "Incorrect API key provided", "invalid_api_key")
 
-    @router.post("/chat/completions", openapi_extra=body_of(ChatRequest))
+    @router.post("/chat/completions")
     async def chat(request: Request) -> Response:
         admit(request)
         asked = await read_json(request, ChatRequest, limits)
@@ -92,15 +92,13 @@ def routes(translators: Translators, keys: Keys, limits: Limits) -> APIRouter:
             "model": asked.model,
         }
         content = made.texts[0]
-        for stop in filter(None, [asked.stop] if isinstance(asked.stop, str) else asked.stop or []):
+        stops = [asked.stop] if isinstance(asked.stop, str) else asked.stop or []
+        for stop in filter(None, stops):
             content = content.split(stop)[0]
         reason = "length" if made.cut_off else "stop"
         if asked.stream:
-            usage = (
-                _usage(made)
-                if asked.stream_options and asked.stream_options.include_usage
-                else None
-            )
+            with_usage = asked.stream_options and asked.stream_options.include_usage
+            usage = _usage(made) if with_usage else None
             events = _events(head | {"object": "chat.completion.chunk"}, content, reason, usage)
             return Response("".join(events), media_type="text/event-stream")
         message = {"role": "assistant", "content": content, "refusal": None}

@@ -45,6 +45,7 @@ class TranslateRequest(DetectRequest):
 def routes(translators: Translators, keys: Keys, limits: Limits) -> APIRouter:
     """The API of some translators."""
     router = APIRouter()
+    probabilities("")  # reads what it knows of languages before anyone waits for that
 
     def admit(request: Request, key: str | None) -> None:
         key = key or bearer(request)
