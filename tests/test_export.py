@@ -1,6 +1,7 @@
 """What was exported says what the model said, and a folder of it is a translator."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ from evokd.models.saving import save_translator
 from evokd.recipe.judging import DecodingSettings
 from evokd.translate.decoding import translate
 from evokd.translate.engines.engine import generate_by
+from evokd.translate.lengths import size_by
 from small_study import evokd
 
 CPU = torch.device("cpu")
@@ -190,6 +192,16 @@ def test_the_same_translator_in_python(model, tmp_path):
         assert theirs.translations(LINES, "de", "en").source_words == sum(
             len(x.split()) for x in LINES
         )
+        page = theirs.translate_document("<p>12 <b>men</b></p>", "html", "de", "en")
+        assert re.fullmatch("<p>.*<b>.*</b>.*</p>", page.text)
+        halves, size = (
+            ["two young men.", "Zwei Männer sind outside."],
+            size_by(translator(MODELS["llama"])),
+        )
+        longest = max(map(size, halves))
+        assert longest < size(" ".join(halves))
+        long = theirs.translate_document(" ".join(halves), "text", "de", "en", longest=longest)
+        assert long.text == " ".join(theirs.translate(halves, "de", "en"))
     with pytest.raises(InputError, match="no folder here"):
         evokd_package.Translator.load("nowhere/such/thing")
 

@@ -114,6 +114,7 @@ def serve(args: argparse.Namespace) -> int:
     app = make_app(translators, metrics, keys, limits)
     told = f"answering at {address_of(bound)}; Ctrl-C stops"
     answered_all = Server(app, limits, lambda: say(told)).answer(bound)
+    gc.unfreeze()  # or libraries complain of it in the end
     if not translators.close():
         sys.stderr.flush()
         os._exit(1)  # a thread that is in the middle of a model has no other end

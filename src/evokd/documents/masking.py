@@ -11,13 +11,17 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import count
 
 from evokd.data.prompts import answer_line
 from evokd.data.textfiles import one_line
 from evokd.documents.pieces import PIECE, Piece, is_tag, known, partners, visible
 
-MASK = "[{}]"
-_MASK = re.compile(re.escape(MASK).replace(r"\{\}", r"(\d+)"))
+MASK = "({})"
+FIRST_MASK = 701
+"""Masks are (701), (702) and so on: of those that were tried, what models copy best as a tag and as
+a placeholder (docs/results.md)."""
+_MASK = re.compile(re.escape(MASK).replace(r"\{\}", r"\d+"))
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(f"[{_IDEOGRAPHS}]|[^\\s{_IDEOGRAPHS}]+")
 """Words; characters where nothing stands between words."""
@@ -30,12 +34,19 @@ def variants(flat: str, pieces: Sequence[Piece], flowing: bool = False) -> list[
     bare = visible(flat, pieces)
     if flowing or any(is_tag(char, pieces) for char in chars):
         bare = " ".join(bare.split())
-    if not chars or _MASK.search(bare):  # which would be taken for a mask
+    if not chars:
         return [bare]
-    masks = {char: MASK.format(number) for number, char in enumerate(chars, start=1)}
+    masks = _masks(flat, chars)
     spaced = PIECE.sub(lambda found: _spaced(found[0], pieces), flat)
     masked = PIECE.sub(lambda found: masks[found[0]], spaced)
     return [bare, " ".join(masked.split())]
+
+
+def _masks(flat: str, chars: Sequence[str]) -> dict[str, str]:
+    """Numbers that the text doesn't have."""
+    taken = set(re.findall(r"\d+", flat))
+    free = (number for number in count(FIRST_MASK) if str(number) not in taken)
+    return {char: MASK.format(number) for char, number in zip(chars, free, strict=False)}
 
 
 def _spaced(char: str, pieces: Sequence[Piece]) -> str:
@@ -91,14 +102,14 @@ def _with_placeholders(
 def _unmasked(answer: str, flat: str, chars: Sequence[str], pieces: Sequence[Piece]) -> str | None:
     """The masked answer as a flat text; None where it hasn't every mask once, or tags that don't
     nest."""
-    parts = _MASK.split(PIECE.sub("", answer))
-    numbers = parts[1::2]
-    if sorted(numbers) != sorted(str(number) for number in range(1, len(chars) + 1)):
+    by_mask = {mask: char for char, mask in _masks(flat, chars).items()}
+    answer = PIECE.sub("", answer)
+    ours = [mask for mask in _MASK.findall(answer) if mask in by_mask or mask not in flat]
+    if sorted(ours) != sorted(by_mask):
         return None
-    order = parts[1::2] = [chars[int(number) - 1] for number in numbers]
-    if not _nest(order, chars, pieces):
+    made = _MASK.sub(lambda found: by_mask.get(found[0], found[0]), answer)
+    if not _nest(PIECE.findall(made), chars, pieces):
         return None
-    made = "".join(parts)
     for char in chars:
         # Spaces as they were in the source, where the mask had some of ours.
         place, origin = made.index(char), flat.index(char)
@@ -143,16 +154,16 @@ def _put_back(found: str, missing: Sequence[str], flat: str, pieces: Sequence[Pi
     for char in missing:
         kind = known(char, pieces).kind
         before = bisect_left(starts, flat.index(char))
-        count = round(before / max(1, len(starts)) * len(words))
+        share = round(before / max(1, len(starts)) * len(words))
         if kind == "open":
-            count = min(count, max(0, len(words) - 1))
+            share = min(share, max(0, len(words) - 1))
         if char in opening:
-            count = min(max(count, behind[opening[char]] + 1), len(words))
-        behind[char] = count
+            share = min(max(share, behind[opening[char]] + 1), len(words))
+        behind[char] = share
         if kind == "close":
-            place = words[count - 1][1] if words and count else 0
+            place = words[share - 1][1] if words and share else 0
         else:
-            place = words[count][0] if count < len(words) else len(found)
+            place = words[share][0] if share < len(words) else len(found)
         place = max(place, end)
         made.append(found[end:place])
         end = place
