@@ -69,7 +69,7 @@ class Running:
         until_true(lambda: sum(w.waiting for w in self.translators.workers.values()) == lines)
 
 
-def until_true(what, seconds: float = 20.0) -> None:
+def until_true(what, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "waited in vain"

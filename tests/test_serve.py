@@ -8,6 +8,7 @@ import urllib.error
 import openai
 import pytest
 from libretranslatepy import LibreTranslateAPI
+from prometheus_client.parser import text_string_to_metric_families
 
 from evokd.data.prompts import PROMPTS
 from evokd.errors import InputError
@@ -276,6 +277,8 @@ def test_metrics_count_what_was_done(real):
         assert f'evokd_tokens_total{{direction="en-de",kind="answer"}} {made}.0' in text
         assert 'evokd_waiting_lines{model="student"} 0.0' in text
         assert "secret" not in text
+        kinds = {family.name: family.type for family in text_string_to_metric_families(text)}
+        assert kinds["evokd_request_seconds"] == kinds["evokd_batch_lines"] == "histogram"
 
 
 def test_models_share_directions_out():
