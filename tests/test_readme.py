@@ -36,6 +36,7 @@ LINES = 6
 ONLY_PARSED = [
     (r"^run recipes/", "takes long; the recipe with its overrides is checked"),
     (r"^translate (?!runs/)", "needs a model from the hub or of the reader's own"),
+    (r"^serve ", "answers until it is stopped; tests/test_serve.py runs it"),
     (r"\b(hub|sacrebleu):", "needs text from the network"),
 ]
 OTHER_COMMANDS = [
@@ -46,6 +47,7 @@ OTHER_COMMANDS = [
     r"pip install \S.*",
     r"(xdg-)?open runs/\S+",
     r"cp \S+ \S+",
+    r"curl \S+ .*",
 ]
 """What a README may show beside `evokd` and `make`; of these only cp is run."""
 SMALL_MODELS = "{hidden_size: 16, layers: 1, heads: 2}"
@@ -242,7 +244,7 @@ def test_the_commands_run(folder, monkeypatch):
         if verb in ("demo", "distil"):
             assert (args.output / "report.html").exists()
         ran.add(verb)
-    assert ran >= set(cli.parser.VERBS.choices) - {"run"}
+    assert ran >= set(cli.parser.VERBS.choices) - {"run", "serve"}
 
 
 def file_tree() -> list[str]:

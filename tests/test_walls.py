@@ -32,8 +32,9 @@ for room, below in {
     **{one: ["models"] for one in ("distil", "translate", "evaluate", "report", "plan")},
     "documents": ["data"],
     "export": ["translate", "evaluate", "documents"],
+    "serve": ["export"],
     "study": ["distil", "export", "report", "plan"],
-    "cli": ["study"],
+    "cli": ["study", "serve"],
     "__main__": ["cli"],
 }.items():
     ROOMS_BELOW[room] = {*below}.union(*(ROOMS_BELOW[one] for one in below))

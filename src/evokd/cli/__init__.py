@@ -11,6 +11,7 @@ from pathlib import Path
 
 import evokd.cli.planning
 import evokd.cli.pushing
+import evokd.cli.serving
 import evokd.cli.shipping
 import evokd.cli.studies
 import evokd.cli.text

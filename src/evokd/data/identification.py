@@ -33,12 +33,12 @@ def in_language(text: str, code: str) -> bool:
     # The likeliest one will do, and is found sooner than all probabilities are.
     if _is_short(text) or _likeliest(text) == known:
         return True
-    return _probabilities(text).get(known, 1.0) >= UNLIKELY
+    return probabilities(text).get(known, 1.0) >= UNLIKELY
 
 
 def can_be_told(code: str) -> bool:
     """Whether py3langid knows a language."""
-    return language(code).code in _probabilities("")
+    return language(code).code in probabilities("")
 
 
 class Languages:
@@ -73,7 +73,8 @@ def _likeliest(text: str) -> str:
 
 
 @lru_cache(maxsize=16)
-def _probabilities(text: str) -> dict[str, float]:
+def probabilities(text: str) -> dict[str, float]:
+    """How likely a text is in each language that py3langid knows; they sum to 1."""
     return dict(_identifier().rank(text))
 
 

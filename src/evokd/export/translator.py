@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from copy import deepcopy
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from evokd.data.prompts import Prompt, load_prompt
-from evokd.documents import Written, read_document
+from evokd.documents import Document, Written, read_document
 from evokd.export.exported import load_export
 from evokd.models import loading
 from evokd.models.saving import trained_directions
 from evokd.recipe.exports import is_export
 from evokd.recipe.judging import DecodingSettings
-from evokd.translate.decoding import Translations, translate
+from evokd.translate.decoding import Answer, Translations, answer_lines, translate
 from evokd.translate.engines.engine import generate_by
 from evokd.translate.lengths import longest_source, size_by
 
@@ -33,6 +36,7 @@ class Translator:
     ) -> None:
         self.directions = list(directions)
         self._own, self._engine, self._held = own, engine, held
+        self._longest: dict[tuple[str, str], int] = {}
 
     @classmethod
     def load(
@@ -109,9 +113,7 @@ class Translator:
         Raises:
             InputError: it isn't of that format; see `translate`.
         """
-        longest = longest or longest_source(self._own, source, target)
-        given = (text, form, source, size_by(self._own), longest)
-        document = read_document(*given, target=target, **options)
+        document = self.document(text, form, source, target, longest=longest, **options)
         settings = {"beam": beam, "batch_size": batch_size}
         made = self.translations(document.segments, source, target, **settings)
         return document.written(made.lines)
@@ -123,6 +125,39 @@ class Translator:
         settings = DecodingSettings(beam=beam, batch_size=batch_size)
         generate = generate_by(self._engine, settings)
         return translate(self._own, list(lines), source, target, settings, None, generate)
+
+    def document(
+        self,
+        text: str,
+        form: str,
+        source: str,
+        target: str,
+        *,
+        longest: int | None = None,
+        **options: Any,
+    ) -> Document:
+        """The first half of `translate_document`: what is to be translated; `written` of it is the
+        second. It may be asked in one thread while another one translates."""
+        if longest is None:
+            if (source, target) not in self._longest:
+                self._longest[source, target] = longest_source(self._reading, source, target)
+            longest = self._longest[source, target]
+        size = size_by(self._reading)
+        return read_document(text, form, source, size, longest, target=target, **options)
+
+    @cached_property
+    def _reading(self) -> loading.Translator:
+        """A tokenizer of its own: one can't be asked by two threads."""
+        return replace(self._own, tokenizer=deepcopy(self._own.tokenizer))
+
+    def answers(
+        self, lines: Sequence[str], source: str, target: str, *, beam: int = 1, batch_size: int = 64
+    ) -> Iterator[Answer]:
+        """The same, line by line as they are done, in no order: `answer.job.line` is the place of
+        the line; blank ones have none."""
+        settings = DecodingSettings(beam=beam, batch_size=batch_size)
+        generate = generate_by(self._engine, settings)
+        return answer_lines(self._own, lines, source, target, settings, None, generate)
 
     def close(self) -> None:
         """Give back what an engine holds."""

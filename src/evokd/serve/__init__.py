@@ -1,0 +1,1 @@
+"""Translators over HTTP: LibreTranslate's API, OpenAI's for translation prompts, and a page."""
