@@ -80,12 +80,9 @@ class Shell(nn.Module):
         self.device, self.dtype = device, dtype
 
 
-def check_format(to: str, quantization: str) -> str:
-    """The quantization, by default the format's first.
-
-    Raises:
-        InputError: an unknown format or quantization, or a package that isn't here.
-    """
+def check_format(to: str, quantization: str, reading: bool = False) -> None:
+    """Raises InputError: an unknown format or quantization, or a package that isn't here and that
+    writing it, or only reading it, needs."""
     if to not in FORMATS:
         raise InputError(f"--to {to}: unknown; accepted are {', '.join(FORMATS)}")
     form = FORMATS[to]
@@ -93,9 +90,11 @@ def check_format(to: str, quantization: str) -> str:
         raise InputError(
             f"--quantize {quantization}: {to} is written here in {', '.join(form.quantizations)}"
         )
-    if form.package is not None:
-        require(form.package, form.package, f"--to {to}")
-    return quantization
+    for package in form.reads if reading else (*form.reads, *form.writes):
+        require(package, form.extra, f"--to {to}")
+    quantizer = form.quantizers.get(quantization)
+    if quantizer and not reading:
+        require(quantizer, quantizer, f"--quantize {quantization}")
 
 
 def export(
@@ -145,7 +144,7 @@ def load_export(folder: Path, device: torch.device) -> Exported:
     """
     try:
         facts = read_json(folder / EXPORT)
-        check_format(facts["format"], facts["quantization"])
+        check_format(facts["format"], facts["quantization"], reading=True)
         config = AutoConfig.from_pretrained(folder)
         generation = GenerationConfig.from_pretrained(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -7,6 +7,7 @@ the model's end token there; a newline that would end them here is for who calls
 
 from __future__ import annotations
 
+import ctypes
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 
 from evokd.errors import InputError
+from evokd.export.formats import K_QUANTS
 from evokd.models.loading import Translator, end_ids
 
 FILE = "model.gguf"
@@ -73,7 +75,8 @@ def write(translator: Translator, folder: Path, quantization: str) -> str:
         )
     name = ARCHITECTURES[config.model_type]
     dtype = str(model.dtype).removeprefix("torch.")
-    kind = gguf.GGMLQuantizationType[TYPES[dtype if quantization == "none" else quantization]]
+    asked = "f32" if quantization in K_QUANTS else quantization
+    kind = gguf.GGMLQuantizationType[TYPES[dtype if asked == "none" else asked]]
     block, plain = gguf.GGML_QUANT_SIZES[kind][0], gguf.GGMLQuantizationType.F32
     writer = gguf.GGUFWriter(folder / FILE, name)
     try:
@@ -91,7 +94,11 @@ def write(translator: Translator, folder: Path, quantization: str) -> str:
         writer.close()
     from importlib.metadata import version
 
-    return f"gguf {version('gguf')}"
+    made = f"gguf {version('gguf')}"
+    if quantization not in K_QUANTS:
+        return made
+    _quantize(folder / FILE, quantization)
+    return f"{made}, llama-cpp-python {version('llama-cpp-python')}"
 
 
 def opened(folder: Path, device: torch.device) -> tuple[Any, None]:
@@ -104,6 +111,22 @@ def opened(folder: Path, device: torch.device) -> tuple[Any, None]:
         folder, gguf_file=FILE, config=config, dtype=torch.float32
     )
     return read.to(device).eval(), None
+
+
+def _quantize(path: Path, quantization: str) -> None:
+    """Let llama.cpp do what the gguf package doesn't, in place of a file in float32."""
+    import llama_cpp
+
+    quiet = llama_cpp.llama_log_callback(lambda *_: None)
+    llama_cpp.llama_log_set(quiet, None)
+    how = llama_cpp.llama_model_quantize_default_params()
+    how.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{quantization.upper()}")
+    how.nthread = torch.get_num_threads()
+    whole = path.rename(path.with_suffix(".whole"))
+    failed = llama_cpp.llama_model_quantize(bytes(whole), bytes(path), ctypes.byref(how))
+    whole.unlink()
+    if failed:
+        raise InputError(f"--quantize {quantization}: llama.cpp can't quantize this model")
 
 
 def _file_type(kind: str) -> str:
