@@ -56,9 +56,38 @@ MODELS = {
     ),
     "mistral": MistralConfig(**SHAPE, sliding_window=None, head_dim=16),
     "qwen2": Qwen2Config(**SHAPE),
+    "llama 3": LlamaConfig(
+        **SHAPE,
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": 500.0,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 32,
+        },
+    ),
+    "qwen2, yarn": Qwen2Config(
+        **SHAPE,
+        rope_parameters={
+            "rope_type": "yarn",
+            "rope_theta": 500.0,
+            "factor": 4.0,
+            "original_max_position_embeddings": 32,
+        },
+    ),
     "qwen3": Qwen3Config(**SHAPE, head_dim=16),
     "gemma2": Gemma2Config(**SHAPE, **HEAD),
-    "gemma3": Gemma3TextConfig(**SHAPE, **HEAD),
+    "gemma3": Gemma3TextConfig(
+        **SHAPE | {"num_hidden_layers": 3},
+        **HEAD,
+        sliding_window=8,
+        layer_types=["full_attention", "sliding_attention", "full_attention"],
+        rope_parameters={
+            "full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 5000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 300.0},
+        },
+    ),
 }
 
 

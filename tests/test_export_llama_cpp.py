@@ -2,16 +2,23 @@
 
 import contextlib
 import io
+import json
 import re
 
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig
+from tokenizers import Tokenizer, normalizers, pre_tokenizers, trainers
+from tokenizers.models import BPE
+from transformers import GemmaTokenizer, LlamaConfig, LlamaTokenizer
 
+from evokd.data.phrasebook import phrasebook
+from evokd.data.prompts import load_prompt
+from evokd.errors import InputError
 from evokd.export.exported import export, load_export
 from evokd.export.formats import K_QUANTS
 from evokd.models.encoding import encode_prompts, token_ids
+from evokd.models.loading import Translator
 from test_export import CPU, LINES, MODELS, SHAPE, TOKENIZER, translator
 
 llama_cpp = pytest.importorskip("llama_cpp")
@@ -62,6 +69,64 @@ def test_llama_cpp_cuts_text_into_the_same_tokens_and_answers_the_same(tmp_path)
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
         exec(re.search(r"```python\n(.*?)```", card, re.S)[1], {})
     assert said.getvalue().strip()
+
+
+def sentencepiece(kind):
+    """A tokenizer as transformers makes it of a SentencePiece BPE: bytes, then pieces in the order
+    in which they were found, and each way to make one of two others."""
+    backend = Tokenizer(BPE())
+    backend.normalizer = normalizers.Replace(" ", "▁")
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+    texts = [*LINES, *HARD[:4], *phrases()] * 3
+    trainer = trainers.BpeTrainer(vocab_size=900, show_progress=False)
+    backend.train_from_iterator(texts, trainer)
+    pieces = sorted(backend.get_vocab(), key=backend.get_vocab().get)
+    own = ["<unk>", "<s>", "</s>", "<en>", "<de>", *(f"<0x{n:02X}>" for n in range(256))]
+    known = {token: n for n, token in enumerate([*own, *pieces])}
+    merges = [
+        (piece[:i], piece[i:])
+        for piece in pieces
+        for i in range(1, len(piece))
+        if piece[:i] in known and piece[i:] in known
+    ]
+    made = kind(vocab=known, merges=merges, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    made.add_special_tokens({"additional_special_tokens": ["<en>", "<de>"]})
+    if kind is GemmaTokenizer:  # behind an added token llama.cpp puts a space, as in front of all
+        made.add_tokens(["\n\n"])
+    return made
+
+
+def phrases():
+    return [one[code] for one in phrasebook("train", 200) for code in ("en", "de")]
+
+
+@pytest.mark.parametrize("kind", [LlamaTokenizer, GemmaTokenizer])
+def test_sentencepiece_is_cut_into_the_same_tokens(kind, tmp_path):
+    tokenizer = sentencepiece(kind)
+    config = LlamaConfig(**SHAPE | {"vocab_size": len(tokenizer) + 1})
+    made = Translator(translator(config).model, tokenizer, load_prompt("compact"))
+    export(made, tmp_path / "x", "gguf", "none", ["de-en"])
+    texts = [text for text in (*LINES, *HARD, *phrases()) if text[:1].strip()]
+    with contextlib.closing(opened(tmp_path / "x")) as model:
+        for text in texts:
+            ours = tokenizer(text, add_special_tokens=False)["input_ids"]
+            assert model.tokenize(text.encode(), add_bos=False, special=False) == ours, text
+    again = load_export(tmp_path / "x", CPU).translator
+    ids = torch.arange(3, 60)[None]
+    with torch.no_grad():
+        assert torch.equal(made.model(ids).logits, again.model(ids).logits)
+    assert again.tokenizer(texts)["input_ids"] == tokenizer(texts)["input_ids"]
+
+
+def test_merges_that_llama_cpp_would_not_follow_are_refused(tmp_path):
+    tokenizer = sentencepiece(LlamaTokenizer)
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state["model"]["merges"] = state["model"]["merges"][::2]
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(state))
+    config = LlamaConfig(**SHAPE | {"vocab_size": len(tokenizer)})
+    made = Translator(translator(config).model, tokenizer, load_prompt("compact"))
+    with pytest.raises(InputError, match="merges"):
+        export(made, tmp_path / "x", "gguf")
 
 
 @pytest.mark.parametrize("quantization", K_QUANTS)

@@ -8,7 +8,6 @@ the model's end token there; a newline that would end them here is for who calls
 from __future__ import annotations
 
 import ctypes
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from evokd.errors import InputError
 from evokd.export.formats import K_QUANTS
-from evokd.models.loading import Translator, end_ids
+from evokd.export.gguf_tokenizer import write_tokenizer
+from evokd.models.loading import Translator
 
 FILE = "model.gguf"
 CARD = """\
@@ -41,6 +42,8 @@ ARCHITECTURES = {
     "gemma3_text": "gemma3",
 }
 """transformers' kinds of models, and llama.cpp's names for them."""
+LARGEST = {"gemma2": 46, "gemma3": 62}
+"""Layers of the models of 27B, by which llama.cpp knows that their queries have another scale."""
 TYPES = {
     "float32": "F32",
     "float16": "F16",
@@ -54,8 +57,6 @@ TYPES = {
     "q4_1": "Q4_1",
     "q4_0": "Q4_0",
 }
-NORMAL, CONTROL = 1, 3
-"""Types of tokens."""
 
 
 def write(translator: Translator, folder: Path, quantization: str) -> str:
@@ -80,8 +81,8 @@ def write(translator: Translator, folder: Path, quantization: str) -> str:
     block, plain = gguf.GGML_QUANT_SIZES[kind][0], gguf.GGMLQuantizationType.F32
     writer = gguf.GGUFWriter(folder / FILE, name)
     try:
-        _write_shape(writer, config)
-        _write_tokenizer(writer, translator)
+        _write_shape(writer, config, name)
+        write_tokenizer(writer, translator)
         writer.add_file_type(gguf.LlamaFileType[_file_type(kind.name)])
         for tensor_name, values in _tensors(model, name):
             # Vectors stay as they are, and rows that don't come out even: llama.cpp has it so.
@@ -133,7 +134,7 @@ def _file_type(kind: str) -> str:
     return "ALL_F32" if kind == "F32" else f"MOSTLY_{kind}"
 
 
-def _write_shape(writer: Any, config: Any) -> None:
+def _write_shape(writer: Any, config: Any, name: str) -> None:
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     writer.add_context_length(config.max_position_embeddings)
@@ -155,63 +156,44 @@ def _write_shape(writer: Any, config: Any) -> None:
                 "in none of this kind"
             )
         writer.add_sliding_window(window)
+        writer.add_sliding_window_pattern(
+            [kind == "sliding_attention" for kind in config.layer_types]
+        )
     for key in ("attn_logit_softcapping", "final_logit_softcapping"):
         if getattr(config, key, None):
             getattr(writer, f"add_{key}")(getattr(config, key))
+    scale = getattr(config, "query_pre_attn_scalar", size)
+    if scale != (
+        config.hidden_size // heads if config.num_hidden_layers == LARGEST.get(name) else size
+    ):
+        raise InputError(
+            f"--to gguf: found query_pre_attn_scalar {scale}, where llama.cpp takes a head's size"
+        )
+    _write_rope(writer, config)
+
+
+def _write_rope(writer: Any, config: Any) -> None:
+    import gguf
+
     rope = dict(config.rope_parameters or {})
+    if "sliding_attention" in rope:
+        writer.add_rope_freq_base_swa(rope["sliding_attention"]["rope_theta"])
     rope = rope.get("full_attention", rope)
     writer.add_rope_freq_base(rope["rope_theta"])
     scaling = rope.get("rope_type", "default")
+    more = rope.keys() - {"rope_theta", "rope_type", "factor", "original_max_position_embeddings"}
     if scaling == "linear":
-        import gguf
-
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(rope["factor"])
-    elif scaling != "default":
+    elif scaling == "yarn" and not more:
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(rope["factor"])
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    elif scaling != "default" and (scaling, config.model_type) != ("llama3", "llama"):
         raise InputError(
-            f"--to gguf: found rotary scaling of the kind {scaling}; none and linear are written "
-            "here, others by llama.cpp's own converter"
+            f"--to gguf: found rotary scaling of the kind {scaling} in a {config.model_type}; "
+            "none, linear, Llama 3's in a Llama, and yarn with its defaults are written here"
         )
-
-
-def _write_tokenizer(writer: Any, translator: Translator) -> None:
-    """Raises InputError: not a byte-level BPE."""
-    tokenizer = translator.tokenizer
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    if state["model"]["type"] != "BPE" or "ByteLevel" not in json.dumps(state["pre_tokenizer"]):
-        raise InputError(
-            "--to gguf: found a tokenizer that isn't a byte-level BPE; those are written here, "
-            "others by llama.cpp's own converter"
-        )
-    width = translator.model.config.get_text_config().vocab_size
-    ids = {token: number for token, number in tokenizer.get_vocab().items() if number < width}
-    by_number = {number: token for token, number in ids.items()}
-    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    tokens = [by_number.get(number, f"[PAD{number}]") for number in range(width)]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(_pre_tokenizer(state["pre_tokenizer"]))
-    writer.add_token_list(tokens)
-    writer.add_token_types(
-        [CONTROL if t in special or n not in by_number else NORMAL for n, t in enumerate(tokens)]
-    )
-    merges = state["model"]["merges"]
-    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
-    if tokenizer.bos_token_id is not None:
-        writer.add_bos_token_id(tokenizer.bos_token_id)
-    writer.add_eos_token_id(end_ids(translator.model, tokenizer, translator.prompt)[0])
-    writer.add_add_bos_token(False)  # our prompts have it themselves
-    if isinstance(tokenizer.chat_template, str):
-        writer.add_chat_template(tokenizer.chat_template)
-
-
-def _pre_tokenizer(state: dict[str, Any]) -> str:
-    """llama.cpp's name for how text is cut before BPE, by the pattern that does it."""
-    text = json.dumps(state)
-    if r"\\p{N}{1,3}" in text:
-        return "llama-bpe"
-    if r"\\p{N}|" in text or r"\\p{N}\"" in text:
-        return "qwen2"
-    return "smollm" if '"Digits"' in text else "gpt-2"
 
 
 def _tensors(model: Any, name: str) -> Iterator[tuple[str, np.ndarray]]:
@@ -222,6 +204,11 @@ def _tensors(model: Any, name: str) -> Iterator[tuple[str, np.ndarray]]:
     arch = next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == name)
     names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
     heads, tied = config.num_attention_heads, config.tie_word_embeddings
+    if (config.rope_parameters or {}).get("rope_type") == "llama3":
+        rotary = model.get_decoder().rotary_emb
+        plain, _ = rotary.compute_default_rope_parameters(config)
+        scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, plain.device)
+        yield "rope_freqs.weight", (plain / scaled).numpy()  # what each frequency is divided by
     for ours, weight in model.state_dict().items():
         if ours == "lm_head.weight" and tied:
             continue

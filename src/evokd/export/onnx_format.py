@@ -122,9 +122,14 @@ def write(translator: Translator, folder: Path, quantization: str) -> str:
             "--to onnx: found a model in bfloat16, which ONNX Runtime doesn't compute in; leave "
             "--dtype bfloat16 out"
         )
-    int8 = OnnxRuntimeQuantizer(OnnxRuntimeDynamicConfig(per_channel=True))
+    quantizer = None
+    if quantization == "int8":
+        quantizer = OnnxRuntimeQuantizer(OnnxRuntimeDynamicConfig(per_channel=True))
+        # One matrix as table and head would be made dense again at each token.
+        head = model.get_output_embeddings()
+        head.weight = torch.nn.Parameter(head.weight.detach().clone())
     inputs, shapes = _example(model)
-    settings = OnnxConfig(dynamic_shapes=shapes, quantizer=int8 if quantization == "int8" else None)
+    settings = OnnxConfig(dynamic_shapes=shapes, quantizer=quantizer)
     try:
         with _quiet():
             program = OnnxExporter().export(model, inputs, settings).program
