@@ -12,15 +12,21 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from transformers import GemmaTokenizer, LlamaConfig, LlamaTokenizer
 
+import evokd as evokd_package
 from evokd.data.phrasebook import phrasebook
 from evokd.data.prompts import load_prompt
 from evokd.errors import InputError
 from evokd.export.exported import export, load_export
 from evokd.export.formats import K_QUANTS
+from evokd.export.gguf_format import dense
 from evokd.models.encoding import encode_prompts, token_ids
 from evokd.models.loading import Translator
+from evokd.recipe.judging import DecodingSettings
+from evokd.translate.decoding import translate
+from evokd.translate.engines.engine import generate_by
 from test_export import CPU, LINES, MODELS, SHAPE, TOKENIZER, translator
 
+SETTINGS = DecodingSettings(extra_tokens=8)
 llama_cpp = pytest.importorskip("llama_cpp")
 HARD = [
     *(
@@ -64,6 +70,11 @@ def test_llama_cpp_cuts_text_into_the_same_tokens_and_answers_the_same(tmp_path)
         for ids in encode_prompts(TOKENIZER, made.prompt, LINES, "de", "en"):
             text = TOKENIZER.decode(ids)
             assert model.tokenize(text.encode(), add_bos=False, special=True) == list(ids), text
+    with evokd_package.Translator.load(tmp_path / "x", device="cpu") as again:
+        long = [*LINES, "zwölf Männer " * 9]  # more than the room it begins with holds
+        assert again.translate(long, "de", "en") == translate(made, long, "de", "en").lines
+        with pytest.raises(InputError, match="greedily"):
+            again.translate(LINES, "de", "en", beam=2)
     card = (tmp_path / "x/README.md").read_text("utf-8").replace("FOLDER", str(tmp_path / "x"))
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
@@ -111,11 +122,10 @@ def test_sentencepiece_is_cut_into_the_same_tokens(kind, tmp_path):
         for text in texts:
             ours = tokenizer(text, add_special_tokens=False)["input_ids"]
             assert model.tokenize(text.encode(), add_bos=False, special=False) == ours, text
-    again = load_export(tmp_path / "x", CPU).translator
-    ids = torch.arange(3, 60)[None]
-    with torch.no_grad():
-        assert torch.equal(made.model(ids).logits, again.model(ids).logits)
-    assert again.tokenizer(texts)["input_ids"] == tokenizer(texts)["input_ids"]
+    with load_export(tmp_path / "x", CPU).at_work() as engine:
+        generate = generate_by(engine, SETTINGS)
+        theirs = translate(made, texts[:40], "de", "en", SETTINGS, None, generate)
+    assert theirs.lines == translate(made, texts[:40], "de", "en", SETTINGS).lines
 
 
 def test_merges_that_llama_cpp_would_not_follow_are_refused(tmp_path):
@@ -144,6 +154,6 @@ def test_k_quants_are_as_close_as_their_bits(quantization, tmp_path):
         ids = torch.arange(3, 30)[None]
         with torch.no_grad():
             ours = made.model(ids).logits
-            theirs = load_export(tmp_path / "x", CPU).translator.model(ids).logits
+            theirs = dense(tmp_path / "x", CPU)(ids).logits
         assert (ours - theirs).norm() < 2.0 ** (1 - int(quantization[1])) * 4 * ours.norm()
         assert [path.name for path in (tmp_path / "x").glob("model*")] == ["model.gguf"]

@@ -117,7 +117,7 @@ def translate(args: argparse.Namespace) -> int:
             noted = engine_facts(engine, translator, lines[done:], args.direction, settings, say)
             how = f"{noted['engine']}, {how}" if noted else how
         else:
-            how = f"{exported.facts['tool']}, {how}"
+            how = f"{exported.by}, {how}"
         given = (direction, settings, args.draft_tokens, generate_by(engine, settings))
         for start in range(done, len(lines), max(1, size)):
             block, place = lines[start : start + size], (start, len(lines))

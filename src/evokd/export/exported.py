@@ -65,6 +65,13 @@ class Exported:
                 self.engine.close()
 
     @property
+    def by(self) -> str:
+        """What translates."""
+        if self.engine is None:
+            return str(self.facts["tool"])
+        return f"{self.engine.name} {self.engine.version}"
+
+    @property
     def precision(self) -> str:
         """Of the weights in its files."""
         own = self.facts["quantization"]

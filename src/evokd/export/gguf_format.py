@@ -8,7 +8,10 @@ the model's end token there; a newline that would end them here is for who calls
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,10 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from evokd.errors import InputError
 from evokd.export.formats import K_QUANTS
 from evokd.export.gguf_tokenizer import write_tokenizer
+from evokd.models.batching import Budget, Request
 from evokd.models.loading import Translator
+from evokd.recipe.judging import DecodingSettings
+from evokd.translate.engines.engine import Answers
 
 FILE = "model.gguf"
 CARD = """\
@@ -83,6 +89,7 @@ def write(translator: Translator, folder: Path, quantization: str) -> str:
     try:
         _write_shape(writer, config, name)
         write_tokenizer(writer, translator)
+        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         writer.add_file_type(gguf.LlamaFileType[_file_type(kind.name)])
         for tensor_name, values in _tensors(model, name):
             # Vectors stay as they are, and rows that don't come out even: llama.cpp has it so.
@@ -93,8 +100,6 @@ def write(translator: Translator, folder: Path, quantization: str) -> str:
         writer.write_tensors_to_file()
     finally:
         writer.close()
-    from importlib.metadata import version
-
     made = f"gguf {version('gguf')}"
     if quantization not in K_QUANTS:
         return made
@@ -102,8 +107,15 @@ def write(translator: Translator, folder: Path, quantization: str) -> str:
     return f"{made}, llama-cpp-python {version('llama-cpp-python')}"
 
 
-def opened(folder: Path, device: torch.device) -> tuple[Any, None]:
-    """Its weights, dense again, for evokd's own decoder."""
+def opened(folder: Path, device: torch.device) -> tuple[Any, LlamaCpp | None]:
+    """llama.cpp at work, where it is installed; else its weights for evokd's own decoder."""
+    if find_spec("llama_cpp") is None:
+        return dense(folder, device), None
+    return None, LlamaCpp(folder / FILE, device)
+
+
+def dense(folder: Path, device: torch.device) -> Any:
+    """A model with weights in float32 again."""
     # Not all of a shape stands in the file, or is read from it: Gemma's scale of queries isn't.
     config: Any = AutoConfig.from_pretrained(folder)
     if config.model_type == "mistral":  # a Llama there, as its file says
@@ -111,15 +123,66 @@ def opened(folder: Path, device: torch.device) -> tuple[Any, None]:
     read: Any = AutoModelForCausalLM.from_pretrained(
         folder, gguf_file=FILE, config=config, dtype=torch.float32
     )
-    return read.to(device).eval(), None
+    return read.to(device).eval()
+
+
+class LlamaCpp:
+    """llama.cpp, one request after the other, greedily."""
+
+    name = "llama.cpp"
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        self.path, self.layers_there = path, 0 if device.type == "cpu" else -1
+        self.version = f"(llama-cpp-python {version('llama-cpp-python')})"
+        self._open(512)
+
+    def _open(self, room: int) -> None:
+        import llama_cpp
+
+        self.model = llama_cpp.Llama(
+            str(self.path),
+            n_ctx=room,
+            n_threads=torch.get_num_threads(),
+            n_gpu_layers=self.layers_there,
+            verbose=False,
+        )
+
+    def budget(self, settings: DecodingSettings) -> Budget:
+        return Budget(settings.batch_size, settings.batch_tokens)
+
+    def ask(
+        self,
+        requests: Sequence[Request],
+        stops: Sequence[int],
+        settings: DecodingSettings,
+        best: int,
+    ) -> Answers:
+        """Raises InputError: a beam."""
+        if settings.beam > 1:
+            raise InputError(f"found a beam of {settings.beam}; llama.cpp is asked greedily, so 1")
+        longest = max(request.size for request in requests)
+        if longest > self.model.n_ctx():
+            self.close()
+            self._open(2 * longest)
+        return [[self._answer(request, stops)] for request in requests]
+
+    def _answer(self, request: Request, stops: Sequence[int]) -> list[int]:
+        answer: list[int] = []
+        for token in self.model.generate(list(request.prompt_ids), temp=0.0):
+            answer.append(token)
+            if token in stops or len(answer) >= request.cap:
+                break
+        return answer
+
+    def close(self) -> None:
+        self.model.close()
 
 
 def _quantize(path: Path, quantization: str) -> None:
     """Let llama.cpp do what the gguf package doesn't, in place of a file in float32."""
     import llama_cpp
 
-    quiet = llama_cpp.llama_log_callback(lambda *_: None)
-    llama_cpp.llama_log_set(quiet, None)
+    logging.getLogger("llama-cpp-python").setLevel(logging.ERROR)
     how = llama_cpp.llama_model_quantize_default_params()
     how.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{quantization.upper()}")
     how.nthread = torch.get_num_threads()

@@ -57,7 +57,7 @@ def write_tokenizer(writer: Any, translator: Translator) -> None:
     writer.add_token_types(kinds)
     for name in ("bos", "unk", "pad"):
         number = getattr(tokenizer, f"{name}_token_id")
-        if number is not None and (pieces or name == "bos"):
+        if number is not None:
             getattr(writer, f"add_{name}_token_id")(number)
     writer.add_eos_token_id(end_ids(translator.model, tokenizer, translator.prompt)[0])
     writer.add_add_bos_token(False)  # our prompts have it themselves
