@@ -1,9 +1,13 @@
 """What was exported says what the model said, and a folder of it is a translator."""
 
+import copy
 import json
+import sys
+from dataclasses import replace
 
 import pytest
 import torch
+from tokenizers import Regex, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
@@ -140,9 +144,39 @@ def test_gguf_names_what_it_holds(tmp_path):
     assert not value("tokenizer.ggml.add_bos_token")
 
 
-@pytest.mark.parametrize("config", [PhiConfig(**SHAPE), MistralConfig(**SHAPE, sliding_window=8)])
-def test_models_that_gguf_is_not_written_for_leave_nothing(config, tmp_path):
-    with pytest.raises(InputError, match="--to gguf: found a"):
+@pytest.mark.parametrize(
+    "cut",
+    [
+        pre_tokenizers.Whitespace(),
+        pre_tokenizers.ByteLevel(add_prefix_space=True),
+        pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(r"\p{N}{1,3}|\s+"), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        ),
+    ],
+)
+def test_tokenizers_that_llama_cpp_has_no_name_for_leave_nothing(cut, tmp_path):
+    made = translator(MODELS["llama"])
+    tokenizer = copy.deepcopy(TOKENIZER)
+    tokenizer.backend_tokenizer.pre_tokenizer = cut
+    with pytest.raises(InputError, match="--to gguf: found a tokenizer"):
+        export(replace(made, tokenizer=tokenizer), tmp_path / "x", "gguf")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        PhiConfig(**SHAPE),
+        MistralConfig(**SHAPE, sliding_window=8),
+        Gemma2Config(**SHAPE, head_dim=16, query_pre_attn_scalar=8),
+        Qwen3Config(**SHAPE, rope_parameters=MODELS["llama 3"].rope_parameters),
+    ],
+)
+def test_models_that_llama_cpp_would_read_otherwise_leave_nothing(config, tmp_path):
+    with pytest.raises(InputError, match="--to gguf: found"):
         export(translator(config), tmp_path / "x", "gguf")
     assert list(tmp_path.iterdir()) == []
 
@@ -223,7 +257,8 @@ def test_the_same_translator_in_python(model, tmp_path):
         evokd_package.Translator.load("nowhere/such/thing")
 
 
-def test_a_text_of_ones_own_and_what_is_refused(model, tmp_path):
+def test_a_text_of_ones_own_and_what_is_refused(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "llama_cpp", None)  # as where it isn't installed
     source = model.parents[2] / "corpus/test/few.de-en.src"
     to = ("export", model, "--to", "gguf", "-o", tmp_path / "x")
     code, _, err = evokd(*to, "--src", source)
@@ -236,6 +271,8 @@ def test_a_text_of_ones_own_and_what_is_refused(model, tmp_path):
     assert (code, "Traceback" in err) == (2, False)
     code, _, err = evokd(*to, "--quantize", "q9_0")
     assert (code, "q8_0" in err) == (2, True)
+    code, _, err = evokd(*to, "--quantize", "q4_k_m")
+    assert (code, "pip install 'evokd[llama_cpp]'" in err) == (2, True)
     code, _, err = evokd("export", model, "--to", "tflite", "-o", tmp_path / "x")
     assert (code, "accepted are ctranslate2, gguf, onnx, safetensors" in err) == (2, True)
     (tmp_path / "mine").mkdir()
