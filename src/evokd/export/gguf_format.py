@@ -143,6 +143,7 @@ class LlamaCpp:
             str(self.path),
             n_ctx=room,
             n_threads=torch.get_num_threads(),
+            n_threads_batch=torch.get_num_threads(),
             n_gpu_layers=self.layers_there,
             verbose=False,
         )
