@@ -1,10 +1,14 @@
 """What was exported says what the model said, and a folder of it is a translator."""
 
+import copy
 import json
 import re
+import sys
+from dataclasses import replace
 
 import pytest
 import torch
+from tokenizers import Regex, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
@@ -21,6 +25,7 @@ from evokd.data.prompts import load_prompt, prompt_tags
 from evokd.errors import InputError
 from evokd.export import parity
 from evokd.export.exported import export, load_export
+from evokd.export.gguf_format import dense
 from evokd.models.fresh import train_tokenizer
 from evokd.models.loading import Translator
 from evokd.models.saving import save_translator
@@ -58,9 +63,38 @@ MODELS = {
     ),
     "mistral": MistralConfig(**SHAPE, sliding_window=None, head_dim=16),
     "qwen2": Qwen2Config(**SHAPE),
+    "llama 3": LlamaConfig(
+        **SHAPE,
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": 500.0,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 32,
+        },
+    ),
+    "qwen2, yarn": Qwen2Config(
+        **SHAPE,
+        rope_parameters={
+            "rope_type": "yarn",
+            "rope_theta": 500.0,
+            "factor": 4.0,
+            "original_max_position_embeddings": 32,
+        },
+    ),
     "qwen3": Qwen3Config(**SHAPE, head_dim=16),
     "gemma2": Gemma2Config(**SHAPE, **HEAD),
-    "gemma3": Gemma3TextConfig(**SHAPE, **HEAD),
+    "gemma3": Gemma3TextConfig(
+        **SHAPE | {"num_hidden_layers": 3},
+        **HEAD,
+        sliding_window=8,
+        layer_types=["full_attention", "sliding_attention", "full_attention"],
+        rope_parameters={
+            "full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 5000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 300.0},
+        },
+    ),
 }
 
 
@@ -78,16 +112,15 @@ def test_gguf_is_read_back_to_the_same_logits(name, tmp_path):
     made = translator(MODELS[name])
     facts = export(made, tmp_path / "x", "gguf", "none", ["en-de"])
     assert facts["tool"].startswith("gguf ")
-    again = load_export(tmp_path / "x", CPU)
     ids = torch.arange(3, 30)[None]
     with torch.no_grad():
-        ours, theirs = made.model(ids).logits, again.translator.model(ids).logits
+        ours, theirs = made.model(ids).logits, dense(tmp_path / "x", CPU)(ids).logits
     assert torch.equal(ours, theirs)
     whole = (tmp_path / "x/model.gguf").stat().st_size
     export(made, tmp_path / "x", "gguf", "q8_0", ["en-de"])
     assert (tmp_path / "x/model.gguf").stat().st_size < 0.6 * whole
     with torch.no_grad():
-        theirs = load_export(tmp_path / "x", CPU).translator.model(ids).logits
+        theirs = dense(tmp_path / "x", CPU)(ids).logits
     assert 0 < (ours - theirs).abs().max() < 0.03 * ours.abs().max()
 
 
@@ -113,9 +146,39 @@ def test_gguf_names_what_it_holds(tmp_path):
     assert not value("tokenizer.ggml.add_bos_token")
 
 
-@pytest.mark.parametrize("config", [PhiConfig(**SHAPE), MistralConfig(**SHAPE, sliding_window=8)])
-def test_models_that_gguf_is_not_written_for_leave_nothing(config, tmp_path):
-    with pytest.raises(InputError, match="--to gguf: found a"):
+@pytest.mark.parametrize(
+    "cut",
+    [
+        pre_tokenizers.Whitespace(),
+        pre_tokenizers.ByteLevel(add_prefix_space=True),
+        pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(r"\p{N}{1,3}|\s+"), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        ),
+    ],
+)
+def test_tokenizers_that_llama_cpp_has_no_name_for_leave_nothing(cut, tmp_path):
+    made = translator(MODELS["llama"])
+    tokenizer = copy.deepcopy(TOKENIZER)
+    tokenizer.backend_tokenizer.pre_tokenizer = cut
+    with pytest.raises(InputError, match="--to gguf: found a tokenizer"):
+        export(replace(made, tokenizer=tokenizer), tmp_path / "x", "gguf")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        PhiConfig(**SHAPE),
+        MistralConfig(**SHAPE, sliding_window=8),
+        Gemma2Config(**SHAPE, head_dim=16, query_pre_attn_scalar=8),
+        Qwen3Config(**SHAPE, rope_parameters=MODELS["llama 3"].rope_parameters),
+    ],
+)
+def test_models_that_llama_cpp_would_read_otherwise_leave_nothing(config, tmp_path):
+    with pytest.raises(InputError, match="--to gguf: found"):
         export(translator(config), tmp_path / "x", "gguf")
     assert list(tmp_path.iterdir()) == []
 
@@ -214,7 +277,8 @@ def test_the_same_translator_in_python(model, tmp_path):
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_a_text_of_ones_own_and_what_is_refused(model, tmp_path):
+def test_a_text_of_ones_own_and_what_is_refused(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "llama_cpp", None)  # as where it isn't installed
     source = model.parents[2] / "corpus/test/few.de-en.src"
     to = ("export", model, "--to", "gguf", "-o", tmp_path / "x")
     code, _, err = evokd(*to, "--src", source)
@@ -225,10 +289,12 @@ def test_a_text_of_ones_own_and_what_is_refused(model, tmp_path):
     assert (code, "no line with text" in err) == (2, True)
     code, _, err = evokd(*to, *blank, "deen")
     assert (code, "Traceback" in err) == (2, False)
-    code, _, err = evokd(*to, "--quantize", "q4_k_m")
+    code, _, err = evokd(*to, "--quantize", "q9_0")
     assert (code, "q8_0" in err) == (2, True)
+    code, _, err = evokd(*to, "--quantize", "q4_k_m")
+    assert (code, "pip install 'evokd[llama_cpp]'" in err) == (2, True)
     code, _, err = evokd("export", model, "--to", "tflite", "-o", tmp_path / "x")
-    assert (code, "accepted are ctranslate2, gguf, safetensors" in err) == (2, True)
+    assert (code, "accepted are ctranslate2, gguf, onnx, safetensors" in err) == (2, True)
     (tmp_path / "mine").mkdir()
     code, _, err = evokd("export", model, "--to", "gguf", "-o", tmp_path / "mine")
     assert (code, "isn't an export" in err) == (2, True)

@@ -132,7 +132,7 @@ def translate(args: argparse.Namespace) -> int:
             noted = engine_facts(engine, translator, rest, args.direction, settings, say)
             how = f"{noted['engine']}, {how}" if noted else how
         else:
-            how = f"{exported.facts['tool']}, {how}"
+            how = f"{exported.by}, {how}"
         given = (direction, settings, args.draft_tokens, generate_by(engine, settings))
         for document in documents:
             end = start + len(document.segments)

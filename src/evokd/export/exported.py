@@ -65,6 +65,13 @@ class Exported:
                 self.engine.close()
 
     @property
+    def by(self) -> str:
+        """What translates."""
+        if self.engine is None:
+            return str(self.facts["tool"])
+        return f"{self.engine.name} {self.engine.version}"
+
+    @property
     def precision(self) -> str:
         """Of the weights in its files."""
         own = self.facts["quantization"]
@@ -127,7 +134,7 @@ def load_export(folder: Path, device: torch.device) -> Exported:
     """
     try:
         facts = read_json(folder / EXPORT)
-        check_format(facts["format"], facts["quantization"])
+        check_format(facts["format"], facts["quantization"], reading=True)
         config = AutoConfig.from_pretrained(folder)
         generation = GenerationConfig.from_pretrained(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -7,17 +7,26 @@ the model's end token there; a newline that would end them here is for who calls
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import ctypes
+import logging
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from evokd.errors import InputError
-from evokd.models.loading import Translator, end_ids
+from evokd.export.gguf_tokenizer import write_tokenizer
+from evokd.models.batching import Budget, Request
+from evokd.models.loading import Translator
+from evokd.recipe.exports import K_QUANTS
+from evokd.recipe.judging import DecodingSettings
+from evokd.translate.engines.engine import Answers
 
 FILE = "model.gguf"
 CARD = """\
@@ -39,6 +48,8 @@ ARCHITECTURES = {
     "gemma3_text": "gemma3",
 }
 """transformers' kinds of models, and llama.cpp's names for them."""
+LARGEST = {"gemma2": 46, "gemma3": 62}
+"""Layers of the models of 27B, by which llama.cpp knows that their queries have another scale."""
 TYPES = {
     "float32": "F32",
     "float16": "F16",
@@ -52,8 +63,6 @@ TYPES = {
     "q4_1": "Q4_1",
     "q4_0": "Q4_0",
 }
-NORMAL, CONTROL = 1, 3
-"""Types of tokens."""
 
 
 def write(translator: Translator, folder: Path, quantization: str) -> str:
@@ -73,12 +82,14 @@ def write(translator: Translator, folder: Path, quantization: str) -> str:
         )
     name = ARCHITECTURES[config.model_type]
     dtype = str(model.dtype).removeprefix("torch.")
-    kind = gguf.GGMLQuantizationType[TYPES[dtype if quantization == "none" else quantization]]
+    asked = "f32" if quantization in K_QUANTS else quantization
+    kind = gguf.GGMLQuantizationType[TYPES[dtype if asked == "none" else asked]]
     block, plain = gguf.GGML_QUANT_SIZES[kind][0], gguf.GGMLQuantizationType.F32
     writer = gguf.GGUFWriter(folder / FILE, name)
     try:
-        _write_shape(writer, config)
-        _write_tokenizer(writer, translator)
+        _write_shape(writer, config, name)
+        write_tokenizer(writer, translator)
+        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         writer.add_file_type(gguf.LlamaFileType[_file_type(kind.name)])
         for tensor_name, values in _tensors(model, name):
             # Vectors stay as they are, and rows that don't come out even: llama.cpp has it so.
@@ -89,13 +100,22 @@ def write(translator: Translator, folder: Path, quantization: str) -> str:
         writer.write_tensors_to_file()
     finally:
         writer.close()
-    from importlib.metadata import version
+    made = f"gguf {version('gguf')}"
+    if quantization not in K_QUANTS:
+        return made
+    _quantize(folder / FILE, quantization)
+    return f"{made}, llama-cpp-python {version('llama-cpp-python')}"
 
-    return f"gguf {version('gguf')}"
+
+def opened(folder: Path, device: torch.device) -> tuple[Any, LlamaCpp | None]:
+    """llama.cpp at work, where it is installed; else its weights for evokd's own decoder."""
+    if find_spec("llama_cpp") is None:
+        return dense(folder, device), None
+    return None, LlamaCpp(folder / FILE, device)
 
 
-def opened(folder: Path, device: torch.device) -> tuple[Any, None]:
-    """Its weights, dense again, for evokd's own decoder."""
+def dense(folder: Path, device: torch.device) -> Any:
+    """A model with weights in float32 again."""
     # Not all of a shape stands in the file, or is read from it: Gemma's scale of queries isn't.
     config: Any = AutoConfig.from_pretrained(folder)
     if config.model_type == "mistral":  # a Llama there, as its file says
@@ -103,14 +123,82 @@ def opened(folder: Path, device: torch.device) -> tuple[Any, None]:
     read: Any = AutoModelForCausalLM.from_pretrained(
         folder, gguf_file=FILE, config=config, dtype=torch.float32
     )
-    return read.to(device).eval(), None
+    return read.to(device).eval()
+
+
+class LlamaCpp:
+    """llama.cpp, one request after the other, greedily."""
+
+    name = "llama.cpp"
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        self.path, self.layers_there = path, 0 if device.type == "cpu" else -1
+        self.version = f"(llama-cpp-python {version('llama-cpp-python')})"
+        self._open(512)
+
+    def _open(self, room: int) -> None:
+        import llama_cpp
+
+        self.model = llama_cpp.Llama(
+            str(self.path),
+            n_ctx=room,
+            n_threads=torch.get_num_threads(),
+            n_threads_batch=torch.get_num_threads(),
+            n_gpu_layers=self.layers_there,
+            verbose=False,
+        )
+
+    def budget(self, settings: DecodingSettings) -> Budget:
+        return Budget(settings.batch_size, settings.batch_tokens)
+
+    def ask(
+        self,
+        requests: Sequence[Request],
+        stops: Sequence[int],
+        settings: DecodingSettings,
+        best: int,
+    ) -> Answers:
+        """Raises InputError: a beam."""
+        if settings.beam > 1:
+            raise InputError(f"found a beam of {settings.beam}; llama.cpp is asked greedily, so 1")
+        longest = max(request.size for request in requests)
+        if longest > self.model.n_ctx():
+            self.close()
+            self._open(2 * longest)
+        return [[self._answer(request, stops)] for request in requests]
+
+    def _answer(self, request: Request, stops: Sequence[int]) -> list[int]:
+        answer: list[int] = []
+        for token in self.model.generate(list(request.prompt_ids), temp=0.0):
+            answer.append(token)
+            if token in stops or len(answer) >= request.cap:
+                break
+        return answer
+
+    def close(self) -> None:
+        self.model.close()
+
+
+def _quantize(path: Path, quantization: str) -> None:
+    """Let llama.cpp do what the gguf package doesn't, in place of a file in float32."""
+    import llama_cpp
+
+    logging.getLogger("llama-cpp-python").setLevel(logging.ERROR)
+    how = llama_cpp.llama_model_quantize_default_params()
+    how.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{quantization.upper()}")
+    how.nthread = torch.get_num_threads()
+    whole = path.rename(path.with_suffix(".whole"))
+    failed = llama_cpp.llama_model_quantize(bytes(whole), bytes(path), ctypes.byref(how))
+    whole.unlink()
+    if failed:
+        raise InputError(f"--quantize {quantization}: llama.cpp can't quantize this model")
 
 
 def _file_type(kind: str) -> str:
     return "ALL_F32" if kind == "F32" else f"MOSTLY_{kind}"
 
 
-def _write_shape(writer: Any, config: Any) -> None:
+def _write_shape(writer: Any, config: Any, name: str) -> None:
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     writer.add_context_length(config.max_position_embeddings)
@@ -132,63 +220,44 @@ def _write_shape(writer: Any, config: Any) -> None:
                 "in none of this kind"
             )
         writer.add_sliding_window(window)
+        writer.add_sliding_window_pattern(
+            [kind == "sliding_attention" for kind in config.layer_types]
+        )
     for key in ("attn_logit_softcapping", "final_logit_softcapping"):
         if getattr(config, key, None):
             getattr(writer, f"add_{key}")(getattr(config, key))
+    scale = getattr(config, "query_pre_attn_scalar", size)
+    if scale != (
+        config.hidden_size // heads if config.num_hidden_layers == LARGEST.get(name) else size
+    ):
+        raise InputError(
+            f"--to gguf: found query_pre_attn_scalar {scale}, where llama.cpp takes a head's size"
+        )
+    _write_rope(writer, config)
+
+
+def _write_rope(writer: Any, config: Any) -> None:
+    import gguf
+
     rope = dict(config.rope_parameters or {})
+    if "sliding_attention" in rope:
+        writer.add_rope_freq_base_swa(rope["sliding_attention"]["rope_theta"])
     rope = rope.get("full_attention", rope)
     writer.add_rope_freq_base(rope["rope_theta"])
     scaling = rope.get("rope_type", "default")
+    more = rope.keys() - {"rope_theta", "rope_type", "factor", "original_max_position_embeddings"}
     if scaling == "linear":
-        import gguf
-
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(rope["factor"])
-    elif scaling != "default":
+    elif scaling == "yarn" and not more:
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(rope["factor"])
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    elif scaling != "default" and (scaling, config.model_type) != ("llama3", "llama"):
         raise InputError(
-            f"--to gguf: found rotary scaling of the kind {scaling}; none and linear are written "
-            "here, others by llama.cpp's own converter"
+            f"--to gguf: found rotary scaling of the kind {scaling} in a {config.model_type}; "
+            "none, linear, Llama 3's in a Llama, and yarn with its defaults are written here"
         )
-
-
-def _write_tokenizer(writer: Any, translator: Translator) -> None:
-    """Raises InputError: not a byte-level BPE."""
-    tokenizer = translator.tokenizer
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    if state["model"]["type"] != "BPE" or "ByteLevel" not in json.dumps(state["pre_tokenizer"]):
-        raise InputError(
-            "--to gguf: found a tokenizer that isn't a byte-level BPE; those are written here, "
-            "others by llama.cpp's own converter"
-        )
-    width = translator.model.config.get_text_config().vocab_size
-    ids = {token: number for token, number in tokenizer.get_vocab().items() if number < width}
-    by_number = {number: token for token, number in ids.items()}
-    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    tokens = [by_number.get(number, f"[PAD{number}]") for number in range(width)]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(_pre_tokenizer(state["pre_tokenizer"]))
-    writer.add_token_list(tokens)
-    writer.add_token_types(
-        [CONTROL if t in special or n not in by_number else NORMAL for n, t in enumerate(tokens)]
-    )
-    merges = state["model"]["merges"]
-    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
-    if tokenizer.bos_token_id is not None:
-        writer.add_bos_token_id(tokenizer.bos_token_id)
-    writer.add_eos_token_id(end_ids(translator.model, tokenizer, translator.prompt)[0])
-    writer.add_add_bos_token(False)  # our prompts have it themselves
-    if isinstance(tokenizer.chat_template, str):
-        writer.add_chat_template(tokenizer.chat_template)
-
-
-def _pre_tokenizer(state: dict[str, Any]) -> str:
-    """llama.cpp's name for how text is cut before BPE, by the pattern that does it."""
-    text = json.dumps(state)
-    if r"\\p{N}{1,3}" in text:
-        return "llama-bpe"
-    if r"\\p{N}|" in text or r"\\p{N}\"" in text:
-        return "qwen2"
-    return "smollm" if '"Digits"' in text else "gpt-2"
 
 
 def _tensors(model: Any, name: str) -> Iterator[tuple[str, np.ndarray]]:
@@ -199,6 +268,11 @@ def _tensors(model: Any, name: str) -> Iterator[tuple[str, np.ndarray]]:
     arch = next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == name)
     names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
     heads, tied = config.num_attention_heads, config.tie_word_embeddings
+    if (config.rope_parameters or {}).get("rope_type") == "llama3":
+        rotary = model.get_decoder().rotary_emb
+        plain, _ = rotary.compute_default_rope_parameters(config)
+        scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, plain.device)
+        yield "rope_freqs.weight", (plain / scaled).numpy()  # what each frequency is divided by
     for ours, weight in model.state_dict().items():
         if ours == "lm_head.weight" and tied:
             continue

@@ -90,7 +90,7 @@ def compared(
         chrf_float, chrf_export (means over texts), differs (whether one of them is significantly
         worse, paired bootstrap, p < 0.05), words_per_s and words_per_s_float at full batches,
         seconds_alone (the median of one line at a time), load_seconds; `texts`, the same of each
-        with its p values.
+        with its p values; translated_by, what read the export.
     """
     _translated(translator, texts[0].sample(ALONE), settings, None)  # the first costs more
     ours = [_translated(translator, text, settings, None) for text in texts]
@@ -106,6 +106,7 @@ def compared(
         log(_told(row))
     scores = [key for key in rows[0] if key.startswith(("bleu_", "chrf_"))]
     return {
+        "translated_by": exported.by,
         "agreement": round(
             sum(row["same_lines"] for row in rows) / sum(r["lines"] for r in rows), 4
         ),

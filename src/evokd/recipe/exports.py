@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -23,14 +24,19 @@ class Format:
     module: its `write(translator, folder, quantization)` puts files into a folder and tells with
     what; its `opened(folder, device)` gives a model, or the engine that has its weights.
     quantizations: accepted ones, the first by default, "none" the model's own number format.
-    package: needed, by the extra of that name.
+    extra: what installs its packages: `reads` to read its files, `writes` to write them, too.
+    quantizers: packages that some quantizations are written by, each in an extra of its name.
     """
 
     module: str
     quantizations: tuple[str, ...]
-    package: str | None = None
+    extra: str = ""
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    quantizers: Mapping[str, str] = field(default_factory=dict)
 
 
+K_QUANTS = ("q6_k", "q5_k_m", "q4_k_m", "q3_k_m")
 FORMATS = {
     "ctranslate2": Format(
         "evokd.export.ctranslate2_format",
@@ -39,11 +45,21 @@ FORMATS = {
             *("float16", "bfloat16", "float32"),
         ),
         "ctranslate2",
+        ("ctranslate2",),
     ),
     "gguf": Format(
         "evokd.export.gguf_format",
-        ("none", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "f16", "bf16", "f32"),
+        ("none", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "f16", "bf16", "f32", *K_QUANTS),
         "gguf",
+        ("gguf",),
+        quantizers=dict.fromkeys(K_QUANTS, "llama_cpp"),
+    ),
+    "onnx": Format(
+        "evokd.export.onnx_format",
+        ("none", "int8", "float16", "float32"),
+        "onnx",
+        ("onnxruntime",),
+        ("onnx", "onnxscript"),
     ),
     "safetensors": Format(
         "evokd.export.safetensors_format", ("none", "float16", "bfloat16", "float32")
@@ -72,18 +88,23 @@ class ExportSettings(Section):
         return self.to if self.quantize == "none" else f"{self.to}-{self.quantize}"
 
 
-def check_format(to: str, quantization: str) -> None:
-    """See that it can be written here.
+def check_format(to: str, quantization: str, reading: bool = False) -> None:
+    """See that it can be written here, or at least read.
 
     Raises:
-        InputError: an unknown format or quantization, or a package that isn't here.
+        InputError: an unknown format or quantization, or a package that isn't here and that writing
+            it, or only reading it, needs.
     """
     if to not in FORMATS:
         raise InputError(f"--to {to}: unknown; accepted are {', '.join(FORMATS)}")
     if problem := _quantization_problem(to, quantization):
         raise InputError(f"--quantize {problem}")
-    if (package := FORMATS[to].package) is not None:
-        require(package, package, f"export to {to}")
+    form = FORMATS[to]
+    for package in form.reads if reading else (*form.reads, *form.writes):
+        require(package, form.extra, f"--to {to}")
+    quantizer = form.quantizers.get(quantization)
+    if quantizer and not reading:
+        require(quantizer, quantizer, f"--quantize {quantization}")
 
 
 def _quantization_problem(to: str, quantization: str) -> str | None:
