@@ -100,7 +100,7 @@ MODELS = {
 
 def translator(config, seed=1):
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config).eval()
+    model = AutoModelForCausalLM.from_config(copy.deepcopy(config)).eval()
     for weight in model.parameters():
         if weight.ndim == 1:  # norms and biases, which begin as 1 and 0
             weight.data += 0.1 * torch.randn_like(weight)
