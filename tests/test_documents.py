@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from evokd.documents import FORMS, read_document
-from evokd.documents.masking import restored, variants
-from evokd.documents.numbers import missing_numbers
-from evokd.documents.pieces import flatten, visible, with_tags
-from evokd.documents.sentences import cut
+from evokd.data.documents import FORMS, read_document
+from evokd.data.documents.masking import restored, variants
+from evokd.data.documents.numbers import missing_numbers
+from evokd.data.documents.pieces import flatten, visible, with_tags
+from evokd.data.documents.sentences import cut
 from evokd.errors import InputError
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from evokd.data.documents.document import Document, Lost, read_document
+from evokd.data.documents.forms import ENDINGS
 from evokd.data.textfiles import COMPRESSIONS, decode, read_text
-from evokd.documents.document import Document, Lost, read_document
-from evokd.documents.forms import ENDINGS
 from evokd.errors import InputError
 
 NAMED = 5

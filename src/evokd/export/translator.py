@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from evokd.data.documents import Document, Written, read_document
 from evokd.data.prompts import Prompt, load_prompt
-from evokd.documents import Document, Written, read_document
 from evokd.export.exported import load_export
 from evokd.models import loading
 from evokd.models.saving import trained_directions

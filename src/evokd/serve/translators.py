@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
+from evokd.data.documents.document import Document
 from evokd.data.languages import language, split_direction
-from evokd.documents.document import Document
 from evokd.errors import InputError
 from evokd.serve.limits import Limits, Refused
 from evokd.serve.metrics import Metrics

@@ -18,7 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
-from evokd.documents.document import Document
+from evokd.data.documents.document import Document
 from evokd.serve.limits import Limits, Refused
 from evokd.translate.decoding import Answer
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-from evokd.documents.forms import Options, Reading, Unit
-from evokd.documents.pieces import VOID, Content, Kind, Piece
+from evokd.data.documents.forms import Options, Reading, Unit
+from evokd.data.documents.pieces import VOID, Content, Kind, Piece
 
 _INLINE = """
 a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark q s samp small

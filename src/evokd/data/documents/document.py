@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
-from evokd.data.languages import language as language_of
-from evokd.documents.forms import FORMS, Options, Unit, Write
-from evokd.documents.masking import restored, variants
-from evokd.documents.numbers import missing_numbers, numbers
-from evokd.documents.pieces import (
+from evokd.data.documents.forms import FORMS, Options, Unit, Write
+from evokd.data.documents.masking import restored, variants
+from evokd.data.documents.numbers import missing_numbers, numbers
+from evokd.data.documents.pieces import (
     PIECE,
     Content,
     Piece,
@@ -26,7 +25,8 @@ from evokd.documents.pieces import (
     partners,
     unflatten,
 )
-from evokd.documents.sentences import cut
+from evokd.data.documents.sentences import cut
+from evokd.data.languages import language as language_of
 from evokd.errors import InputError
 
 _WITHOUT_SPACES = ("zh", "ja")
@@ -157,7 +157,7 @@ def read_document(
     if form not in FORMS:
         raise InputError(f"format {form!r} is unknown; accepted are {', '.join(FORMS)}")
     given = Options(**options)
-    module = import_module(f"evokd.documents.{FORMS[form]}")
+    module = import_module(f"evokd.data.documents.{FORMS[form]}")
     units, write = getattr(module, f"read_{form}")(text, given)
     segments: list[str] = []
     has: Counter[str] = Counter()

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from evokd.data.documents.forms import Options, Reading, Unit
+from evokd.data.documents.lines import joined
+from evokd.data.documents.pieces import Content, with_tags
 from evokd.data.languages import same_language
-from evokd.documents.forms import Options, Reading, Unit
-from evokd.documents.lines import joined
-from evokd.documents.pieces import Content, with_tags
 from evokd.errors import InputError
 
 _PLURALS = re.compile(r"nplurals\s*=\s*(\d+)")

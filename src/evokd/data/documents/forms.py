@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from evokd.documents.pieces import Content
+from evokd.data.documents.pieces import Content
 
 FORMS = {
     **{"text": "lines", "tsv": "lines", "jsonl": "lines"},

@@ -6,8 +6,8 @@ import json
 import re
 from collections.abc import Sequence
 
-from evokd.documents.forms import Options, Reading, Unit
-from evokd.documents.pieces import Content, Piece, with_tags
+from evokd.data.documents.forms import Options, Reading, Unit
+from evokd.data.documents.pieces import Content, Piece, with_tags
 from evokd.errors import InputError
 
 _DECODER = json.JSONDecoder()

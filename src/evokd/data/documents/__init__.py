@@ -4,7 +4,7 @@
 answers the segments.
 """
 
-from evokd.documents.document import Document, Lost, Written, read_document
-from evokd.documents.forms import ENDINGS, FORMS
+from evokd.data.documents.document import Document, Lost, Written, read_document
+from evokd.data.documents.forms import ENDINGS, FORMS
 
 __all__ = ["ENDINGS", "FORMS", "Document", "Lost", "Written", "read_document"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from evokd.documents.pieces import PIECE, Piece, is_tag, known, visible
+from evokd.data.documents.pieces import PIECE, Piece, is_tag, known, visible
 
 _CLAUSE = re.compile(r"(?<=[,;:—–])\s+|(?<=[，、；：])\s*")
 _SPACE = re.compile(r"\s+")

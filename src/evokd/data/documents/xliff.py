@@ -9,9 +9,9 @@ from typing import Any
 
 from lxml import etree
 
+from evokd.data.documents.forms import Options, Reading, Unit
+from evokd.data.documents.pieces import Content, Kind, Piece
 from evokd.data.languages import same_language
-from evokd.documents.forms import Options, Reading, Unit
-from evokd.documents.pieces import Content, Kind, Piece
 from evokd.errors import InputError
 
 _NAMESPACE = re.compile(r"urn:oasis:names:tc:xliff:document:(1|2)\.\d")

@@ -13,9 +13,9 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import count
 
+from evokd.data.documents.pieces import PIECE, Piece, is_tag, known, partners, visible
 from evokd.data.prompts import answer_line
 from evokd.data.textfiles import one_line
-from evokd.documents.pieces import PIECE, Piece, is_tag, known, partners, visible
 
 MASK = "({})"
 FIRST_MASK = 701
