@@ -29,12 +29,13 @@ import measuring
 import torch
 from decode import Task, plain_loop, whole
 
+from evokd.errors import InputError
 from evokd.evaluate.significance import paired_bootstrap
 from evokd.export.exported import export, load_export
 from evokd.export.parity import TestText, texts_of_run
 from evokd.models.loading import Translator, load_translator
 from evokd.models.saving import trained_directions
-from evokd.recipe.exports import FORMATS
+from evokd.recipe.exports import check_format
 from evokd.recipe.judging import DecodingSettings
 from evokd.report.results import Results
 from evokd.translate.decoding import translate
@@ -118,6 +119,8 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             settings = DecodingSettings(beam=beam)
             ways: dict[str, Way] = plain if beam == 1 else {}
             for name, (translator, engine) in (own | exported).items():
+                if beam > 1 and "gguf" in name:  # llama.cpp is asked greedily
+                    continue
                 ways[name] = partial(_ours, translator, engine, text.direction, settings)
             rows += _measured(ways, base, text, beam, arguments)
     return rows
@@ -127,8 +130,7 @@ def _exported(folder: Path, held: contextlib.ExitStack) -> dict[str, Any]:
     """The student in each format that can be written and served here, at work."""
     place, found = Path(held.enter_context(tempfile.TemporaryDirectory())), {}
     for to, quantize in EXPORTS:
-        known = to in FORMATS and (FORMATS[to].package is None or find_spec(FORMATS[to].package))
-        if not known or (to == "gguf" and not find_spec("llama_cpp")):
+        if (to == "gguf" and not find_spec("llama_cpp")) or not _can_write(to, quantize):
             continue
         translator = load_translator(folder, CPU, torch.float32)  # quantizing spoils its weights
         export(translator, place / f"{to}-{quantize}", to, quantize, trained_directions(folder))
@@ -137,6 +139,14 @@ def _exported(folder: Path, held: contextlib.ExitStack) -> dict[str, Any]:
         name = f"student, {to} {'float32' if quantize == 'none' else quantize}"
         found[name] = (one.translator, engine)
     return found
+
+
+def _can_write(to: str, quantize: str) -> bool:
+    try:
+        check_format(to, quantize)
+    except InputError:
+        return False
+    return True
 
 
 def _plain(translator: Translator, direction: str, lines: list[str]) -> list[str]:
