@@ -223,6 +223,14 @@ def model(tmp_path_factory):
     return run / "students/a/model"
 
 
+def test_the_peak_is_of_the_process_that_translates_and_not_of_this_one(model, tmp_path):
+    """This one is made to hold more than it; the text's size is nothing to that."""
+    export(translator(MODELS["llama"]), tmp_path / "x", "safetensors", "none", ["de-en"])
+    here = torch.ones(2**28)  # a gibibyte
+    text = parity.TestText("t", "de-en", LINES, LINES)
+    assert 50 < parity.peak_mib(tmp_path / "x", text) < here.nbytes / 2**20
+
+
 @pytest.fixture
 def unmeasured(monkeypatch):
     """Memory is measured in a process of its own, which takes seconds."""

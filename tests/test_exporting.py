@@ -83,7 +83,7 @@ def test_a_format_that_cant_be_written_is_refused_before_anything_is_made(tmp_pa
 
 def test_the_table_and_the_figures():
     """By hand: 300 words/s are three times 100; 19 BLEU are one less than 20."""
-    one = Exported("ctranslate2, int8", "sft", RECORD)
+    one = Exported("ctranslate2, int8", "sft", "sft", RECORD)
     (row,) = exports_grid([one]).groups[""]
     assert row[2:6] == ["50 %", "19.00", "−1.0‡", "+0.5"]
     assert row[6:] == ["1.5", "300 (3.0×)", "100", "12.0", "0.25", "700"]

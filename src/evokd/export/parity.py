@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,14 @@ from evokd.translate.engines.engine import Engine, generate_by
 
 ALONE = 20
 """Lines that are translated one at a time, to tell how long one takes."""
+PEAK = Path("/proc/self/status")
+TELLING_ITS_PEAK = f"""
+import re, sys
+from evokd.cli import main
+if code := main(sys.argv[1:]):
+    sys.exit(code)
+print(re.search(r"VmHWM:\\s+(\\d+)", open("{PEAK}").read())[1], file=sys.stderr)
+"""
 
 
 @dataclass(frozen=True)
@@ -160,20 +167,15 @@ def export_compared(
 
 def peak_mib(folder: Path, text: TestText) -> float | None:
     """Of a process that translates a text by an export, all of Python included; None: it can't be
-    told here."""
-    if not hasattr(os, "wait4"):
+    told here. The kernel's high-water mark is asked, which begins anew with a process; what
+    getrusage tells of one begins with the peak of its parent."""
+    if not PEAK.exists():
         return None
-    command = [sys.executable, "-m", "evokd", "translate", str(folder), "-l", text.direction]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    assert process.stdin is not None
-    process.stdin.write("\n".join(text.sources).encode())
-    process.stdin.close()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    in_bytes = sys.platform == "darwin"
-    return None if status else round(usage.ru_maxrss / (2**20 if in_bytes else 2**10), 1)
+    given = ["translate", str(folder), "-l", text.direction]
+    lines = "\n".join(text.sources)
+    command = [sys.executable, "-c", TELLING_ITS_PEAK, *given]
+    done = subprocess.run(command, input=lines, capture_output=True, encoding="utf-8", check=False)
+    return None if done.returncode else round(int(done.stderr.split()[-1]) / 2**10, 1)
 
 
 def _translated(

@@ -33,18 +33,19 @@ class Exported(NamedTuple):
     series: str
     """What it goes with: those of a series are joined by a line."""
     name: str
+    """In the table."""
+    label: str
+    """Of its dot."""
     record: Record
 
 
 def of_study(results: Results) -> list[Exported]:
     """Those of one study, a series for each format."""
-    several = len(results.seeds) > 1
-    return [
-        Exported(
-            _format(row), f"{row['system']}.seed{row['seed']}" if several else row["system"], row
-        )
-        for row in results.exports
-    ]
+    several, made = len(results.seeds) > 1, []
+    for row in results.exports:
+        name = f"{row['system']}.seed{row['seed']}" if several else row["system"]
+        made.append(Exported(_format(row), name, name, row))
+    return made
 
 
 def exports_grid(exports: Sequence[Exported]) -> Grid:
@@ -81,7 +82,7 @@ def _figure(
             axes.axhline(bleu, color=FAINT, linewidth=1, linestyle=(0, (1, 2)))
         for each in series:
             own = [one for one in shown if one.series == each]
-            points = sorted((o.record[key], o.record["bleu_export"], o.name) for o in own)
+            points = sorted((o.record[key], o.record["bleu_export"], o.label) for o in own)
             x, y, names = zip(*points, strict=True)
             axes.plot(x, y, "o-", color=palette[each], label=each, markersize=4, linewidth=1.2)
             for place in zip(names, x, y, strict=True):

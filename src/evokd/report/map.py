@@ -182,7 +182,9 @@ class Map:
         ]
         several = len({one.name for _, one in found}) > 1
         return [
-            Exported(f"{one.name}, {one.series}" if several else one.series, point, one.record)
+            Exported(f"{one.name}, {one.series}", f"{point} · {one.name}", point, one.record)
+            if several
+            else Exported(one.series, point, point, one.record)
             for point, one in found
         ]
 
