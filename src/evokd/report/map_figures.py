@@ -50,8 +50,10 @@ def heat_map(shown: Map, row: tuple[str, ...]) -> str | None:
     return draw_svg(_name("heat", row), label, draw, 0.9 + 0.24 * len(shown.rivals))
 
 
-def gain_lines(shown: Map, row: tuple[str, ...]) -> str:
+def gain_lines(shown: Map, row: tuple[str, ...]) -> str | None:
     """What methods that damp tokens gain over the baseline, along the last axis."""
+    if not shown.gated:
+        return None
     palette, columns = make_palette(shown.systems), list(enumerate(shown.columns))
 
     def draw(figure: Figure) -> None:
