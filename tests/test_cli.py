@@ -646,6 +646,10 @@ def test_translate_names_the_line_that_is_broken(distilled, tmp_path):
     said = refused(*command, "-i", table, "--column", 2, "-o", out)
     assert f"{table}:2 has 1 column" in said
     assert out.read_text() == "before"
+    given = ("-i", table, "--column", 1, "-o")
+    assert "is the input, which would be lost" in refused(*command, *given, table)
+    assert "is a folder" in refused(*command, *given, tmp_path)
+    assert table.read_text() == "1\tOne.\n2\n"
     assert "--key together with format tsv" in refused(*command, "-i", table, "--key", "a")
     broken = b'{"text": "a"}\n{"txt": "b"}\n'
     assert "standard input:2 has no text" in refused(*command, "--format", "jsonl", stdin=broken)

@@ -280,6 +280,8 @@ def test_the_same_translator_in_python(model, tmp_path):
         assert longest < size(" ".join(halves))
         long = theirs.translate_document(" ".join(halves), "text", "de", "en", longest=longest)
         assert long.text == " ".join(theirs.translate(halves, "de", "en"))
+        with pytest.raises(InputError, match="a list of lines"):
+            theirs.translate(LINES[0], "de", "en")
     with pytest.raises(InputError, match="no folder here"):
         evokd_package.Translator.load("nowhere/such/thing")
 
@@ -306,9 +308,13 @@ def test_a_text_of_ones_own_and_what_is_refused(model, tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     code, _, err = evokd("export", model, "--to", "gguf", "-o", tmp_path / "mine")
     assert (code, "isn't an export" in err) == (2, True)
+    code, _, err = evokd("export", model, "--to", "gguf", "-o", "/proc/mine/x")
+    assert (code, "can't be written" in err) == (2, True)
     given = ("--src", source, "--ref", source, "-l", "de-en", "--lines", 2)
     code, _, err = evokd(*to, *given)
     assert code == 0, err
+    code, _, err = evokd("export", tmp_path / "x", "--to", "gguf", "-o", tmp_path / "y")
+    assert (code, "name the model that it was made from" in err) == (2, True)
     facts = json.loads((tmp_path / "x/parity.json").read_text("utf-8"))
     assert (facts["agreement"], facts["differs"]) == (1.0, False)
     assert facts["bleu_float"] == facts["bleu_export"]
@@ -331,6 +337,10 @@ def test_a_worse_export_is_marked_and_strict_refuses_it(model, tmp_path, monkeyp
     assert not parity._row(text, worse, good)["differs"]  # better isn't refused
     monkeypatch.setattr(parity, "_row", lambda *_: {**row, "lines": 5})
     to = ("export", model, "--to", "gguf", "-o", tmp_path / "x")
+    alone = tmp_path / "alone"
+    save_translator(*vars(translator(MODELS["llama"])).values(), alone, ["de-en"])
+    code, _, err = evokd("export", alone, *to[2:], "--strict")
+    assert (code, "nothing to compare on" in err) == (2, True)
     assert evokd(*to)[0] == 0
     assert evokd(*to, "--strict")[0] == 3
 

@@ -76,6 +76,7 @@ def test_what_cant_be_pushed(run, tmp_path):
     folder, model = run
     for argv, complaint in (
         ((folder, "not a name/at all/x"), "REPO_ID: "),
+        ((folder, "alone"), "ORG/NAME is accepted"),
         ((tmp_path / "nowhere", "me/small"), "holds no model and no finished run"),
         ((folder, "me/small", "--system", "other"), "has no student other.seed"),
         ((model, "me/small", "--seed", 3), "is one model; --system and --seed are of a run"),

@@ -18,6 +18,16 @@ def at_terminal() -> bool:
     return sys.stdin.isatty()
 
 
+def warn_of_direction(model: object, direction: str) -> None:
+    """Say so where a model was never trained on it."""
+    from evokd.data.languages import split_direction
+    from evokd.models.saving import trained_directions
+
+    known = trained_directions(str(model))
+    if known and split_direction(direction) not in [split_direction(one) for one in known]:
+        say(f"warning: {model} was never trained on {direction}; it was on {', '.join(known)}")
+
+
 def quiet() -> None:
     """Keep libraries from talking over the progress bars."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # unset, they warn of each process

@@ -32,6 +32,16 @@ def form_of(args: argparse.Namespace) -> str:
     return form
 
 
+def check_output(args: argparse.Namespace) -> None:
+    """Raises InputError: the output is a folder, or the input itself."""
+    if args.output is None or not args.output.exists():
+        return
+    if args.output.is_dir():
+        raise InputError(f"{args.output} is a folder; name a file with -o")
+    if args.input and args.input.exists() and args.output.samefile(args.input):
+        raise InputError(f"{args.output} is the input, which would be lost; name another with -o")
+
+
 def text_of(args: argparse.Namespace) -> str:
     """All of the input."""
     if args.input:

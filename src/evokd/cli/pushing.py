@@ -42,6 +42,8 @@ def push(args: argparse.Namespace) -> int:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
+    if args.repo_id.count("/") != 1:
+        raise InputError(f"REPO_ID: found {args.repo_id}; ORG/NAME is accepted")
     try:
         validate_repo_id(args.repo_id)
     except HFValidationError as error:
@@ -107,6 +109,7 @@ def _card(pushed: Pushed, repo_id: str, license_id: str | None) -> str:
 def _send(args: argparse.Namespace, files: dict[str, Path], card: str) -> Any:
     """All of it in one commit. Raises InputError: the hub can't be reached, or refuses it."""
     from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import LocalTokenNotFoundError
 
     api = HfApi(library_name="evokd")
     contents: dict[str, Any] = {**files, CARD: card.encode()}
@@ -118,8 +121,9 @@ def _send(args: argparse.Namespace, files: dict[str, Path], card: str) -> Any:
             commit_message="evokd push",
         )
     except Exception as error:  # of the network, the hub, the token: many kinds
-        words = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"{args.repo_id}: the hub said: {words}. `hf auth login` or HF_TOKEN say who you are"
-        ) from error
+        words = f"{args.repo_id}: the hub said: {' '.join(str(error).split())[:300]}"
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (401, 403) or isinstance(error, LocalTokenNotFoundError):
+            words += "; `hf auth login` or HF_TOKEN say who you are"
+        raise InputError(words) from error
     return url

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evokd.cli.console import quiet
+from evokd.cli.console import quiet, warn_of_direction
 from evokd.cli.parser import PROMPT_HELP, flag, positive, verb
 from evokd.errors import InputError
 from evokd.progress import say
@@ -50,6 +50,8 @@ def export(args: argparse.Namespace) -> int:
     prompt = load_prompt(args.prompt) if args.prompt else None
     if args.output.exists() and not is_export(args.output):
         raise InputError(f"{args.output} is there and isn't an export; name a new folder with -o")
+    if is_export(args.model):
+        raise InputError(f"{args.model} is an export; name the model that it was made from")
     quiet()
     import torch
 
@@ -60,8 +62,13 @@ def export(args: argparse.Namespace) -> int:
 
     check_format(args.to, args.quantize)
     settings = ExportSettings(to=args.to, quantize=args.quantize, lines=args.lines)
-    directions = [args.direction] if args.direction else trained_directions(args.model)
-    texts = _texts(args, directions)
+    trained = trained_directions(args.model)
+    if args.direction:
+        warn_of_direction(args.model, args.direction)
+    directions = trained or ([args.direction] if args.direction else [])
+    texts = _texts(args, [args.direction] if args.direction else directions)
+    if args.strict and not texts:
+        raise InputError("--strict: nothing to compare on; name a text with --src, --ref and -l")
     device = torch.device("cpu")
     dtype, _ = pick_dtype(args.dtype, device)
 
@@ -80,7 +87,11 @@ def export(args: argparse.Namespace) -> int:
 
 def _origin(model: str) -> str:
     """A hub id, or the end of a path: where it lies on this machine is nobody's business."""
-    return "/".join(Path(model).absolute().parts[-3:]) if Path(model).exists() else model
+    path = Path(model).absolute()
+    if not path.exists():
+        return model
+    in_run = path.name == "model" and path.parents[1].name in ("students", "exports")
+    return "/".join(path.parts[-3:] if in_run else path.parts[-1:])
 
 
 def _noted_in_run(model: Path, found: Mapping[str, Any]) -> Path | None:

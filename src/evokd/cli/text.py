@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evokd.cli.console import quiet
+from evokd.cli.console import quiet, warn_of_direction
 from evokd.cli.parser import PROMPT_HELP, flag, positive, verb
 from evokd.data.documents.forms import FORMS
 from evokd.errors import InputError
@@ -73,7 +73,7 @@ BLOCK = 8
 )
 def translate(args: argparse.Namespace) -> int:
     """Lines of a file, or of stdin, to as many lines of another, or of stdout; or a document."""
-    from evokd.cli.documents import Output, form_of, found_in, said, text_of
+    from evokd.cli.documents import Output, check_output, form_of, found_in, said, text_of
     from evokd.data.languages import split_direction
     from evokd.data.prompts import load_prompt
 
@@ -92,22 +92,17 @@ def translate(args: argparse.Namespace) -> int:
     if is_export(args.model):
         _check_export(args)
     settings = _settings(args)
+    check_output(args)
     form, text = form_of(args), text_of(args)
     quiet()
     from evokd.export.exported import load_export
     from evokd.models.loading import load_translator, pick_device, pick_dtype
-    from evokd.models.saving import trained_directions
     from evokd.translate.engines.agreement import engine_facts
     from evokd.translate.engines.engine import generate_by, started
 
     device, _ = pick_device(args.device)
     dtype, _ = pick_dtype(args.dtype, device)
-    known = trained_directions(args.model)
-    if known and "-".join(direction) not in known:
-        say(
-            f"warning: {args.model} was never trained on {args.direction}; it was on "
-            f"{', '.join(known)}"
-        )
+    warn_of_direction(args.model, args.direction)
     precision = str(dtype).removeprefix("torch.")
     exported = load_export(Path(args.model), device) if is_export(args.model) else None
     if exported is None:
@@ -118,7 +113,8 @@ def translate(args: argparse.Namespace) -> int:
     at_once = None if student else BLOCK * args.batch_size
     documents = found_in(text, form, args, translator, at_once)
     segments = [segment for document in documents for segment in document.segments]
-    unit = "lines" if form == "text" else "segments"
+    is_a_line_each = form == "text" and len(segments) == len(text.removesuffix("\n").split("\n"))
+    unit = "lines" if is_a_line_each else "segments"
     output = Output(args, segments, precision)
     made, lost = output.done, []
     if made:

@@ -12,6 +12,7 @@ from typing import Any
 
 from evokd.data.documents import Document, Written, read_document
 from evokd.data.prompts import Prompt, load_prompt
+from evokd.errors import InputError
 from evokd.export.exported import load_export
 from evokd.models import loading
 from evokd.models.saving import trained_directions
@@ -81,8 +82,10 @@ class Translator:
             beam: hypotheses side by side; 1 is greedy.
 
         Raises:
-            InputError: an unknown language, a prompt that doesn't fit.
+            InputError: an unknown language, a prompt that doesn't fit, something else than lines.
         """
+        if isinstance(lines, str) or not all(isinstance(line, str) for line in lines):
+            raise InputError("translate takes a list of lines, each a str")
         text = "".join(line.replace("\n", " ") + "\n" for line in lines)
         written = self.translate_document(
             text, "text", source, target, beam=beam, batch_size=batch_size

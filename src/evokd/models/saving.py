@@ -94,10 +94,12 @@ def save_without_weights(
 @contextmanager
 def whole_or_not(folder: Path) -> Iterator[Path]:
     """A draft of a folder, which takes its place when all is written."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
+    try:
+        draft.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{folder} can't be written ({error.strerror}); choose another") from None
     try:
         yield draft
     except BaseException:

@@ -140,7 +140,7 @@ def _training(results: Results, recipe: Mapping[str, Any], system: str) -> str:
     facts = {
         "method": f"{system} ({results.objective(system)})",
         **{name: _told(model) for name, model in models.items() if model},
-        "training pairs": cleaning.get("kept"),
+        "pairs after cleaning": cleaning.get("kept"),
         "steps": run.get("train_steps"),
         "by": f"evokd {versions().get('evokd', '')}",
     }
