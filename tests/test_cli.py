@@ -632,7 +632,7 @@ def test_translate_cuts_long_lines_where_sentences_end(distilled):
     code, out, err = evokd(*command, "--longest", 30, stdin=typed)
     one, other, third, fourth = alone.splitlines()
     assert (code, out) == (0, f"  {one} {other}\n\n{third}  {fourth}\r\n")
-    assert "5 lines" in err
+    assert "5 segments" in err
     assert evokd(*command, stdin=typed)[1].count("\n") == 3
 
 

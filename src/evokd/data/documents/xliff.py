@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lxml import etree
 
 from evokd.data.documents.forms import Options, Reading, Unit
-from evokd.data.documents.pieces import Content, Kind, Piece
+from evokd.data.documents.pieces import Content, Kind, Piece, with_tags
 from evokd.data.languages import same_language
 from evokd.errors import InputError
 
@@ -132,7 +133,7 @@ def _flows(element: Any) -> bool:
 
 def _content(element: Any) -> Iterator[str | Piece]:
     """Text and inline elements, in order."""
-    yield element.text or ""
+    yield from _literal(element.text or "")
     for child in element:
         name = etree.QName(child).localname if isinstance(child.tag, str) else "!"
         shown = f'<{name} id="{child.get("id", "")}">'
@@ -143,7 +144,13 @@ def _content(element: Any) -> Iterator[str | Piece]:
         else:
             pair = child.get("rid") or child.get("startRef") or child.get("id") or ""
             yield Piece(shown, _ENDS.get(name, "single"), f"end {pair}", child)
-        yield child.tail or ""
+        yield from _literal(child.tail or "")
+
+
+def _literal(text: str) -> Iterator[str | Piece]:
+    """Text whose markup is written out, as of HTML in an interface; its tags pair with each other."""
+    for item in with_tags(text):
+        yield item if isinstance(item, str) else replace(item, name=f"literal {item.name}")
 
 
 def _target(segment: Any, source: Any) -> Any:
@@ -164,8 +171,8 @@ def _fill(target: Any, content: Content) -> None:
         target.remove(child)
     target.text, inner = "", [target]
     for item in content:
-        if isinstance(item, str):
-            text = _NOT_XML.sub("", item)
+        if isinstance(item, str) or item.data is None:
+            text = _NOT_XML.sub("", item if isinstance(item, str) else item.text)
             if len(inner[-1]):
                 inner[-1][-1].tail = (inner[-1][-1].tail or "") + text
             else:
