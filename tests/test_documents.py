@@ -183,6 +183,15 @@ def test_a_page_keeps_all_but_its_text():
     assert written.lost == []
 
 
+def test_what_only_looks_like_tags_is_no_reason_to_refuse_a_page():
+    for page in ("<script>" + "a<b && " * 99 + "</script>", "3 < 4 <" * 99, "<!-- <b -->" * 99):
+        assert translated(page, "html", lambda one: one).text == page
+    page = "<p><![if !lists]>One<![endif]> and <![other]>two</p>"
+    assert translated(page, "html", str.upper).text == page.replace("One", "ONE").replace(
+        " and ", " AND "
+    ).replace("two", "TWO")
+
+
 def xml(text):
     return etree.fromstring(text.encode())
 
@@ -283,6 +292,8 @@ def test_a_catalogue_gets_fuzzy_messages():
         ("po", 'msgid "a"\nmsgstr "', ":2 is no line"),
         ("po", 'msgstr "a"\nmsgid "b"\nmsgid "c"\n', "no gettext catalogue"),
         ("po", CATALOGUE.replace("Language: de", "Language: fr"), "into fr, not de"),
+        ("html", "<p>a</p>\n" + "<a " * 30, ":2 has a tag or comment that doesn't end"),
+        ("html", "<!-- " * 30, ":1 has a tag"),
         ("docx", "", "format 'docx' is unknown"),
     ],
 )
@@ -538,7 +549,18 @@ def same_catalogue(text, written):
 
 
 MARKUP = ["<b>", "</b>", "<p>", "<i ", "a ", ">", "<br/>", "</i>", "\n", "<code>", "<!--", "-->"]
-MARKUP += ["<script>", "</script>", "<img alt=", '"x y"', "&amp;", "<title>", "é", "</p"]
+MARKUP += [
+    "<![if x]>",
+    "<![",
+    "<script>",
+    "</script>",
+    "<img alt=",
+    '"x y"',
+    "&amp;",
+    "<title>",
+    "é",
+    "</p",
+]
 
 
 @settings(deadline=None, max_examples=300)

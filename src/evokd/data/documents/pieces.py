@@ -7,6 +7,7 @@ chr(FIRST + i) of a private-use plane. So a flat text is cut, stripped and searc
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -59,7 +60,7 @@ PLACEHOLDER = re.compile(
     re.VERBOSE,
 )
 _ATTRIBUTE = r"""\s+[\w:@.-]+\s*=\s*(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>]+)"""
-TAG = re.compile(rf"<(/?)([A-Za-z][\w:-]*)((?:{_ATTRIBUTE})*\s*/?)>|<!--.*?-->")
+TAG = re.compile(rf"<(/?)([A-Za-z][\w:-]*)((?:{_ATTRIBUTE})*\s*/?)>|<!--(?:(?!<!--).)*?-->")
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source"}
 VOID |= {"track", "wbr"}
 """HTML's elements that have no end."""
@@ -159,15 +160,18 @@ def partners(chars: Sequence[str], pieces: Sequence[Piece]) -> dict[str, str]:
     """{open tag: its close tag} of a sequence of pieces' characters; a tag whose other half isn't
     there is in none."""
     pairs: dict[str, str] = {}
-    opened: list[str] = []
+    opened: list[tuple[str, str]] = []
+    names = Counter[str]()  # of those, or a tag that was never opened is looked for among all
     for char in chars:
         piece = known(char, pieces)
         if piece.kind == "open":
-            opened.append(char)
-        elif piece.kind == "close":
-            names = [known(one, pieces).name for one in opened]
-            place = next((i for i in reversed(range(len(names))) if names[i] == piece.name), None)
-            if place is not None:
-                pairs[opened[place]] = char
-                del opened[place:]
+            opened.append((piece.name, char))
+            names[piece.name] += 1
+        elif piece.kind == "close" and names[piece.name]:
+            while True:
+                name, other = opened.pop()
+                names[name] -= 1
+                if name == piece.name:
+                    break
+            pairs[other] = char
     return pairs
