@@ -352,7 +352,7 @@ def test_paragraphs_are_given_sentence_by_sentence():
 )
 def test_parts_are_the_text_and_short_enough(text, longest, language):
     flat, pieces = flatten(with_tags(text))
-    parts = cut(flat, pieces, language, len, longest)
+    parts = cut(flat, pieces, language, lambda one: len(one) <= longest)
     assert "".join(parts) == flat
     for part in parts:
         assert len(part) == 1 or len(visible(part, pieces).strip()) <= longest
@@ -426,6 +426,18 @@ def test_of_two_answers_the_one_with_every_piece_is_taken():
     )
     assert made("{key} {key} drücken", "") == ("<b>{key} drücken</b>", ["<b>", "</b>"])
     assert made("", "") == ("<b>{key}</b>", ["<b>", "{key}", "</b>"])
+
+
+def test_masks_that_make_a_text_too_long_are_left_out():
+    """A model would cut off what stands behind them, and nobody would see."""
+    line = "<b>one</b> two three four"
+    assert document(line, longest=6).segments == [
+        "one two three four",
+        "(701) one (702) two three four",
+    ]
+    made = document(line, longest=5)
+    assert made.segments == ["one two three four"]
+    assert made.written(["Eins zwei drei vier"]).text == "<b>Eins</b> zwei drei vier"
 
 
 def test_a_number_of_the_text_is_never_a_mask():

@@ -15,25 +15,21 @@ def cut(
     flat: str,
     pieces: list[Piece],
     language: str,
-    size: Callable[[str], int],
-    longest: int,
+    fits: Callable[[str], bool],
     is_line: bool = True,
 ) -> list[str]:
-    """Parts that are a flat text when they are joined: a line itself, if it is no longer than
-    `longest`; else sentences, and of a sentence that is too long the halves, cut at a clause's end,
-    at a space, or anywhere, whichever is there first.
+    """Parts that are a flat text when they are joined: a line itself, if its text fits; else
+    sentences, and of a sentence that is too long the halves, cut at a clause's end, at a space, or
+    anywhere, whichever is there first.
     """
 
-    def fits(text: str) -> bool:
-        shown = visible(text, pieces).strip()
-        # No token is shorter than a byte.
-        return len(shown.encode(errors="replace")) <= longest or size(shown) <= longest
+    def is_short(text: str) -> bool:
+        return fits(visible(text, pieces).strip())
 
-    if is_line and fits(flat):
+    if is_line and is_short(flat):
         return [flat]
-    return [
-        half for sentence in _sentences(flat, pieces, language) for half in _halves(sentence, fits)
-    ]
+    sentences = _sentences(flat, pieces, language)
+    return [half for sentence in sentences for half in _halves(sentence, is_short)]
 
 
 def _sentences(flat: str, pieces: list[Piece], language: str) -> list[str]:
