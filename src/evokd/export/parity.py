@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -168,8 +169,8 @@ def peak_mib(folder: Path, text: TestText) -> float | None:
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     assert process.stdin is not None
-    process.stdin.write("\n".join(text.sources).encode())
-    process.stdin.close()
+    with suppress(BrokenPipeError), process.stdin:  # it ended early: its status tells
+        process.stdin.write("\n".join(text.sources).encode())
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     in_bytes = sys.platform == "darwin"
