@@ -374,8 +374,9 @@ def test_numbers_are_compared_by_their_digits():
 
 
 PLACEHOLDERS = """
-{name} {0} {} {{x}} ${x} #{x} %{x} %s %d %1$s %-5.2f %lu %(count)d %@ %% %1 {price:.2f} {x!r}
-{n,number} $t(key) $HOME &nbsp; &#8217; https://example.org/a?b=1&c=d www.example.org/x me@x.org
+{name} {0} {} {{x}} ${x} #{x} %{x} %s %d %1$s %-5.2f %lu %(count)05d %05.1f %(n)s %@ %%
+%1 {price:.2f} {x!r} {n,number} $t(key) $HOME &nbsp; &#8217; https://example.org/a?b=1&c=d
+www.example.org/x me@x.org
 """
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from evokd.cli.shipping import _noted_in_run
 from evokd.errors import InputError
 from evokd.recipe.file import check_recipe
 from evokd.report.exports import Exported, exports_grid, shipping_figures
@@ -69,6 +71,10 @@ def test_what_the_command_exports_is_shown_on_the_page_of_its_run(study, tmp_pat
     assert len(Results(tree, run).exports) == 1
     tree["stages"]["students/sft.seed1"]["fingerprint"] = "another"  # it was trained anew since
     assert Results(tree, run).exports == []
+
+
+def test_a_model_at_the_root_of_a_disk_is_in_no_run():
+    assert _noted_in_run(Path("/model"), {}) is None
 
 
 def test_a_format_that_cant_be_written_is_refused_before_anything_is_made(tmp_path):

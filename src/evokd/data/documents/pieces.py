@@ -47,9 +47,9 @@ PLACEHOLDER = re.compile(
     | (?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+           # of a mailbox
     | \{\{[^{}\n]*\}\}                                   # i18next, Vue, Jinja: {{ x }}
     | [$#%]\{[^{}\n]*\}                                  # ${x}, #{x}, %{x}
-    | %\([^()\s]*\)[-+ #0]*\d*(?:\.\d+)?[a-zA-Z]         # Python: %(count)d
+    | %\([^()\s]*\)[-+ #0]*(?:[1-9]\d*)?(?:\.\d+)?[a-zA-Z]   # Python: %(count)d
     # printf: %s, %-5.2f, %1$s, %lu
-    | %(?:\d+\$)?[-+#0']*\d*(?:\.\d+)?(?:hh|h|ll|l|L|q|j|z|t)?[diouxXeEfFgGaAcspn@](?![\w%])
+    | %(?:\d+\$)?[-+#0']*(?:[1-9]\d*)?(?:\.\d+)?(?:hh?|ll?|[Lqjzt])?[diouxXeEfFgGaAcspn@](?![\w%])
     | (?<![\w%])%\d{1,2}(?![\w%])                        # Qt: %1
     | %%
     # {}, {0}, {name}, {price:.2f}, ICU {n, number}
