@@ -15,7 +15,7 @@ from evokd.data.documents import FORMS, read_document
 from evokd.data.documents.masking import restored, variants
 from evokd.data.documents.numbers import missing_numbers
 from evokd.data.documents.pieces import flatten, visible, with_tags
-from evokd.data.documents.sentences import cut
+from evokd.data.documents.sentences import STRETCH, cut
 from evokd.errors import InputError
 
 
@@ -342,6 +342,13 @@ def test_paragraphs_are_given_sentence_by_sentence():
     assert [one.what for one in written.lost] == ["<b>", "</b>", "<i>", "</i>"]
     assert document("One. Two.\n").segments == ["One. Two."]
     assert document("One. Two.\n", "tsv").segments == ["One. Two."]
+
+
+def test_sentences_of_a_long_text_are_those_of_a_short_one():
+    for language, sentence in (("zh", "这是一句话。"), ("en", "A man, e.g. this one, is out. ")):
+        text = sentence * (3 * STRETCH // len(sentence))
+        found = cut(text, [], language, lambda one: True, is_line=False)
+        assert [one.strip() for one in found] == [sentence.strip()] * text.count(sentence)
 
 
 @settings(deadline=None)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from evokd.data.documents.pieces import PIECE, Piece, is_tag, known, visible
 
+STRETCH = 10_000
+"""Characters that sentences are looked for in at once."""
 _CLAUSE = re.compile(r"(?<=[,;:—–])\s+|(?<=[，、；：])\s*")
 _SPACE = re.compile(r"\s+")
 
@@ -34,12 +36,8 @@ def cut(
 
 def _sentences(flat: str, pieces: list[Piece], language: str) -> list[str]:
     """Sentences with the spaces and the closing tags behind them."""
-    from sentencex import segment
-
     shown = PIECE.sub(lambda one: "" if is_tag(one[0], pieces) else one[0], flat)
-    found = list(segment(language, shown))
-    if "".join(found) != shown:
-        return [flat]
+    found = list(_found_in(shown, language))
     if shown == flat:
         return found
     sentences, start, place = [], 0, 0
@@ -53,6 +51,23 @@ def _sentences(flat: str, pieces: list[Piece], language: str) -> list[str]:
         sentences.append(flat[start:place])
         start = place
     return [*sentences, flat[start:]]
+
+
+def _found_in(text: str, language: str) -> Iterator[str]:
+    """Sentences, looked for in a stretch of a long text after the other: sentencex's time grows
+    with the square of their number."""
+    from sentencex import segment
+
+    start = 0
+    while start < len(text):
+        stretch = text[start : start + STRETCH]
+        found = list(segment(language, stretch))
+        if "".join(found) != stretch:
+            found = [stretch]
+        if start + STRETCH < len(text) and len(found) > 1:
+            found.pop()  # it may go on in the next
+        yield from found
+        start += sum(map(len, found))
 
 
 def _halves(text: str, fits: Callable[[str], bool]) -> list[str]:
