@@ -9,7 +9,7 @@ from typing import Any
 
 from evokd.cli.console import quiet
 from evokd.cli.parser import PROMPT_HELP, flag, positive, verb
-from evokd.data.documents.forms import FORMS
+from evokd.data.documents import FORMS
 from evokd.errors import InputError
 from evokd.progress import say
 from evokd.recipe.engines import ENGINES, OWN

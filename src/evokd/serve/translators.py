@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
-from evokd.data.documents.document import Document
+from evokd.data.documents import Document
 from evokd.data.languages import language, split_direction
 from evokd.errors import InputError
 from evokd.serve.limits import Limits, Refused

@@ -35,7 +35,7 @@ _WITHOUT_SPACES = ("zh", "ja")
 
 @dataclass(frozen=True)
 class Lost:
-    """What a translation hasn't, or had to be given back in a place that is a guess.
+    """What a translation lacks, or was given back in a place that is a guess.
 
     Attributes:
         segment: its place in `Document.segments`, from 0.

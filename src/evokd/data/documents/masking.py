@@ -56,7 +56,7 @@ def _spaced(char: str, pieces: Sequence[Piece]) -> str:
 
 
 def _belongs(piece: Piece) -> tuple[bool, bool]:
-    """Whether what is on its left, and on its right, goes with it to wherever it goes."""
+    """Whether the word on its left, and the one on its right, go where it goes."""
     return piece.kind in ("close", "single"), piece.kind in ("open", "single")
 
 
