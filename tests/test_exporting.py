@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from evokd.report.exports import Exported, exports_grid, shipping_figures
 from evokd.report.map import Map
 from evokd.report.results import Results
 from evokd.rundir.verify import verify
+from evokd.study import exporting
 from small_study import evokd, recipe, write_recipe
 
 INT8 = {"to": "ctranslate2", "quantize": "int8", "lines": 4}
@@ -85,6 +87,14 @@ def test_a_format_that_cant_be_written_is_refused_before_anything_is_made(tmp_pa
     ):
         with pytest.raises(InputError, match=complaint):
             check_recipe(recipe(exports=exports))
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_a_beam_that_llama_cpp_cant_have_is_refused_before_anything_is_made(monkeypatch, is_here):
+    monkeypatch.setattr(exporting, "find_spec", lambda name: is_here)
+    made = check_recipe(recipe(exports={"to": "gguf"}, decoding={"beam": 2}))
+    with pytest.raises(InputError, match="beam=2") if is_here else nullcontext():
+        exporting.check_exports(made)
 
 
 def test_the_table_and_the_figures():
