@@ -125,6 +125,7 @@ def test_openais_own_client(running, real):
             ("en", "de", "A translator"),
         ),
         ("Translate it to me: Hi", None),
+        ("She translates novels into German: hard work.", None),
         ("Hello.", None),
         ("", None),
     ],

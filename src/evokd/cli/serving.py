@@ -96,6 +96,8 @@ def serve(args: argparse.Namespace) -> int:
     for name, where in zip(_names(args.models), args.models, strict=True):
         model = Translator.load(where, prompt=args.prompt, device=args.device, dtype=args.dtype)
         model.directions = model.directions or args.direction
+        for direction in model.directions[:1]:  # what can't work is said now
+            list(model.answers(["a"], *split_direction(direction), beam=args.beam))
         models[name] = model
     metrics = Metrics()
     translators = Translators(models, limits, metrics)
