@@ -22,7 +22,7 @@ KEPT = {"code", "kbd", "samp", "script", "style", "pre", "textarea", "template",
 """Elements that are left as they are, with all that is in them."""
 ATTRIBUTES = {"alt", "title", "placeholder"}
 UNENDED = 20
-"""Tags and comments without an end: for each of them html.parser searches the rest of the page."""
+"""Tags and comments without an end: for each of them html.parser may search all the rest."""
 _ATTRIBUTE = re.compile(r"""([^\s"'<>/=]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"'<>]+))?""")
 _BEGINNING = re.compile("<[A-Za-z/!?]")
 
@@ -54,6 +54,8 @@ class _Tokens(HTMLParser):
         self._lines = [0, *(found.end() for found in re.finditer("\n", page))]
         self.feed(page)
         self.close()
+        if not self.tokens:
+            self._add("other")  # a tag that doesn't end, or nothing
         ends = [token.start for token in self.tokens[1:]] + [len(page)]
         for token, end in zip(self.tokens, ends, strict=False):
             token.end = end

@@ -92,6 +92,10 @@ def flatten(content: Content) -> tuple[str, list[Piece]]:
     flat: list[str] = []
 
     def take(piece: Piece) -> None:
+        if FIRST + len(pieces) > LAST:
+            raise InputError(
+                f"a text of more than {len(pieces)} tags and placeholders: break it into lines"
+            )
         flat.append(chr(FIRST + len(pieces)))
         pieces.append(piece)
 
@@ -105,11 +109,6 @@ def flatten(content: Content) -> tuple[str, list[Piece]]:
             take(Piece(found[0], "placeholder"))
             end = found.end()
         flat.append(item[end:])
-    if len(pieces) > LAST - FIRST:
-        raise InputError(
-            f"a text of {len(pieces)} tags and placeholders; up to {LAST - FIRST} are accepted: "
-            "break it into lines"
-        )
     return "".join(flat), pieces
 
 
