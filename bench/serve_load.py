@@ -18,7 +18,8 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import measuring
 
@@ -67,24 +68,21 @@ def main() -> None:
         measuring.write_json(args.json, {"machine": machine, "results": results})
 
 
-class _server:
+@contextmanager
+def _server(model: str, batch: int) -> Iterator[int]:
     """A server's port, while it runs."""
-
-    def __init__(self, model: str, batch: int):
-        command = [sys.executable, "-m", "evokd", "serve", model, "--port", "0"]
-        command += ["--batch-size", str(batch)]
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-
-    def __enter__(self) -> int:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            if port := re.search(r"answering at \S+:(\d+)", line):
-                return int(port[1])
-        raise SystemExit("the server didn't start")
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
+    command = [sys.executable, "-m", "evokd", "serve", model, "--port", "0"]
+    command += ["--batch-size", str(batch)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        found = (re.search(r"answering at \S+:(\d+)", line) for line in process.stderr)
+        port = next(filter(None, found), None)
+        if port is None:
+            raise SystemExit("the server didn't start")
+        try:
+            yield int(port[1])
+        finally:
+            process.terminate()
 
 
 async def _load(

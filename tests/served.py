@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import contextmanager
 
-from evokd.data.documents.document import read_document
+from evokd.data.documents import read_document
 from evokd.serve.app import make_app
 from evokd.serve.limits import Limits
 from evokd.serve.metrics import Metrics

@@ -15,7 +15,7 @@ from evokd.data.documents import FORMS, read_document
 from evokd.data.documents.masking import restored, variants
 from evokd.data.documents.numbers import missing_numbers
 from evokd.data.documents.pieces import flatten, visible, with_tags
-from evokd.data.documents.sentences import cut
+from evokd.data.documents.sentences import STRETCH, cut
 from evokd.errors import InputError
 
 
@@ -183,6 +183,26 @@ def test_a_page_keeps_all_but_its_text():
     assert written.lost == []
 
 
+@pytest.mark.parametrize("page", ["<p>a</p>\n" + "<a " * 30, "\n" + "<!-- " * 30, "<b c='" * 30])
+def test_a_page_of_tags_that_dont_end_is_refused_or_left(page):
+    """Refused, where html.parser looks at each of them; new ones take the first as the last."""
+    try:
+        found = translated(page, "html", lambda one: one).text
+    except InputError as error:
+        found = str(error)
+    line = 1 + page.count("\n")
+    assert found == page or f":{line} has a tag or comment that doesn't end" in found
+
+
+def test_what_only_looks_like_tags_is_no_reason_to_refuse_a_page():
+    for page in ("<script>" + "a<b && " * 99 + "</script>", "3 < 4 <" * 99, "<!-- <b -->" * 99):
+        assert translated(page, "html", lambda one: one).text == page
+    page = "<p><![if !lists]>One<![endif]> and <![other]>two</p>"
+    assert translated(page, "html", str.upper).text == page.replace("One", "ONE").replace(
+        " and ", " AND "
+    ).replace("two", "TWO")
+
+
 def xml(text):
     return etree.fromstring(text.encode())
 
@@ -333,6 +353,13 @@ def test_paragraphs_are_given_sentence_by_sentence():
     assert document("One. Two.\n", "tsv").segments == ["One. Two."]
 
 
+def test_sentences_of_a_long_text_are_those_of_a_short_one():
+    for language, sentence in (("zh", "这是一句话。"), ("en", "A man, e.g. this one, is out. ")):
+        text = sentence * (3 * STRETCH // len(sentence))
+        found = cut(text, [], language, lambda one: True, is_line=False)
+        assert [one.strip() for one in found] == [sentence.strip()] * text.count(sentence)
+
+
 @settings(deadline=None)
 @given(
     st.text(st.sampled_from("ab .,!?…。、\t<>/&{}%s" + chr(0xF0000)), max_size=80),
@@ -341,7 +368,7 @@ def test_paragraphs_are_given_sentence_by_sentence():
 )
 def test_parts_are_the_text_and_short_enough(text, longest, language):
     flat, pieces = flatten(with_tags(text))
-    parts = cut(flat, pieces, language, len, longest)
+    parts = cut(flat, pieces, language, lambda one: len(one) <= longest)
     assert "".join(parts) == flat
     for part in parts:
         assert len(part) == 1 or len(visible(part, pieces).strip()) <= longest
@@ -363,8 +390,9 @@ def test_numbers_are_compared_by_their_digits():
 
 
 PLACEHOLDERS = """
-{name} {0} {} {{x}} ${x} #{x} %{x} %s %d %1$s %-5.2f %lu %(count)d %@ %% %1 {price:.2f} {x!r}
-{n,number} $t(key) $HOME &nbsp; &#8217; https://example.org/a?b=1&c=d www.example.org/x me@x.org
+{name} {0} {} {{x}} ${x} #{x} %{x} %s %d %1$s %-5.2f %lu %(count)05d %05.1f %(n)s %@ %%
+%1 {price:.2f} {x!r} {n,number} $t(key) $HOME &nbsp; &#8217; https://example.org/a?b=1&c=d
+www.example.org/x me@x.org
 """
 
 
@@ -415,6 +443,18 @@ def test_of_two_answers_the_one_with_every_piece_is_taken():
     )
     assert made("{key} {key} drücken", "") == ("<b>{key} drücken</b>", ["<b>", "</b>"])
     assert made("", "") == ("<b>{key}</b>", ["<b>", "{key}", "</b>"])
+
+
+def test_masks_that_make_a_text_too_long_are_left_out():
+    """A model would cut off what stands behind them, and nobody would see."""
+    line = "<b>one</b> two three four"
+    assert document(line, longest=6).segments == [
+        "one two three four",
+        "(701) one (702) two three four",
+    ]
+    made = document(line, longest=5)
+    assert made.segments == ["one two three four"]
+    assert made.written(["Eins zwei drei vier"]).text == "<b>Eins</b> zwei drei vier"
 
 
 def test_a_number_of_the_text_is_never_a_mask():
@@ -538,7 +578,18 @@ def same_catalogue(text, written):
 
 
 MARKUP = ["<b>", "</b>", "<p>", "<i ", "a ", ">", "<br/>", "</i>", "\n", "<code>", "<!--", "-->"]
-MARKUP += ["<script>", "</script>", "<img alt=", '"x y"', "&amp;", "<title>", "é", "</p"]
+MARKUP += [
+    "<![if x]>",
+    "<![",
+    "<script>",
+    "</script>",
+    "<img alt=",
+    '"x y"',
+    "&amp;",
+    "<title>",
+    "é",
+    "</p",
+]
 
 
 @settings(deadline=None, max_examples=300)

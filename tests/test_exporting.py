@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
+from evokd.cli.shipping import _noted_in_run
 from evokd.errors import InputError
 from evokd.recipe.file import check_recipe
 from evokd.report.exports import Exported, exports_grid, shipping_figures
 from evokd.report.map import Map
 from evokd.report.results import Results
 from evokd.rundir.verify import verify
+from evokd.study import exporting
 from small_study import evokd, recipe, write_recipe
 
 INT8 = {"to": "ctranslate2", "quantize": "int8", "lines": 4}
@@ -71,6 +75,10 @@ def test_what_the_command_exports_is_shown_on_the_page_of_its_run(study, tmp_pat
     assert Results(tree, run).exports == []
 
 
+def test_a_model_at_the_root_of_a_disk_is_in_no_run():
+    assert _noted_in_run(Path("/model"), {}) is None
+
+
 def test_a_format_that_cant_be_written_is_refused_before_anything_is_made(tmp_path):
     for exports, complaint in (
         ({"to": "tflite"}, "unknown format 'tflite'"),
@@ -79,6 +87,14 @@ def test_a_format_that_cant_be_written_is_refused_before_anything_is_made(tmp_pa
     ):
         with pytest.raises(InputError, match=complaint):
             check_recipe(recipe(exports=exports))
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_a_beam_that_llama_cpp_cant_have_is_refused_before_anything_is_made(monkeypatch, is_here):
+    monkeypatch.setattr(exporting, "find_spec", lambda name: is_here)
+    made = check_recipe(recipe(exports={"to": "gguf"}, decoding={"beam": 2}))
+    with pytest.raises(InputError, match="beam=2") if is_here else nullcontext():
+        exporting.check_exports(made)
 
 
 def test_the_table_and_the_figures():

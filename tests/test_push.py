@@ -83,6 +83,9 @@ def test_what_cant_be_pushed(run, tmp_path):
     ):
         code, _, err = evokd("push", *argv, "--dry-run")
         assert (code, complaint in err) == (2, True), err
+    (model / "directions.json").unlink()
+    code, _, err = evokd("push", model, "me/small", "--dry-run")
+    assert (code, "doesn't say what it translates" in err) == (2, True), err
 
 
 def test_links_and_data_sets_of_the_hub_are_told_and_paths_of_the_machine_are_not(run):
@@ -158,6 +161,8 @@ class Hub(BaseHTTPRequestHandler):
 
 def test_all_files_and_the_card_arrive_in_one_commit(run):
     folder, model = run
+    (model / ".cache/huggingface").mkdir(parents=True)
+    (model / ".cache/huggingface/CACHEDIR.TAG").write_text("of who downloaded it")
     hub = HTTPServer(("127.0.0.1", 0), Hub)
     hub.url, hub.files, hub.created, hub.refuses = f"http://127.0.0.1:{hub.server_port}", {}, [], 0
     threading.Thread(target=hub.serve_forever, daemon=True).start()
@@ -173,7 +178,7 @@ def test_all_files_and_the_card_arrive_in_one_commit(run):
     assert done.returncode == 0, done.stderr
     assert hub.created[0]["name"] == "small"
     assert hub.created[0].get("private") or hub.created[0].get("visibility") == "private"
-    there = {path.name: path.read_bytes() for path in model.iterdir()}
+    there = {path.name: path.read_bytes() for path in model.iterdir() if path.is_file()}
     card = hub.files.pop("README.md")
     assert hub.files == {name: there[name] for name in there if name != "README.md"}
     assert ModelCard(card.decode()).data.pipeline_tag == "translation"

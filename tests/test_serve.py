@@ -125,6 +125,7 @@ def test_openais_own_client(running, real):
             ("en", "de", "A translator"),
         ),
         ("Translate it to me: Hi", None),
+        ("She translates novels into German: hard work.", None),
         ("Hello.", None),
         ("", None),
     ],
@@ -161,7 +162,9 @@ def test_pages_keep_their_tags(echo):
     assert re.sub(r">[^<]+<", "><", text) == re.sub(r">[^<]+<", "><", page)
     assert "de:" in text
     assert "<script>x < y</script><p>3</p>" in text
-    assert echo.post("/translate", asked | {"q": "<a " * 1600})[0] == 400
+    many = asked | {"q": ("{x}" * 1600 + "\n") * 90}
+    status, found = echo.post("/translate", many)
+    assert (status, "more than 131072 tags" in found["error"]) == (400, True)
 
 
 def test_lines_that_are_too_long_for_the_model_are_cut_into_sentences(running, real):

@@ -382,6 +382,8 @@ def test_the_command_says_what_is_wrong(folder, tmp_path, monkeypatch):
     assert (code, "named twice" in err) == (2, True), err
     code, _, err = evokd("serve", str(folder), "--port", "0", "--api-keys", str(tmp_path / "no"))
     assert (code, "not found" in err) == (2, True), err
+    code, _, err = evokd("serve", str(folder), "--port", "0", "--prompt", "parrot")
+    assert (code, "the prompt alone has" in err) == (2, True), err
     monkeypatch.setitem(sys.modules, "fastapi", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, _, err = evokd("serve", str(folder))

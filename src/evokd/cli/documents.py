@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from evokd.data.documents.document import Document, Lost, read_document
-from evokd.data.documents.forms import ENDINGS
+from evokd.data.documents import ENDINGS, Document, Lost, read_document
 from evokd.data.textfiles import COMPRESSIONS, decode, read_text
 from evokd.errors import InputError
 

@@ -71,6 +71,13 @@ MODEL_HELP = "hub id, folder, .gguf or 'fresh'"
 PROMPT_HELP = f"{', '.join(PROMPTS)} or a file"
 SEVERAL: dict[str, Any] = {"nargs": "+", "action": "extend"}
 REPEATED: dict[str, Any] = {"required": True, "action": "append"}
+DEVICE = flag("--device", "auto, cpu, cuda, cuda:1, mps; default: auto", default="auto")
+DTYPE = flag(
+    "--dtype",
+    "number format; default: auto, float32 on a CPU",
+    default="auto",
+    choices=["auto", "float32", "bfloat16", "float16"],
+)
 OVERRIDES = flag(
     "override key=value",
     "settings of the recipe that differ, e.g. training.epochs=1",

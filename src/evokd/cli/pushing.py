@@ -50,7 +50,9 @@ def push(args: argparse.Namespace) -> int:
         raise InputError(f"REPO_ID: {error}") from None
     pushed = _chosen(args)
     paths = [path for path in sorted(pushed.folder.rglob("*")) if path.is_file()]
-    files = {path.relative_to(pushed.folder).as_posix(): path for path in paths}
+    named = {path.relative_to(pushed.folder).as_posix(): path for path in paths}
+    # .git and .cache are of who downloaded it; the hub takes neither.
+    files = {name: path for name, path in named.items() if "/." not in f"/{name}"}
     card = _card(pushed, args.repo_id, args.license)
     sizes = {name: path.stat().st_size for name, path in files.items()}
     for name, size in (sizes | {CARD: len(card.encode())}).items():
@@ -99,6 +101,11 @@ def _in_its_run(folder: Path) -> Pushed:
 def _card(pushed: Pushed, repo_id: str, license_id: str | None) -> str:
     from evokd.report.card import model_card
 
+    if not (pushed.folder / "directions.json").is_file():
+        raise InputError(
+            f"{pushed.folder} doesn't say what it translates (directions.json); a student of a "
+            "run, or what `evokd export … -l en-de` makes, does"
+        )
     directions = read_json(pushed.folder / "directions.json")
     library = read_json(pushed.folder / EXPORT)["format"] if is_export(pushed.folder) else ""
     library = {"": "transformers", "safetensors": "transformers"}.get(library, library)

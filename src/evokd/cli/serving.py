@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from evokd.cli.console import quiet
-from evokd.cli.parser import PROMPT_HELP, flag, positive, verb
+from evokd.cli.parser import DEVICE, DTYPE, PROMPT_HELP, flag, positive, verb
 from evokd.errors import InputError, require
 from evokd.progress import say
 
@@ -57,13 +57,8 @@ def port(text: str) -> int:
         default=[],
     ),
     flag("--prompt PROMPT", f"{PROMPT_HELP}; default: each model's own"),
-    flag("--device", "auto, cpu, cuda, cuda:1, mps; default: auto", default="auto"),
-    flag(
-        "--dtype",
-        "number format; default: auto, float32 on a CPU",
-        default="auto",
-        choices=["auto", "float32", "bfloat16", "float16"],
-    ),
+    DEVICE,
+    DTYPE,
 )
 def serve(args: argparse.Namespace) -> int:
     """LibreTranslate's and OpenAI's APIs, and a page, by one or more models."""
@@ -101,6 +96,8 @@ def serve(args: argparse.Namespace) -> int:
     for name, where in zip(_names(args.models), args.models, strict=True):
         model = Translator.load(where, prompt=args.prompt, device=args.device, dtype=args.dtype)
         model.directions = model.directions or args.direction
+        for direction in model.directions[:1]:  # what can't work is said now
+            list(model.answers(["a"], *split_direction(direction), beam=args.beam))
         models[name] = model
     metrics = Metrics()
     translators = Translators(models, limits, metrics)

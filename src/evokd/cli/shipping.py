@@ -102,7 +102,7 @@ def _noted_in_run(model: Path, found: Mapping[str, Any]) -> Path | None:
     from evokd.study.places import Paths
 
     stage = model.absolute().parent
-    run, made = stage.parents[1], manifest_in(stage).get("fingerprint")
+    run, made = stage.parent.parent, manifest_in(stage).get("fingerprint")
     paths = Paths(run)
     if made is None or stage.parent != paths.students or not paths.results.exists():
         return None

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from evokd.cli.console import quiet, warn_of_direction
-from evokd.cli.parser import PROMPT_HELP, flag, positive, verb
-from evokd.data.documents.forms import FORMS
+from evokd.cli.parser import DEVICE, DTYPE, PROMPT_HELP, flag, positive, verb
+from evokd.data.documents import FORMS
 from evokd.errors import InputError
 from evokd.progress import say
 from evokd.recipe.engines import ENGINES, OWN
@@ -63,13 +63,8 @@ BLOCK = 8
     ),
     flag("--int8", "weights in 8 bits, which ctranslate2 can", action="store_true"),
     flag("--prompt PROMPT", f"{PROMPT_HELP}; default: the model's own"),
-    flag("--device", "auto, cpu, cuda, cuda:1, mps; default: auto", default="auto"),
-    flag(
-        "--dtype",
-        "number format; default: auto, float32 on a CPU",
-        default="auto",
-        choices=["auto", "float32", "bfloat16", "float16"],
-    ),
+    DEVICE,
+    DTYPE,
 )
 def translate(args: argparse.Namespace) -> int:
     """Lines of a file, or of stdin, to as many lines of another, or of stdout; or a document."""

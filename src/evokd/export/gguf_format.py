@@ -2,7 +2,7 @@
 
 Written by the gguf package, by the conventions of llama.cpp's converter: its names of tensors,
 query and key rows of Llama in its order of rotary pairs, Gemma's norms with their 1. Answers end at
-the model's end token there; a newline that would end them here is for who calls it to look for.
+the model's end token there; a newline, which ends them here, is for its caller to look for.
 """
 
 from __future__ import annotations

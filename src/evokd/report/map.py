@@ -17,7 +17,7 @@ from evokd.recipe.metrics import AVERAGE
 from evokd.report.exports import Exported, exports_grid, of_study
 from evokd.report.formatting import DASH, decimal, percent, places, signed
 from evokd.report.results import BETTER, WORSE, Record, Results
-from evokd.report.tables import Grid, grid_markdown, markdown_table
+from evokd.report.tables import Grid, grid_markdown
 from evokd.rundir.versions import versions
 
 METRIC = "bleu"
@@ -237,9 +237,8 @@ def as_markdown(shown: Map) -> str:
     """The map's tables for other pages."""
     blocks = [("Over the whole grid", shown.summary())]
     blocks += [(" · ".join(row) or shown.name, shown.scores(row)) for row in shown.rows]
-    blocks.append(("Before training", shown.conditions()))
-    tables = [f"### {title}\n\n{_markdown(grid)}\n" for title, grid in blocks]
-    return "\n".join([*tables, grid_markdown("Exports", exports_grid(shown.exports))])
+    blocks += [("Before training", shown.conditions()), ("Exports", exports_grid(shown.exports))]
+    return "\n".join(grid_markdown(title, grid) for title, grid in blocks if grid)
 
 
 def as_tree(shown: Map) -> dict[str, Any]:
@@ -269,10 +268,6 @@ def _recipe_in(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return tree if isinstance(tree, dict) else {}
-
-
-def _markdown(grid: Grid) -> str:
-    return markdown_table(grid.headings, [row for rows in grid.groups.values() for row in rows])
 
 
 def _places(study: Results) -> list[tuple[str, str, str]]:

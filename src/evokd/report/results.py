@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -245,7 +246,7 @@ class Results:
         """What came of each student in another format: the recipe's, then those that `evokd export`
         noted in the run folder since."""
         rows = list(self.tree.get("exports") or [])
-        for run in self.tree.get("systems") or []:
+        for run in chain.from_iterable(self.runs.values()):
             name = f"{run['system']}.seed{run['seed']}"
             for found in self.files.noted_exports(name):
                 rows.append({"system": run["system"], "seed": run["seed"], **found})

@@ -129,11 +129,11 @@ def as_markdown(results: Results) -> str:
 
 
 def grid_markdown(title: str, grid: Grid) -> str:
-    """A grid without groups as a Markdown table; nothing where nothing is in it."""
+    """A grid as a Markdown table, its groups one below the other; nothing where it is empty."""
     if not grid:
         return ""
-    legend = "".join(f"- {line}\n" for line in grid.legend)
-    return f"### {title}\n\n{markdown_table(grid.headings, grid.groups[''])}\n\n{legend}"
+    table = markdown_table(grid.headings, [row for rows in grid.groups.values() for row in rows])
+    return "\n".join([f"### {title}", "", table, "", *(f"- {line}" for line in grid.legend), ""])
 
 
 def examples_text(results: Results, n: int = 3) -> str:

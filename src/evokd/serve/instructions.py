@@ -43,7 +43,7 @@ def read_prompt(prompt: str) -> Instruction | None:
             if all(codes):
                 return Instruction(codes[0], codes[1], said["source"])
     head = prompt[:LONGEST]
-    order = re.match(r"(?is).{0,200}?\btranslat\w*", head)
+    order = re.match(r"(?is).{0,200}?\btranslat(?:e|ing|ions?|or)\b", head)
     if not order:
         return None
     quoted = re.search(r'"(.+)"|“(.+)”|«(.+)»', head, re.DOTALL)

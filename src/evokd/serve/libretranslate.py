@@ -1,7 +1,7 @@
 """LibreTranslate's API: /translate, /languages, /detect, /health and what its clients ask besides.
 
 As there, bodies are JSON or forms, q is a text or a list of texts, and an error is {"error": why}.
-Other than there no alternatives are made: a list of them is empty.
+Unlike there, no alternatives are made: their list is empty.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """How much is taken of whom.
+    """How much a server takes at once, and how long it waits.
 
     Attributes:
         batch_size: lines that a model translates at once.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from evokd.serve.waiting import Worker
 
@@ -28,6 +28,7 @@ class Metrics:
         self._batches = Histogram("evokd_batch_lines", told, buckets=BATCHES, **here)
         self._lines = Counter("evokd_lines", "Lines that were translated", ["direction"], **here)
         self._tokens = Counter("evokd_tokens", "Tokens", ["direction", "kind"], **here)
+        self._waiting = Gauge("evokd_waiting_lines", "Lines in the queue", ["model"], **here)
 
     def request_seen(self, endpoint: str, status: int, seconds: float) -> None:
         self._requests.labels(endpoint, status).inc()
@@ -41,19 +42,9 @@ class Metrics:
 
     def watch(self, workers: Iterable[Worker]) -> None:
         """Tell how many lines wait, when asked."""
-        self.registry.register(_Waiting(list(workers)))
+        for worker in workers:
+            self._waiting.labels(worker.name).set_function(partial(getattr, worker, "waiting"))
 
     def text(self) -> bytes:
         """In Prometheus's text format, version 0.0.4."""
         return generate_latest(self.registry)
-
-
-class _Waiting:
-    def __init__(self, workers: list[Worker]):
-        self._workers = workers
-
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        waiting = GaugeMetricFamily("evokd_waiting_lines", "Lines in the queue", labels=["model"])
-        for worker in self._workers:
-            waiting.add_metric([worker.name], worker.waiting)
-        yield waiting

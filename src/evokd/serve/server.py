@@ -23,7 +23,7 @@ SPARE_FILES = 256
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A port of one's own, at which nobody is answered yet; 0 is any that is free.
+    """A socket at a port, at which nobody is answered yet; 0 is any that is free.
 
     Raises:
         InputError: it is taken, or not ours to take.

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
-from evokd.data.documents.document import Document
+from evokd.data.documents import Document
 from evokd.data.languages import language, split_direction
 from evokd.errors import InputError
 from evokd.serve.limits import Limits, Refused
 from evokd.serve.metrics import Metrics
 from evokd.serve.waiting import Direction, Translates, Worker
 
-_UNENDED = re.compile(r"<[A-Za-z/!?][^<>]*(?=<|$)")
-UNENDED = 200
-"""Tags that don't end, of a page: for each the rest of it is searched."""
 PATIENCE = 2.0
 """Seconds that a model has to come to the end of its batch."""
 
@@ -109,8 +105,6 @@ class Translators:
         """
         worker, spelled = self._by_direction[direction]
         self._check_lines([line for text in texts for line in text.split("\n")])
-        if form == "html" and max(len(_UNENDED.findall(text)) for text in texts) > UNENDED:
-            raise Refused(400, f"a page with more than {UNENDED} tags that don't end")
         aside = asyncio.get_running_loop().run_in_executor
 
         def read() -> list[Document]:

@@ -18,7 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
-from evokd.data.documents.document import Document
+from evokd.data.documents import Document
 from evokd.serve.limits import Limits, Refused
 from evokd.translate.decoding import Answer
 
@@ -167,7 +167,7 @@ class Worker:
 
     def _answer(self, batch: list[tuple[Order, int]]) -> None:
         """Translate a batch. One that fails is tried in halves, so that a line that can't be
-        translated, or too many at once, are nobody else's loss."""
+        translated, or a batch that takes too much memory, is nobody else's loss."""
         left = dict(enumerate(batch))
         lines = [order.lines[place] for order, place in batch]
         source, target = batch[0][0].direction

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
+from evokd.errors import InputError
 from evokd.recipe.exports import ExportSettings, check_format
 from evokd.recipe.recipe import Recipe
 from evokd.rundir.files import fingerprint
@@ -14,9 +16,16 @@ from evokd.study.places import System
 
 
 def check_exports(recipe: Recipe) -> None:
-    """Raises InputError: a format of the recipe needs a package that isn't here."""
+    """Raises InputError: a format of the recipe needs a package that isn't here, or is read by a
+    tool that can't decode as the recipe says."""
     for one in recipe.exports:
         check_format(one.to, one.quantize)
+        if one.to == "gguf" and recipe.decoding.beam > 1 and find_spec("llama_cpp"):
+            raise InputError(
+                f"exports: found gguf together with decoding.beam={recipe.decoding.beam}; "
+                "llama.cpp, which is here to compare it, is asked greedily: leave gguf out, or "
+                "type decoding.beam=1"
+            )
 
 
 def make_exports(study: Study, systems: Sequence[System]) -> list[tuple[System, Stage]]:

@@ -35,7 +35,7 @@ _WITHOUT_SPACES = ("zh", "ja")
 
 @dataclass(frozen=True)
 class Lost:
-    """What a translation hasn't, or had to be given back in a place that is a guess.
+    """What a translation lacks, or was given back in a place that is a guess.
 
     Attributes:
         segment: its place in `Document.segments`, from 0.
@@ -63,7 +63,7 @@ class _Part:
     """What is translated at once, with the spaces and tags around it, which stay.
 
     Attributes:
-        given: `masking.variants` of it; none of what has no words.
+        given: `masking.variants` of it, as far as they fit; none of what has no words.
         first: place of the first of them in the document's segments.
     """
 
@@ -159,6 +159,11 @@ def read_document(
     given = Options(**options)
     module = import_module(f"evokd.data.documents.{FORMS[form]}")
     units, write = getattr(module, f"read_{form}")(text, given)
+
+    def fits(text: str) -> bool:
+        # No token is shorter than a byte.
+        return len(text.encode(errors="replace")) <= longest or size(text) <= longest
+
     segments: list[str] = []
     has: Counter[str] = Counter()
     code = language_of(language).code
@@ -168,9 +173,9 @@ def read_document(
         flat, pieces = flatten(unit.content)
         parts: list[_Part] = []
         for line in [flat] if unit.flowing else re.split(r"(\n)", flat):
-            sentences = cut(line, pieces, code, size, longest, unit.is_line)
+            sentences = cut(line, pieces, code, fits, unit.is_line)
             for number, sentence in enumerate(sentences, start=1):
-                part = _part_of(sentence, pieces, unit, len(segments))
+                part = _part_of(sentence, pieces, unit, fits, len(segments))
                 if number < len(sentences) and spaced[0] != spaced[1]:
                     behind = part.behind.rstrip(" ") + " " * spaced[1]
                     part = replace(part, behind=behind)
@@ -182,7 +187,9 @@ def read_document(
     return Document(segments, dict(has), texts, write)
 
 
-def _part_of(flat: str, pieces: list[Piece], unit: Unit, first: int) -> _Part:
+def _part_of(
+    flat: str, pieces: list[Piece], unit: Unit, fits: Callable[[str], bool], first: int
+) -> _Part:
     """A part with what is at its edges set apart: spaces, and tags that are of all of it."""
     start, end = 0, len(flat)
     tags = [char for char in PIECE.findall(flat) if is_tag(char, pieces)]
@@ -202,7 +209,9 @@ def _part_of(flat: str, pieces: list[Piece], unit: Unit, first: int) -> _Part:
     words = any(char.isalpha() for char in PIECE.sub("", middle))
     given = []
     if words or (unit.is_line and not PIECE.search(flat)):
-        given = variants(middle, pieces, unit.flowing)
+        bare, *masked = variants(middle, pieces, unit.flowing)
+        # Masks may make it too long, and what is cut off behind the last one would go unseen.
+        given = [bare, *filter(fits, masked)]
     return _Part(flat[:start], middle, flat[end:], given, first)
 
 

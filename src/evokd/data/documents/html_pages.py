@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 
 from evokd.data.documents.forms import Options, Reading, Unit
 from evokd.data.documents.pieces import VOID, Content, Kind, Piece
+from evokd.errors import InputError
 
 _INLINE = """
 a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark q s samp small
@@ -20,7 +21,10 @@ INLINE = frozenset(_INLINE.split())
 KEPT = {"code", "kbd", "samp", "script", "style", "pre", "textarea", "template", "math", "svg"}
 """Elements that are left as they are, with all that is in them."""
 ATTRIBUTES = {"alt", "title", "placeholder"}
+UNENDED = 20
+"""Tags and comments without an end: for each of them html.parser may search all the rest."""
 _ATTRIBUTE = re.compile(r"""([^\s"'<>/=]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"'<>]+))?""")
+_BEGINNING = re.compile("<[A-Za-z/!?]")
 
 
 @dataclass
@@ -37,14 +41,21 @@ class _Token:
 
 
 class _Tokens(HTMLParser):
-    """Splits a page into stretches that are the page when they are joined."""
+    """Splits a page into stretches that are the page when they are joined.
 
-    def __init__(self, page: str) -> None:
+    Raises:
+        InputError: more than `UNENDED` tags and comments don't end.
+    """
+
+    def __init__(self, page: str, name: str) -> None:
         super().__init__(convert_charrefs=False)
         self.tokens: list[_Token] = []
+        self._name, self._unended = name, 0
         self._lines = [0, *(found.end() for found in re.finditer("\n", page))]
         self.feed(page)
         self.close()
+        if not self.tokens:
+            self._add("other")  # a tag that doesn't end, or nothing
         ends = [token.start for token in self.tokens[1:]] + [len(page)]
         for token, end in zip(self.tokens, ends, strict=False):
             token.end = end
@@ -67,6 +78,13 @@ class _Tokens(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self._add("text")
+        if self.cdata_elem is None and _BEGINNING.match(data):
+            self._unended += 1
+            if self._unended > UNENDED:
+                raise InputError(
+                    f"{self._name}:{self.getpos()[0]} has a tag or comment that doesn't end, and "
+                    f"is one of more than {UNENDED}; end them, or write &lt; where text is meant"
+                )
 
     def handle_entityref(self, name: str) -> None:
         self._add("text")
@@ -80,6 +98,10 @@ class _Tokens(HTMLParser):
     def handle_decl(self, decl: str) -> None:
         self._add("other")
 
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        """<![…]> as browsers have it; the parser's own raises where it doesn't know a word."""
+        return self.parse_bogus_comment(i)
+
     def handle_pi(self, data: str) -> None:
         self._add("other")
 
@@ -89,8 +111,12 @@ class _Tokens(HTMLParser):
 
 def read_html(text: str, options: Options) -> Reading:
     """The text of a page, and what its attributes say. A segment ends where an element begins or
-    ends that isn't one of `INLINE`."""
-    tokens = _Tokens(text).tokens
+    ends that isn't one of `INLINE`.
+
+    Raises:
+        InputError: too many tags that don't end.
+    """
+    tokens = _Tokens(text, options.name).tokens
     stretches: list[str] = []  # the page, in stretches that stay or are replaced
     units: list[Unit] = []
     places: list[tuple[range, bool]] = []  # of a unit's stretches; whether it is an attribute's

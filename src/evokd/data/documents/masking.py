@@ -56,7 +56,7 @@ def _spaced(char: str, pieces: Sequence[Piece]) -> str:
 
 
 def _belongs(piece: Piece) -> tuple[bool, bool]:
-    """Whether what is on its left, and on its right, goes with it to wherever it goes."""
+    """Whether the word on its left, and the one on its right, go where it goes."""
     return piece.kind in ("close", "single"), piece.kind in ("open", "single")
 
 
@@ -72,7 +72,8 @@ def restored(flat: str, pieces: Sequence[Piece], answers: Sequence[str]) -> tupl
         unmasked = _unmasked(masked[0], flat, chars, pieces)
         if unmasked is not None:
             return unmasked, []
-    missing = [char for char in chars if char not in found]
+    there = set(found)
+    missing = [char for char in chars if char not in there]
     return _put_back(found, missing, flat, pieces), [known(char, pieces) for char in missing]
 
 
@@ -98,7 +99,7 @@ def _with_placeholders(
             parts[place], whole = "", False
             parts[place + 1] = parts[place + 1].lstrip()
     found = "".join(parts)
-    return found, whole and all(char in found for char in chars)
+    return found, whole and set(found).issuperset(chars)
 
 
 def _unmasked(answer: str, flat: str, chars: Sequence[str], pieces: Sequence[Piece]) -> str | None:
@@ -112,17 +113,16 @@ def _unmasked(answer: str, flat: str, chars: Sequence[str], pieces: Sequence[Pie
     made = _MASK.sub(lambda found: by_mask.get(found[0], found[0]), answer)
     if not _nest(PIECE.findall(made), chars, pieces):
         return None
-    for char in chars:
+    source, parts = (re.split(f"({PIECE.pattern})", text) for text in (flat, made))
+    places = {char: place for place, char in enumerate(parts) if place % 2}
+    for before, char, after in zip(source[:-1:2], chars, source[2::2], strict=True):
         # Spaces as they were in the source, where the mask had some of ours.
-        place, origin = made.index(char), flat.index(char)
-        before, after = made[:place], made[place + 1 :]
-        left, right = _belongs(known(char, pieces))
+        place, (left, right) = places[char], _belongs(known(char, pieces))
         if left:
-            before = before.rstrip() + " " * flat[:origin][-1:].isspace()
+            parts[place - 1] = parts[place - 1].rstrip() + " " * before[-1:].isspace()
         if right:
-            after = " " * flat[origin + 1 :][:1].isspace() + after.lstrip()
-        made = before + char + after
-    return made.strip()
+            parts[place + 1] = " " * after[:1].isspace() + parts[place + 1].lstrip()
+    return "".join(parts).strip()
 
 
 def _nest(order: Sequence[str], chars: Sequence[str], pieces: Sequence[Piece]) -> bool:
@@ -151,11 +151,12 @@ def _put_back(found: str, missing: Sequence[str], flat: str, pieces: Sequence[Pi
     shown = "".join(" " if is_tag(char, pieces) else char for char in flat)
     starts = [word.start() for word in _WORD.finditer(shown)]
     opening = {close: opened for opened, close in partners(missing, pieces).items()}
+    origin = {found[0]: found.start() for found in PIECE.finditer(flat)}
     behind: dict[str, int] = {}
     made, end = [], 0
     for char in missing:
         kind = known(char, pieces).kind
-        before = bisect_left(starts, flat.index(char))
+        before = bisect_left(starts, origin[char])
         share = round(before / max(1, len(starts)) * len(words))
         if kind == "open":
             share = min(share, max(0, len(words) - 1))

@@ -7,6 +7,7 @@ chr(FIRST + i) of a private-use plane. So a flat text is cut, stripped and searc
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -46,9 +47,9 @@ PLACEHOLDER = re.compile(
     | (?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+           # of a mailbox
     | \{\{[^{}\n]*\}\}                                   # i18next, Vue, Jinja: {{ x }}
     | [$#%]\{[^{}\n]*\}                                  # ${x}, #{x}, %{x}
-    | %\([^()\s]*\)[-+ #0]*\d*(?:\.\d+)?[a-zA-Z]         # Python: %(count)d
+    | %\([^()\s]*\)[-+ #0]*(?:[1-9]\d*)?(?:\.\d+)?[a-zA-Z]   # Python: %(count)d
     # printf: %s, %-5.2f, %1$s, %lu
-    | %(?:\d+\$)?[-+#0']*\d*(?:\.\d+)?(?:hh|h|ll|l|L|q|j|z|t)?[diouxXeEfFgGaAcspn@](?![\w%])
+    | %(?:\d+\$)?[-+#0']*(?:[1-9]\d*)?(?:\.\d+)?(?:hh?|ll?|[Lqjzt])?[diouxXeEfFgGaAcspn@](?![\w%])
     | (?<![\w%])%\d{1,2}(?![\w%])                        # Qt: %1
     | %%
     # {}, {0}, {name}, {price:.2f}, ICU {n, number}
@@ -59,7 +60,7 @@ PLACEHOLDER = re.compile(
     re.VERBOSE,
 )
 _ATTRIBUTE = r"""\s+[\w:@.-]+\s*=\s*(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>]+)"""
-TAG = re.compile(rf"<(/?)([A-Za-z][\w:-]*)((?:{_ATTRIBUTE})*\s*/?)>|<!--.*?-->")
+TAG = re.compile(rf"<(/?)([A-Za-z][\w:-]*)((?:{_ATTRIBUTE})*\s*/?)>|<!--(?:(?!<!--).)*?-->")
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source"}
 VOID |= {"track", "wbr"}
 """HTML's elements that have no end."""
@@ -91,6 +92,10 @@ def flatten(content: Content) -> tuple[str, list[Piece]]:
     flat: list[str] = []
 
     def take(piece: Piece) -> None:
+        if FIRST + len(pieces) > LAST:
+            raise InputError(
+                f"a text of more than {len(pieces)} tags and placeholders: break it into lines"
+            )
         flat.append(chr(FIRST + len(pieces)))
         pieces.append(piece)
 
@@ -104,11 +109,6 @@ def flatten(content: Content) -> tuple[str, list[Piece]]:
             take(Piece(found[0], "placeholder"))
             end = found.end()
         flat.append(item[end:])
-    if len(pieces) > LAST - FIRST:
-        raise InputError(
-            f"a text of {len(pieces)} tags and placeholders; up to {LAST - FIRST} are accepted: "
-            "break it into lines"
-        )
     return "".join(flat), pieces
 
 
@@ -159,15 +159,18 @@ def partners(chars: Sequence[str], pieces: Sequence[Piece]) -> dict[str, str]:
     """{open tag: its close tag} of a sequence of pieces' characters; a tag whose other half isn't
     there is in none."""
     pairs: dict[str, str] = {}
-    opened: list[str] = []
+    opened: list[tuple[str, str]] = []
+    names = Counter[str]()  # of those, or a tag that was never opened is looked for among all
     for char in chars:
         piece = known(char, pieces)
         if piece.kind == "open":
-            opened.append(char)
-        elif piece.kind == "close":
-            names = [known(one, pieces).name for one in opened]
-            place = next((i for i in reversed(range(len(names))) if names[i] == piece.name), None)
-            if place is not None:
-                pairs[opened[place]] = char
-                del opened[place:]
+            opened.append((piece.name, char))
+            names[piece.name] += 1
+        elif piece.kind == "close" and names[piece.name]:
+            while True:
+                name, other = opened.pop()
+                names[name] -= 1
+                if name == piece.name:
+                    break
+            pairs[other] = char
     return pairs

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from evokd.data.documents.pieces import PIECE, Piece, is_tag, known, visible
 
+STRETCH = 10_000
+"""Characters that sentences are looked for in at once."""
 _CLAUSE = re.compile(r"(?<=[,;:—–])\s+|(?<=[，、；：])\s*")
 _SPACE = re.compile(r"\s+")
 
@@ -15,35 +17,27 @@ def cut(
     flat: str,
     pieces: list[Piece],
     language: str,
-    size: Callable[[str], int],
-    longest: int,
+    fits: Callable[[str], bool],
     is_line: bool = True,
 ) -> list[str]:
-    """Parts that are a flat text when they are joined: a line itself, if it is no longer than
-    `longest`; else sentences, and of a sentence that is too long the halves, cut at a clause's end,
-    at a space, or anywhere, whichever is there first.
+    """Parts that are a flat text when they are joined: a line itself, if its text fits; else
+    sentences, and of a sentence that is too long the halves, cut at a clause's end, at a space, or
+    anywhere, whichever is there first.
     """
 
-    def fits(text: str) -> bool:
-        shown = visible(text, pieces).strip()
-        # No token is shorter than a byte.
-        return len(shown.encode(errors="replace")) <= longest or size(shown) <= longest
+    def is_short(text: str) -> bool:
+        return fits(visible(text, pieces).strip())
 
-    if is_line and fits(flat):
+    if is_line and is_short(flat):
         return [flat]
-    return [
-        half for sentence in _sentences(flat, pieces, language) for half in _halves(sentence, fits)
-    ]
+    sentences = _sentences(flat, pieces, language)
+    return [half for sentence in sentences for half in _halves(sentence, is_short)]
 
 
 def _sentences(flat: str, pieces: list[Piece], language: str) -> list[str]:
     """Sentences with the spaces and the closing tags behind them."""
-    from sentencex import segment
-
     shown = PIECE.sub(lambda one: "" if is_tag(one[0], pieces) else one[0], flat)
-    found = list(segment(language, shown))
-    if "".join(found) != shown:
-        return [flat]
+    found = list(_found_in(shown, language))
     if shown == flat:
         return found
     sentences, start, place = [], 0, 0
@@ -57,6 +51,23 @@ def _sentences(flat: str, pieces: list[Piece], language: str) -> list[str]:
         sentences.append(flat[start:place])
         start = place
     return [*sentences, flat[start:]]
+
+
+def _found_in(text: str, language: str) -> Iterator[str]:
+    """Sentences, looked for in a stretch of a long text after the other: sentencex's time grows
+    with the square of their number."""
+    from sentencex import segment
+
+    start = 0
+    while start < len(text):
+        stretch = text[start : start + STRETCH]
+        found = list(segment(language, stretch))
+        if "".join(found) != stretch:
+            found = [stretch]
+        if start + STRETCH < len(text) and len(found) > 1:
+            found.pop()  # it may go on in the next
+        yield from found
+        start += sum(map(len, found))
 
 
 def _halves(text: str, fits: Callable[[str], bool]) -> list[str]:

@@ -148,7 +148,7 @@ def _content(element: Any) -> Iterator[str | Piece]:
 
 
 def _literal(text: str) -> Iterator[str | Piece]:
-    """Text whose markup is written out, as of HTML in an interface; its tags pair with each other."""
+    """Text with tags written out in it, as interfaces have, which pair with each other alone."""
     for item in with_tags(text):
         yield item if isinstance(item, str) else replace(item, name=f"literal {item.name}")
 
