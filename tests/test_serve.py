@@ -151,6 +151,10 @@ def test_lists_forms_and_a_language_that_isnt_named(echo):
     assert (status, found["translatedText"]) == (200, f"en:{german[::-1]}")
     assert found["detectedLanguage"]["language"] == "de"
     assert found["alternatives"] == []
+    both = {"q": [german, "Two young men are outside."], "source": "auto", "target": "de"}
+    status, found = echo.post("/translate", both)  # what is German already stays
+    assert found["translatedText"] == [german, "de:.edistuo era nem gnuoy owT"]
+    assert [one["language"] for one in found["detectedLanguage"]] == ["de", "en"]
 
 
 def test_pages_keep_their_tags(echo):
@@ -238,13 +242,13 @@ def test_a_line_that_fails_is_nobody_elses_loss(caplog):
 
 
 def test_keys(tmp_path):
-    (tmp_path / "keys").write_text("one\n\ntwo é\n")
+    (tmp_path / "keys").write_text("# mine\none\n\ntwo é\n")
     keys = Keys.read(tmp_path / "keys")
-    assert [keys.accept(key) for key in ("one", "two é", "", None, "on", "\ud800")] == [
-        *(True, True, False, False, False, False)
+    assert [keys.accept(key) for key in ("one", "two é", "", None, "on", "\ud800", "# mine")] == [
+        *(True, True, False, False, False, False, False)
     ]
     assert Keys().accept(None)
-    (tmp_path / "empty").write_text(" \n")
+    (tmp_path / "empty").write_text("")
     with pytest.raises(InputError, match="holds no key"):
         Keys.read(tmp_path / "empty")
     with serving({"echo": Echo()}, ["secret"]) as server:

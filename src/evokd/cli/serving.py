@@ -96,6 +96,11 @@ def serve(args: argparse.Namespace) -> int:
     for name, where in zip(_names(args.models), args.models, strict=True):
         model = Translator.load(where, prompt=args.prompt, device=args.device, dtype=args.dtype)
         model.directions = model.directions or args.direction
+        if not set(args.direction) <= set(model.directions):
+            raise InputError(
+                f"{where} says itself that it translates {', '.join(model.directions)}; -l is for "
+                "models that don't"
+            )
         for direction in model.directions[:1]:  # what can't work is said now
             list(model.answers(["a"], *split_direction(direction), beam=args.beam))
         models[name] = model

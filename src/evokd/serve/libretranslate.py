@@ -19,6 +19,8 @@ from evokd.serve.requests import Keys, bearer, read_json_or_form, while_connecte
 from evokd.serve.translators import Translators, canonical
 
 AUTO = "auto"
+SURE = 0.8
+"""Probability from which on a text is taken to need no translation."""
 LOOKED_AT = 2_000
 """Characters of a text that tell its language."""
 LIKELY = 0.05
@@ -59,8 +61,9 @@ def routes(translators: Translators, keys: Keys, limits: Limits) -> APIRouter:
         texts = _texts(asked.q, limits)
         sources, found = [asked.source] * len(texts), []
         if asked.source == AUTO:
-            among = translators.sources(canonical(asked.target))
-            found = [detected(text, among) for text in texts]
+            target = canonical(asked.target)
+            among = translators.sources(target)
+            found = [detected(text, among, target) for text in texts]
             sources = [one["language"] for one in found]
         made = await while_connected(
             request, _translated(translators, texts, sources, asked), limits.seconds
@@ -115,9 +118,12 @@ def body_of(kind: type[BaseModel]) -> dict[str, Any]:
 async def _translated(
     translators: Translators, texts: Sequence[str], sources: Sequence[str], asked: TranslateRequest
 ) -> list[str]:
-    """Texts translated, those of one language together."""
-    made = dict.fromkeys(range(len(texts)), "")
-    directions = {source: translators.check(source, asked.target) for source in sources}
+    """Texts translated, those of one language together; what was found to be in the target language
+    already stays."""
+    made = dict(enumerate(texts))
+    target = canonical(asked.target)
+    others = [one for one in sources if asked.source != AUTO or one != target]
+    directions = {source: translators.check(source, asked.target) for source in others}
     for source, direction in directions.items():
         places = [place for place, each in enumerate(sources) if each == source]
         some = [texts[place] for place in places]
@@ -135,10 +141,13 @@ def _texts(q: str | list[str], limits: Limits) -> list[str]:
     return texts
 
 
-def detected(text: str, among: Sequence[str]) -> dict[str, Any]:
-    """The likeliest of some languages, and by how many percent it is that one of all."""
+def detected(text: str, among: Sequence[str], target: str = "") -> dict[str, Any]:
+    """The likeliest of some languages, or the target where it is surely in that, and by how many
+    percent it is that one of all."""
     found = probabilities(text[:LOOKED_AT])
     best = max(among, key=lambda code: found.get(code, 0.0), default=AUTO)
+    if among and found.get(target, 0.0) >= SURE:
+        best = target
     return {"confidence": round(100 * found.get(best, 0.0), 1), "language": best}
 
 

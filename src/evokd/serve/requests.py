@@ -120,10 +120,12 @@ class Keys:
 
     @classmethod
     def read(cls, file: Path | None) -> Keys:
-        """Keys of a file, one a line. Raises InputError: there is none in it."""
+        """Keys of a file, one a line, but for those that begin with #. Raises InputError: there is
+        none in it."""
         if file is None:
             return cls()
-        keys = [line.strip() for line in read_lines(file) if line.strip()]
+        lines = [line.strip() for line in read_lines(file, may_be_empty=True)]
+        keys = [line for line in lines if line and not line.startswith("#")]
         if not keys:
             raise InputError(f"{file} holds no key; write one a line")
         return cls(keys)
