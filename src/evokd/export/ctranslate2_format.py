@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 
 from evokd.models.loading import Translator
+from evokd.recipe.exports import EXPORT
+from evokd.rundir.files import read_json
 from evokd.translate.engines.ctranslate2_engine import CTranslate2, check_can, convert
 
 FILES = "ctranslate2"
@@ -16,7 +18,7 @@ import ctranslate2
 from transformers import AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("FOLDER")
-generator = ctranslate2.Generator("FOLDER/ctranslate2")
+generator = ctranslate2.Generator("FOLDER/ctranslate2", intra_threads=1, inter_threads=2)
 prompts = {prompts}
 tokens = [tokenizer.convert_ids_to_tokens(ids) for ids in prompts]
 answers = generator.generate_batch(
@@ -44,4 +46,5 @@ def opened(folder: Path, device: torch.device) -> tuple[None, CTranslate2]:
         InputError: a device that CTranslate2 doesn't know.
     """
     check_can(device)
-    return None, CTranslate2(folder / FILES, device, "default")
+    integers = read_json(folder / EXPORT)["quantization"].startswith("int")
+    return None, CTranslate2(folder / FILES, device, "default", integers)

@@ -28,14 +28,18 @@ class CTranslate2:
 
     name = "ctranslate2"
 
-    def __init__(self, folder: Path, device: torch.device, precision: str):
+    def __init__(self, folder: Path, device: torch.device, precision: str, integers: bool):
         """Load what `convert` wrote.
 
         Args:
             precision: a compute type of CTranslate2's; default is that of the file.
+            integers: whether it computes in them. On a CPU batches go side by side then, a thread
+                each: several at one product are slower than one (docs/performance.md).
         """
         import ctranslate2
 
+        threads = torch.get_num_threads()
+        self.workers = threads if integers and device.type == "cpu" else 1
         self.version = ctranslate2.__version__
         vocabulary = (folder / "vocabulary.json").read_text(encoding="utf-8")
         self.tokens: list[str] = json.loads(vocabulary)
@@ -44,12 +48,14 @@ class CTranslate2:
             device=device.type,
             device_index=device.index or 0,
             compute_type=precision,
-            intra_threads=torch.get_num_threads(),
+            intra_threads=threads // self.workers,
+            inter_threads=self.workers,
         )
         self.precision = self.generator.compute_type
 
     def budget(self, settings: DecodingSettings) -> Budget:
-        return Budget(settings.batch_size, settings.batch_tokens // settings.beam)
+        most = settings.batch_tokens // settings.beam
+        return Budget(self.workers * settings.batch_size, self.workers * most)
 
     def ask(
         self,
@@ -65,6 +71,7 @@ class CTranslate2:
             return_end_token=True,
             include_prompt_in_result=False,
             beam_size=settings.beam,
+            max_batch_size=-(-len(requests) // self.workers),
             num_hypotheses=best,
             length_penalty=settings.length_penalty,
         )
@@ -88,7 +95,7 @@ def start(translator: Translator, settings: DecodingSettings) -> CTranslate2:
         converted = Path(folder) / "model"
         # Not to int8 here, which would be done in place; it is when the model is loaded.
         convert(translator, converted, dtype)
-        return CTranslate2(converted, device, precision)
+        return CTranslate2(converted, device, precision, settings.precision == "int8")
 
 
 def check_can(device: torch.device, precision: str = "default") -> None:
