@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from transformers import StoppingCriteria
 
 from evokd.models.loading import Translator, end_ids
+
+_KINDS: WeakKeyDictionary[Any, dict[Any, tuple[Tensor, Tensor, Tensor]]] = WeakKeyDictionary()
+"""Of tokenizers in use: to decode a whole vocabulary takes longer than to translate a line."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +38,10 @@ class Ends:
     def of(cls, translator: Translator) -> Ends:
         model, tokenizer = translator.model, translator.tokenizer
         width = model.config.get_text_config().vocab_size
-        tokens = tokenizer.batch_decode(
-            [[i] for i in range(min(width, len(tokenizer)))], skip_special_tokens=True
-        )
-        tokens += [""] * (width - len(tokens))
-        heads = [token.partition("\n")[0].strip() for token in tokens]
-        return cls(
-            ids=tuple(end_ids(model, tokenizer, translator.prompt)),
-            newline=torch.tensor(["\n" in token for token in tokens], device=model.device),
-            text=torch.tensor([bool(token.strip()) for token in tokens], device=model.device),
-            text_first=torch.tensor([bool(head) for head in heads], device=model.device),
-        )
+        key, known = (len(tokenizer), width, model.device), _KINDS.setdefault(tokenizer, {})
+        if key not in known:
+            known[key] = _kinds(tokenizer, width, model.device)
+        return cls(tuple(end_ids(model, tokenizer, translator.prompt)), *known[key])
 
     @cached_property
     def final(self) -> Tensor:
@@ -97,3 +94,16 @@ class EndOfAnswer(StoppingCriteria):
         # Beam search asks about several candidates of each row at once.
         caps = self.caps.repeat_interleave(len(input_ids) // len(self.caps))
         return self.ends.newlines(generated)[:, -1] | (generated.shape[1] >= caps)
+
+
+def _kinds(tokenizer: Any, width: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """`newline`, `text` and `text_first` of `Ends`."""
+    ids = [[token] for token in range(min(width, len(tokenizer)))]
+    tokens = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    tokens += [""] * (width - len(tokens))
+    heads = [token.partition("\n")[0].strip() for token in tokens]
+    return (
+        torch.tensor(["\n" in token for token in tokens], device=device),
+        torch.tensor([bool(token.strip()) for token in tokens], device=device),
+        torch.tensor([bool(head) for head in heads], device=device),
+    )
