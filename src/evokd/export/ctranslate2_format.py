@@ -7,8 +7,6 @@ from pathlib import Path
 import torch
 
 from evokd.models.loading import Translator
-from evokd.recipe.exports import EXPORT
-from evokd.rundir.files import read_json
 from evokd.translate.engines.ctranslate2_engine import CTranslate2, check_can, convert
 
 FILES = "ctranslate2"
@@ -46,5 +44,4 @@ def opened(folder: Path, device: torch.device) -> tuple[None, CTranslate2]:
         InputError: a device that CTranslate2 doesn't know.
     """
     check_can(device)
-    integers = read_json(folder / EXPORT)["quantization"].startswith("int")
-    return None, CTranslate2(folder / FILES, device, "default", integers)
+    return None, CTranslate2(folder / FILES, device, "default")

@@ -28,18 +28,18 @@ class CTranslate2:
 
     name = "ctranslate2"
 
-    def __init__(self, folder: Path, device: torch.device, precision: str, integers: bool):
+    def __init__(self, folder: Path, device: torch.device, precision: str):
         """Load what `convert` wrote.
 
         Args:
-            precision: a compute type of CTranslate2's; default is that of the file.
-            integers: whether it computes in them. On a CPU batches go side by side then, a thread
-                each: several at one product are slower than one (docs/performance.md).
+            precision: a compute type of CTranslate2's; default is that of the file. On a CPU
+                batches go side by side, a thread each: several at one product are slower than one
+                in integers, and no faster in floats (docs/results.md).
         """
         import ctranslate2
 
         threads = torch.get_num_threads()
-        self.workers = threads if integers and device.type == "cpu" else 1
+        self.workers = threads if device.type == "cpu" else 1
         self.version = ctranslate2.__version__
         vocabulary = (folder / "vocabulary.json").read_text(encoding="utf-8")
         self.tokens: list[str] = json.loads(vocabulary)
@@ -95,7 +95,7 @@ def start(translator: Translator, settings: DecodingSettings) -> CTranslate2:
         converted = Path(folder) / "model"
         # Not to int8 here, which would be done in place; it is when the model is loaded.
         convert(translator, converted, dtype)
-        return CTranslate2(converted, device, precision, settings.precision == "int8")
+        return CTranslate2(converted, device, precision)
 
 
 def check_can(device: torch.device, precision: str = "default") -> None:
