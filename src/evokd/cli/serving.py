@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 from evokd.cli.console import quiet
-from evokd.cli.parser import DEVICE, DTYPE, PROMPT_HELP, flag, positive, verb
+from evokd.cli.parser import DEVICE, DTYPE, PROMPT_HELP, Flag, flag, positive, verb
 from evokd.errors import InputError, require
 from evokd.progress import say
+from evokd.serve.limits import Limits
 
 LOCAL = "127.0.0.1"
 
@@ -30,25 +31,34 @@ def port(text: str) -> int:
     return number
 
 
+def _most(name: str, what: str, usual: int) -> Flag:
+    return flag(name, f"{what}; default: {usual}", type=positive, default=usual)
+
+
 @verb(
     "evokd serve runs/demo/students/auto.seed1/model --port 5000",
     flag("models MODEL", "folders that evokd saved or exported, or hub ids", nargs="+"),
     flag("--host", f"address to answer at; default: {LOCAL}, this machine only", default=LOCAL),
     flag("--port", "0 takes a free one; default: 5000", type=port, default=5000),
     flag("--api-keys FILE", "a key a line; default: nobody needs one", type=Path),
-    flag("--batch-size", "lines translated at once; default: 64", type=positive, default=64),
-    flag("--beam", "hypotheses side by side; default: 1", type=positive, default=1),
-    flag("--max-body", "bytes of a request; default: 1048576", type=positive, default=2**20),
-    flag("--max-line", "characters of a line; default: 5000", type=positive, default=5000),
-    flag("--max-lines", "of a request; default: 1000", type=positive, default=1000),
-    flag("--queue", "lines that may wait; default: 10000", type=positive, default=10000),
-    flag("--connections", "at once; default: 2000", type=positive, default=2000),
-    flag("--timeout", "seconds until an answer; default: 60", type=seconds, default=60),
+    _most("--batch-size", "lines translated at once", Limits.batch_size),
+    _most("--beam", "hypotheses side by side", Limits.beam),
+    _most("--max-body", "bytes of a request", Limits.body),
+    _most("--max-line", "characters of a line", Limits.line),
+    _most("--max-lines", "of a request", Limits.lines),
+    _most("--queue", "lines that may wait", Limits.waiting),
+    _most("--connections", "at once", Limits.connections),
+    flag(
+        "--timeout",
+        f"seconds until an answer; default: {Limits.seconds}",
+        type=seconds,
+        default=Limits.seconds,
+    ),
     flag(
         "--read-timeout",
-        "seconds to send a request's head, its body, or take an answer; default: 10",
+        f"seconds for a request's head, its body, its answer; default: {Limits.reading}",
         type=seconds,
-        default=10,
+        default=Limits.reading,
     ),
     flag(
         "-l --direction en-de",
@@ -76,7 +86,6 @@ def serve(args: argparse.Namespace) -> int:
     quiet()
     from evokd.export.translator import Translator
     from evokd.serve.app import make_app
-    from evokd.serve.limits import Limits
     from evokd.serve.metrics import Metrics
     from evokd.serve.server import Server
     from evokd.serve.translators import Translators

@@ -28,8 +28,8 @@ class Limits:
     lines: int = 1_000
     waiting: int = 10_000
     connections: int = 2_000
-    seconds: float = 60.0
-    reading: float = 10.0
+    seconds: float = 60
+    reading: float = 10
 
 
 class Refused(Exception):
