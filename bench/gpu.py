@@ -3,6 +3,7 @@
     python bench/gpu.py                      as much as fits into nine minutes; again: goes on
     python bench/gpu.py --limit 540 --results runs/gpu
     python bench/gpu.py --again decode       that part anew
+    python bench/gpu.py --only tests plan    these kinds of parts alone: tests loss step decode plan
     python bench/gpu.py --device cpu --smaller     the script itself tried, without a GPU
 
 Parts are calls of the other scripts, each in a process of its own: the tests that need a GPU; the
@@ -35,9 +36,11 @@ BENCH = Path(__file__).resolve().parent
 NEEDED = (
     *("torch", "transformers", "accelerate", "tokenizers", "pydantic", "yaml", "sacrebleu"),
     *("tabulate", "psutil", "ftfy", "py3langid", "jinja2", "matplotlib", "tqdm", "tensorboardX"),
-    *("shtab", "pytest"),
+    *("zstandard", "polib", "lxml", "sentencex", "shtab", "pytest"),
 )
 """Modules that the scripts and tests import."""
+KINDS = ("tests", "loss", "step", "decode", "plan")
+"""Of parts; a part's name begins with one."""
 UNFINISHED = 75
 TRIES = 2
 """So often may a part be stopped by the limit of a call before it counts as failed."""
@@ -68,15 +71,17 @@ class Row:
 
 # --- what is run ----------------------------------------------------------------------------------
 
+TOGETHER = (("live", "trl_gkd"), ("evokd_sft", "cached_hidden", "cached_topk"))
+APART = (("live",), ("trl_gkd",), ("cached_hidden",), ("cached_topk",))
+"""Variants that one call races beside fine-tuning; each has a student, and TRL a teacher, of its
+own in memory, 16 bytes a weight."""
 STEPS = {
     # vocabulary; width and layers of teacher and student; pairs of a batch
-    "7B to 1B, 32k": (32_000, (4096, 32), (2048, 22), 64),
-    "7B to 1.5B, 152k": (151_936, (4096, 32), (2048, 26), 64),
-    "7B to 3B, 152k": (151_936, (4096, 32), (2560, 36), 32),
+    "7B to 1B, 32k": (32_000, (4096, 32), (2048, 22), 256, TOGETHER),
+    "7B to 1.5B, 152k": (151_936, (4096, 32), (2048, 26), 128, APART),
+    "7B to 3B, 152k": (151_936, (4096, 32), (2560, 36), 64, APART),
 }
-SMALL_STEPS = {"tiny": (600, (32, 1), (16, 1), 4)}
-VARIANTS = ("evokd_sft", "live", "cached_hidden", "cached_topk", "trl_gkd")
-"""Each in a call of its own beside fine-tuning, so that only two students stand in memory."""
+SMALL_STEPS = {"tiny": (600, (32, 1), (16, 1), 4, TOGETHER)}
 
 
 def parts(device: str, smaller: bool) -> dict[str, Part]:
@@ -89,33 +94,48 @@ def parts(device: str, smaller: bool) -> dict[str, Part]:
         {"loss, tiny": "32x64x16x24"} if smaller else {"loss, 32k": "gpu-S", "loss, 152k": "gpu-L"}
     )
     tests = ("-m", "pytest", "-p", "no:cacheprovider", "-m", "gpu")
+    if find_spec("xdist") is not None and not smaller:
+        tests += ("-n", "6")
     chosen = ("-k", "peak or objective and sft") if smaller else ()
-    found = {"tests": Part((*tests, str(BENCH.parent / "tests/test_gpu.py"), *chosen), 500, False)}
+    found = {"tests": Part((*tests, str(BENCH.parent / "tests/test_gpu.py"), *chosen), 240, False)}
     for name, shape in losses.items():
         asked = ("--device", device, "--shapes", shape, "--errors", "--variants", "evokd")
         peers = () if smaller else ("naive, compiled", "Liger base, our loss, compiled")
         dtype = "float32" if smaller else "bfloat16"
         command = ("objective.py", *asked, *peers, "--dtype", dtype, *more)
-        found[name] = Part(command, 200)
-    for name, (vocabulary, teacher, student, batch) in steps.items():
-        for variant in VARIANTS:
-            if variant.startswith("trl") and find_spec("trl") is None:
-                continue
-            size = {"vocab": vocabulary, "teacher": teacher, "student": student, "batch": batch}
-            size |= {"steps": 2 if smaller else 8}
-            size |= {"segments": 1 if smaller else 3, "warm-up": 1 if smaller else 3}
-            size |= {"dtype": "float32" if smaller else "bfloat16", "device": device}
-            flags = [part for key, value in size.items() for part in (f"--{key}", _typed(value))]
-            found[f"step, {name}, {variant}"] = Part(("step.py", *flags, "--only", variant), 240)
+        found[name] = Part(command, 120)
+    races = _steps(steps, device, smaller)
+    found |= {name: race for name, race in races.items() if next(iter(steps)) in name}
     fresh = ["32,1"] if smaller else ["4096,32", "2048,22"]
-    decode = ["decode.py", "--device", device, *more, "--limit", "6" if smaller else "200"]
+    decode = ["decode.py", "--device", device, "--repeats", "1" if smaller else "3"]
+    decode += ["--limit", "6" if smaller else "64"]
     decode += ["--dtype", "float32" if smaller else "bfloat16", "--fresh", *fresh]
     if find_spec("ctranslate2") is not None:
         decode += ["--engines", "ctranslate2", "--beams", "1", "5"]
-    found["decode"] = Part(tuple(decode), 400)
+    found["decode"] = Part(tuple(decode), 150)
     for case in ("sft",) if smaller else GPU_CASES:
-        found[f"plan, {case}"] = Part(("plan_check.py", "--only", case), 150)
+        found[f"plan, {case}"] = Part(("plan_check.py", "--only", case), 100)
+    return found | races
+
+
+def _steps(steps: Mapping[str, Any], device: str, smaller: bool) -> dict[str, Part]:
+    found = {}
+    for name, (vocabulary, teacher, student, batch, races) in steps.items():
+        size = {"vocab": vocabulary, "teacher": teacher, "student": student, "batch": batch}
+        size |= {"steps": 2 if smaller else 6}
+        size |= {"segments": 1 if smaller else 3, "warm-up": 1 if smaller else 2}
+        size |= {"dtype": "float32" if smaller else "bfloat16", "device": device}
+        flags = [part for key, value in size.items() for part in (f"--{key}", _typed(value))]
+        for race in races:
+            here = [one for one in race if not one.startswith("trl") or find_spec("trl")]
+            if here:
+                call = ("step.py", *flags, "--only", ",".join(here))
+                found[f"step, {name}, {' and '.join(here)}"] = Part(call, 200)
     return found
+
+
+def _kind(name: str) -> str:
+    return name.partition(",")[0]
 
 
 def _typed(value: Any) -> str:
@@ -243,21 +263,27 @@ def _loss_rows(name: str, found: Found) -> list[Row]:
 
 
 def _step_rows(name: str, found: Found, peaks: dict[str, dict[str, float]]) -> list[Row]:
-    _, *middle, variant = name.split(", ")
-    size = ", ".join(middle)
-    one, floor = found["variants"][variant], found["variants"]["sft"]
-    own = peaks.setdefault(size, {})
-    for key, each in (("sft", floor), (variant, one)):
-        if each["peak_mib"]:
-            own[key] = each["peak_mib"]
-    if one["response_tokens_per_s"] is None:
-        return [Row(f"{name}, time ÷ sft", one["reason"])]
-    ratio = one["ratio_to_sft"]
-    own[f"{variant} time"] = ratio["median"]
-    peak = "peak not measured" if one["peak_mib"] is None else f"{one['peak_mib'] / 1024:.1f} GiB"
-    cached = variant.startswith("cached")
-    aim = ("≤ 1.05", ratio["median"] <= 1.05) if cached else ("", None)
-    return [Row(f"{name}, time ÷ sft", f"{shown(ratio)}, {peak}", *aim)]
+    size = ", ".join(name.split(", ")[1:-1])
+    own, rows = peaks.setdefault(size, {}), []
+    for variant, one in found["variants"].items():
+        what = f"step, {size}: {variant}"
+        if one["peak_mib"]:
+            own[variant] = one["peak_mib"]
+        if one["response_tokens_per_s"] is None:
+            rows.append(Row(what, one["reason"]))
+            continue
+        peak = one["peak_mib"]
+        peak = "peak not measured" if peak is None else f"{peak / 1024:.1f} GiB"
+        said = f"{one['response_tokens_per_s']:.0f} response tokens/s, {peak}"
+        if variant == "sft":
+            rows.append(Row(what, said))
+            continue
+        ratio = one["ratio_to_sft"]
+        own[f"{variant} time"] = ratio["median"]
+        cached = variant.startswith("cached")
+        aim = ("≤ 1.05", ratio["median"] <= 1.05) if cached else ("", None)
+        rows.append(Row(f"{what}, time ÷ sft", f"{shown(ratio)}, {said}", *aim))
+    return rows
 
 
 def _memory_rows(peaks: Mapping[str, Mapping[str, float]]) -> list[Row]:
@@ -330,6 +356,7 @@ def arguments_of(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=Path("runs/gpu"), metavar="DIR")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--smaller", action="store_true", help="sizes to try the script with")
+    parser.add_argument("--only", nargs="+", default=KINDS, choices=KINDS, help="kinds of parts")
     parser.add_argument("--again", nargs="+", default=[], metavar="PART", help="run these anew")
     return parser.parse_args(argv)
 
@@ -346,6 +373,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("no CUDA device here; --device cpu --smaller tries the script", file=sys.stderr)
         return 2
     wanted = parts(arguments.device, arguments.smaller)
+    wanted = {name: one for name, one in wanted.items() if _kind(name) in arguments.only}
     arguments.results.mkdir(parents=True, exist_ok=True)
     for name in arguments.again:
         if name not in wanted:

@@ -129,11 +129,14 @@ def config_of(shape: Shape, **more: Any) -> Any:
     )
 
 
-def model_of(shape: Shape) -> Any:
-    """A model of this shape with random weights."""
+def model_of(shape: Shape, dtype: torch.dtype = torch.float32) -> Any:
+    """A model of this shape with random weights, drawn where it will be: on a CPU billions take
+    minutes, and a copy in another format would be held beside it."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_config(config_of(shape, max_position_embeddings=2048))
+    config = config_of(shape, max_position_embeddings=2048)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)
 
 
 def examples(case: Case, count: int) -> list[dict[str, list[int]]]:
@@ -159,7 +162,7 @@ def train(case: Case, folder: Path, steps: int = 2) -> None:
     half = torch.bfloat16 if device == "cuda" else torch.float32
     teacher: Any = None
     if plan.teacher is not None:
-        teacher = model_of(plan.teacher).to(device, half).eval()
+        teacher = model_of(plan.teacher, half).eval()
         if case.signal != "live":
             spec = cache_spec(teacher, "topk" if case.signal == "topk" else "hidden")
             write_cache(folder / "cache", teacher, [data], spec, log=lambda text: None)
