@@ -101,7 +101,7 @@ def parts(device: str, smaller: bool) -> dict[str, Part]:
     for name, shape in losses.items():
         asked = ("--device", device, "--shapes", shape, "--errors", "--variants", "evokd")
         peers = () if smaller else ("naive, compiled", "Liger base, our loss, compiled")
-        dtype = "float32" if smaller else "bfloat16"
+        dtype = "float32" if device == "cpu" else "bfloat16"
         command = ("objective.py", *asked, *peers, "--dtype", dtype, *more)
         found[name] = Part(command, 120)
     races = _steps(steps, device, smaller)
@@ -109,7 +109,7 @@ def parts(device: str, smaller: bool) -> dict[str, Part]:
     fresh = ["32,1"] if smaller else ["4096,32", "2048,22"]
     decode = ["decode.py", "--device", device, "--repeats", "1" if smaller else "3"]
     decode += ["--limit", "6" if smaller else "64"]
-    decode += ["--dtype", "float32" if smaller else "bfloat16", "--fresh", *fresh]
+    decode += ["--dtype", "float32" if device == "cpu" else "bfloat16", "--fresh", *fresh]
     if find_spec("ctranslate2") is not None:
         decode += ["--engines", "ctranslate2", "--beams", "1", "5"]
     found["decode"] = Part(tuple(decode), 150)
@@ -124,7 +124,7 @@ def _steps(steps: Mapping[str, Any], device: str, smaller: bool) -> dict[str, Pa
         size = {"vocab": vocabulary, "teacher": teacher, "student": student, "batch": batch}
         size |= {"steps": 2 if smaller else 6}
         size |= {"segments": 1 if smaller else 3, "warm-up": 1 if smaller else 2}
-        size |= {"dtype": "float32" if smaller else "bfloat16", "device": device}
+        size |= {"dtype": "float32" if device == "cpu" else "bfloat16", "device": device}
         flags = [part for key, value in size.items() for part in (f"--{key}", _typed(value))]
         for race in races:
             here = [one for one in race if not one.startswith("trl") or find_spec("trl")]
