@@ -200,6 +200,12 @@ def test_ctranslate2_gives_the_same_lines(translators, beam):
     assert same(found.lines, translate(gpu, LINES, "en", "de", DecodingSettings(beam=beam)).lines)
 
 
+def test_attention_is_not_cudnns(tmp_path):
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    trained(tmp_path, DEVICE, objective="sft")
+    assert torch.backends.cuda.cudnn_sdp_enabled() == (DEVICE != "cuda")
+
+
 def test_a_peak_is_what_was_held():
     with PeakMemory(DEVICE) as memory:
         torch.ones(16 * 2**20, device=DEVICE)  # 64 MiB

@@ -56,6 +56,7 @@ def pick_device(name: str = "auto") -> tuple[torch.device, str]:
     """
     if name == "auto":
         if torch.cuda.is_available():
+            without_cudnn_attention()
             return torch.device("cuda"), torch.cuda.get_device_name()
         if torch.backends.mps.is_available():
             return torch.device("mps"), "Apple GPU found"
@@ -75,7 +76,19 @@ def pick_device(name: str = "auto") -> tuple[torch.device, str]:
             f"device {name} isn't there ({torch.cuda.device_count()} CUDA devices found); "
             "type device=auto or device=cpu"
         )
+    if device.type == "cuda":
+        without_cudnn_attention()
     return device, "as asked for"
+
+
+def without_cudnn_attention() -> None:
+    """Leave attention on a GPU to the other kernels of PyTorch, in this process.
+
+    cuDNN's, the first choice since torch 2.11 where there is a mask, is planned anew for every
+    shape, and text comes in many (docs/performance.md). Its backward pass gives NaN for 64 tokens
+    more than a multiple of 128 (pytorch#196678).
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def pick_dtype(name: str, device: torch.device) -> tuple[torch.dtype, str]:

@@ -45,6 +45,7 @@ from evokd.errors import InputError
 from evokd.models import zero3
 from evokd.models.encoded import LengthGroupedBatches, collate
 from evokd.models.lm_head import check_head, evaluating, final_hidden, head_of
+from evokd.models.loading import without_cudnn_attention
 from evokd.models.packing import pairs_of, takes_packed
 from evokd.models.sharding import call_with_head, is_sharded, release
 from evokd.recipe.objectives import IGNORED, ObjectiveSettings, objective_settings, spec_of
@@ -126,6 +127,8 @@ class DistillationTrainer(ShardedCheckpoints, Trainer):
         args.remove_unused_columns = False
         if args.device.type == "cpu":
             args.dataloader_pin_memory = False
+        elif args.device.type == "cuda":
+            without_cudnn_attention()
         if args.n_gpu > 1:
             # DataParallel would cut the batch behind our backs; several devices take torchrun.
             log.warning("one of %d GPUs is used; start with torchrun for all of them", args.n_gpu)
