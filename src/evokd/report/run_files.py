@@ -55,6 +55,11 @@ class RunFiles:
         contents = [read(folder / file) for folder in folders if folder]
         return [content for content in contents if content]
 
+    def standing(self, place: str) -> Path | None:
+        """A stage's folder, where it still is what these results are of."""
+        stands = self.folder is not None and place in self.stages and self._stands(place)
+        return self.folder / place if self.folder and stands else None
+
     def noted_exports(self, student: str) -> list[Mapping[str, Any]]:
         """What `evokd export` noted of a student that these results are of."""
         made = self.stages.get(f"students/{student}", {}).get("fingerprint")

@@ -173,7 +173,7 @@ def results_made_of(
         | {
             "name": recipe.name,
             "scoring": recipe.scoring.model_dump(mode="json"),
-            "report": recipe.report.model_dump(mode="json"),
+            "report": recipe.report.identity(),
             "analysis": recipe.analysis.model_dump(mode="json"),
             "decoding": recipe.decoding.identity(),
             "corpus": corpus.fingerprint,
