@@ -29,15 +29,21 @@ from evokd.recipe.shipped import described, shipped_recipe, shipped_recipes
         default=DEFAULT_METRICS,
     ),
     flag("--baseline HYP", "default: the first system"),
+    flag(
+        "--test TEST",
+        "of differences; default: bootstrap",
+        choices=["bootstrap", "randomization"],
+        default="bootstrap",
+    ),
+    flag("--correction", "of p; default: none", choices=["none", "holm"], default="none"),
     flag("--format", "default: table", choices=["json", "table"], default="table"),
 )
 def score(args: argparse.Namespace) -> int:
     """Any systems' output files against references."""
     from evokd.evaluate.files import as_table, score_files
 
-    scores = score_files(
-        args.direction, args.src, args.ref, args.hyp, args.metrics, baseline=args.baseline
-    )
+    how = {"baseline": args.baseline, "test": args.test, "correction": args.correction}
+    scores = score_files(args.direction, args.src, args.ref, args.hyp, args.metrics, **how)
     is_json = args.format == "json"
     print(json.dumps(scores, ensure_ascii=False, indent=1) if is_json else as_table(scores))
     return 0
