@@ -184,7 +184,7 @@ def test_what_is_done_stays_and_what_depends_on_a_change_is_redone(finished, tmp
     folder = shutil.copytree(finished[0], tmp_path / "copy")
     before = snapshot(folder)
     assert evokd("run", finished[1], "-o", folder)[0] == 0
-    views = {"recipe.yaml", "table.md", "table.tex", "report.html", "pages.json"}
+    views = {"recipe.yaml", "table.md", "table.tex", "report.html", "pages.json", "sentences.jsonl"}
     assert changed(before, snapshot(folder)) <= views
     before = snapshot(folder)
     more = "methods.seq_kd.training.max_steps=5"

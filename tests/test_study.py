@@ -19,6 +19,7 @@ import yaml
 from safetensors.torch import load_file
 
 from evokd.data.corpus import load_corpus
+from evokd.evaluate.sentences import SENTENCES, read_sentences
 from small_study import (
     DIRECTIONS,
     changed,
@@ -33,7 +34,7 @@ from small_study import (
 
 METHODS = ("sft", "forward_kd", "self_evolution")
 SEEDS = (1, 2)
-VIEWS = {"recipe.yaml", "table.md", "table.tex", "report.html", "pages.json"}
+VIEWS = {"recipe.yaml", "table.md", "table.tex", "report.html", "pages.json", "sentences.jsonl"}
 """Written anew by each run, whatever it finds done."""
 
 
@@ -259,7 +260,27 @@ def test_tables_and_report_are_there_and_said(finished):
 
 
 def test_a_second_run_redoes_nothing(finished, copied):
-    assert again(finished, copied) <= VIEWS
+    assert again(finished, copied) <= VIEWS - {"sentences.jsonl"}
+
+
+def test_every_sentence_is_kept_with_its_scores(finished, copied):
+    """The lines of the translations' files, and those of other results never beside these."""
+    rows = list(read_sentences(copied / SENTENCES))
+    assert [(row["test_set"], row["direction"]) for row in rows] == [
+        ("phrases", direction) for direction in DIRECTIONS
+    ]
+    for row in rows:
+        assert len(row["outputs"]) == 1 + len(METHODS) * len(SEEDS)
+        for one in row["outputs"]:
+            label = one["system"] if one["seed"] is None else f"{one['system']}.seed{one['seed']}"
+            path = copied / f"translations/phrases.{row['direction']}.{label}.txt"
+            assert one["lines"] == path.read_text(encoding="utf-8").splitlines()
+            assert {len(scores) for scores in one["scores"].values()} == {len(row["sources"])}
+    before = (copied / SENTENCES).read_bytes()
+    again(finished, copied, "methods=[sft, forward_kd]", "scoring.baseline=sft")
+    assert (copied / SENTENCES).read_bytes() != before
+    again(finished, copied)
+    assert (copied / SENTENCES).read_bytes() == before
 
 
 def test_another_gamma_redoes_its_own_student_only(finished, copied):
@@ -478,6 +499,7 @@ def test_bad_text_leaves_what_was_made(finished, copied, tmp_path):
 
 CHILD = """
 import os, signal, sys
+from evokd.evaluate.sentences import SENTENCES, read_sentences
 from evokd.cli import main
 from evokd.distil.train.checkpoints import CheckpointMark
 

@@ -9,6 +9,7 @@ subclass of it: what it counts in each segment serves the corpus score and the s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 from sacrebleu.metrics import BLEU, CHRF, TER
@@ -55,6 +56,16 @@ def metric_scorers(
         name: METRICS[name].load_scorer()(target_language, references, tokenizer)
         for name in metrics
     }
+
+
+def segment_scores(scorer: Metric, hypotheses: Sequence[str]) -> list[float]:
+    """The score of each line by itself, with the references that the scorer holds; BLEU's as
+    sacreBLEU's sentence BLEU is, without orders that a line is too short for."""
+    alone = copy(scorer)
+    if isinstance(alone, BLEU):
+        alone.effective_order = True
+    statistics = scorer._extract_corpus_statistics(hypotheses, None)
+    return [float(alone._compute_score_from_stats(row).score) for row in statistics]
 
 
 def bleu(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from evokd.evaluate.sentences import SENTENCES
 from evokd.recipe.metrics import describe
 from evokd.report import analysis, sections
 from evokd.report.exports import exports_grid, of_study
@@ -46,7 +47,7 @@ def build_report(run_dir: Path) -> Path:
     write_text(run_dir / "table.md", "\n".join(table for table in tables if table))
     write_text(run_dir / "table.tex", as_latex(results))
     write_page(results, run_dir / "report.html")
-    seal_pages(run_dir, ["results.json", "table.md", "table.tex", "report.html"])
+    seal_pages(run_dir, ["results.json", SENTENCES, "table.md", "table.tex", "report.html"])
     return run_dir / "report.html"
 
 

@@ -116,8 +116,8 @@ class Results:
         self.comparisons = grouped("comparisons", *PLACE)
         self.pooled = grouped("pooled", *PLACE)  # of all seeds together
         self.significance: Record = tree.get("significance") or {}
-        pooled = self.significance.get("test") == "randomization"
-        self.tests = self.pooled if pooled else self.comparisons  # they decide on marks
+        decide = self.pooled if self.significance.get("test") == "randomization" else {}
+        self.tests = decide or self.comparisons  # on marks
         self._summary = grouped("summary", *PLACE)
         self._gaps = grouped("gap_closed", *PLACE)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from itertools import chain
+from itertools import chain, product
+from pathlib import Path
 from typing import Any
 
 from evokd.data.corpus import Corpus
@@ -18,11 +19,13 @@ from evokd.evaluate.comparison import (
     score_all,
     summarise,
 )
+from evokd.evaluate.judged import few_segments
+from evokd.evaluate.sentences import SENTENCES, write_sentences
 from evokd.recipe.code import code_hashes
 from evokd.recipe.metrics import BUILT_IN
 from evokd.recipe.recipe import Recipe
 from evokd.report.results import Results
-from evokd.rundir.files import fingerprint, read_sealed
+from evokd.rundir.files import fingerprint, hash_file, read_sealed
 from evokd.rundir.records import write_record
 from evokd.rundir.stage import Stage, manifest_in
 from evokd.rundir.versions import versions
@@ -38,8 +41,6 @@ from evokd.study.places import System
 from evokd.study.quantization import words_of
 from evokd.study.teacher_translations import summary
 
-FEW_SEGMENTS = 100
-"""Test sets with fewer get a caution."""
 PLACES = ("corpus", "tokenizer", "teacher", "start", "gate")
 """Of stages that each study has."""
 RESULTS = "results"
@@ -69,25 +70,19 @@ def make_results(
     """
     recipe, log = study.recipe, study.log
     made_of = results_made_of(study, corpus, systems, init_facts, texts, exports)
-    if study.is_done_record(RESULTS, study.paths.results, made_of):
-        return {} if study.planned is not None else read_sealed(study.paths.results)
-    teacher_text = {kind: summary(stage) for kind, stage in texts.items()}
-    paths = {
-        (*cell, system.system, system.seed): translation_path(study, *cell, system)
-        for cell in study.corpus.tests
-        for system in systems
-    }
+    done = study.is_done_record(RESULTS, study.paths.results, made_of)
+    if done and study.planned is not None:
+        return {}
     tests = test_sets(study.corpus.tests)
-    outputs, speed = [], []
-    for (name, direction, system, seed), path in paths.items():
-        lines, decoding = read_translations(path), read_sealed(path.with_suffix(".json"))
-        cut_off = set(decoding["cut_off"])
-        flags = [number in cut_off for number in range(1, len(lines) + 1)]
-        outputs.append(SystemOutput(system, seed, name, direction, lines, flags))
-        output = {"system": system, "seed": seed, "test_set": name, "direction": direction}
-        shown = ("words_per_s", "seconds", "batch_size", "beam", "dtype", "device")
-        by_engine = {name: decoding[name] for name in ("engine", "same_lines") if name in decoding}
-        speed.append(output | {name: decoding[name] for name in shown} | by_engine)
+    if done:
+        found = read_sealed(study.paths.results)
+        if not _is_of(study.folder / SENTENCES, found):  # these results were put aside meanwhile
+            outputs, _ = _outputs(study, systems)
+            metrics = list(recipe.scoring.metrics)
+            write_sentences(study.folder, outputs, tests, metrics, found["behaviour"])
+        return found
+    teacher_text = {kind: summary(stage) for kind, stage in texts.items()}
+    outputs, speed = _outputs(study, systems)
     metrics, samples = list(recipe.scoring.metrics), recipe.scoring.bootstrap_samples
     baseline = recipe.baseline()
     log("scoring …")
@@ -96,6 +91,8 @@ def make_results(
     how["correction"] = recipe.scoring.correction
     log(f"comparing with {baseline}: {samples} resamples, {how['trials']} exchanges …")
     compared = compare_all(outputs, tests, baseline, metrics, **how)
+    behaviour = behaviour_all(outputs, tests)
+    write_sentences(study.folder, outputs, tests, metrics, behaviour)
     facts = {system.label: system.facts() for system in systems}
     devices = sorted({row["device"] for row in speed})
     stages = [*systems, *texts.values(), *(stage for _, stage in exports)]
@@ -116,11 +113,12 @@ def make_results(
         "significance": {"test": recipe.scoring.test, **how},
         "summary": summarise(scores),
         "validation": validation_scores(study, systems),
-        "behaviour": behaviour_all(outputs, tests),
+        "behaviour": behaviour,
         "speed": speed,
         "analysis": list(analysis),
         "exports": export_rows(study, exports),
         "examples": _examples(recipe, tests, outputs),
+        "sentences": hash_file(study.folder / SENTENCES),
         "cleaning": study.corpus.report,
         "teacher_text": dict(teacher_text),
         "versions": versions() | {"cpu_count": os.cpu_count(), "device": ", ".join(devices)},
@@ -137,6 +135,30 @@ def make_results(
     write_record(study.folder, study.paths.results, made_of, results)
     study.release()
     return read_sealed(study.paths.results)
+
+
+def _outputs(
+    study: Study, systems: Sequence[System]
+) -> tuple[list[SystemOutput], list[dict[str, Any]]]:
+    """What every system made of every test set, and how fast it was."""
+    outputs, speed = [], []
+    for (name, direction), system in product(study.corpus.tests, systems):
+        path = translation_path(study, name, direction, system)
+        lines, decoding = read_translations(path), read_sealed(path.with_suffix(".json"))
+        cut_off = set(decoding["cut_off"])
+        flags = [number in cut_off for number in range(1, len(lines) + 1)]
+        outputs.append(SystemOutput(system.system, system.seed, name, direction, lines, flags))
+        output = {"system": system.system, "seed": system.seed}
+        output |= {"test_set": name, "direction": direction}
+        shown = ("words_per_s", "seconds", "batch_size", "beam", "dtype", "device")
+        by_engine = {key: decoding[key] for key in ("engine", "same_lines") if key in decoding}
+        speed.append(output | {key: decoding[key] for key in shown} | by_engine)
+    return outputs, speed
+
+
+def _is_of(sentences: Path, results: Mapping[str, Any]) -> bool:
+    """Whether the sentences are those of these results."""
+    return sentences.is_file() and hash_file(sentences) == results.get("sentences")
 
 
 def results_made_of(
@@ -231,11 +253,7 @@ def _notes(
     if "teacher_quantized" in start:
         notes.append(f"The {words_of(start['teacher_quantized'])}.")
     for (name, direction), pairs in corpus.tests.items():
-        if len(pairs) < FEW_SEGMENTS:
-            notes.append(
-                f"{name} {direction} has only {len(pairs)} segments: differences between systems "
-                "say little, whatever their p-values."
-            )
+        notes += few_segments(name, direction, len(pairs))
     damped = {m.name for m in recipe.methods if m.damps_all_hard}
     hard: dict[str, dict[str, float]] = {}
     for label, own in facts.items():
