@@ -61,6 +61,17 @@ class ScoringSettings(Section):
     baseline: str | None = None
     """System that all others are compared with; default: forward_kd, else sft, else the first."""
     bootstrap_samples: int = Field(default=1000, ge=10)
+    """Of the paired bootstrap; the randomization has ten times as many trials."""
+    test: Literal["bootstrap", "randomization"] = "bootstrap"
+    """What decides † and ‡: the bootstrap of each seed, or the randomization of all pooled."""
+    correction: Literal["none", "holm"] = "none"
+    """Of the p-values of all systems in a column of the table."""
+
+    def identity(self) -> dict[str, Any]:
+        """What of it makes other results: without later keys, where they have their defaults."""
+        fields = type(self).model_fields
+        later = [k for k in ("test", "correction") if getattr(self, k) == fields[k].default]
+        return self.model_dump(mode="json", exclude=set(later))
 
 
 class ReportSettings(Section):

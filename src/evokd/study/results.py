@@ -87,8 +87,10 @@ def make_results(
     baseline = recipe.baseline()
     log("scoring …")
     scores = score_all(outputs, tests, metrics)
-    log(f"comparing with {baseline}: paired bootstrap, {samples} samples …")
-    comparisons = compare_all(outputs, tests, baseline, metrics, n_samples=samples)
+    how: dict[str, Any] = {"n_samples": samples, "trials": 10 * samples}
+    how["correction"] = recipe.scoring.correction
+    log(f"comparing with {baseline}: {samples} resamples, {how['trials']} exchanges …")
+    compared = compare_all(outputs, tests, baseline, metrics, **how)
     behaviour = behaviour_all(outputs, tests)
     write_sentences(study.folder, outputs, tests, metrics, behaviour)
     facts = {system.label: system.facts() for system in systems}
@@ -106,7 +108,9 @@ def make_results(
         "start": dict(init_facts),
         "systems": _systems(recipe, facts),
         "scores": scores,
-        "comparisons": comparisons,
+        "comparisons": [row for row in compared if "runs" not in row],
+        "pooled": [row for row in compared if "runs" in row],
+        "significance": {"test": recipe.scoring.test, **how},
         "summary": summarise(scores),
         "validation": validation_scores(study, systems),
         "behaviour": behaviour,
@@ -172,7 +176,7 @@ def results_made_of(
         ({"code": code} if code else {})
         | {
             "name": recipe.name,
-            "scoring": recipe.scoring.model_dump(mode="json"),
+            "scoring": recipe.scoring.identity(),
             "report": recipe.report.identity(),
             "analysis": recipe.analysis.model_dump(mode="json"),
             "decoding": recipe.decoding.identity(),
