@@ -23,7 +23,7 @@ from evokd.recipe.shipped import described, shipped_recipe, shipped_recipes
     flag("--src FILE", "what was translated, to count copies of it"),
     flag("--ref FILE", "references; repeat it for more than one", **REPEATED),
     flag(
-        "--metrics METRIC",
+        "-m --metrics METRIC",
         f"default: {', '.join(DEFAULT_METRICS)}; of {', '.join(METRICS)}",
         nargs="+",
         default=DEFAULT_METRICS,

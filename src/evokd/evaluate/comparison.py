@@ -81,7 +81,8 @@ def score_all(
     rows = []
     for test_set, own in _by_cell(outputs, test_sets):
         target = split_direction(test_set.direction)[1]
-        scorers = metric_scorers(metrics, target, test_set.references, tokenizer)
+        given = (test_set.references, tokenizer, test_set.sources)
+        scorers = metric_scorers(metrics, target, *given)
         teacher_scorers = {
             output.seed: metric_scorers(["bleu"], target, [output.hypotheses], tokenizer)["bleu"]
             for output in own
@@ -120,7 +121,8 @@ def compare_all(
         target = split_direction(test_set.direction)[1]
         for anchor, others in _matches(own, baseline, test_set):
             lines = [output.hypotheses for output in (anchor, *others)]
-            results = paired_bootstrap(lines, test_set.references, target, metrics, **options)
+            given = (lines, test_set.references, target, metrics)
+            results = paired_bootstrap(*given, sources=test_set.sources, **options)
             for output, own_results in zip(others, results, strict=True):
                 labels = _labels(output) | {"baseline": baseline}
                 if output.seed is None:

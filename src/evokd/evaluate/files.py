@@ -19,9 +19,10 @@ from evokd.evaluate.comparison import (
     compare_all,
     score_all,
 )
+from evokd.evaluate.neural import judge
 from evokd.evaluate.scores import metric_scorers
 from evokd.evaluate.significance import DEFAULT_SAMPLES, DEFAULT_SEED, SIGNIFICANT_BELOW
-from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
+from evokd.recipe.metrics import DEFAULT_METRICS, METRICS, WORTH
 from evokd.rundir.files import hash_file
 from evokd.rundir.versions import versions
 
@@ -48,7 +49,8 @@ def score_files(
     Returns a dict of plain values: `scores`, `comparisons` and `behaviour` are rows as
     `comparison.score_all`, `compare_all` and `behaviour_all` give them (seed None, test set named
     by the first reference file), `significance` says how differences were tested, `files` gives
-    each file's lines and SHA-256, `versions` what computed all this.
+    each file's lines and SHA-256, `versions` what computed all this. `notes` are of neural metrics
+    that can't be computed here; the others are.
 
     Raises:
         InputError: a file is missing, empty, not UTF-8 or of a different length than the
@@ -79,6 +81,7 @@ def score_files(
         SystemOutput(name, None, test_set.name, direction, texts[path])
         for name, path in zip(names, hypothesis_paths, strict=True)
     ]
+    metrics, notes = judge(metrics, outputs, [test_set])
     result: dict[str, Any] = {
         "scores": score_all(outputs, [test_set], metrics, teacher=None, tokenizer=tokenizer),
         "comparisons": [],
@@ -94,7 +97,7 @@ def score_files(
         {"role": role, "path": path, "lines": len(texts[path]), "sha256": hash_file(Path(path))}
         for role, path in files
     ]
-    return result | {"versions": versions()}
+    return result | {"notes": notes, "versions": versions()}
 
 
 def as_table(result: dict[str, Any]) -> str:
@@ -119,10 +122,11 @@ def as_table(result: dict[str, Any]) -> str:
         parts.append(
             f"Δ and p: against {how['baseline']}, paired {how['test']}, {how['n_samples']} samples,"
             f" seed {how['seed']}; * p < {SIGNIFICANT_BELOW:g}."
+            f" {WORTH}"
         )
     signatures = [f"{labels[name]}|{scores[systems[0], name]['signature']}" for name in metrics]
     parts.append("\n".join([*signatures, f"sacreBLEU {result['versions']['sacrebleu']}"]))
-    return "\n\n".join([*parts, _behaviour_table(result["behaviour"])])
+    return "\n\n".join([*parts, *result["notes"], _behaviour_table(result["behaviour"])])
 
 
 def system_names(paths: Sequence[str]) -> list[str]:

@@ -32,6 +32,7 @@ def paired_bootstrap(
     target_language: str,
     metrics: Sequence[str] = DEFAULT_METRICS,
     *,
+    sources: Sequence[str] | None = None,
     tokenizer: str | None = None,
     test: str = "bootstrap",
     n_samples: int | None = None,
@@ -52,6 +53,7 @@ def paired_bootstrap(
 
     Args:
         systems: the lines of each, as many as each reference has.
+        sources: as many, for metrics that judge by them.
         test: or "randomization", which is approximate randomisation (`--paired-ar`).
         n_samples: by default 1000 resamples or 10,000 trials.
         seed: of the resampling.
@@ -64,7 +66,7 @@ def paired_bootstrap(
     if seed < 1:
         # sacreBLEU takes 0 for "no fixed seed" in one of its two places, and -1 fails in numpy.
         raise InputError(f"seed {seed} of the significance test; a number from 1 on is accepted")
-    scorers = metric_scorers(metrics, target_language, references, tokenizer)
+    scorers = metric_scorers(metrics, target_language, references, tokenizer, sources)
     with _seeded_and_quiet(seed):
         signatures, table = PairedTest(
             [(str(number), list(lines)) for number, lines in enumerate(systems)],
