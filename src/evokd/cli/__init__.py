@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import evokd.cli.comparing
+import evokd.cli.metrics
 import evokd.cli.planning
 import evokd.cli.pushing
 import evokd.cli.serving

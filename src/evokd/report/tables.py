@@ -14,7 +14,7 @@ from itertools import product
 
 from tabulate import tabulate
 
-from evokd.recipe.metrics import BLEU_VS_TEACHER, describe
+from evokd.recipe.metrics import BLEU_VS_TEACHER, WORTH, describe
 from evokd.report.formatting import DASH, decimal
 from evokd.report.results import BETTER, WORSE, Column, Results, Table, TableCell, TableRow
 
@@ -140,7 +140,7 @@ def as_text(results: Results) -> str:
     blocks = []
     for table in results.tables:
         grids = [_plain_grid(table.rows, columns) for columns in _parts(table)]
-        notes = [*legend(results, table), *signatures(results, table.test_set)]
+        notes = [*legend(results, table), WORTH, *signatures(results, table.test_set)]
         blocks += [f"Test set {table.test_set}", *grids[:-1], "\n".join([grids[-1], "", *notes])]
     return "\n\n".join(blocks) or "Nothing has been scored yet."
 
