@@ -108,6 +108,19 @@ def legend_height(labels: Iterable[str]) -> float:
     return LEGEND_ROW * max(0, rows - 2)
 
 
+def legend_below(figure: Figure) -> None:
+    """One legend for all axes of a figure, of what the first ones show."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=_columns(labels), frameon=False
+    )
+
+
+def series(label: str) -> str:
+    """Identifier of all that is drawn of one system, which the page's script can hide and show."""
+    return f"series:{label}"
+
+
 def _columns(labels: Sequence[str]) -> int:
     """As many as fit beside each other."""
     widest = max(map(len, labels), default=1)
@@ -137,6 +150,7 @@ def tidy(axes: Axes, legend_entries: int) -> None:
 def _inlined(svg: str, name: str, label: str) -> str:
     """Fit for an HTML page: no XML head, identifiers of its own, as wide as its place."""
     svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'\bid="series:', 'data-series="', svg)
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", svg)
     svg = re.sub(r'\s(width|height)="[^"]*pt"', "", svg, count=2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tabulate import tabulate
 
@@ -25,12 +25,13 @@ MARKS = {BETTER: "better", WORSE: "worse"}
 class Grid:
     """A table of texts: rows in groups that may have titles; the first cell says what a row is of.
 
-    legend: what the columns mean, a line each.
+    legend: what the columns mean, a line each. directions: title of a group → what it is of.
     """
 
     headings: Sequence[str]
     groups: Mapping[str, Sequence[Sequence[str]]]
     legend: Sequence[str] = ()
+    directions: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return any(self.groups.values())
