@@ -6,8 +6,10 @@ import json
 import pytest
 import sacrebleu
 
+from evokd.cli import main
 from evokd.errors import InputError
 from evokd.evaluate.files import as_table, score_files, system_names
+from evokd.evaluate.sentences import read_sentences
 
 SOURCES = ["a dog runs across the meadow", "two children play at the sea", "a man sings a song"]
 REFERENCES = ["ein Hund rennt über die Wiese", "zwei Kinder spielen am Meer", "ein Mann singt laut"]
@@ -152,3 +154,37 @@ def test_errors_name_files_and_counts(folder):
         run(reference_paths=[])
     with pytest.raises(InputError, match="deutsch"):
         run(direction="deutsch")
+
+
+def test_several_directions_are_read_from_folders_and_laid_out_as_a_run(folder, capsys):
+    pairs = [{"translation": {"en": s, "de": r}} for s, r in zip(SOURCES, REFERENCES, strict=True)]
+    (folder / "tests").mkdir()
+    for direction in ("en-de", "de-en"):
+        (folder / f"tests/news.{direction}.json").write_text(json.dumps(pairs))
+    for system, german, english in (("good", GOOD, SOURCES), ("bad", BAD, BAD)):
+        (folder / system).mkdir()
+        (folder / system / "en-de.de").write_text("\n".join(german) + "\n", encoding="utf-8")
+        (folder / system / "de-en.en").write_text("\n".join(english) + "\n", encoding="utf-8")
+    asked = ["score", "-l", "en-de,de-en", "--test", "tests", "good", "bad", "-o", "out"]
+    assert main([*asked, "--baseline", "bad"]) == 0
+    said = capsys.readouterr().out
+    assert "en-de, 3 segments" in said
+    assert "de-en, 3 segments" in said
+    results = json.loads((folder / "out/results.json").read_text(encoding="utf-8"))
+    scores = {(r["system"], r["direction"], r["metric"]): r["score"] for r in results["scores"]}
+    assert scores["good", "en-de", "bleu"] == sacrebleu.corpus_bleu(GOOD, [REFERENCES]).score
+    assert scores["good", "de-en", "bleu"] == pytest.approx(100)
+    assert {(r["system"], r["test_set"]) for r in results["comparisons"]} == {("good", "news")}
+    assert "average" in {row["direction"] for row in results["summary"]}
+    first, second = read_sentences(folder / "out/sentences.jsonl")
+    assert (first["sources"], second["sources"]) == (SOURCES, REFERENCES)
+    assert [one["lines"] for one in second["outputs"]] == [SOURCES, BAD]
+    assert "only 3 segments" in (folder / "out/report.html").read_text(encoding="utf-8")
+
+    (folder / "good/old.en-de.de").write_text("x\n")
+    assert main(asked) == 2
+    assert "found: en-de.de, old.en-de.de" in capsys.readouterr().err
+    (folder / "good/old.en-de.de").unlink()
+    (folder / "good/de-en.en").unlink()
+    assert main(asked) == 2
+    assert "has de-en in its name is accepted, found: none" in capsys.readouterr().err

@@ -59,6 +59,9 @@ class TestSet:
     def cell(self) -> Cell:
         return self.name, self.direction
 
+    def __len__(self) -> int:
+        return len(self.references[0])
+
 
 def score_all(
     outputs: Sequence[SystemOutput],

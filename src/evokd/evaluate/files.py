@@ -9,6 +9,7 @@ from typing import Any
 from tabulate import tabulate
 
 from evokd.data.languages import split_direction
+from evokd.data.sources import read_source
 from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
 from evokd.evaluate.comparison import (
@@ -19,21 +20,25 @@ from evokd.evaluate.comparison import (
     compare_all,
     score_all,
 )
+from evokd.evaluate.judged import write_judged
 from evokd.evaluate.scores import metric_scorers
 from evokd.evaluate.significance import DEFAULT_SAMPLES, DEFAULT_SEED, SIGNIFICANT_BELOW
+from evokd.recipe.corpus import CorpusSource
 from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
 from evokd.rundir.files import hash_file
 from evokd.rundir.versions import versions
 
 
 def score_files(
-    direction: str,
+    direction: str | Sequence[str],
     source_path: str | None,
     reference_paths: Sequence[str],
     hypothesis_paths: Sequence[str],
     metrics: Sequence[str] = DEFAULT_METRICS,
     baseline: str | None = None,
     *,
+    test_path: str | None = None,
+    out: Path | None = None,
     test: str = "bootstrap",
     n_samples: int | None = None,
     seed: int = DEFAULT_SEED,
@@ -44,6 +49,13 @@ def score_files(
     Systems are named as `system_names` says. With two systems or more, each is tested against
     `baseline` (a name or a path; default: the first file). Without a source, copies of it can't be
     counted.
+
+    Args:
+        direction: one, or several; then paths are folders with a file for each, whose name has the
+            direction in it (en-de.txt). A folder is accepted for one direction, too.
+        test_path: source and reference in one file, of any kind that a recipe's test sets have, in
+            the place of source and reference paths.
+        out: a folder to write results.json and sentences.jsonl into, as a run has them.
 
     Returns a dict of plain values: `scores`, `comparisons` and `behaviour` are rows as
     `comparison.score_all`, `compare_all` and `behaviour_all` give them (seed None, test set named
@@ -56,7 +68,9 @@ def score_files(
     """
     if not hypothesis_paths:
         raise InputError("no translations given; name at least one file of them")
-    metric_scorers(metrics, split_direction(direction)[1], tokenizer=tokenizer)  # can they be made?
+    directions = [direction] if isinstance(direction, str) else list(dict.fromkeys(direction))
+    for one in directions:  # can they be made?
+        metric_scorers(metrics, split_direction(one)[1], tokenizer=tokenizer)
     names = system_names(hypothesis_paths)
     spellings = dict(zip([*names, *hypothesis_paths], names * 2, strict=True))
     base = spellings.get(names[0] if baseline is None else baseline)
@@ -64,41 +78,101 @@ def score_files(
         raise InputError(
             f"baseline {baseline!r} isn't one of the systems; accepted: {', '.join(names)}"
         )
-    files = [
-        *([("source", source_path)] if source_path is not None else []),
-        *(("reference", path) for path in reference_paths),
-        *zip(names, hypothesis_paths, strict=True),
-    ]
-    texts = {path: read_lines(Path(path)) for _, path in files}
-    references = [texts[path] for path in reference_paths]
-    for path, lines in texts.items():
-        check_counts(lines, references, path, reference_paths)
-    sources = None if source_path is None else texts[source_path]
-    test_set = TestSet(Path(reference_paths[0]).name, direction, sources, references)
-    outputs = [
-        SystemOutput(name, None, test_set.name, direction, texts[path])
-        for name, path in zip(names, hypothesis_paths, strict=True)
-    ]
+    systems = dict(zip(names, hypothesis_paths, strict=True))
+    outputs: list[SystemOutput] = []
+    test_sets: list[TestSet] = []
+    files: list[dict[str, Any]] = []
+    for one in directions:
+        test_set, read = _test_set(one, source_path, reference_paths, test_path)
+        if any(known.cell == test_set.cell for known in test_sets):
+            raise InputError(f"direction {one} is given twice; name each once")
+        test_sets.append(test_set)
+        for name, given in systems.items():
+            path = _file_of(given, one)
+            lines = read_lines(path)
+            check_counts(lines, test_set.references, str(path), read.get("reference", [test_path]))
+            outputs.append(SystemOutput(name, None, test_set.name, one, lines))
+            read[name] = [path]
+        files += [
+            {"role": role, "path": str(path), "lines": lines, "sha256": hash_file(Path(path))}
+            for role, paths in read.items()
+            for path in paths
+            for lines in [len(test_set.references[0])]
+        ]
+    how = {"test": test, "n_samples": n_samples or DEFAULT_SAMPLES.get(test), "seed": seed}
+    options = how | {"tokenizer": tokenizer}
+    several = len(outputs) > len(test_sets)
+    compare = compare_all(outputs, test_sets, base, metrics, **options) if several else []
     result: dict[str, Any] = {
-        "scores": score_all(outputs, [test_set], metrics, teacher=None, tokenizer=tokenizer),
-        "comparisons": [],
-        "behaviour": behaviour_all(outputs, [test_set]),
-        "significance": None,
+        "scores": score_all(outputs, test_sets, metrics, teacher=None, tokenizer=tokenizer),
+        "comparisons": compare,
+        "behaviour": behaviour_all(outputs, test_sets),
+        "significance": how | {"baseline": base} if several else None,
+        "files": files,
+        "versions": versions(),
     }
-    if len(outputs) > 1:
-        how = {"test": test, "n_samples": n_samples or DEFAULT_SAMPLES.get(test), "seed": seed}
-        options = how | {"tokenizer": tokenizer}
-        result["comparisons"] = compare_all(outputs, [test_set], base, metrics, **options)
-        result["significance"] = how | {"baseline": base}
-    result["files"] = [
-        {"role": role, "path": path, "lines": len(texts[path]), "sha256": hash_file(Path(path))}
-        for role, path in files
-    ]
-    return result | {"versions": versions()}
+    if out is not None:
+        write_judged(out, result, outputs, test_sets, metrics, base)
+    return result
+
+
+def _test_set(
+    direction: str, source: str | None, references: Sequence[str], test: str | None
+) -> tuple[TestSet, dict[str, list[Any]]]:
+    """What is translated, and the files that it was read from, by their part."""
+    if test is not None:
+        path = _file_of(test, direction)
+        pairs, _ = read_source(CorpusSource(path=str(path)), [direction], Path())
+        targets = [[pair.target for pair in pairs]]
+        name = path.name.partition(".")[0]
+        found = TestSet(name, direction, [pair.source for pair in pairs], targets)
+        check_counts(found.sources or [], targets, str(path))
+        return found, {"test": [path]}
+    paths = {"source": [source] if source is not None else [], "reference": list(references)}
+    read = {role: [_file_of(one, direction) for one in given] for role, given in paths.items()}
+    texts = {role: [read_lines(path) for path in own] for role, own in read.items()}
+    spelled = [str(path) for path in read["reference"]]
+    for role, own in texts.items():
+        for path, lines in zip(read[role], own, strict=True):
+            check_counts(lines, texts["reference"], str(path), spelled)
+    if not spelled:
+        raise InputError("no reference given; type --ref FILE, or --test FILE with both sides")
+    sources = next(iter(texts["source"]), None)
+    given = Path(references[0])
+    return TestSet(given.name, direction, sources, texts["reference"]), read
+
+
+def _file_of(given: str, direction: str) -> Path:
+    """The path itself, or the file in that folder whose name has the direction in it."""
+    folder = Path(given)
+    if not folder.is_dir():
+        return folder
+    found = sorted(path for path in folder.iterdir() if direction in path.name and path.is_file())
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise InputError(
+            f"{given} is a folder; one file in it has {direction} in its name is accepted, found: "
+            f"{names}"
+        )
+    return found[0]
 
 
 def as_table(result: dict[str, Any]) -> str:
     """The result of `score_files` for people: tables, and below them what makes them repeatable."""
+    directions = list(dict.fromkeys(row["direction"] for row in result["scores"]))
+    parts = []
+    for direction in directions:
+        own = {
+            key: [row for row in result[key] if row["direction"] == direction]
+            for key in ("scores", "comparisons", "behaviour")
+        }
+        if len(directions) > 1:
+            parts.append(f"{direction}, {own['behaviour'][0]['segments']} segments")
+        parts += _of_direction(result | own)
+    return "\n\n".join([*parts, f"sacreBLEU {result['versions']['sacrebleu']}"])
+
+
+def _of_direction(result: dict[str, Any]) -> list[str]:
     systems = list(dict.fromkeys(row["system"] for row in result["scores"]))
     metrics = list(dict.fromkeys(row["metric"] for row in result["scores"]))
     scores = {(row["system"], row["metric"]): row for row in result["scores"]}
@@ -121,8 +195,7 @@ def as_table(result: dict[str, Any]) -> str:
             f" seed {how['seed']}; * p < {SIGNIFICANT_BELOW:g}."
         )
     signatures = [f"{labels[name]}|{scores[systems[0], name]['signature']}" for name in metrics]
-    parts.append("\n".join([*signatures, f"sacreBLEU {result['versions']['sacrebleu']}"]))
-    return "\n\n".join([*parts, _behaviour_table(result["behaviour"])])
+    return [*parts, "\n".join(signatures), _behaviour_table(result["behaviour"])]
 
 
 def system_names(paths: Sequence[str]) -> list[str]:

@@ -19,6 +19,7 @@ from evokd.evaluate.comparison import (
     score_all,
     summarise,
 )
+from evokd.evaluate.judged import few_segments
 from evokd.evaluate.sentences import SENTENCES, write_sentences
 from evokd.recipe.code import code_hashes
 from evokd.recipe.metrics import BUILT_IN
@@ -40,8 +41,6 @@ from evokd.study.places import System
 from evokd.study.quantization import words_of
 from evokd.study.teacher_translations import summary
 
-FEW_SEGMENTS = 100
-"""Test sets with fewer get a caution."""
 PLACES = ("corpus", "tokenizer", "teacher", "start", "gate")
 """Of stages that each study has."""
 RESULTS = "results"
@@ -250,11 +249,7 @@ def _notes(
     if "teacher_quantized" in start:
         notes.append(f"The {words_of(start['teacher_quantized'])}.")
     for (name, direction), pairs in corpus.tests.items():
-        if len(pairs) < FEW_SEGMENTS:
-            notes.append(
-                f"{name} {direction} has only {len(pairs)} segments: differences between systems "
-                "say little, whatever their p-values."
-            )
+        notes += few_segments(name, direction, len(pairs))
     damped = {m.name for m in recipe.methods if m.damps_all_hard}
     hard: dict[str, dict[str, float]] = {}
     for label, own in facts.items():
