@@ -119,7 +119,9 @@ def main() -> None:
     parser.add_argument("--directions", type=int, default=4, help="default: 4, of 8")
     parser.add_argument("--seeds", type=int, default=3, help="default: 3")
     parser.add_argument("--lines", type=int, default=2000, help="default: 2000")
-    parser.add_argument("--chromium", default="/usr/bin/chromium", help="default: /usr/bin/chromium")
+    parser.add_argument(
+        "--chromium", default="/usr/bin/chromium", help="default: /usr/bin/chromium"
+    )
     parser.add_argument("--keep", type=Path, help="folder for the run; default: a temporary one")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from evokd.data.languages import split_direction
 from evokd.recipe.metrics import describe
-from evokd.report.formatting import arrow
+from evokd.report.formatting import arrow, count
 from evokd.report.results import Record, Results
 from evokd.report.svg import (
     DASHES,
-    FAINT,
     INK,
     Palette,
     draw_svg,
@@ -42,7 +41,8 @@ Panel = tuple[list[str], dict[str, list[list[float]]]]
 def breakdown_figures(results: Results) -> list[tuple[str | None, str, str]]:
     """Figure, title and caption, as far as there are sentences with scores."""
     rows = [row for row in results.files.sentences if row["references"] and row["outputs"]]
-    names = list(dict.fromkeys(one["system"] for row in rows for one in row["outputs"]))
+    there = {one["system"] for row in rows for one in row["outputs"]}
+    names = [name for name in results.systems if name in there]
     own = ["teacher", *results.with_curves]
     shown = [name for name in names if name in own] or names[: len(own)]
     palette = make_palette(results.systems)
@@ -53,7 +53,7 @@ def breakdown_figures(results: Results) -> list[tuple[str | None, str, str]]:
         where = f", {test_set}" if len(results.columns) > 1 else ""
         here = [{**row, "shown": shown} for row in rows if row["test_set"] == test_set]
         metric = _metric(here)
-        score = f"mean {describe(metric).label} of a sentence" if metric else ""
+        score = f"mean {describe(metric).label}" if metric else ""
         by: list[tuple[str, str, Callable[[Record], Panel], str, str]] = [
             (
                 *("length", "Scores by sentence length", partial(by_length, metric=metric)),
@@ -109,7 +109,7 @@ def by_frequency(row: Record, seen: dict[str, Counter[str]]) -> Panel:
     values: dict[str, list[list[float]]] = {}
     for one in _shown(row):
         values.setdefault(one["system"], []).append(f1(one["lines"]))
-    labels = ["0", *(f"≥ {number}" for number in SEEN)]
+    labels = ["0", *(f"{count(number)}+" for number in SEEN)]
     return [labels[place] for place in kept], values
 
 
@@ -199,7 +199,8 @@ def _figure(
             tidy(panel, 0)
         for panel in list(figure.axes)[len(panels) :]:
             panel.set_visible(False)
-        figure.supylabel(unit, fontsize=10, color=FAINT)
+        for panel in figure.axes[:: min(2, len(panels))]:
+            panel.set_ylabel(unit)
         legend_below(figure)
 
-    return draw_svg(name, label, draw, down * 2.2 + legend_height(systems))
+    return draw_svg(name, label, draw, 0.6 + down * 2.2 + legend_height(systems))

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from evokd.recipe.metrics import describe
 from evokd.report.formatting import count, duration, whole
 from evokd.report.results import Results, mean_of
-from evokd.report.svg import FAINT, HEIGHT, INK, draw_svg, make_palette, tidy
+from evokd.report.svg import FAINT, HEIGHT, INK, draw_svg, legend_height, make_palette, series, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Point = tuple[str, float, float]
 """System, cost, quality."""
-APART = 1.3
+APART = 1.5
 """Ratio of two values from which both have room on a logarithmic axis."""
 
 
@@ -30,7 +30,7 @@ def frontier_figures(results: Results) -> list[tuple[str | None, str, str]]:
         ("parameters", "parameters", of_runs("parameters"), False, count),
         ("training time", "training time", of_runs("train_seconds"), False, duration),
     ]
-    caption = "Average BLEU on the first test set; line: no other system is both better and {}."
+    caption = "Average BLEU on the first test set; named: no other system is both better and {}."
     words = {"speed": "faster", "parameters": "smaller", "training time": "sooner trained"}
     return [
         (
@@ -83,14 +83,16 @@ def _figure(
         costs, scores = zip(*[one[1:] for one in best], strict=True)
         axes.plot(costs, scores, color=FAINT, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
         for system, cost, bleu in points:
-            axes.plot(cost, bleu, "o", color=palette[system], markersize=6)
-            over: dict[str, Any] = {"xytext": (6, -3), "textcoords": "offset points"}
-            bold = INK if (system, cost, bleu) in best else FAINT
-            axes.annotate(system, (cost, bleu), fontsize=8, color=bold, **over)
+            style: dict[str, Any] = {"color": palette[system], "gid": series(system)}
+            axes.plot(cost, bleu, "o", label=system, markersize=6, **style)
+        for system, *place in best:
+            over: dict[str, Any] = {"xytext": (7, -3), "textcoords": "offset points"}
+            axes.annotate(system, place, fontsize=9, color=INK, **over)
         log_ticks(axes, (cost for _, cost, _ in points), written)
         axes.margins(x=0.18, y=0.12)
         axes.set_xlabel(unit)
         axes.set_ylabel(describe("bleu").label)
-        tidy(axes, 0)
+        tidy(axes, len(points))
 
-    return draw_svg(name, f"BLEU against {unit}", draw, HEIGHT)
+    height = HEIGHT + legend_height(system for system, _, _ in points)
+    return draw_svg(name, f"BLEU against {unit}", draw, height)

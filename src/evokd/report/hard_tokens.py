@@ -94,6 +94,7 @@ def _version(name: str, tokens: Sequence[Record], gate: Gate | None) -> dict[str
     """A sentence as one model sees it."""
     difficulties = [token["difficulty"] for token in tokens]
     return {
+        "damped": f"{sum(map(gate, tokens)):.3g}" if gate else "0",
         "name": name,
         "tokens": [_token(token, gate) for token in tokens],
         "hard": sum(bool(token["hard"]) for token in tokens),

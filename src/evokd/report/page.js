@@ -17,11 +17,19 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+let fields = 0;
+
+/** A control with its label above it. */
+function field(label, control, kind = "field") {
+  control.id = `field-${++fields}`;
+  return make("div", { class: kind }, make("label", { for: control.id }, label), control);
+}
+
 /** A labelled choice; options are [value, text]. */
 function choice(label, options, value, change) {
   const entries = options.map(([key, text]) => make("option", { value: key, selected: key === value }, text));
   const select = make("select", { change: () => change(select.value) }, ...entries);
-  return make("label", {}, make("span", {}, label), select);
+  return field(label, select);
 }
 
 // Tables
@@ -79,6 +87,7 @@ function filterable(table) {
   const families = unique(rows.map((row) => row.dataset.family));
   const directions = unique([...heads, ...bodies].map((one) => one.dataset.direction));
   const marks = unique(rows.flatMap((row) => all(".mark", row).map((mark) => mark.textContent)));
+  if (directions.length < 2 && !marks.length && rows.length < 12) return;
   const chosen = { name: "", family: "", direction: "", mark: "" };
   function apply() {
     const shown = heads.map((head) => !chosen.direction || (head.dataset.direction ?? chosen.direction) === chosen.direction);
@@ -109,7 +118,7 @@ function filterable(table) {
     select("Family", "family", families.map((one) => [one, one]), "all"),
     select("Direction", "direction", directions.map((one) => [one, inWords(one)]), "all"),
     select("Significance", "mark", marks.length ? significances : [], "any"),
-    rows.length > 6 ? make("label", {}, make("span", {}, "System"), input) : null,
+    rows.length > 6 ? field("System", input) : null,
   ].filter(Boolean);
   if (controls.length) table.parentElement.before(make("div", { class: "controls" }, ...controls));
 }
@@ -130,9 +139,12 @@ function hideable(figure) {
     const own = drawn.filter((one) => one.dataset.series === name);
     const styles = own.flatMap((one) => all("path", one)).map((path) => path.getAttribute("style") ?? "");
     const line = styles.find((style) => /stroke: #/.test(style)) ?? styles[0].replace("fill", "stroke");
-    const sample = make("span", { class: "sample" });
-    sample.innerHTML = '<svg width="26" height="8" aria-hidden="true"><line x1="0" x2="26" y1="4" y2="4"/></svg>';
-    sample.querySelector("line").setAttribute("style", line);
+    const sample = svg.cloneNode(false);
+    const stroke = document.createElementNS(svg.namespaceURI, "line");
+    for (const [key, value] of Object.entries({ x2: 26, y1: 4, y2: 4, style: line })) stroke.setAttribute(key, value);
+    for (const key of ["role", "aria-label"]) sample.removeAttribute(key);
+    for (const [key, value] of Object.entries({ viewBox: "0 0 26 8", "aria-hidden": true })) sample.setAttribute(key, value);
+    sample.append(stroke);
     const change = (event) => own.forEach((one) => one.style.setProperty("display", event.target.checked ? "" : "none"));
     return make("label", {}, make("input", { type: "checkbox", checked: true, change }), sample, name);
   });

@@ -72,6 +72,8 @@ function browser(place, scripts) {
       state.metric = (block.metrics.find((one) => one.name !== "bleu") ?? block.metrics[0])?.name ?? "";
     }
     const others = block.outputs.filter((one) => one.system !== block.baseline && one.system !== "teacher");
+    const odd = block.outputs.find((one) => one.system === state.a && one.behaviour[state.kind]);
+    if (odd) state.a = odd.name;
     if (output(state.a) < 0) state.a = block.outputs[Math.max(output(block.focus), 0)].name;
     state.a = block.outputs[output(state.a)].name;
     if (output(state.b) < 0) {
@@ -230,7 +232,7 @@ function browser(place, scripts) {
       pick("Sort by", "sort", sorts),
       kinds.length ? pick("Behaviour of A", "kind", [["", "all"], ["any", "anything odd"], ...kinds]) : "",
       pick("Mark", "marks", entries(MARKS)),
-      make("label", { class: "wide" }, make("span", {}, "Search"), input),
+      field("Search", input, "field wide"),
       pick("in", "where", entries(PLACES)),
       make("label", { class: "check" }, regex, "regular expression"),
     );
@@ -251,7 +253,7 @@ function browser(place, scripts) {
     show();
   }
 
-  place.replaceChildren(controls, status, list, pages);
+  place.append(controls, status, list, pages);
   place.hidden = false;
   for (const fixed of all(".without-scripts")) fixed.hidden = true;
 
