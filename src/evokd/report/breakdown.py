@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evokd.data.languages import split_direction
 from evokd.recipe.metrics import describe
-from evokd.report.formatting import arrow, count
+from evokd.report.formatting import arrow
 from evokd.report.results import Record, Results
 from evokd.report.svg import (
     DASHES,
@@ -109,7 +109,7 @@ def by_frequency(row: Record, seen: dict[str, Counter[str]]) -> Panel:
     values: dict[str, list[list[float]]] = {}
     for one in _shown(row):
         values.setdefault(one["system"], []).append(f1(one["lines"]))
-    labels = ["0", *(f"{count(number)}+" for number in SEEN)]
+    labels = ["0", *(f"{number}+" for number in SEEN)]
     return [labels[place] for place in kept], values
 
 
@@ -194,7 +194,7 @@ def _figure(
                 panel.fill_between(places, low, high, alpha=0.14, linewidth=0, **style)
                 dashes = DASHES.get(system, "solid")
                 panel.plot(places, mean, label=system, linestyle=dashes, linewidth=1.6, **style)
-            panel.set_xticks(places, labels, fontsize=8)
+            panel.set_xticks(places, labels, fontsize=7.5)
             panel.set_title(title, fontsize=10, color=INK, loc="left")
             tidy(panel, 0)
         for panel in list(figure.axes)[len(panels) :]:

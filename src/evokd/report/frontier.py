@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evokd.recipe.metrics import describe
@@ -17,6 +17,8 @@ Point = tuple[str, float, float]
 """System, cost, quality."""
 APART = 1.5
 """Ratio of two values from which both have room on a logarithmic axis."""
+NAME = 3.0
+"""The same of two systems' names."""
 
 
 def frontier_figures(results: Results) -> list[tuple[str | None, str, str]]:
@@ -30,7 +32,7 @@ def frontier_figures(results: Results) -> list[tuple[str | None, str, str]]:
         ("parameters", "parameters", of_runs("parameters"), False, count),
         ("training time", "training time", of_runs("train_seconds"), False, duration),
     ]
-    caption = "Average BLEU on the first test set; named: no other system is both better and {}."
+    caption = "Average BLEU on the first test set; line: no other system is both better and {}."
     words = {"speed": "faster", "parameters": "smaller", "training time": "sooner trained"}
     return [
         (
@@ -63,6 +65,20 @@ def log_ticks(axes: Any, values: Iterable[float], written: Callable[[float], str
     axes.minorticks_off()
 
 
+def _apart(points: Sequence[Point]) -> list[Point]:
+    """The best, and of the others those that have room for a name."""
+    apart: list[Point] = []
+    heights = [quality for _, _, quality in points]
+    room = (max(heights) - min(heights)) / 15
+    for point in sorted(points, key=lambda one: -one[2]):
+        near = (
+            abs(one[2] - point[2]) < room and 1 / NAME < one[1] / point[1] < NAME for one in apart
+        )
+        if not any(near):
+            apart.append(point)
+    return apart
+
+
 def _figure(
     results: Results,
     name: str,
@@ -85,7 +101,7 @@ def _figure(
         for system, cost, bleu in points:
             style: dict[str, Any] = {"color": palette[system], "gid": series(system)}
             axes.plot(cost, bleu, "o", label=system, markersize=6, **style)
-        for system, *place in best:
+        for system, *place in _apart(best):
             over: dict[str, Any] = {"xytext": (7, -3), "textcoords": "offset points"}
             axes.annotate(system, place, fontsize=9, color=INK, **over)
         log_ticks(axes, (cost for _, cost, _ in points), written)

@@ -232,9 +232,13 @@ function browser(place, scripts) {
       pick("Sort by", "sort", sorts),
       kinds.length ? pick("Behaviour of A", "kind", [["", "all"], ["any", "anything odd"], ...kinds]) : "",
       pick("Mark", "marks", entries(MARKS)),
-      field("Search", input, "field wide"),
-      pick("in", "where", entries(PLACES)),
-      make("label", { class: "check" }, regex, "regular expression"),
+      make(
+        "div",
+        { class: "search" },
+        field("Search", input, "field wide"),
+        pick("in", "where", entries(PLACES)),
+        make("label", { class: "check" }, regex, "regular expression"),
+      ),
     );
     controls.querySelectorAll("select, input, button")[focused]?.focus();
   }
