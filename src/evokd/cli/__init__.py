@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+import evokd.cli.comparing
 import evokd.cli.planning
 import evokd.cli.pushing
 import evokd.cli.serving

@@ -88,7 +88,7 @@ def score_files(
             raise InputError(f"direction {one} is given twice; name each once")
         test_sets.append(test_set)
         for name, given in systems.items():
-            path = _file_of(given, one)
+            path = file_of(given, one)
             lines = read_lines(path)
             check_counts(lines, test_set.references, str(path), read.get("reference", [test_path]))
             outputs.append(SystemOutput(name, None, test_set.name, one, lines))
@@ -121,7 +121,7 @@ def _test_set(
 ) -> tuple[TestSet, dict[str, list[Any]]]:
     """What is translated, and the files that it was read from, by their part."""
     if test is not None:
-        path = _file_of(test, direction)
+        path = file_of(test, direction)
         pairs, _ = read_source(CorpusSource(path=str(path)), [direction], Path())
         targets = [[pair.target for pair in pairs]]
         name = path.name.partition(".")[0]
@@ -129,7 +129,7 @@ def _test_set(
         check_counts(found.sources or [], targets, str(path))
         return found, {"test": [path]}
     paths = {"source": [source] if source is not None else [], "reference": list(references)}
-    read = {role: [_file_of(one, direction) for one in given] for role, given in paths.items()}
+    read = {role: [file_of(one, direction) for one in given] for role, given in paths.items()}
     texts = {role: [read_lines(path) for path in own] for role, own in read.items()}
     spelled = [str(path) for path in read["reference"]]
     for role, own in texts.items():
@@ -142,7 +142,7 @@ def _test_set(
     return TestSet(given.name, direction, sources, texts["reference"]), read
 
 
-def _file_of(given: str, direction: str) -> Path:
+def file_of(given: str, direction: str) -> Path:
     """The path itself, or the file in that folder whose name has the direction in it."""
     folder = Path(given)
     if not folder.is_dir():

@@ -24,25 +24,35 @@ def write_judged(
     metrics: Sequence[str],
     baseline: str,
 ) -> None:
-    """Write both files; the page is made of them as of a run's.
+    """Write both files; the page is made of them as of a run's."""
+    write_sentences(folder, outputs, test_sets, metrics, found["behaviour"])
+    tree = judged_tree(found, outputs, test_sets, metrics, baseline)
+    write_sealed(folder / "results.json", {"name": folder.name, "title": folder.name, **tree})
+
+
+def judged_tree(
+    found: Mapping[str, Any],
+    outputs: Sequence[SystemOutput],
+    test_sets: Sequence[TestSet],
+    metrics: Sequence[str],
+    baseline: str,
+) -> dict[str, Any]:
+    """What results.json has.
 
     Args:
         found: scores, comparisons and behaviour of these outputs, and whatever else is known.
     """
-    write_sentences(folder, outputs, test_sets, metrics, found["behaviour"])
-    directions = list(dict.fromkeys(test_set.direction for test_set in test_sets))
-    tree = {
+    few = [note for one in test_sets for note in few_segments(*one.cell, len(one))]
+    return {
         "evokd": versions().get("evokd", ""),
-        "name": folder.name,
-        "title": folder.name,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "directions": directions,
+        "directions": list(dict.fromkeys(test_set.direction for test_set in test_sets)),
         "baseline": baseline,
         "seeds": sorted({one.seed for one in outputs if one.seed is not None}),
         "summary": summarise(found["scores"]),
-        "notes": [note for one in test_sets for note in few_segments(*one.cell, len(one))],
+        **found,
+        "notes": [*few, *found.get("notes", [])],
     }
-    write_sealed(folder / "results.json", tree | dict(found))
 
 
 def few_segments(test_set: str, direction: str, count: int) -> list[str]:
