@@ -65,7 +65,7 @@ def breakdown_figures(results: Results) -> list[tuple[str | None, str, str]]:
             ),
             (
                 *("frequency", "Words by frequency", partial(by_frequency, seen=seen)),
-                *("F1 of words, %", f"By how often {text} has a word; order doesn’t count."),
+                *("F1 of words, %", f"By how often a word stands in {text}; order doesn’t count."),
             ),
         ]
         for key, title, measure, unit, caption in by:

@@ -101,9 +101,9 @@ def _figure(
         for system, cost, bleu in points:
             style: dict[str, Any] = {"color": palette[system], "gid": series(system)}
             axes.plot(cost, bleu, "o", label=system, markersize=6, **style)
-        for system, *place in _apart(best):
+        for system, cost, bleu in _apart(best):
             over: dict[str, Any] = {"xytext": (7, -3), "textcoords": "offset points"}
-            axes.annotate(system, place, fontsize=9, color=INK, **over)
+            axes.annotate(system, (cost, bleu), fontsize=9, color=INK, **over)
         log_ticks(axes, (cost for _, cost, _ in points), written)
         axes.margins(x=0.18, y=0.12)
         axes.set_xlabel(unit)
