@@ -44,7 +44,7 @@ def test_words_are_counted_sentence_by_sentence() -> None:
         "shown": ["a"],
         "outputs": [{"system": "a", "seed": 1, "lines": ["ein Hund ein ein Uhu", "ein Hund"]}],
     }
-    labels, values = by_frequency(row, {"de": Counter({"ein": 1000, "Hund": 3, "Uhu": 2})})
+    labels, values = by_frequency(row, {"de": Counter({"ein": 1000, "hund": 3, "uhu": 2})})
     # ein: 3 of 4 made and 3 wanted; Hund and Uhu: 1 of 3 made and 2 wanted; Huhn: never made
     assert labels == ["0", "1+", "1000+"]
     assert values == {"a": [[0, 200 * 1 / 5, 200 * 3 / 7]]}

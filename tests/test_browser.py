@@ -5,9 +5,11 @@ What is expected is worked out here, in Python, from the files that the page was
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -202,9 +204,40 @@ def test_words_that_differ_are_marked(page: Any) -> None:
     assert item.locator("mark").count() == 0
     item.locator("summary").click()
     every = item.locator("details dd")
+    every.first.wait_for()
     assert every.count() == 1 + len(OBJECTIVES) * len(SEEDS)
     shown = every.first.inner_text()
     assert shown.startswith(output("en-de", "teacher", None)["lines"][line - 1])
+
+
+def test_what_is_not_marked_is_the_longest_common_part(page: Any) -> None:
+    see(page)
+    draw = random.Random(7)
+    for letters, between in (("abc", " "), ("我爱狗", "")):
+        for _ in range(30):
+            a, b = (draw.choices(letters, k=draw.randrange(9)) for _ in range(2))
+            runs = page.evaluate(
+                "([a, b]) => marked(a, b).map(run => [run.nodeName ?? '', run.textContent ?? run])",
+                [between.join(a), between.join(b)],
+            )
+            assert "".join(text for _, text in runs) == between.join(a)
+            kept = "".join(text for kind, text in runs if kind != "MARK").replace(" ", "")
+            assert is_part(kept, b)
+            assert len(kept) == longest_common(tuple(a), tuple(b))
+
+
+def is_part(some: str, every: list[str]) -> bool:
+    rest = iter(every)
+    return all(letter in rest for letter in some)
+
+
+@cache
+def longest_common(a: tuple[str, ...], b: tuple[str, ...]) -> int:
+    if not a or not b:
+        return 0
+    if a[0] == b[0]:
+        return 1 + longest_common(a[1:], b[1:])
+    return max(longest_common(a[1:], b), longest_common(a, b[1:]))
 
 
 def test_numbers_lead_to_their_sentences(page: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,6 +9,7 @@ from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from evokd.data.hypotheses import bare_words, words
 from evokd.data.languages import split_direction
 from evokd.recipe.metrics import describe
 from evokd.report.formatting import arrow
@@ -96,12 +96,12 @@ def by_difficulty(row: Record, metric: str) -> Panel:
 def by_frequency(row: Record, seen: dict[str, Counter[str]]) -> Panel:
     """F1 in per cent of words (of each sentence, each as often as both have it), by class."""
     known = seen[split_direction(row["direction"])[1]]
-    expected = [Counter(words(reference)) for reference in row["references"][0]]
+    expected = [Counter(bare_words(reference)) for reference in row["references"][0]]
     wanted = _by_class(known, expected)
     kept = [place for place, number in enumerate(wanted) if number]
 
     def f1(lines: Sequence[str]) -> list[float]:
-        made = [Counter(words(line)) for line in lines]
+        made = [Counter(bare_words(line)) for line in lines]
         right = _by_class(known, (a & b for a, b in zip(made, expected, strict=True)))
         total = [a + b for a, b in zip(_by_class(known, made), wanted, strict=True)]
         return [200 * right[place] / total[place] for place in kept]
@@ -113,22 +113,17 @@ def by_frequency(row: Record, seen: dict[str, Counter[str]]) -> Panel:
     return [labels[place] for place in kept], values
 
 
-def words(text: str) -> list[str]:
-    """Without punctuation; characters where a script has no spaces."""
-    return re.findall(r"\w+" if " " in text.strip() else r"\w", text)
-
-
 def _seen(results: Results, rows: Sequence[Record]) -> tuple[str, dict[str, Counter[str]]]:
     """Where words were counted, the training text or else the references; language → words."""
     seen = {split_direction(row["direction"])[1]: Counter[str]() for row in rows}
     for pair in results.files.training_text(MOST_PAIRS) if rows else ():
         if pair["target_language"] in seen:
-            seen[pair["target_language"]].update(words(pair["target"]))
+            seen[pair["target_language"]].update(bare_words(pair["target"]))
     if any(seen.values()):
         return "the training text", seen
     for row in rows:
         for reference in row["references"][0]:
-            seen[split_direction(row["direction"])[1]].update(words(reference))
+            seen[split_direction(row["direction"])[1]].update(bare_words(reference))
     return "the references", seen
 
 

@@ -81,7 +81,7 @@ function sortable(table) {
 /** Above a table of many systems: name, family, direction, significance, as far as it has them. */
 function filterable(table) {
   const rows = all("tbody tr[data-system]", table);
-  if (rows.length < 4) return;
+  if (rows.length < 2) return;
   const heads = [...[...table.tHead.rows].at(-1).cells];
   const bodies = [...table.tBodies];
   const families = unique(rows.map((row) => row.dataset.family));

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from evokd.data.hypotheses import WORD
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.objectives import GAMMA_RULES, OBJECTIVES, ObjectiveSettings
 from evokd.report.formatting import DASH, arrow, count, decimal, duration, percent, whole
@@ -68,9 +69,9 @@ def training_notes(results: Results) -> dict[str, str]:
 def differing_words(text: str, reference: str) -> list[tuple[str, bool]]:
     """A line in runs of words (spaces kept) and whether they differ from the reference.
 
-    Lines without spaces (Chinese, Japanese, …) are compared character by character.
+    Scripts without spaces (Chinese, Japanese, …) are compared character by character.
     """
-    pattern = r"\S+\s*" if " " in reference.strip() else r"\S\s*"
+    pattern = rf"(?:{WORD.pattern})\s*"
     words, expected = re.findall(pattern, text), re.findall(pattern, reference)
     matcher = difflib.SequenceMatcher(
         a=[word.strip() for word in expected], b=[word.strip() for word in words], autojunk=False

@@ -2,6 +2,9 @@
 // page.js ends; a test set's block is unpacked when it is shown.
 
 const PAGE = 25;
+/** What stands between spaces, and single characters of scripts without spaces. */
+const UNSPACED = String.raw`\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u{20000}-\u{3ffff}`;
+const WORDS = new RegExp(`(?:[${UNSPACED}]|[^\\s${UNSPACED}]+)\\s*`, "gu");
 const SORTS = {
   loss: "largest loss of A against B",
   gain: "largest gain of A over B",
@@ -25,12 +28,11 @@ async function unpacked(script) {
 }
 
 /** A text in which words that `other` hasn't, or not in this order, are marked (longest common
- * subsequence); characters in the place of words where a script has no spaces. */
+ * subsequence). */
 function marked(text, other) {
-  const pattern = other.trim().includes(" ") ? /\S+\s*/gu : /\S\s*/gu;
-  const words = text.match(pattern) ?? [];
+  const words = text.match(WORDS) ?? [];
   const plain = words.map((word) => word.trim());
-  const others = (other.match(pattern) ?? []).map((word) => word.trim());
+  const others = (other.match(WORDS) ?? []).map((word) => word.trim());
   const common = Array.from({ length: plain.length + 1 }, () => new Uint16Array(others.length + 1));
   for (let i = plain.length - 1; i >= 0; i--) {
     for (let j = others.length - 1; j >= 0; j--) {

@@ -88,7 +88,8 @@ def draw_svg(name: str, label: str, draw: Callable[[Figure], None], height: floa
         "text.parse_math": False,
     }
     with mpl.rc_context(style):
-        figure = Figure(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(wspace=0.08))
+        layout = ConstrainedLayoutEngine(wspace=0.08, hspace=0.06)
+        figure = Figure(figsize=(WIDTH, height), layout=layout)
         FigureCanvasSVG(figure)
         figure.patch.set_alpha(0)
         draw(figure)
