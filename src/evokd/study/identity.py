@@ -15,7 +15,7 @@ from evokd.study.context import Study
 
 NEUTRAL = {
     *("log_every", "save_every", "micro_batch_size", "chunk_tokens", "compile", "packing"),
-    "sharding",
+    *("sharding", "report_to"),
 }
 """Training settings that don't change what is learned."""
 NOT_IDENTITY = {
