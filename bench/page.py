@@ -74,7 +74,9 @@ def make_run(folder: Path, systems: int, directions: Sequence[str], seeds: int, 
             for number, (name, seed) in enumerate(runs):
                 share = WRONG[0] + (WRONG[1] - WRONG[0]) * number / len(runs)
                 made = [text.otherwise(line, share) for line in references]
-                scores = {"bleu": [s for _, s in made], "chrf": [round(s + 7, 1) for _, s in made]}
+                bleu = [score for _, score in made]
+                chrf = [round(0.8 * s + text.chance.uniform(0, 20), 2) for s in bleu]
+                scores = {"bleu": bleu, "chrf": chrf}
                 odd = sorted(text.chance.sample(range(1, lines + 1), k=min(5, lines)))
                 label = {"system": name, "seed": seed}
                 outputs.append(

@@ -150,7 +150,7 @@ function browser(place, scripts) {
       );
     };
     const difference = gain(i);
-    const signed = `${difference < 0 ? "−" : "+"}${Math.abs(difference).toFixed(1)} ${label}`;
+    const signed = difference ? `${difference < 0 ? "−" : "+"}${Math.abs(difference).toFixed(1)} ${label}` : "equal";
     const others = make("details", {}, make("summary", {}, `All ${lines.length} translations`));
     others.addEventListener("toggle", () => {
       if (others.children.length > 1) return;

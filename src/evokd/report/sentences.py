@@ -13,7 +13,7 @@ from evokd.recipe.metrics import describe
 from evokd.report.formatting import arrow
 from evokd.report.results import Record, Results
 
-DIGITS = 4
+DIGITS = 3
 """Significant ones of a segment's score."""
 
 
