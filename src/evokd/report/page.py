@@ -20,6 +20,7 @@ from evokd.report.headline import headline
 from evokd.report.latex import as_latex
 from evokd.report.map import point_of
 from evokd.report.results import Results
+from evokd.report.sentences import link, packed
 from evokd.report.svg import make_palette
 from evokd.report.tables import (
     as_markdown,
@@ -77,6 +78,9 @@ def write_page(results: Results, out: Path) -> None:
             training_notes=sections.training_notes(results),
             figures=report_figures(results),
             tokens=hard_tokens(results),
+            families=sections.families(results),
+            sentences=packed(results),
+            see=link,
             behaviour=sections.behaviour(results),
             analysis=analysis.analysis_table(results),
             speed=sections.speed(results),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 from tabulate import tabulate
@@ -27,12 +27,13 @@ MARKS = {BETTER: "better", WORSE: "worse"}
 class Grid:
     """A table of texts: rows in groups that may have titles; the first cell says what a row is of.
 
-    legend: what the columns mean, a line each.
+    legend: what the columns mean, a line each. directions: title of a group → what it is of.
     """
 
     headings: Sequence[str]
     groups: Mapping[str, Sequence[Sequence[str]]]
     legend: Sequence[str] = ()
+    directions: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return any(self.groups.values())
