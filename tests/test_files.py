@@ -10,6 +10,8 @@ from evokd.cli import main
 from evokd.errors import InputError
 from evokd.evaluate.files import as_table, score_files, system_names
 from evokd.evaluate.sentences import read_sentences
+from evokd.report.headline import headline
+from evokd.report.results import Results
 
 SOURCES = ["a dog runs across the meadow", "two children play at the sea", "a man sings a song"]
 REFERENCES = ["ein Hund rennt über die Wiese", "zwei Kinder spielen am Meer", "ein Mann singt laut"]
@@ -199,3 +201,12 @@ def test_several_directions_are_read_from_folders_and_laid_out_as_a_run(folder, 
     (folder / "good/de-en.en").unlink()
     assert main(asked) == 2
     assert "has de-en in its name is accepted, found: none" in capsys.readouterr().err
+
+
+def test_the_page_of_a_comparison_begins_with_the_order(folder):
+    score_files(
+        "en-de", "src.en", ["ref.de"], ["bad.en-de.de", "good.en-de.de"], out=folder / "out"
+    )
+    (line,) = headline(Results.read(folder / "out"))
+    found = [sacrebleu.corpus_bleu(lines, [REFERENCES]).score for lines in (GOOD, BAD)]
+    assert line == f"ref.de, en → de: good {found[0]:.2f} BLEU, bad {found[1]:.2f}."

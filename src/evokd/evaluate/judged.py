@@ -48,6 +48,7 @@ def judged_tree(
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "directions": list(dict.fromkeys(test_set.direction for test_set in test_sets)),
         "baseline": baseline,
+        "side_by_side": True,
         "seeds": sorted({one.seed for one in outputs if one.seed is not None}),
         "summary": summarise(found["scores"]),
         **found,
