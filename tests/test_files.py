@@ -56,6 +56,7 @@ def test_numbers_survive_json_unrounded(folder):
     ]
     assert result["significance"] == {
         "test": "bootstrap", "baseline": "bad", "n_samples": 100, "seed": 12345,
+        "correction": "none",
     }  # fmt: skip
     assert result["versions"]["sacrebleu"] == sacrebleu.__version__
 
@@ -102,12 +103,22 @@ def test_the_table_says_what_makes_it_repeatable(folder):
     result = run(metrics=["bleu", "ter"])
     table = as_table(result)
     lines = table.splitlines()
-    assert lines[0].split() == ["system", "BLEU", "Δ", "p", "TER", "↓", "Δ", "p"]
+    assert lines[0].split() == [
+        *["system", "BLEU", "Δ", "95", "%", "p"],
+        *["TER", "↓", "Δ", "95", "%", "p"],
+    ]
     assert lines[2].split()[:2] == ["bad", f"{result['scores'][0]['score']:.2f}"]
     assert f"BLEU|{result['scores'][0]['signature']}" in lines
     assert f"TER|{result['scores'][1]['signature']}" in lines
     assert "against bad, paired bootstrap, 100 samples, seed 12345" in table
     assert "bad, copied: line 2" in lines
+    bleu, ter = (row["detectable"] for row in result["comparisons"])
+    assert "With 3 lines, fewer than 80 % of such tests would see a difference below " in table
+    assert f"{bleu:.2f} BLEU, {ter:.2f} TER." in table
+    low, high = result["comparisons"][0]["delta_interval"]
+    assert f"{low:+.2f} to {high:+.2f}" in lines[3]
+    assert "Holm" not in table
+    assert "p corrected by Holm" in as_table(run(correction="holm"))
 
 
 def test_significant_differences_are_marked(folder):

@@ -31,12 +31,19 @@ from evokd.recipe.shipped import described, shipped_recipe, shipped_recipes
     flag("--ref FILE", "references; repeat it for more than one", action="append", default=[]),
     flag("--test FILE", "both in one file, of any kind that a recipe reads"),
     flag(
-        "--metrics METRIC",
+        "-m --metrics METRIC",
         f"default: {', '.join(DEFAULT_METRICS)}; of {', '.join(METRICS)}",
         nargs="+",
         default=DEFAULT_METRICS,
     ),
     flag("--baseline HYP", "default: the first system"),
+    flag(
+        "--significance TEST",
+        "of differences; default: bootstrap",
+        choices=["bootstrap", "randomization"],
+        default="bootstrap",
+    ),
+    flag("--correction", "of p; default: none", choices=["none", "holm"], default="none"),
     flag("-o --output DIR", "write the page, the tables and the numbers there", type=Path),
     flag("--format", "default: table", choices=["json", "table"], default="table"),
 )
@@ -52,6 +59,8 @@ def score(args: argparse.Namespace) -> int:
         args.metrics,
         args.baseline,
         test_path=args.test,
+        test=args.significance,
+        correction=args.correction,
         out=args.output,
     )
     is_json = args.format == "json"

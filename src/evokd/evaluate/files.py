@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from evokd.evaluate.comparison import (
     score_all,
 )
 from evokd.evaluate.judged import write_judged
+from evokd.evaluate.neural import judge
 from evokd.evaluate.scores import metric_scorers
 from evokd.evaluate.significance import DEFAULT_SAMPLES, DEFAULT_SEED, SIGNIFICANT_BELOW
 from evokd.recipe.corpus import CorpusSource
-from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
+from evokd.recipe.metrics import DEFAULT_METRICS, METRICS, WORTH
 from evokd.rundir.files import hash_file
 from evokd.rundir.versions import versions
 
@@ -42,6 +44,7 @@ def score_files(
     test: str = "bootstrap",
     n_samples: int | None = None,
     seed: int = DEFAULT_SEED,
+    correction: str = "none",
     tokenizer: str | None = None,
 ) -> dict[str, Any]:
     """Score translations in plain files, one segment per line.
@@ -60,7 +63,8 @@ def score_files(
     Returns a dict of plain values: `scores`, `comparisons` and `behaviour` are rows as
     `comparison.score_all`, `compare_all` and `behaviour_all` give them (seed None, test set named
     by the first reference file), `significance` says how differences were tested, `files` gives
-    each file's lines and SHA-256, `versions` what computed all this.
+    each file's lines and SHA-256, `versions` what computed all this. `notes` are of neural metrics
+    that can't be computed here; the others are.
 
     Raises:
         InputError: a file is missing, empty, not UTF-8 or of a different length than the
@@ -99,7 +103,10 @@ def score_files(
             for path in paths
             for lines in [len(test_set.references[0])]
         ]
-    how = {"test": test, "n_samples": n_samples or DEFAULT_SAMPLES.get(test), "seed": seed}
+    metrics, notes = judge(metrics, outputs, test_sets)
+    n_samples = n_samples or DEFAULT_SAMPLES.get(test)
+    how: dict[str, Any] = {"test": test, "n_samples": n_samples, "seed": seed}
+    how["correction"] = correction
     options = how | {"tokenizer": tokenizer}
     several = len(outputs) > len(test_sets)
     compare = compare_all(outputs, test_sets, base, metrics, **options) if several else []
@@ -109,6 +116,7 @@ def score_files(
         "behaviour": behaviour_all(outputs, test_sets),
         "significance": how | {"baseline": base} if several else None,
         "files": files,
+        "notes": notes,
         "versions": versions(),
     }
     if out is not None:
@@ -169,7 +177,7 @@ def as_table(result: dict[str, Any]) -> str:
         if len(directions) > 1:
             parts.append(f"{direction}, {own['behaviour'][0]['segments']} segments")
         parts += _of_direction(result | own)
-    return "\n\n".join([*parts, f"sacreBLEU {result['versions']['sacrebleu']}"])
+    return "\n\n".join([*parts, *result["notes"], f"sacreBLEU {result['versions']['sacrebleu']}"])
 
 
 def _of_direction(result: dict[str, Any]) -> list[str]:
@@ -181,7 +189,7 @@ def _of_direction(result: dict[str, Any]) -> list[str]:
     header = ["system"]
     for metric in metrics:
         header.append(labels[metric] + (" ↓" if METRICS[metric].lower_is_better else ""))
-        header += ["Δ", "p"] if compared else []
+        header += ["Δ", "95 %", "p"] if compared else []
     cells = {
         place: [f"{row['score']:.2f}", *(_difference(compared.get(place)) if compared else ())]
         for place, row in scores.items()
@@ -190,9 +198,17 @@ def _of_direction(result: dict[str, Any]) -> list[str]:
     parts = [_tabulate(body, header)]
     if compared:
         how = result["significance"]
+        holm = ", p corrected by Holm" if how["correction"] == "holm" else ""
+        seen = [[r["detectable"] for r in compared.values() if r["metric"] == m] for m in metrics]
+        smallest = ", ".join(
+            f"{statistics.median(sizes):.2f} {labels[name]}"
+            for name, sizes in zip(metrics, seen, strict=True)
+        )
         parts.append(
-            f"Δ and p: against {how['baseline']}, paired {how['test']}, {how['n_samples']} samples,"
-            f" seed {how['seed']}; * p < {SIGNIFICANT_BELOW:g}."
+            f"Δ, its 95 % interval and p: against {how['baseline']}, paired {how['test']}, "
+            f"{how['n_samples']} samples, seed {how['seed']}{holm}; * p < {SIGNIFICANT_BELOW:g}.\n"
+            f"With {result['comparisons'][0]['segments']:,} lines, fewer than 80 % of such tests "
+            f"would see a difference below {smallest}. {WORTH}"
         )
     signatures = [f"{labels[name]}|{scores[systems[0], name]['signature']}" for name in metrics]
     return [*parts, "\n".join(signatures), _behaviour_table(result["behaviour"])]
@@ -224,9 +240,11 @@ def system_names(paths: Sequence[str]) -> list[str]:
 
 def _difference(row: dict[str, Any] | None) -> list[str]:
     if row is None:
-        return ["", ""]
+        return ["", "", ""]
     mark = "*" if row["significant"] else " "
-    return [f"{row['delta']:+.2f}", f"{row['p_value']:.4f}{mark}"]
+    low, high = row["delta_interval"]
+    p_value = row.get("p_corrected", row["p_value"])
+    return [f"{row['delta']:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{p_value:.4f}{mark}"]
 
 
 def _behaviour_table(rows: Sequence[dict[str, Any]]) -> str:

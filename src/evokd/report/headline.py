@@ -77,7 +77,7 @@ def _lead(results: Results, focus: str, test_set: str) -> str:
     tests = [
         test
         for direction in results.directions
-        for test in results.comparisons.get((focus, test_set, "bleu", direction), [])
+        for test in results.tests.get((focus, test_set, "bleu", direction), [])
     ]
     if not tests:
         return f", {lead} (not tested for significance)"

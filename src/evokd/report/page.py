@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from evokd.evaluate.sentences import SENTENCES
 from evokd.recipe.metrics import describe
 from evokd.report import analysis, sections
+from evokd.report.card import write_cards
 from evokd.report.exports import exports_grid, of_study
 from evokd.report.figures import report_figures
 from evokd.report.formatting import arrow
@@ -48,6 +49,7 @@ def build_report(run_dir: Path) -> Path:
     write_text(run_dir / "table.md", "\n".join(table for table in tables if table))
     write_text(run_dir / "table.tex", as_latex(results))
     write_page(results, run_dir / "report.html")
+    write_cards(results)
     seal_pages(run_dir, ["results.json", SENTENCES, "table.md", "table.tex", "report.html"])
     return run_dir / "report.html"
 

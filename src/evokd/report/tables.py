@@ -7,13 +7,15 @@ A cell without a number is a dash. Rows come teacher first, then the student tha
 from __future__ import annotations
 
 import difflib
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 from tabulate import tabulate
 
-from evokd.recipe.metrics import BLEU_VS_TEACHER, describe
-from evokd.report.formatting import DASH
+from evokd.recipe.metrics import BLEU_VS_TEACHER, WORTH, describe
+from evokd.report.formatting import DASH, decimal
 from evokd.report.results import BETTER, WORSE, Column, Results, Table, TableCell, TableRow
 
 GAP = ("bleu", "gap closed")
@@ -61,8 +63,14 @@ def legend(results: Results, table: Table) -> list[str]:
     lines = []
     if results.comparisons:
         words = [f"{mark} {word} than {baseline}" for mark, word in MARKS.items() if mark in marks]
-        test = f"(paired test, p < 0.05{f', in each of {seeds} seeds' if seeds > 1 else ''})"
-        lines.append(f"{'; '.join(words) or f'no system differs from {baseline}'} {test}")
+        pooled = results.tests is results.pooled
+        test = f"({'randomization' if pooled else 'paired test'}, p < 0.05"
+        if seeds > 1:
+            test += f", {seeds} seeds pooled" if pooled else f", in each of {seeds} seeds"
+        if results.significance.get("correction") == "holm":
+            test += ", corrected by Holm for all systems of a column"
+        lines.append(f"{'; '.join(words) or f'no system differs from {baseline}'} {test})")
+        lines += _power(results, table)
     if table.has_gap:
         student, where = results.plain_student, results.overall(table.test_set)
         lines.append(f"gap closed: (system − {student}) / (teacher − {student}), in {where} BLEU")
@@ -71,6 +79,34 @@ def legend(results: Results, table: Table) -> list[str]:
     if seeds > 1:
         lines.append(f"mean ± standard deviation over {seeds} seeds")
     return lines
+
+
+def _power(results: Results, table: Table) -> list[str]:
+    """The smallest differences that the tests see, of the student in the middle of them."""
+    said, segments = [], set()
+    rules = {f"{len(results.seeds)} seeds pooled": results.pooled}
+    rules = {"one seed": results.comparisons} | (rules if len(results.seeds) > 1 else {})
+    for seeds, tests in rules.items():
+        seen = []
+        for metric in table.metrics:
+            found = [
+                row
+                for place in product(results.students, [table.test_set], [metric])
+                for direction in dict.fromkeys(direction for _, direction in table.columns)
+                for row in tests.get((*place, direction), [])
+                if "detectable" in row
+            ]
+            if found:
+                middle = statistics.median(row["detectable"] for row in found)
+                seen.append(f"{decimal(middle, 2)} {describe(metric).label}")
+                segments |= {row["segments"] for row in found}
+        if seen:
+            said.append(f"{' or '.join(seen)} ({seeds})")
+    if not said:
+        return []
+    sizes = " to ".join(f"{size:,}" for size in sorted({min(segments), max(segments)}))
+    unseen = f"with {sizes} sentences, a difference below {', '.join(said)} can't be seen here"
+    return [f"{unseen}: fewer than 80 % of such tests would give p < 0.05"]
 
 
 def format_cell(cell: TableCell) -> str:
@@ -105,7 +141,7 @@ def as_text(results: Results) -> str:
     blocks = []
     for table in results.tables:
         grids = [_plain_grid(table.rows, columns) for columns in _parts(table)]
-        notes = [*legend(results, table), *signatures(results, table.test_set)]
+        notes = [*legend(results, table), WORTH, *signatures(results, table.test_set)]
         blocks += [f"Test set {table.test_set}", *grids[:-1], "\n".join([grids[-1], "", *notes])]
     return "\n\n".join(blocks) or "Nothing has been scored yet."
 
