@@ -25,6 +25,7 @@ from pathlib import Path
 
 import evokd
 from evokd.cli import main as evokd_main
+from evokd.data.identification import can_be_told
 
 BAD_INPUT = 2
 CRASHED = 70
@@ -93,6 +94,9 @@ def warm_up() -> None:
                 importlib.import_module(module.name)
     for name in ("polib", "sacrebleu", "tensorboardX", "transformers.trainer"):
         importlib.import_module(name)
+    for name in ("backends.backend_svg", "layout_engine"):  # for figures
+        importlib.import_module(f"matplotlib.{name}")
+    can_be_told("en")  # its model is unpacked
     gc.collect()
     gc.freeze()
 
