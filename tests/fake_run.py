@@ -126,7 +126,7 @@ def make_results(
                 "cut_off": draw.randrange(3),
                 "repeated": draw.randrange(9),
                 "length_ratio": draw.gauss(0.98, 0.02),
-                "examples": {},
+                "lines": {},
             }
             for row in scores
             if row["metric"] == "bleu"
