@@ -7,6 +7,7 @@ out of memory or hang without taking anything with it.
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import importlib
 import os
@@ -82,7 +83,8 @@ class Tally:
 
 
 def warm_up() -> None:
-    """Import all of evokd, and what it imports when it is asked for, so that no child has to."""
+    """Import all of evokd, and what it imports when it is asked for, so that no child has to, nor
+    search it for garbage, which copies it."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     for module in pkgutil.walk_packages(evokd.__path__, "evokd."):
@@ -91,6 +93,8 @@ def warm_up() -> None:
                 importlib.import_module(module.name)
     for name in ("polib", "sacrebleu", "tensorboardX", "transformers.trainer"):
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
 
 
 class Child:

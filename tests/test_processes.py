@@ -20,6 +20,7 @@ from evokd.cli.launch import launch
 from evokd.errors import InputError
 from evokd.recipe.file import check_recipe
 from evokd.study.spreading import sharding
+from small_study import evokd as evokd_here
 from small_study import recipe, write_recipe
 
 METHODS = [
@@ -57,8 +58,8 @@ def one(tmp_path_factory):
     tree["teacher"]["training"] = {"max_steps": 60, "learning_rate": 0.02}
     tree["training"] |= {"max_steps": 4, "micro_batch_size": 4, "save_every": 1}
     write_recipe(folder / "recipe.yaml", tree)
-    done = evokd("run", folder / "recipe.yaml", "-o", folder / "one")
-    assert done.returncode == 0, done.stderr[-2000:]
+    code, _, said = evokd_here("run", folder / "recipe.yaml", "-o", folder / "one")
+    assert code == 0, said[-2000:]
     return folder
 
 

@@ -222,7 +222,7 @@ def test_a_metric_from_outside_is_in_the_report(mismatch, tmp_path):
 
 def test_every_row_of_the_table_names_its_scorer():
     for name, row in METRICS.items():
-        if name != "bleu":
+        if name != "bleu" and not row.model:
             assert row.load_scorer()("de").corpus_score(["a b c d e"], [["a b c d e"]])
     assert METRICS["bleu"].load_scorer()("de").tokenizer.__class__.__name__ == "Tokenizer13a"
 

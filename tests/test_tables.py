@@ -32,6 +32,7 @@ skew             23.00       30 %
 
 † better than forward_kd; ‡ worse than forward_kd (paired test, p < 0.05)
 gap closed: (system − sft) / (teacher − sft), in en-de BLEU
+What a difference is worth to people: docs/evaluation.md (after Kocmi et al. 2024).
 BLEU: tok:13a"""
     assert as_text(Results(small_results())) == expected
 

@@ -31,7 +31,7 @@ from evokd.recipe.shipped import described, shipped_recipe, shipped_recipes
     flag("--ref FILE", "references; repeat it for more than one", action="append", default=[]),
     flag("--test FILE", "both in one file, of any kind that a recipe reads"),
     flag(
-        "--metrics METRIC",
+        "-m --metrics METRIC",
         f"default: {', '.join(DEFAULT_METRICS)}; of {', '.join(METRICS)}",
         nargs="+",
         default=DEFAULT_METRICS,

@@ -85,7 +85,8 @@ def score_all(
     rows = []
     for test_set, own in _by_cell(outputs, test_sets):
         target = split_direction(test_set.direction)[1]
-        scorers = metric_scorers(metrics, target, test_set.references, tokenizer)
+        given = (test_set.references, tokenizer, test_set.sources)
+        scorers = metric_scorers(metrics, target, *given)
         teacher_scorers = {
             output.seed: metric_scorers(["bleu"], target, [output.hypotheses], tokenizer)["bleu"]
             for output in own
@@ -137,7 +138,8 @@ def compare_all(
     rows: list[Row] = []
     for test_set, own in _by_cell(outputs, test_sets):
         target = split_direction(test_set.direction)[1]
-        scorers = metric_scorers(metrics, target, test_set.references, tokenizer)
+        given = (test_set.references, tokenizer, test_set.sources)
+        scorers = metric_scorers(metrics, target, *given)
         counted = {
             (metric, output.system, output.seed): statistics_of(scorer, output.hypotheses)
             for metric, scorer in scorers.items()

@@ -23,10 +23,11 @@ from evokd.evaluate.comparison import (
     score_all,
 )
 from evokd.evaluate.judged import write_judged
+from evokd.evaluate.neural import judge
 from evokd.evaluate.scores import metric_scorers
 from evokd.evaluate.significance import DEFAULT_SAMPLES, DEFAULT_SEED, SIGNIFICANT_BELOW
 from evokd.recipe.corpus import CorpusSource
-from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
+from evokd.recipe.metrics import DEFAULT_METRICS, METRICS, WORTH
 from evokd.rundir.files import hash_file
 from evokd.rundir.versions import versions
 
@@ -66,7 +67,8 @@ def score_files(
     Returns a dict of plain values: `scores`, `comparisons` and `behaviour` are rows as
     `comparison.score_all`, `compare_all` and `behaviour_all` give them (seed None, test set named
     by the first reference file), `significance` says how differences were tested, `files` gives
-    each file's lines and SHA-256, `versions` what computed all this.
+    each file's lines and SHA-256, `versions` what computed all this. `notes` are of neural metrics
+    that can't be computed here; the others are.
 
     Raises:
         InputError: a file is missing, empty, not UTF-8 or of a different length than the
@@ -105,6 +107,7 @@ def score_files(
             for path in paths
             for lines in [len(test_set.references[0])]
         ]
+    metrics, notes = judge(metrics, outputs, test_sets)
     n_samples = n_samples or DEFAULT_SAMPLES.get(test)
     how: dict[str, Any] = {"test": test, "n_samples": n_samples, "seed": seed}
     how["correction"] = correction
@@ -117,6 +120,7 @@ def score_files(
         "behaviour": behaviour_all(outputs, test_sets),
         "significance": how | {"baseline": base} if several else None,
         "files": files,
+        "notes": notes,
         "versions": versions(),
     }
     if out is not None:
@@ -177,7 +181,7 @@ def as_table(result: dict[str, Any]) -> str:
         if len(directions) > 1:
             parts.append(f"{direction}, {own['behaviour'][0]['segments']} segments")
         parts += _of_direction(result | own)
-    return "\n\n".join([*parts, f"sacreBLEU {result['versions']['sacrebleu']}"])
+    return "\n\n".join([*parts, *result["notes"], f"sacreBLEU {result['versions']['sacrebleu']}"])
 
 
 def _of_direction(result: dict[str, Any]) -> list[str]:
@@ -208,7 +212,7 @@ def _of_direction(result: dict[str, Any]) -> list[str]:
             f"Δ, its 95 % interval and p: against {how['baseline']}, paired {how['test']}, "
             f"{how['n_samples']} samples, seed {how['seed']}{holm}; * p < {SIGNIFICANT_BELOW:g}.\n"
             f"With {result['comparisons'][0]['segments']:,} lines, fewer than 80 % of such tests "
-            f"would see a difference below {smallest}."
+            f"would see a difference below {smallest}. {WORTH}"
         )
     signatures = [f"{labels[name]}|{scores[systems[0], name]['signature']}" for name in metrics]
     return [*parts, "\n".join(signatures), _behaviour_table(result["behaviour"])]

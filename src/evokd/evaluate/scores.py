@@ -31,8 +31,13 @@ def metric_scorers(
     target_language: str,
     references: Documents | None = None,
     tokenizer: str | None = None,
+    sources: Sequence[str] | None = None,
 ) -> dict[str, Metric]:
     """Scorers by metric name, with the references; without, to see that they can be made.
+
+    Args:
+        tokenizer: BLEU's.
+        sources: for metrics that judge by them.
 
     Raises:
         InputError: no, unknown or repeated metric, unknown tokenizer, or one that isn't installed.
@@ -52,10 +57,12 @@ def metric_scorers(
             raise InputError(str(error)) from None
         if metrics.count(name) > 1:
             raise InputError(f"metric {name!r} is given twice; name each metric once")
-    return {
-        name: METRICS[name].load_scorer()(target_language, references, tokenizer)
-        for name in metrics
-    }
+    scorers = {}
+    for name in metrics:
+        make, neural = METRICS[name].load_scorer(), METRICS[name].model is not None
+        given = (name, sources, references) if neural else (target_language, references, tokenizer)
+        scorers[name] = make(*given)
+    return scorers
 
 
 def segment_scores(scorer: Metric, hypotheses: Sequence[str]) -> list[float]:

@@ -44,7 +44,8 @@ def write_sentences(
 
     def row_of(test_set: TestSet) -> Row:
         target = split_direction(test_set.direction)[1]
-        scorers = metric_scorers(metrics, target, test_set.references, tokenizer)
+        given = (test_set.references, tokenizer, test_set.sources)
+        scorers = metric_scorers(metrics, target, *given)
         made = []
         for output in (one for one in outputs if one.cell == test_set.cell):
             lines = list(output.hypotheses)

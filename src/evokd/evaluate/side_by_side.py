@@ -19,6 +19,7 @@ from evokd.evaluate.comparison import (
     score_all,
 )
 from evokd.evaluate.files import file_of, system_names
+from evokd.evaluate.neural import judge
 from evokd.evaluate.sentences import SENTENCES, as_outputs, read_sentences
 from evokd.recipe.metrics import BLEU_VS_TEACHER
 from evokd.rundir.files import SEAL, read_json
@@ -96,7 +97,7 @@ def side_by_side(
             outputs.setdefault(place, replace(output, system=system))
     found = list(outputs.values())
     base = _baseline(baseline, runs[0], names, found)
-    metrics = list(metrics or _metrics(runs))
+    metrics, missing = judge(metrics or _metrics(runs), found, test_sets)
     seeds = {one.seed for one in found if one.system == base}
     paired = [one for one in found if one.seed in seeds or None in (one.seed, *seeds)]
     teacher = "teacher" if any(one.system == "teacher" for one in found) else None
@@ -106,7 +107,7 @@ def side_by_side(
         "comparisons": compare_all(paired, test_sets, base, metrics, **options),
         "behaviour": behaviour_all(found, test_sets),
         "versions": versions(),
-        "notes": [*_notes(runs, test_sets), *_unpaired(found, paired, base)],
+        "notes": [*missing, *_notes(runs, test_sets), *_unpaired(found, paired, base)],
     }
     for key in OF_SYSTEMS:
         rows: dict[str, Row] = {}

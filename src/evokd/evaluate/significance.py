@@ -46,6 +46,7 @@ def paired_bootstrap(
     target_language: str,
     metrics: Sequence[str] = DEFAULT_METRICS,
     *,
+    sources: Sequence[str] | None = None,
     tokenizer: str | None = None,
     test: str = "bootstrap",
     n_samples: int | None = None,
@@ -59,7 +60,7 @@ def paired_bootstrap(
     Raises:
         InputError: unknown metric or test, a seed below 1.
     """
-    scorers = metric_scorers(metrics, target_language, references, tokenizer)
+    scorers = metric_scorers(metrics, target_language, references, tokenizer, sources)
     how: dict[str, Any] = {"test": test, "n_samples": n_samples, "seed": seed}
     columns = []
     for metric, scorer in scorers.items():

@@ -78,3 +78,11 @@ class ReportSettings(Section):
     title: str | None = None
     examples: int = Field(default=20, ge=0)
     """Test sentences that the page shows side by side."""
+    license: str | None = None
+    """Of the students, for their cards, by the hub's name: apache-2.0. Mind the teacher's and the
+    text's."""
+
+    def identity(self) -> dict[str, Any]:
+        """What of it makes other results. A license is named where there is one, so that what was
+        made before it could be stays what it is."""
+        return self.model_dump(mode="json", exclude={"license"} if self.license is None else None)

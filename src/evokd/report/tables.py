@@ -9,12 +9,12 @@ from __future__ import annotations
 import difflib
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 from tabulate import tabulate
 
-from evokd.recipe.metrics import BLEU_VS_TEACHER, describe
+from evokd.recipe.metrics import BLEU_VS_TEACHER, WORTH, describe
 from evokd.report.formatting import DASH, decimal
 from evokd.report.results import BETTER, WORSE, Column, Results, Table, TableCell, TableRow
 
@@ -27,12 +27,13 @@ MARKS = {BETTER: "better", WORSE: "worse"}
 class Grid:
     """A table of texts: rows in groups that may have titles; the first cell says what a row is of.
 
-    legend: what the columns mean, a line each.
+    legend: what the columns mean, a line each. directions: title of a group → what it is of.
     """
 
     headings: Sequence[str]
     groups: Mapping[str, Sequence[Sequence[str]]]
     legend: Sequence[str] = ()
+    directions: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return any(self.groups.values())
@@ -140,7 +141,7 @@ def as_text(results: Results) -> str:
     blocks = []
     for table in results.tables:
         grids = [_plain_grid(table.rows, columns) for columns in _parts(table)]
-        notes = [*legend(results, table), *signatures(results, table.test_set)]
+        notes = [*legend(results, table), WORTH, *signatures(results, table.test_set)]
         blocks += [f"Test set {table.test_set}", *grids[:-1], "\n".join([grids[-1], "", *notes])]
     return "\n\n".join(blocks) or "Nothing has been scored yet."
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from evokd.evaluate.comparison import SystemOutput, score_all
 from evokd.progress import progress_bar
+from evokd.recipe.metrics import counted
 from evokd.rundir.files import fingerprint, read_sealed
 from evokd.rundir.records import write_record
 from evokd.study.context import Study
@@ -49,8 +50,8 @@ def analyse(study: Study, systems: Sequence[System]) -> list[Row]:
 
 
 def _beam_rows(study: Study, system: System) -> list[Row]:
-    """Scores and speed at each further beam size."""
-    metrics, rows = list(study.recipe.scoring.metrics), []
+    """Scores, but for those of neural metrics, and speed at each further beam size."""
+    metrics, rows = counted(study.recipe.scoring.metrics), []
     for beam in study.recipe.analysis.beams:
         translate_tests(study, system, beam)
         if study.planned is not None:

@@ -10,6 +10,7 @@ from evokd.data.cleaning import summary
 from evokd.data.corpus import Corpus, build_corpus, corpus_files
 from evokd.data.prompts import Prompt, load_prompt, prompt_tags
 from evokd.errors import InputError, require
+from evokd.evaluate.neural import missing_metrics
 from evokd.evaluate.scores import metric_scorers
 from evokd.recipe import metrics, objectives
 from evokd.recipe.engines import check_installed
@@ -33,6 +34,8 @@ def check(recipe: Recipe, log: Callable[[str], None]) -> None:
     check_code(recipe)
     check_installed(recipe.decoding.engine)
     check_packages(recipe)
+    for line in missing_metrics(recipe.scoring.metrics):
+        log(f"note: {line}")
     corpus_files(recipe.corpus, recipe.directions)  # first, as a run does
     corpus = build_corpus(recipe.corpus, recipe.directions, seed=1, most=SAMPLE)
     for line in _of_text(corpus.report):
@@ -59,6 +62,8 @@ def check_packages(recipe: Recipe) -> None:
             needs[f"{name}.lora.quantize"] = model.adapters.quantize != "none"
     for place, (training, _) in recipe.trainings().items():
         needs[f"training of {place}: {training.optimizer}"] = "8bit" in training.optimizer
+        for service in set(training.report_to) - {"tensorboard"}:
+            require(service, service, f"training of {place}: report_to: {service}")
     for need, holds in needs.items():
         if holds:
             require("bitsandbytes", "quantization", need)

@@ -37,6 +37,7 @@ from evokd.study.evaluation import (
     validation_scores,
 )
 from evokd.study.exporting import export_rows
+from evokd.study.judging import judge_translations
 from evokd.study.places import System
 from evokd.study.quantization import words_of
 from evokd.study.teacher_translations import summary
@@ -69,7 +70,11 @@ def make_results(
         exports: students, and the stages in which they were exported.
     """
     recipe, log = study.recipe, study.log
+    metrics, judged, missing = judge_translations(study, systems)
+    for line in missing:
+        log(f"note: {line}")
     made_of = results_made_of(study, corpus, systems, init_facts, texts, exports)
+    made_of |= {"judged": judged} if judged else {}
     done = study.is_done_record(RESULTS, study.paths.results, made_of)
     if done and study.planned is not None:
         return {}
@@ -78,13 +83,11 @@ def make_results(
         found = read_sealed(study.paths.results)
         if not _is_of(study.folder / SENTENCES, found):  # these results were put aside meanwhile
             outputs, _ = _outputs(study, systems)
-            metrics = list(recipe.scoring.metrics)
             write_sentences(study.folder, outputs, tests, metrics, found["behaviour"])
         return found
     teacher_text = {kind: summary(stage) for kind, stage in texts.items()}
     outputs, speed = _outputs(study, systems)
-    metrics, samples = list(recipe.scoring.metrics), recipe.scoring.bootstrap_samples
-    baseline = recipe.baseline()
+    baseline, samples = recipe.baseline(), recipe.scoring.bootstrap_samples
     log("scoring …")
     scores = score_all(outputs, tests, metrics)
     how: dict[str, Any] = {"n_samples": samples, "trials": 10 * samples}
@@ -122,7 +125,7 @@ def make_results(
         "cleaning": study.corpus.report,
         "teacher_text": dict(teacher_text),
         "versions": versions() | {"cpu_count": os.cpu_count(), "device": ", ".join(devices)},
-        "notes": _notes(recipe, study.corpus, init_facts, facts),
+        "notes": [*_notes(recipe, study.corpus, init_facts, facts), *missing],
         "recipe": recipe.model_dump(mode="json"),
         "stages": {
             place: {key: manifest[key] for key in ("fingerprint", "finished", "wall_s", "versions")}
@@ -177,7 +180,7 @@ def results_made_of(
         | {
             "name": recipe.name,
             "scoring": recipe.scoring.identity(),
-            "report": recipe.report.model_dump(mode="json"),
+            "report": recipe.report.identity(),
             "analysis": recipe.analysis.model_dump(mode="json"),
             "decoding": recipe.decoding.identity(),
             "corpus": corpus.fingerprint,
