@@ -223,7 +223,7 @@ def test_behaviour_rows_carry_the_labels():
     assert found["system"] == "sft"
     assert found["direction"] == "en-de"
     assert (found["empty"], found["copied"], found["cut_off"]) == (1, 3, 4)
-    assert found["examples"]["copied"] == [2, 3, 4]
+    assert found["lines"]["copied"] == [2, 3, 4]
 
 
 def test_summary_by_hand():

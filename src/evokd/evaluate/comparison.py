@@ -13,7 +13,7 @@ from typing import Any
 
 from evokd.data.languages import split_direction
 from evokd.errors import InputError
-from evokd.evaluate.degeneration import measure_behaviour
+from evokd.evaluate.behaviour import measure_behaviour
 from evokd.evaluate.scores import metric_scorers
 from evokd.evaluate.significance import SIGNIFICANT_BELOW, compare_runs, holm, statistics_of
 from evokd.recipe.metrics import AVERAGE, BLEU_VS_TEACHER, DEFAULT_METRICS, describe
@@ -158,16 +158,20 @@ def compare_all(
 
 
 def behaviour_all(outputs: Sequence[SystemOutput], test_sets: Sequence[TestSet]) -> list[Row]:
-    """Misbehaviour of every output: the fields of `degeneration.Behaviour`, labelled.
+    """Misbehaviour of every output: the fields of `behaviour.Behaviour`, labelled.
 
     Raises:
         InputError: as `score_all`.
     """
     rows = []
+    languages = {code for one in test_sets for code in split_direction(one.direction)}
     for test_set, own in _by_cell(outputs, test_sets):
+        target = split_direction(test_set.direction)[1]
+        text = test_set.references, test_set.sources
         for output in own:
-            references, sources = test_set.references, test_set.sources
-            behaviour = measure_behaviour(output.hypotheses, references, sources, output.cut_off)
+            behaviour = measure_behaviour(
+                output.hypotheses, *text, output.cut_off, target=target, others=languages
+            )
             rows.append(_labels(output) | asdict(behaviour))
     return rows
 

@@ -13,6 +13,7 @@ from evokd.data.languages import split_direction
 from evokd.data.sources import read_source
 from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
+from evokd.evaluate.behaviour import KINDS
 from evokd.evaluate.comparison import (
     SystemOutput,
     TestSet,
@@ -29,6 +30,9 @@ from evokd.recipe.corpus import CorpusSource
 from evokd.recipe.metrics import DEFAULT_METRICS, METRICS, WORTH
 from evokd.rundir.files import hash_file
 from evokd.rundir.versions import versions
+
+SHOWN = 5
+"""Lines of each kind of misbehaviour that the table names."""
 
 
 def score_files(
@@ -248,17 +252,21 @@ def _difference(row: dict[str, Any] | None) -> list[str]:
 
 
 def _behaviour_table(rows: Sequence[dict[str, Any]]) -> str:
-    counts = ["segments", "empty", "copied", "over_long", "cut_off", "repeated"]
-    known = [kind for kind in counts if any(row[kind] is not None for row in rows)]
+    names = {kind: kind.replace("_", "-") for kind in KINDS}
+    looked_for = [kind for kind in KINDS if any(row[kind] is not None for row in rows)]
+    known = [kind for kind in looked_for if any(row[kind] for row in rows)]
     body, where = [], []
     for row in rows:
         ratio = "" if row["length_ratio"] is None else f"{row['length_ratio']:.3f}"
-        body.append([row["system"], *(str(row[kind]) for kind in known), ratio])
-        for kind, numbers in row["examples"].items():
-            lines = ", ".join(map(str, numbers)) + (" …" if row[kind] > len(numbers) else "")
-            where.append(f"{row['system']}, {kind.replace('_', '-')}: line {lines}")
-    table = _tabulate(body, ["system", *(kind.replace("_", "-") for kind in known), "length ratio"])
-    return "\n\n".join([table, "\n".join(where)] if where else [table])
+        counts = (str(row[kind]) for kind in ("segments", *known))
+        body.append([row["system"], *counts, ratio])
+        for kind, numbers in row["lines"].items():
+            lines = ", ".join(map(str, numbers[:SHOWN])) + " …" * (len(numbers) > SHOWN)
+            where.append(f"{row['system']}, {names[kind]}: line {lines}")
+    heading = ["system", "segments", *(names[kind] for kind in known), "length ratio"]
+    if none := [names[kind] for kind in looked_for if kind not in known]:
+        where.append(f"none: {', '.join(none)}")
+    return "\n\n".join([_tabulate(body, heading), *(["\n".join(where)] if where else [])])
 
 
 def _tabulate(body: list[list[str]], header: list[str]) -> str:
