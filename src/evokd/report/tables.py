@@ -150,14 +150,15 @@ def as_markdown(results: Results) -> str:
     """All test sets as Markdown tables; the best student of each column is bold."""
     blocks = []
     for table in results.tables:
-        headings = ["system", *map(_heading, [*table.columns, GAP])]
+        columns = _columns(table)
+        headings = ["system", *map(_heading, columns)]
         rows = []
         for row in table.rows:
             cells = [
                 f"**{format_cell(cell)}**" if cell.best else format_cell(cell)
                 for cell in row.cells.values()
             ]
-            rows.append([row.system, *cells, format_gap(row)])
+            rows.append([row.system, *cells, *([format_gap(row)] if GAP in columns else [])])
         notes = legend(results, table)
         notes += [f"`{signature}`" for signature in signatures(results, table.test_set)]
         lines = [f"### {table.test_set}", "", markdown_table(headings, rows), ""]
@@ -222,6 +223,12 @@ def _heading(column: Column) -> str:
     return "gap closed" if column == GAP else f"{describe(column[0]).label} {column[1]}"
 
 
+def _columns(table: Table) -> list[Column]:
+    """With the gap, where there is one, or a reason that it isn't given."""
+    known = any(row.gap is not None or row.gap_reason for row in table.rows)
+    return [*table.columns, GAP] if known else table.columns
+
+
 def _parts(table: Table) -> list[list[Column]]:
     """Columns in as few tables as fit the terminal: all, else by metric, else by direction."""
 
@@ -229,7 +236,7 @@ def _parts(table: Table) -> list[list[Column]]:
         lines = _plain_grid(table.rows, columns).splitlines()
         return max(map(len, lines)) <= TERMINAL_WIDTH
 
-    every = [*table.columns, GAP]
+    every = _columns(table)
     if fits(every):
         return [every]
     parts: list[list[Column]] = []
