@@ -23,6 +23,7 @@ from typing import Any
 from playwright.sync_api import Page, sync_playwright
 from tabulate import tabulate
 
+from evokd.evaluate.comparison import summarise
 from evokd.report.page import build_report
 
 VOCABULARY = 20_000
@@ -94,6 +95,7 @@ def make_run(folder: Path, systems: int, directions: Sequence[str], seeds: int, 
             row = {"test_set": "random", "direction": direction, "references": [references]}
             sources = [text.line() for _ in range(lines)]
             file.write(json.dumps({**row, "sources": sources, "outputs": outputs}) + "\n")
+    tree["summary"] = summarise(tree["scores"])
     (folder / "results.json").write_text(json.dumps(tree), encoding="utf-8")
 
 

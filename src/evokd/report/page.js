@@ -90,7 +90,8 @@ function filterable(table) {
   if (directions.length < 2 && !marks.length && rows.length < 12) return;
   const chosen = { name: "", family: "", direction: "", mark: "" };
   function apply() {
-    const shown = heads.map((head) => !chosen.direction || (head.dataset.direction ?? chosen.direction) === chosen.direction);
+    const fits = (one) => !chosen.direction || [undefined, chosen.direction].includes(one.dataset.direction);
+    const shown = heads.map(fits);
     for (const row of [...table.tHead.rows].slice(-1).concat(rows)) {
       [...row.cells].forEach((cell, column) => (cell.hidden = !shown[column]));
     }
@@ -98,9 +99,7 @@ function filterable(table) {
       const own = heads.filter((head, column) => head.dataset.metric === group.dataset.group && shown[column]);
       group.colSpan = own.length || 1;
     }
-    for (const body of bodies) {
-      body.hidden = chosen.direction && (body.dataset.direction ?? chosen.direction) !== chosen.direction;
-    }
+    for (const body of bodies) body.hidden = !fits(body);
     for (const row of rows) {
       const found = all("td:not([hidden]) .mark", row).map((mark) => mark.textContent);
       const marked = chosen.mark === "none" ? !found.some(Boolean) : !chosen.mark || found.includes(chosen.mark);
@@ -125,6 +124,16 @@ function filterable(table) {
 
 // Figures
 
+/** A short piece of a line, as it is drawn in a figure. */
+function sample(svg, style) {
+  const [small, line] = ["svg", "line"].map((tag) => document.createElementNS(svg.namespaceURI, tag));
+  for (const [key, value] of [["x2", 26], ["y1", 4], ["y2", 4], ["style", style]]) line.setAttribute(key, value);
+  small.setAttribute("viewBox", "0 0 26 8");
+  small.setAttribute("aria-hidden", true);
+  small.append(line);
+  return small;
+}
+
 /** The legend becomes a row of boxes that hide and show what is drawn of a system. */
 function hideable(figure) {
   const svg = figure.querySelector("svg");
@@ -139,14 +148,9 @@ function hideable(figure) {
     const own = drawn.filter((one) => one.dataset.series === name);
     const styles = own.flatMap((one) => all("path", one)).map((path) => path.getAttribute("style") ?? "");
     const line = styles.find((style) => /stroke: #/.test(style)) ?? styles[0].replace("fill", "stroke");
-    const sample = svg.cloneNode(false);
-    const stroke = document.createElementNS(svg.namespaceURI, "line");
-    for (const [key, value] of Object.entries({ x2: 26, y1: 4, y2: 4, style: line })) stroke.setAttribute(key, value);
-    for (const key of ["role", "aria-label"]) sample.removeAttribute(key);
-    for (const [key, value] of Object.entries({ viewBox: "0 0 26 8", "aria-hidden": true })) sample.setAttribute(key, value);
-    sample.append(stroke);
-    const change = (event) => own.forEach((one) => one.style.setProperty("display", event.target.checked ? "" : "none"));
-    return make("label", {}, make("input", { type: "checkbox", checked: true, change }), sample, name);
+    const change = (event) => own.forEach((one) => (one.style.display = event.target.checked ? "" : "none"));
+    const box = make("input", { type: "checkbox", checked: true, change });
+    return make("label", {}, box, sample(svg, line), name);
   });
   svg.after(make("div", { class: "series", role: "group", "aria-label": "Shown" }, ...boxes));
 }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
 
 from evokd.data.hypotheses import WORD
+from evokd.evaluate.behaviour import KINDS
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.objectives import GAMMA_RULES, OBJECTIVES, ObjectiveSettings
 from evokd.report.formatting import DASH, arrow, count, decimal, duration, percent, whole
@@ -17,10 +18,6 @@ from evokd.report.results import Record, Results, mean_of
 from evokd.report.sentences import link
 from evokd.report.tables import Grid
 
-MISBEHAVIOUR = {
-    **{"empty": "empty", "copied": "copied", "over_long": "over-long"},
-    **{"cut_off": "cut off", "repeated": "looping"},
-}
 SYMBOLS = {
     name: field.title for name, field in ObjectiveSettings.model_fields.items() if field.title
 }
@@ -121,35 +118,28 @@ def _arithmetic(runs: list[Record]) -> str:
 def behaviour(results: Results) -> Grid:
     """By test set and direction: how often outputs misbehave; seeds are added up. A count leads to
     its sentences."""
-    found = {kind for rows in results.behaviour.values() for row in rows for kind in _lines(row)}
-    kinds = [*MISBEHAVIOUR, *sorted(found - MISBEHAVIOUR.keys())]
+    rows = [row for records in results.behaviour.values() for row in records]
+    kinds = [kind for kind in KINDS if any(row.get(kind) is not None for row in rows)]
 
-    def cell(records: list[Record], key: str) -> str:
-        numbers = [row.get(key, len(_lines(row).get(key, ())) or None) for row in records]
-        known = [number for number in numbers if number is not None]
-        text = whole(sum(known)) if known else DASH
+    def total(records: list[Record], key: str) -> str:
+        known = [record[key] for record in records if record.get(key) is not None]
         if not any(known) or key not in kinds:
-            return text
+            return whole(sum(known)) if known else DASH
         where = (records[0][label] for label in ("test_set", "direction", "system"))
-        return SEEN.format(link(*where, kind=key, sort="line"), text)
+        return SEEN.format(link(*where, kind=key, sort="line"), whole(sum(known)))
 
     groups: dict[str, list[list[str]]] = {}
     directions = {}
     for test_set, direction in dict.fromkeys(place[:2] for place in results.behaviour):
         title = f"{test_set} · {arrow(direction)}"
-        rows, directions[title] = groups.setdefault(title, []), direction
+        own, directions[title] = groups.setdefault(title, []), direction
         for name in results.systems:
             if records := results.behaviour.get((test_set, direction, name)):
-                counts = [cell(records, key) for key in (*kinds, "segments")]
+                counts = [total(records, key) for key in (*kinds, "segments")]
                 length_ratio = mean_of(record.get("length_ratio") for record in records)
-                rows.append([name, *counts, decimal(length_ratio, 2)])
-    names = [MISBEHAVIOUR.get(kind, kind.replace("_", " ")) for kind in kinds]
+                own.append([name, *counts, decimal(length_ratio, 2)])
+    names = [kind.replace("_", " ") for kind in kinds]
     return Grid(["system", *names, "of", "length"], groups, directions=directions)
-
-
-def _lines(row: Record) -> Mapping[str, Sequence[int]]:
-    """Kind → lines that misbehave so."""
-    return row.get("lines") or {}
 
 
 def families(results: Results) -> dict[str, str]:

@@ -1,10 +1,7 @@
 // Every test sentence: searched, filtered, sorted, any two systems side by side. Goes on where
-// page.js ends; a test set's block is unpacked when it is shown.
+// page.js ends; the block of a test set and direction (sentences.py) is unpacked when it is shown.
 
 const PAGE = 25;
-/** What stands between spaces, and single characters of scripts without spaces. */
-const UNSPACED = String.raw`\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u{20000}-\u{3ffff}`;
-const WORDS = new RegExp(`(?:[${UNSPACED}]|[^\\s${UNSPACED}]+)\\s*`, "gu");
 const SORTS = {
   loss: "largest loss of A against B",
   gain: "largest gain of A over B",
@@ -15,9 +12,19 @@ const SORTS = {
   findings: "most findings in A",
   line: "order of the file",
 };
-const PLACES = { any: "anywhere", source: "source", reference: "reference", a: "A", b: "B" };
+const SCORED = ["loss", "gain", "low", "high"];
+const WHERE = { any: "anywhere", source: "source", reference: "reference", a: "A", b: "B" };
 const MARKS = { reference: "words that the reference hasn’t", other: "where A and B differ", none: "nothing" };
-const DEFAULTS = { at: "", a: "", b: "", metric: "", sort: "loss", kind: "", find: "", regex: "", where: "any", marks: "reference", page: "0" };
+/** What is shown, as the address has it; "at" is a block, "page" counts from 0. */
+const DEFAULTS = {
+  ...{ at: "", a: "", b: "", metric: "", sort: "loss", kind: "", find: "", regex: "" },
+  ...{ where: "any", marks: "reference", page: "0" },
+};
+/** What stands between spaces, and single characters of scripts without spaces. */
+const UNSPACED =
+  String.raw`\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff` +
+  String.raw`\uf900-\ufaff\u{20000}-\u{3ffff}`;
+const WORDS = new RegExp(`(?:[${UNSPACED}]|[^\\s${UNSPACED}]+)\\s*`, "gu");
 
 async function unpacked(script) {
   const packed = atob(script.textContent.trim());
@@ -36,7 +43,8 @@ function marked(text, other) {
   const common = Array.from({ length: plain.length + 1 }, () => new Uint16Array(others.length + 1));
   for (let i = plain.length - 1; i >= 0; i--) {
     for (let j = others.length - 1; j >= 0; j--) {
-      common[i][j] = plain[i] === others[j] ? common[i + 1][j + 1] + 1 : Math.max(common[i + 1][j], common[i][j + 1]);
+      const apart = Math.max(common[i + 1][j], common[i][j + 1]);
+      common[i][j] = plain[i] === others[j] ? common[i + 1][j + 1] + 1 : apart;
     }
   }
   const runs = [];
@@ -53,6 +61,134 @@ function marked(text, other) {
   });
 }
 
+/** What the state leaves open, or names that this block hasn't, chosen: the state is changed. */
+function settle(state, { metrics, outputs, baseline, focus }) {
+  if (!metrics.some((one) => one.name === state.metric)) {
+    state.metric = (metrics.find((one) => one.name !== "bleu") ?? metrics[0])?.name ?? "";
+  }
+  if (!metrics.length && SCORED.includes(state.sort)) state.sort = "line";
+  const first = (...wanted) => wanted.map((test) => outputs.find(test)).find(Boolean) ?? outputs[0];
+  const named = (name) => (one) => one.name === name || one.system === name;
+  const a = first(
+    (one) => named(state.a)(one) && one.behaviour[state.kind], // the seed that has some
+    named(state.a),
+    named(focus),
+    (one) => one.system !== baseline,
+  );
+  const other = (test) => (one) => one !== a && test(one);
+  const b = first(
+    named(state.b),
+    other((one) => one.system === baseline && one.seed === a.seed),
+    other(named(baseline)),
+    other(() => true),
+  );
+  Object.assign(state, { a: a.name, b: b.name });
+  if (state.kind !== "any" && !a.behaviour[state.kind]) state.kind = "";
+}
+
+/** The block as the state asks for it: numbers of both outputs, scores, faults. */
+function viewed(state, block) {
+  const [a, b] = [state.a, state.b].map((name) => block.outputs.findIndex((one) => one.name === name));
+  const m = block.metrics.findIndex((one) => one.name === state.metric);
+  const { label, lower } = block.metrics[m] ?? {};
+  const score = (i, output) => block.rows[i][3][m]?.[output] ?? NaN;
+  const gain = (i) => (lower ? -1 : 1) * (score(i, a) - score(i, b));
+  const faults = (i, output) =>
+    Object.entries(block.outputs[output].behaviour).flatMap(([kind, lines]) => (lines.includes(i + 1) ? kind : []));
+  return { ...state, block, a, b, label, lower, score, gain, faults };
+}
+
+/** Numbers of the sentences that are asked for, in order; a SyntaxError of the expression. */
+function found({ block, a, b, lower, score, gain, faults, ...state }) {
+  const literal = state.find.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  const wanted = new RegExp(state.regex ? state.find : literal, "iu");
+  const texts = {
+    any: ([source, references, lines]) => [source ?? "", ...references, ...lines],
+    source: ([source]) => [source ?? ""],
+    reference: ([, references]) => references,
+    a: ([, , lines]) => [lines[a]],
+    b: ([, , lines]) => [lines[b]],
+  }[state.where];
+  const size = (i) => (block.rows[i][1][0] ?? block.rows[i][2][a]).length;
+  const key = {
+    loss: gain,
+    gain: (i) => -gain(i),
+    low: (i) => (lower ? -1 : 1) * score(i, a),
+    high: (i) => (lower ? 1 : -1) * score(i, a),
+    longest: (i) => -size(i),
+    shortest: size,
+    findings: (i) => -faults(i, a).length,
+    line: (i) => i,
+  }[state.sort];
+  const odd = (i) => (state.kind === "any" ? faults(i, a).length : faults(i, a).includes(state.kind));
+  const keys = new Map();
+  block.rows.forEach((row, i) => {
+    if (state.kind && !odd(i)) return;
+    if (state.find && !texts(row).some((text) => wanted.test(text))) return;
+    keys.set(i, Number.isNaN(key(i)) ? Infinity : key(i));
+  });
+  return [...keys.keys()].sort((i, j) => keys.get(i) - keys.get(j) || i - j);
+}
+
+/** "+1.2", "−0.8". */
+const signed = (number, digits) => `${number < 0 ? "−" : "+"}${Math.abs(number).toFixed(digits)}`;
+
+function sentence(view, i) {
+  const { block, a, b, label, score, gain } = view;
+  const [source, references, lines] = block.rows[i];
+  const pair = (name, ...content) =>
+    make("div", { class: "pair" }, make("dt", {}, name), make("dd", { dir: "auto" }, ...content));
+  const translated = (output, other, name) => {
+    const against = { reference: references[0], other: lines[other] }[view.marks];
+    const number = score(i, output);
+    return pair(
+      name,
+      ...(against === undefined ? [lines[output]] : marked(lines[output], against)),
+      Number.isNaN(number) ? null : make("span", { class: "near" }, `${label} ${number}`),
+      ...view.faults(i, output).map((kind) => make("span", { class: "kind" }, inWords(kind))),
+    );
+  };
+  const difference = gain(i) ? `${signed(gain(i), 1)} ${label}` : "equal";
+  const every = make("details", {}, make("summary", {}, `All ${lines.length} translations`));
+  const fill = () => {
+    const rows = block.outputs.map((one, output) => translated(output, a, one.name));
+    every.append(make("dl", { class: "sides" }, ...rows));
+  };
+  every.addEventListener("toggle", fill, { once: true });
+  const both = a !== b;
+  return make(
+    "li",
+    { class: "card sentence" },
+    make(
+      "div",
+      { class: "where" },
+      make("span", {}, `line ${i + 1}`),
+      both && !Number.isNaN(gain(i)) ? make("b", {}, difference) : null,
+    ),
+    make(
+      "dl",
+      { class: "sides" },
+      source === null ? null : pair("source", source),
+      ...references.map((reference) => pair("reference", reference)),
+      translated(a, b, `A · ${block.outputs[a].name}`),
+      both ? translated(b, a, `B · ${block.outputs[b].name}`) : null,
+    ),
+    lines.length > 2 ? every : null,
+  );
+}
+
+/** How many sentences, and what the metric says of A and B in them. */
+function summary({ block, a, b, label, gain }, shown) {
+  const gains = shown.map(gain).filter((one) => !Number.isNaN(one));
+  const count = `${shown.length} of ${block.rows.length} sentences.`;
+  if (!gains.length || a === b) return count;
+  const worse = gains.filter((one) => one < 0).length;
+  const better = gains.filter((one) => one > 0).length;
+  const mean = signed(gains.reduce((sum, one) => sum + one, 0) / gains.length, 2);
+  const said = `A is worse than B in ${worse}, better in ${better}, equal in ${gains.length - worse - better}`;
+  return `${count} By ${label}, ${said}; on average ${mean}.`;
+}
+
 function browser(place, scripts) {
   const state = { ...DEFAULTS };
   const controls = make("div", { class: "controls" });
@@ -60,208 +196,89 @@ function browser(place, scripts) {
   const list = make("ol", { class: "found", tabindex: "-1", "aria-label": "Sentences" });
   const pages = make("div", { class: "pages" });
   let block = null;
-  let opened = null;
-
-  /** Output number: by its name, or the first seed of a system. */
-  const output = (name) => {
-    const exact = block.outputs.findIndex((one) => one.name === name);
-    return exact >= 0 ? exact : block.outputs.findIndex((one) => one.system === name);
-  };
-
-  /** Whatever the address left open, or says of another test set, is chosen. */
-  function settle() {
-    if (!block.metrics.some((one) => one.name === state.metric)) {
-      state.metric = (block.metrics.find((one) => one.name !== "bleu") ?? block.metrics[0])?.name ?? "";
-    }
-    const others = block.outputs.filter((one) => one.system !== block.baseline && one.system !== "teacher");
-    const odd = block.outputs.find((one) => one.system === state.a && one.behaviour[state.kind]);
-    if (odd) state.a = odd.name;
-    if (output(state.a) < 0) state.a = block.outputs[Math.max(output(block.focus), 0)].name;
-    state.a = block.outputs[output(state.a)].name;
-    if (output(state.b) < 0) {
-      const a = block.outputs[output(state.a)];
-      const b = block.outputs.find((one) => one.system === block.baseline && one.seed === a.seed && one !== a)
-        ?? block.outputs.find((one) => one.system === block.baseline && one !== a)
-        ?? others.find((one) => one !== a) ?? block.outputs.find((one) => one !== a) ?? a;
-      state.b = b.name;
-    }
-    state.b = block.outputs[output(state.b)].name;
-    const kinds = block.outputs[output(state.a)].behaviour;
-    if (state.kind !== "any" && !kinds[state.kind]) state.kind = "";
-    if (!block.metrics.length && !["longest", "shortest", "findings"].includes(state.sort)) state.sort = "line";
-  }
-
-  /** Numbers of the sentences that are asked for, in order, and the gain of A over B in each. */
-  function search() {
-    const [a, b] = [output(state.a), output(state.b)];
-    const m = block.metrics.findIndex((one) => one.name === state.metric);
-    const sign = block.metrics[m]?.lower ? -1 : 1;
-    const score = (i, one) => block.rows[i][3][m]?.[one] ?? NaN;
-    const gain = (i) => sign * (score(i, a) - score(i, b));
-    const findings = block.rows.map(() => []);
-    for (const [kind, lines] of Object.entries(block.outputs[a].behaviour)) {
-      for (const line of lines) findings[line - 1]?.push(kind);
-    }
-    const escaped = state.find.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-    const wanted = new RegExp(state.regex ? state.find : escaped, "iu");
-    const texts = {
-      any: ([source, references, lines]) => [source ?? "", ...references, ...lines],
-      source: ([source]) => [source ?? ""],
-      reference: ([, references]) => references,
-      a: ([, , lines]) => [lines[a]],
-      b: ([, , lines]) => [lines[b]],
-    }[state.where];
-    const size = (i) => (block.rows[i][1][0] ?? block.rows[i][0] ?? block.rows[i][2][a]).length;
-    const key = {
-      loss: gain,
-      gain: (i) => -gain(i),
-      low: (i) => sign * score(i, a),
-      high: (i) => -sign * score(i, a),
-      longest: (i) => -size(i),
-      shortest: size,
-      findings: (i) => -findings[i].length,
-      line: (i) => i,
-    }[state.sort];
-    const found = block.rows.flatMap((row, i) => {
-      const kind = !state.kind || (state.kind === "any" ? findings[i].length : findings[i].includes(state.kind));
-      return kind && (!state.find || texts(row).some((text) => wanted.test(text))) ? [i] : [];
-    });
-    const keys = new Map(found.map((i) => [i, Number.isNaN(key(i)) ? Infinity : key(i)]));
-    found.sort((i, j) => keys.get(i) - keys.get(j) || i - j);
-    return { a, b, found, gain, score };
-  }
-
-  function sentence(i, { a, b, gain, score }) {
-    const [source, references, lines] = block.rows[i];
-    const m = block.metrics.findIndex((one) => one.name === state.metric);
-    const label = block.metrics[m]?.label;
-    const pair = (name, ...content) =>
-      make("div", { class: "pair" }, make("dt", {}, name), make("dd", { dir: "auto" }, ...content));
-    const translated = (one, other, name) => {
-      const against = state.marks === "other" ? other : references[0];
-      const words = state.marks === "none" || against == null ? [lines[one]] : marked(lines[one], against);
-      const kinds = Object.entries(block.outputs[one].behaviour).filter(([, own]) => own.includes(i + 1));
-      const number = score(i, one);
-      return pair(
-        name,
-        ...words,
-        Number.isNaN(number) ? null : make("span", { class: "near" }, `${label} ${+number.toFixed(2)}`),
-        ...kinds.map(([kind]) => make("span", { class: "kind" }, inWords(kind))),
-      );
-    };
-    const difference = gain(i);
-    const signed = difference ? `${difference < 0 ? "−" : "+"}${Math.abs(difference).toFixed(1)} ${label}` : "equal";
-    const others = make("details", {}, make("summary", {}, `All ${lines.length} translations`));
-    others.addEventListener("toggle", () => {
-      if (others.children.length > 1) return;
-      const rows = block.outputs.map((one, k) => translated(k, lines[a], one.name));
-      others.append(make("dl", { class: "sides" }, ...rows));
-    });
-    return make(
-      "li",
-      { class: "card sentence" },
-      make("div", { class: "where" }, make("span", {}, `line ${i + 1}`), Number.isNaN(difference) || a === b ? null : make("b", {}, signed)),
-      make(
-        "dl",
-        { class: "sides" },
-        source == null ? null : pair("source", source),
-        ...references.map((reference) => pair("reference", reference)),
-        translated(a, lines[b], `A · ${state.a}`),
-        a === b ? null : translated(b, lines[a], `B · ${state.b}`),
-      ),
-      lines.length > 2 ? others : null,
-    );
-  }
 
   function show() {
-    let result;
+    const view = viewed(state, block);
+    let shown;
     try {
-      result = search();
+      shown = found(view);
     } catch (error) {
       status.textContent = `This isn’t a regular expression: ${error.message}`;
       return;
     }
-    const { found, gain } = result;
-    const first = Math.min(+state.page, Math.ceil(found.length / PAGE) - 1) * PAGE || 0;
-    const gains = found.map(gain).filter((one) => !Number.isNaN(one));
-    const worse = gains.filter((one) => one < 0).length;
-    const better = gains.filter((one) => one > 0).length;
-    const label = block.metrics.find((one) => one.name === state.metric)?.label;
-    const mean = gains.reduce((sum, one) => sum + one, 0) / gains.length;
-    status.textContent = `${found.length} of ${block.rows.length} sentences.`
-      + (gains.length && state.a !== state.b
-        ? ` By ${label}, A is worse than B in ${worse}, better in ${better}, equal in ${gains.length - worse - better}; on average ${mean < 0 ? "−" : "+"}${Math.abs(mean).toFixed(2)}.`
-        : "");
-    list.start = first + 1;
-    list.replaceChildren(...found.slice(first, first + PAGE).map((i) => sentence(i, result)));
-    const turn = (text, page) =>
-      make("button", { type: "button", disabled: page < 0 || page * PAGE >= found.length, click: () => change({ page: String(page) }, true) }, text);
-    const page = first / PAGE;
-    const range = found.length ? `${first + 1} to ${Math.min(first + PAGE, found.length)} of ${found.length}` : "none";
-    pages.replaceChildren(turn("Previous", page - 1), make("span", {}, range), turn("Next", page + 1));
+    const page = Math.max(0, Math.min(+state.page, Math.ceil(shown.length / PAGE) - 1));
+    const here = shown.slice(page * PAGE, (page + 1) * PAGE);
+    status.textContent = summary(view, shown);
+    list.start = page * PAGE + 1;
+    list.replaceChildren(...here.map((i) => sentence(view, i)));
+    const turn = (text, to) => {
+      const disabled = to < 0 || to * PAGE >= shown.length;
+      const click = () => {
+        change({ page: String(to) });
+        list.focus({ preventScroll: true });
+        status.scrollIntoView();
+      };
+      return make("button", { type: "button", disabled, click }, text);
+    };
+    const range = `${page * PAGE + 1} to ${page * PAGE + here.length} of ${shown.length}`;
+    const where = make("span", {}, here.length ? range : "none");
+    pages.replaceChildren(turn("Previous", page - 1), where, turn("Next", page + 1));
   }
 
-  function change(values, toTop = false) {
+  function change(values) {
     Object.assign(state, { page: "0" }, values);
-    settle();
+    settle(state, block);
     if ("a" in values || "b" in values) build();
     const set = Object.entries(state).filter(([key, value]) => value !== DEFAULTS[key]);
     history.replaceState(null, "", `#sentences?${new URLSearchParams(set)}`);
     show();
-    if (toTop) {
-      list.focus({ preventScroll: true });
-      status.scrollIntoView({ block: "start" });
-    }
   }
 
   function build() {
-    const focused = [...controls.querySelectorAll("select, input, button")].indexOf(document.activeElement);
-    const names = block.outputs.map((one) => [one.name, one.name]);
-    const entries = (table) => Object.entries(table);
+    const focused = all("select, input, button", controls).indexOf(document.activeElement);
     const pick = (label, key, options) => choice(label, options, state[key], (value) => change({ [key]: value }));
-    const own = Object.entries(block.outputs[output(state.a)].behaviour);
-    const kinds = own.map(([kind, lines]) => [kind, `${inWords(kind)} (${lines.length})`]);
-    const sorts = entries(SORTS).filter(([key]) => block.metrics.length || ["longest", "shortest", "findings", "line"].includes(key));
-    const input = make("input", { type: "search", value: state.find, input: () => change({ find: input.value }) });
-    const regex = make("input", { type: "checkbox", checked: state.regex === "1", change: () => change({ regex: regex.checked ? "1" : "" }) });
-    const swap = () => change({ a: state.b, b: state.a });
+    const names = block.outputs.map((one) => [one.name, one.name]);
+    const metrics = block.metrics.map((one) => [one.name, one.label]);
+    const places = scripts.map((one) => [one.dataset.key, one.dataset.title]);
+    const { behaviour } = block.outputs.find((one) => one.name === state.a);
+    const kinds = Object.entries(behaviour).map(([kind, lines]) => [kind, `${inWords(kind)} (${lines.length})`]);
+    const sorts = Object.entries(SORTS).filter(([key]) => metrics.length || !SCORED.includes(key));
+    const swap = { type: "button", "aria-label": "Swap A and B", click: () => change({ a: state.b, b: state.a }) };
+    const search = { type: "search", value: state.find, input: (event) => change({ find: event.target.value }) };
+    const expression = (event) => change({ regex: event.target.checked ? "1" : "" });
+    const regex = { type: "checkbox", checked: !!state.regex, change: expression };
     controls.replaceChildren(
-      scripts.length > 1 ? choice("Test set", scripts.map((one) => [one.dataset.key, one.dataset.title]), state.at, (at) => open({ at })) : "",
+      places.length > 1 ? choice("Test set", places, state.at, (at) => open({ at })) : "",
       pick("System A", "a", names),
-      make("button", { type: "button", click: swap, "aria-label": "Swap A and B", title: "Swap A and B" }, "⇄"),
+      make("button", swap, "⇄"),
       pick("System B", "b", names),
-      block.metrics.length > 1 ? pick("Metric", "metric", block.metrics.map((one) => [one.name, one.label])) : "",
+      metrics.length > 1 ? pick("Metric", "metric", metrics) : "",
       pick("Sort by", "sort", sorts),
       kinds.length ? pick("Behaviour of A", "kind", [["", "all"], ["any", "anything odd"], ...kinds]) : "",
-      pick("Mark", "marks", entries(MARKS)),
+      pick("Mark", "marks", Object.entries(MARKS)),
       make(
         "div",
         { class: "search" },
-        field("Search", input, "field wide"),
-        pick("in", "where", entries(PLACES)),
-        make("label", { class: "check" }, regex, "regular expression"),
+        field("Search", make("input", search), "field wide"),
+        pick("in", "where", Object.entries(WHERE)),
+        make("label", { class: "check" }, make("input", regex), "regular expression"),
       ),
     );
-    controls.querySelectorAll("select, input, button")[focused]?.focus();
+    all("select, input, button", controls)[focused]?.focus();
   }
 
   async function open(values) {
     Object.assign(state, values);
     const script = scripts.find((one) => one.dataset.key === state.at) ?? scripts[0];
-    state.at = script.dataset.key;
-    if (opened !== script) {
+    if (!block || state.at !== block.key) {
       status.textContent = "Opening …";
-      block = await unpacked(script);
-      opened = script;
+      block = { key: script.dataset.key, ...(await unpacked(script)) };
     }
-    settle();
+    state.at = block.key;
+    settle(state, block);
     build();
     show();
   }
-
-  place.append(controls, status, list, pages);
-  place.hidden = false;
-  for (const fixed of all(".without-scripts")) fixed.hidden = true;
 
   /** "#sentences?a=…" is what a link asks for; all that it leaves open is as at first. */
   async function follow() {
@@ -271,17 +288,21 @@ function browser(place, scripts) {
     place.closest("section").scrollIntoView();
     return true;
   }
-  addEventListener("hashchange", follow);
-  const near = new IntersectionObserver((entries) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    near.disconnect();
-    if (!opened) open({});
-  }, { rootMargin: "600px" });
-  follow().then((asked) => asked || near.observe(place));
+
+  place.append(controls, status, list, pages);
+  place.hidden = false;
+  for (const fixed of all(".without-scripts")) fixed.hidden = true;
   for (const cell of all("[data-see]")) {
     const link = make("a", { href: `#sentences?${cell.dataset.see}`, title: "These sentences" }, ...cell.childNodes);
     cell.replaceChildren(link);
   }
+  addEventListener("hashchange", follow);
+  const near = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    near.disconnect();
+    if (!block) open({});
+  }, { rootMargin: "600px" });
+  follow().then((asked) => asked || near.observe(place));
 }
 
 const place = document.getElementById("browser");
