@@ -7,6 +7,7 @@ out of memory or hang without taking anything with it.
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import importlib
 import os
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import evokd
 from evokd.cli import main as evokd_main
+from evokd.data.identification import can_be_told
 
 BAD_INPUT = 2
 CRASHED = 70
@@ -82,7 +84,8 @@ class Tally:
 
 
 def warm_up() -> None:
-    """Import all of evokd, and what it imports when it is asked for, so that no child has to."""
+    """Import all of evokd, and what it imports when it is asked for, so that no child has to, nor
+    search it for garbage, which copies it."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     for module in pkgutil.walk_packages(evokd.__path__, "evokd."):
@@ -91,6 +94,11 @@ def warm_up() -> None:
                 importlib.import_module(module.name)
     for name in ("polib", "sacrebleu", "tensorboardX", "transformers.trainer"):
         importlib.import_module(name)
+    for name in ("backends.backend_svg", "layout_engine"):  # for figures
+        importlib.import_module(f"matplotlib.{name}")
+    can_be_told("en")  # its model is unpacked
+    gc.collect()
+    gc.freeze()
 
 
 class Child:

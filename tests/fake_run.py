@@ -126,7 +126,7 @@ def make_results(
                 "cut_off": draw.randrange(3),
                 "repeated": draw.randrange(9),
                 "length_ratio": draw.gauss(0.98, 0.02),
-                "examples": {},
+                "lines": {},
             }
             for row in scores
             if row["metric"] == "bleu"
@@ -336,6 +336,46 @@ def make_diagnostics(scale: float, seed: int = 1) -> dict[str, Any]:
     }
 
 
+def make_sentences(
+    seeds: tuple[int, ...] = (1,), count: int = 60, systems: tuple[str, ...] = OBJECTIVES
+) -> list[dict[str, Any]]:
+    """Lines of sentences.jsonl: each system is wrong in places of its own; self_evolution loops
+    in lines 3 and 9, of its last seed in 12 as well."""
+    references = [f"Satz {i} ist {'sehr ' * (i % 5)}gut." for i in range(1, count + 1)]
+    sources = [f"Sentence {i} is {'very ' * (i % 5)}good." for i in range(1, count + 1)]
+    outputs = []
+    for number, name in enumerate(("teacher", *systems)):
+        for seed in (None,) if name == "teacher" else seeds:
+            step = 3 * number + (seed or 0)
+            losses = [(i * step) % 53 if i % 4 == number % 4 else 0 for i in range(1, count + 1)]
+            loops = [] if name != "self_evolution" else [3, 9, 12] if seed == seeds[-1] else [3, 9]
+            outputs.append(
+                {
+                    "system": name,
+                    "seed": seed,
+                    "lines": [
+                        line.replace("gut", "nicht gut") if loss else line
+                        for line, loss in zip(references, losses, strict=True)
+                    ],
+                    "scores": {
+                        "bleu": [100.0 - 1.2 * loss for loss in losses],
+                        "chrf": [100.0 - loss for loss in losses],
+                    },
+                    "behaviour": {"repeated": loops} if loops else {},
+                }
+            )
+    english = {"sources": sources, "references": [references], "outputs": outputs}
+    german = {"sources": references, "references": [sources]}
+    made = [
+        {**one, "lines": [line.replace("Satz", "Sentence") for line in one["lines"]]}
+        for one in outputs
+    ]
+    return [
+        {"test_set": "flickr2016", "direction": "en-de", **english},
+        {"test_set": "flickr2016", "direction": "de-en", **german, "outputs": made},
+    ]
+
+
 def make_run(folder: Path, seeds: tuple[int, ...] = (1,), **more: Any) -> Path:
     """A whole run folder; `more` goes to `make_results`."""
     results = make_results(seeds, **more)
@@ -348,6 +388,8 @@ def make_run(folder: Path, seeds: tuple[int, ...] = (1,), **more: Any) -> Path:
         "training": {"epochs": 3.0, "batch_size": 64, "learning_rate": 0.0015},
     }
     _write(folder / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False))
+    lines = make_sentences(seeds, systems=more.get("objectives", OBJECTIVES))
+    _write(folder / "sentences.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     _write(folder / "gate/diagnostics.json", json.dumps(make_diagnostics(1.1)))
     _write(
         folder / "start/manifest.json",

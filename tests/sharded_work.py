@@ -6,6 +6,7 @@ Two processes hold a part of student and teacher each; one has both whole. The f
 FOLDER/JOB.pt: gradients of the first step, weights at the end, what was logged, what was saved.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -162,6 +163,7 @@ def work(name, folder, resume):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    gc.freeze()  # what was imported: each training collects garbage twice
     for job in os.environ.get("ONLY", "").split() or JOBS:
         if len(sys.argv) == 2 or job.startswith("resumed"):
             work(job, Path(sys.argv[1]), resume=len(sys.argv) > 2)

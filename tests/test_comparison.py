@@ -156,6 +156,49 @@ def test_a_baseline_without_seed_serves_all_seeds():
     ]
 
 
+def test_seeds_are_pooled_on_demand():
+    outputs = study(methods=(("sft", 3), ("forward_kd", 4), ("noevo", 4)))
+    plain = compare_all(outputs, TEST_SETS, "sft", ["bleu"], n_samples=50)
+    rows = compare_all(outputs, TEST_SETS, "sft", ["bleu"], n_samples=50, trials=100)
+    assert [row for row in rows if "runs" not in row] == plain
+    pooled = {(r["system"], r["direction"]): r for r in rows if "runs" in r}
+    assert {place: row["runs"] for place, row in pooled.items()} == {
+        (system, test_set.direction): [1 if system == "teacher" else 2, 2]
+        for system in ("teacher", "forward_kd", "noevo")
+        for test_set in TEST_SETS
+    }
+    row = pooled["forward_kd", "de-en"]
+    assert "ar:100|seed:12345" in row["signature"]
+    assert (row["seed"], row["baseline"], row["segments"]) == (None, "sft", 4)
+    lines = {
+        name: [o.hypotheses for o in outputs if (o.system, o.direction) == (name, "de-en")]
+        for name in ("sft", "forward_kd")
+    }
+    for key, name in (("score", "forward_kd"), ("baseline_score", "sft")):
+        truth = sacrebleu.corpus_bleu([x for own in lines[name] for x in own], [ENGLISH * 2])
+        assert row[key] == pytest.approx(truth.score)
+
+
+def test_the_family_of_a_correction_is_a_column():
+    outputs = study(methods=(("sft", 3), ("forward_kd", 4), ("noevo", 5)))
+    options = {"n_samples": 50, "trials": 100}
+    plain = compare_all(outputs, TEST_SETS, "sft", **options)
+    rows = compare_all(outputs, TEST_SETS, "sft", correction="holm", **options)
+    families = {}
+    for before, row in zip(plain, rows, strict=True):
+        assert before["p_value"] == row["p_value"]
+        assert row["significant"] == (row["p_corrected"] < 0.05)
+        key = (row["direction"], row["metric"], row["seed"], "runs" in row)
+        families.setdefault(key, []).append((row["p_value"], row["p_corrected"]))
+    assert len(families) == 2 * 2 * 3
+    for tests in families.values():
+        assert len(tests) == 3
+        smallest = min(tests)
+        assert smallest[1] == pytest.approx(min(1, 3 * smallest[0]))
+    with pytest.raises(InputError, match="'bonferroni' of p-values; accepted: none, holm"):
+        compare_all(outputs, TEST_SETS, "sft", correction="bonferroni")
+
+
 def test_a_missing_baseline_is_an_error():
     with pytest.raises(InputError, match=r"'reverse_kd' has no output for captions en-de.*teacher"):
         compare_all(study(), TEST_SETS, "reverse_kd")
@@ -180,7 +223,7 @@ def test_behaviour_rows_carry_the_labels():
     assert found["system"] == "sft"
     assert found["direction"] == "en-de"
     assert (found["empty"], found["copied"], found["cut_off"]) == (1, 3, 4)
-    assert found["examples"]["copied"] == [2, 3, 4]
+    assert found["lines"]["copied"] == [2, 3, 4]
 
 
 def test_summary_by_hand():

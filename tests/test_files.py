@@ -6,8 +6,12 @@ import json
 import pytest
 import sacrebleu
 
+from evokd.cli import main
 from evokd.errors import InputError
 from evokd.evaluate.files import as_table, score_files, system_names
+from evokd.evaluate.sentences import read_sentences
+from evokd.report.headline import headline
+from evokd.report.results import Results
 
 SOURCES = ["a dog runs across the meadow", "two children play at the sea", "a man sings a song"]
 REFERENCES = ["ein Hund rennt über die Wiese", "zwei Kinder spielen am Meer", "ein Mann singt laut"]
@@ -54,6 +58,7 @@ def test_numbers_survive_json_unrounded(folder):
     ]
     assert result["significance"] == {
         "test": "bootstrap", "baseline": "bad", "n_samples": 100, "seed": 12345,
+        "correction": "none",
     }  # fmt: skip
     assert result["versions"]["sacrebleu"] == sacrebleu.__version__
 
@@ -100,12 +105,22 @@ def test_the_table_says_what_makes_it_repeatable(folder):
     result = run(metrics=["bleu", "ter"])
     table = as_table(result)
     lines = table.splitlines()
-    assert lines[0].split() == ["system", "BLEU", "Δ", "p", "TER", "↓", "Δ", "p"]
+    assert lines[0].split() == [
+        *["system", "BLEU", "Δ", "95", "%", "p"],
+        *["TER", "↓", "Δ", "95", "%", "p"],
+    ]
     assert lines[2].split()[:2] == ["bad", f"{result['scores'][0]['score']:.2f}"]
     assert f"BLEU|{result['scores'][0]['signature']}" in lines
     assert f"TER|{result['scores'][1]['signature']}" in lines
     assert "against bad, paired bootstrap, 100 samples, seed 12345" in table
     assert "bad, copied: line 2" in lines
+    bleu, ter = (row["detectable"] for row in result["comparisons"])
+    assert "With 3 lines, fewer than 80 % of such tests would see a difference below " in table
+    assert f"{bleu:.2f} BLEU, {ter:.2f} TER." in table
+    low, high = result["comparisons"][0]["delta_interval"]
+    assert f"{low:+.2f} to {high:+.2f}" in lines[3]
+    assert "Holm" not in table
+    assert "p corrected by Holm" in as_table(run(correction="holm"))
 
 
 def test_significant_differences_are_marked(folder):
@@ -152,3 +167,46 @@ def test_errors_name_files_and_counts(folder):
         run(reference_paths=[])
     with pytest.raises(InputError, match="deutsch"):
         run(direction="deutsch")
+
+
+def test_several_directions_are_read_from_folders_and_laid_out_as_a_run(folder, capsys):
+    pairs = [{"translation": {"en": s, "de": r}} for s, r in zip(SOURCES, REFERENCES, strict=True)]
+    (folder / "tests").mkdir()
+    for direction in ("en-de", "de-en"):
+        (folder / f"tests/news.{direction}.json").write_text(json.dumps(pairs))
+    for system, german, english in (("good", GOOD, SOURCES), ("bad", BAD, BAD)):
+        (folder / system).mkdir()
+        (folder / system / "en-de.de").write_text("\n".join(german) + "\n", encoding="utf-8")
+        (folder / system / "de-en.en").write_text("\n".join(english) + "\n", encoding="utf-8")
+    asked = ["score", "-l", "en-de,de-en", "--test", "tests", "good", "bad", "-o", "out"]
+    assert main([*asked, "--baseline", "bad"]) == 0
+    said = capsys.readouterr().out
+    assert "en-de, 3 segments" in said
+    assert "de-en, 3 segments" in said
+    results = json.loads((folder / "out/results.json").read_text(encoding="utf-8"))
+    scores = {(r["system"], r["direction"], r["metric"]): r["score"] for r in results["scores"]}
+    assert scores["good", "en-de", "bleu"] == sacrebleu.corpus_bleu(GOOD, [REFERENCES]).score
+    assert scores["good", "de-en", "bleu"] == pytest.approx(100)
+    assert {(r["system"], r["test_set"]) for r in results["comparisons"]} == {("good", "news")}
+    assert "average" in {row["direction"] for row in results["summary"]}
+    first, second = read_sentences(folder / "out/sentences.jsonl")
+    assert (first["sources"], second["sources"]) == (SOURCES, REFERENCES)
+    assert [one["lines"] for one in second["outputs"]] == [SOURCES, BAD]
+    assert "only 3 segments" in (folder / "out/report.html").read_text(encoding="utf-8")
+
+    (folder / "good/old.en-de.de").write_text("x\n")
+    assert main(asked) == 2
+    assert "found: en-de.de, old.en-de.de" in capsys.readouterr().err
+    (folder / "good/old.en-de.de").unlink()
+    (folder / "good/de-en.en").unlink()
+    assert main(asked) == 2
+    assert "has de-en in its name is accepted, found: none" in capsys.readouterr().err
+
+
+def test_the_page_of_a_comparison_begins_with_the_order(folder):
+    score_files(
+        "en-de", "src.en", ["ref.de"], ["bad.en-de.de", "good.en-de.de"], out=folder / "out"
+    )
+    (line,) = headline(Results.read(folder / "out"))
+    found = [sacrebleu.corpus_bleu(lines, [REFERENCES]).score for lines in (GOOD, BAD)]
+    assert line == f"ref.de, en → de: good {found[0]:.2f} BLEU, bad {found[1]:.2f}."

@@ -211,7 +211,10 @@ def test_what_isnt_here_leaves_all_other_scores(tmp_path, environment):
     environment()
     code, out, _ = evokd("score", *files, "-m", "chrf", "comet")
     assert code == 0
-    assert out.split("\n")[0].split() == ["system", "chrF2", "Δ", "p", "COMET", "Δ", "p"]
+    assert out.split("\n")[0].split() == [
+        *["system", "chrF2", "Δ", "95", "%", "p"],
+        *["COMET", "Δ", "95", "%", "p"],
+    ]
     assert "COMET|Python3|Fake1|fp32|fake|1" in out
 
 

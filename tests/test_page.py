@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 from html.parser import HTMLParser
@@ -13,7 +15,7 @@ import pytest
 from evokd.errors import InputError
 from evokd.report.page import build_report, write_page
 from evokd.report.results import Results
-from fake_run import make_results, make_run
+from fake_run import make_results, make_run, make_sentences
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "col", "wbr"}
 LOADING = {"src", "href", "xlink:href", "srcset", "data", "poster", "action", "background"}
@@ -29,6 +31,7 @@ class Page(HTMLParser):
         self.loads: list[str] = []
         self.identifiers: list[str] = []
         self.words: list[str] = []
+        self.scripts: list[str] = []
         self.feed(text)
         self.close()
 
@@ -47,7 +50,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
+        (self.scripts if self.open[-1:] == ["script"] else self.words).append(data)
 
     @property
     def text(self) -> str:
@@ -68,11 +71,30 @@ def test_page_is_balanced_and_loads_nothing(built: str) -> None:
     targets = {load[1:] for load in page.loads}
     assert targets <= set(page.identifiers)
     assert len(page.identifiers) == len(set(page.identifiers))
-    assert not page.tags & {"script", "link", "img", "iframe", "object", "base", "form"}
+    assert len(page.scripts) == 3  # two directions' sentences, and our own
+    assert not page.tags & {"link", "img", "iframe", "object", "base", "form"}
     assert "@import" not in built
     assert not re.search(r"url\(\s*[\"']?(?!#)", built)
     addresses = set(re.findall(r"https?://[^\s\"'<>)]+", built))
     assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert not re.search(r"fetch\(|XMLHttp|import\(|innerHTML", page.scripts[-1])
+
+
+def test_sentences_are_packed_whole(built: str, tmp_path: Path) -> None:
+    blocks = [
+        json.loads(gzip.decompress(base64.b64decode(text))) for text in Page(built).scripts[:2]
+    ]
+    for block, row in zip(blocks, make_sentences((1, 2)), strict=True):
+        assert [own[0] for own in block["rows"]] == row["sources"]
+        assert [own[1] for own in block["rows"]] == [[line] for line in row["references"][0]]
+        names = [one["name"] for one in block["outputs"]]
+        assert names[:3] == ["teacher", "sft · seed 1", "sft · seed 2"]
+        for place, one in enumerate(row["outputs"]):
+            assert [own[2][place] for own in block["rows"]] == one["lines"]
+            assert block["outputs"][place]["behaviour"] == one["behaviour"]
+            for metric, label in enumerate(("bleu", "chrf")):
+                scores = [own[3][metric][place] for own in block["rows"]]
+                assert scores == pytest.approx(one["scores"][label], rel=1e-3)
 
 
 def test_page_shows_every_part(built: str) -> None:
@@ -102,11 +124,11 @@ def test_page_shows_every_part(built: str) -> None:
         "2 March 2026",
     ):
         assert part in text.replace("\u202f", " ").replace("\u00a0", " "), part
-    assert built.count("<svg") == 6
+    assert built.count('<svg role="img"') == 12
 
 
 def test_sentences_are_escaped(built: str) -> None:
-    assert "<script" not in built
+    assert "<script>alert" not in built
     assert "<b>!" not in built
     assert "<script>alert('x')</script>" in Page(built).text
     assert "the class & the" in Page(built).text
@@ -122,7 +144,8 @@ def test_hostile_names_and_notes_are_escaped(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(f"name: {evil}\n", encoding="utf-8")
     write_page(Results(results, tmp_path), tmp_path / "r.html")
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
-    assert "script" not in page.tags
+    assert len(page.scripts) == 1
+    assert evil not in page.scripts[0]
     assert page.text.count(evil) >= 5
 
 

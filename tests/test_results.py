@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import statistics
+
 import pytest
 
 from evokd.data.corpus import Corpus, Pair
 from evokd.data.prompts import load_prompt
 from evokd.recipe.file import check_recipe
+from evokd.recipe.judging import ScoringSettings
+from evokd.report.results import Results
+from evokd.report.tables import legend
 from evokd.rundir.records import write_record
 from evokd.study.context import Study
 from evokd.study.evaluation import translation_path
@@ -108,6 +113,38 @@ def test_several_seeds_have_mean_and_spread(assembled):
     assert row["mean"] == pytest.approx(sum(scores) / 2)
     assert row["std"] == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
     assert not any("One seed" in note for note in found["notes"])
+
+
+def test_the_pooled_test_decides_marks_where_the_recipe_says_so(assembled):
+    made = outputs((1, 2))
+    made["noevo", 2] = made["sft", 2]  # the second seed alone differs in nothing
+    for test, mark in (("bootstrap", ""), ("randomization", "†")):
+        found = assembled(made, seeds=[1, 2], scoring={"test": test, "bootstrap_samples": 50})
+        assert found["significance"]["test"] == test
+        assert {row["seed"] for row in found["comparisons"]} == {1, 2}
+        assert {row["seed"] for row in found["pooled"]} == {None}
+        (row,) = (r for r in found["pooled"] if (r["system"], r["metric"]) == ("noevo", "bleu"))
+        assert row["runs"] == [2, 2]
+        row["significant"] = True
+        results = Results(found)
+        assert results.cell("noevo", "own", ("bleu", "en-de")).mark == mark
+        (said,) = (line for line in legend(results, results.tables[0]) if "can't be seen" in line)
+        assert f"with 10 sentences, a difference below {_middle(found['comparisons'])}" in said
+        assert f"{_middle(found['pooled'])} BLEU" in said
+        assert "2 seeds pooled" in said
+
+
+def _middle(rows):
+    sizes = [r["detectable"] for r in rows if r["metric"] == "bleu" and r["system"] != "teacher"]
+    return f"{statistics.median(sizes):.2f}"
+
+
+def test_new_keys_at_their_defaults_leave_the_scoring_what_it_was():
+    assert ScoringSettings().identity() == {
+        "metrics": ["bleu", "chrf"], "baseline": None, "bootstrap_samples": 1000,
+    }  # fmt: skip
+    assert ScoringSettings(test="randomization").identity()["test"] == "randomization"
+    assert ScoringSettings(correction="holm").identity()["correction"] == "holm"
 
 
 def systems_with(*overrides):

@@ -1,17 +1,27 @@
-"""Paired tests equal those of sacreBLEU's command line."""
+"""Paired tests equal those of sacreBLEU's command line, full enumeration, and what they promise."""
 
 import json
 import logging
+import math
 import os
 import random
 import re
+import statistics
 import subprocess
 import sys
+from itertools import product
 
+import numpy as np
 import pytest
+from sacrebleu.metrics import BLEU
 
 from evokd.errors import InputError
-from evokd.evaluate.significance import paired_bootstrap
+from evokd.evaluate.significance import (
+    compare_runs,
+    holm,
+    paired_bootstrap,
+    statistics_of,
+)
 
 WORDS = "the a cat dog man woman red blue sits runs on under mat street".split()  # noqa: SIM905
 
@@ -59,9 +69,11 @@ def test_bootstrap_equals_the_command_line(study):
         command_line(folder, ["--paired-bs", "--format", "json", "-m", "bleu"])
     )
     rows = [row for (row,) in paired_bootstrap(systems, references, "en", ["bleu"])]
-    assert [(r["score"], r["interval"], r["p_value"]) for r in rows] == [
-        (row["BLEU"]["score"], row["BLEU"]["ci"], row["BLEU"]["p_value"]) for row in truth
+    assert [(r["score"], r["p_value"]) for r in rows] == [
+        (row["BLEU"]["score"], row["BLEU"]["p_value"]) for row in truth
     ]
+    widths = [row["BLEU"]["ci"] for row in truth]  # of sums in float32
+    assert [r["interval"] for r in rows] == pytest.approx(widths, rel=1e-6)
     assert [r["baseline_score"] for r in rows] == [baseline["BLEU"]["score"]] * 2
     assert "bs:1000|seed:12345" in rows[0]["signature"]
 
@@ -124,6 +136,118 @@ def test_far_systems_differ_and_equal_ones_do_not():
         assert row["delta"] < -10
         assert row["p_value"] == pytest.approx(1 / 1001)
         assert row["significant"] is True
+
+
+def test_few_exchanges_are_counted_one_by_one():
+    """Of 7 segments there are 128 exchanges, each as probable as the others."""
+    reference, near, near_too, far = made_up(9, segments=7)
+    scorer = BLEU(references=[reference])
+    runs = [[near, far, near], [near_too, near, far], [near]]
+    counted = [[statistics_of(scorer, lines) for lines in own] for own in runs]
+    rows = compare_runs("bleu", scorer, counted, test="randomization", n_samples=20_000)
+    for own, row in zip(runs[1:], rows, strict=True):
+        # a single run counts as often as the baseline's three
+        texts = [runs[0], own * (3 // len(own))]
+
+        def score(run, others, stays, texts=texts):
+            lines, references = [], []
+            for segment, alone in enumerate(stays):
+                lines += [one[segment] for one in (run if alone else others)(texts)]
+                references += [reference[segment]] * 3
+            return BLEU().corpus_score(lines, [references]).score
+
+        first, second = (lambda texts: texts[0]), (lambda texts: texts[1])
+        differences = [
+            abs(score(first, second, stays) - score(second, first, stays))
+            for stays in product([True, False], repeat=7)
+        ]
+        assert abs(row["delta"]) == pytest.approx(differences[0])
+        truth = sum(one >= differences[0] - 1e-9 for one in differences) / 128
+        assert truth < 1
+        assert row["p_value"] == pytest.approx(truth, abs=4 * math.sqrt(truth / 20_000))
+
+
+def test_one_differing_segment_is_no_evidence():
+    """Any exchange gives the same difference; sacreBLEU's p is 1/(n+1) here."""
+    reference, near, _, far = made_up(10)
+    ((row,),) = paired_bootstrap(
+        [near, [far[0], *near[1:]]], [reference], "en", ["chrf"], test="randomization"
+    )
+    assert row["delta"] != 0
+    assert row["p_value"] == 1
+
+
+def test_a_block_of_samples_makes_no_difference(monkeypatch):
+    reference, near, near_too, _ = made_up(11)
+    for test in ("bootstrap", "randomization"):
+        whole = paired_bootstrap([near, near_too], [reference], "en", test=test, n_samples=200)
+        monkeypatch.setattr("evokd.evaluate.significance._TOGETHER", 80 * 64)
+        parts = paired_bootstrap([near, near_too], [reference], "en", test=test, n_samples=200)
+        monkeypatch.undo()
+        assert whole == parts
+
+
+class Mean(BLEU):
+    """A metric as a neural one is: a number and 1 for each segment; its score is their mean."""
+
+    def _compute_score_from_stats(self, stats):
+        self.score = stats[0] / stats[1]
+        return self
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    """Rows of many made-up test sets of 120 segments, for two systems with two runs each that are
+    `gap` apart in truth: what a method makes of a segment is alike in its runs, in part."""
+
+    def simulate(gap, test, sets=500):
+        draw, scorer = np.random.default_rng(4), Mean(references=[["a"]])
+        for number in range(sets):
+            segments = draw.normal(50, 10, (1, 120))
+            runs = []
+            for mean in (0, gap):
+                values = segments + mean + draw.normal(0, 3, 120) + draw.normal(0, 3, (2, 120))
+                runs.append([np.stack([run, np.ones(120)], axis=1) for run in values])
+            yield compare_runs("mean", scorer, runs, test=test, n_samples=200, seed=number + 1)[0]
+
+    return simulate
+
+
+# of one segment's difference: two methods, and two runs of each
+ERROR = math.sqrt((2 * 9 + 2 * 9 / 2) / 120)
+
+
+def test_where_nothing_differs_the_randomization_errs_in_one_of_twenty(simulated):
+    wrong = [row["significant"] for row in simulated(0.0, "randomization")]
+    assert statistics.fmean(wrong) == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / 500))
+
+
+def test_intervals_hold_the_truth_19_times_of_20(simulated):
+    for test in ("bootstrap", "randomization"):
+        rows = list(simulated(1.0, test))
+        held = [row["delta_interval"][0] < 1 < row["delta_interval"][1] for row in rows]
+        assert statistics.fmean(held) == pytest.approx(0.95, abs=3 * math.sqrt(0.05 * 0.95 / 500))
+
+
+def test_a_detectable_difference_is_seen_four_times_of_five(simulated):
+    z = 1.959964 + 0.841621
+    rows = list(simulated(z * ERROR, "randomization"))
+    assert statistics.fmean(row["detectable"] for row in rows) == pytest.approx(z * ERROR, rel=0.03)
+    seen = [row["significant"] for row in rows]
+    assert statistics.fmean(seen) == pytest.approx(0.8, abs=3 * math.sqrt(0.8 * 0.2 / 500))
+
+
+def test_holm_by_hand_and_by_its_definition():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.4]) == [0.9, 0.8]
+    assert holm([]) == []
+    draw = random.Random(3)
+    for _ in range(50):
+        p_values = [draw.choice([0.001, 0.01, 0.02, 0.03, draw.random()]) for _ in range(6)]
+        rejected, left = set(), sorted(range(6), key=p_values.__getitem__)
+        while left and p_values[left[0]] * len(left) < 0.05:
+            rejected.add(left.pop(0))
+        assert {i for i, p in enumerate(holm(p_values)) if p < 0.05} == rejected
 
 
 @pytest.mark.parametrize("before", [None, "77"])

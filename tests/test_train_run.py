@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import Trainer, TrainerControl
+from transformers import Trainer, TrainerCallback, TrainerControl
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 import evokd_extras  # noqa: F401 (rows of the tables: beta: network)
 from evokd.distil.memory import PeakMemory
@@ -28,6 +31,7 @@ from evokd.recipe.objectives import ObjectiveSettings
 from evokd.recipe.training import TrainingSettings, micro_batches
 from evokd.rundir.files import read_json_lines
 from evokd.translate.sampling import TokenSampler
+from small_study import evokd, recipe, write_recipe
 from tiny import copy_task, tiny_llama
 
 
@@ -521,3 +525,48 @@ def test_pruned_weights_stay_0(tmp_path):
 def test_masks_that_fit_nothing_are_refused(tmp_path, masks, said):
     with pytest.raises(ValueError, match=said):
         train(replace(work(tmp_path), masks=masks), tiny_llama(1), None, copy_task(8), None)
+
+
+class Service(TrainerCallback):
+    """In the place of wandb's or mlflow's."""
+
+    made: ClassVar[list] = []
+
+    def __init__(self):
+        self.logged, self.name = [], None
+        Service.made.append(self)
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.name = args.run_name
+
+    def on_log(self, args, state, control, logs, **kwargs):
+        self.logged.append(logs)
+
+
+def test_curves_go_where_they_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setitem(INTEGRATION_TO_CALLBACK, "mlflow", Service)
+    monkeypatch.setattr(Service, "made", [])
+    plain, _ = trained(work(tmp_path / "plain"))
+    assert list((tmp_path / "plain/tensorboard").iterdir())
+    assert Service.made == []
+    asked, _ = trained(work(tmp_path / "asked", report_to=["mlflow"]))
+    assert not (tmp_path / "asked/tensorboard").exists()
+    assert same(plain, asked)
+    (service,) = Service.made
+    assert service.name == "training"
+    kept = [line for line in read_json_lines(tmp_path / "asked/metrics.jsonl") if "loss" in line]
+    steps = [logs for logs in service.logged if "loss" in logs]
+    given = [logs["student_nll"] for logs in steps]
+    assert given == pytest.approx([line["student_nll"] for line in kept], abs=1e-4)
+    assert len(kept) == 8
+
+
+def test_a_service_that_is_not_installed_stops_a_study_before_it_begins(tmp_path, monkeypatch):
+    there = importlib.util.find_spec
+    without = lambda name, *more: None if name == "wandb" else there(name, *more)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", without)
+    path = write_recipe(tmp_path / "tiny.yaml", recipe())
+    code, _, err = evokd("run", path, "-o", tmp_path / "run", "training.report_to=[wandb]")
+    assert code == 2
+    assert "report_to: wandb needs wandb; type pip install 'evokd[wandb]'" in err
+    assert not (tmp_path / "run/teacher").exists()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+import evokd.cli.comparing
 import evokd.cli.metrics
 import evokd.cli.planning
 import evokd.cli.pushing
@@ -33,6 +35,7 @@ OUT_OF_MEMORY = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; 0 when it went well, 2 for bad input, 1 for a run that failed."""
+    gc.set_threshold(20_000)  # imports make a million objects, and keep them
     typed = list(sys.argv[1:] if argv is None else argv)
     args = arguments(typed)
     args.argv = typed

@@ -36,7 +36,7 @@ def verb(example: str, *flags: Flag) -> Callable[[Verb], Verb]:
 
     def register(function: Verb) -> Verb:
         parser = VERBS.add_parser(
-            function.__name__,
+            function.__name__.rstrip("_"),  # list_
             help=str(function.__doc__).rstrip("."),
             description=function.__doc__,
             epilog=f"example:\n  {example}",

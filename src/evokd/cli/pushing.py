@@ -13,8 +13,8 @@ from evokd.progress import say
 from evokd.recipe.exports import EXPORT, is_export
 from evokd.report.results import Results
 from evokd.rundir.files import read_json
+from evokd.rundir.integrity import CARD
 
-CARD = "README.md"
 STUDENT = re.compile(r"(?P<system>.+)\.seed(?P<seed>\d+)")
 
 

@@ -9,19 +9,27 @@ from pathlib import Path
 from tabulate import tabulate
 
 from evokd.cli.console import at_terminal, said_yes
-from evokd.cli.parser import REPEATED, flag, verb
+from evokd.cli.parser import flag, verb
 from evokd.errors import InputError
+from evokd.progress import say
 from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
 from evokd.recipe.objectives import objectives_table
 from evokd.recipe.shipped import described, shipped_recipe, shipped_recipes
 
 
 @verb(
-    "evokd score -l en-de --src test.en --ref test.de a.txt b.txt",
+    "evokd score -l en-de --src test.en --ref test.de a.txt b.txt -o compared",
     flag("hyp HYP", "a system's output, one segment a line", nargs="+"),
-    flag("-l --direction en-de", "of the text: from en to de", required=True),
+    flag(
+        "-l --direction en-de",
+        "of the text: from en to de; en-de,de-en: HYP and the others are folders, with a file for "
+        "each that has it in its name",
+        type=lambda text: text.split(","),
+        required=True,
+    ),
     flag("--src FILE", "what was translated, to count copies of it"),
-    flag("--ref FILE", "references; repeat it for more than one", **REPEATED),
+    flag("--ref FILE", "references; repeat it for more than one", action="append", default=[]),
+    flag("--test FILE", "both in one file, of any kind that a recipe reads"),
     flag(
         "-m --metrics METRIC",
         f"default: {', '.join(DEFAULT_METRICS)}; of {', '.join(METRICS)}",
@@ -29,6 +37,14 @@ from evokd.recipe.shipped import described, shipped_recipe, shipped_recipes
         default=DEFAULT_METRICS,
     ),
     flag("--baseline HYP", "default: the first system"),
+    flag(
+        "--significance TEST",
+        "of differences; default: bootstrap",
+        choices=["bootstrap", "randomization"],
+        default="bootstrap",
+    ),
+    flag("--correction", "of p; default: none", choices=["none", "holm"], default="none"),
+    flag("-o --output DIR", "write the page, the tables and the numbers there", type=Path),
     flag("--format", "default: table", choices=["json", "table"], default="table"),
 )
 def score(args: argparse.Namespace) -> int:
@@ -36,10 +52,23 @@ def score(args: argparse.Namespace) -> int:
     from evokd.evaluate.files import as_table, score_files
 
     scores = score_files(
-        args.direction, args.src, args.ref, args.hyp, args.metrics, baseline=args.baseline
+        args.direction,
+        args.src,
+        args.ref,
+        args.hyp,
+        args.metrics,
+        args.baseline,
+        test_path=args.test,
+        test=args.significance,
+        correction=args.correction,
+        out=args.output,
     )
     is_json = args.format == "json"
     print(json.dumps(scores, ensure_ascii=False, indent=1) if is_json else as_table(scores))
+    if args.output is not None:
+        from evokd.report.page import build_report
+
+        say(f"page: {build_report(args.output)}")
     return 0
 
 

@@ -23,7 +23,7 @@ _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\U00020000-\U0003ffff"
 )
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
+WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def is_looping(line: str) -> bool:
 
 def words(line: str) -> list[str]:
     """What stands between spaces, and single characters of scripts without spaces."""
-    return _WORD.findall(line)
+    return WORD.findall(line)
 
 
 def bare_words(line: str) -> list[str]:

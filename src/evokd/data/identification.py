@@ -62,6 +62,21 @@ class Languages:
             return in_language(text, code)
         return bool(probability >= UNLIKELY)
 
+    def share(self, text: str, code: str, others: Iterable[str]) -> float | None:
+        """How likely a text is in a language, if it is in that one or in the likeliest of some
+        others: 0 to 1; None where it can't be told."""
+        if _is_short(text) or not can_be_told(code):
+            return None
+        row, columns = self._rows.get(text), _columns()
+        found = probabilities(text) if row is None else {}
+        own, *rest = (
+            found.get(one, 0.0) if row is None else float(row[columns[one]])
+            for one in (language(spelled).code for spelled in (code, *others))
+            if one in columns
+        )
+        total = own + max(rest, default=0.0)
+        return own / total if total else None
+
 
 def _is_short(text: str) -> bool:
     return len(text) < SHORTEST and len(text.encode()) < SHORTEST

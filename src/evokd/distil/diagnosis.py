@@ -195,8 +195,9 @@ def _sentence(
                 "hard": bool(d > gamma),
                 "student_nll": round(float(nll), 4),
                 "teacher_nll": round(float(teacher), 4),
+                "teacher_entropy": round(float(entropy), 4),
             }
-            for text, (d, nll, teacher, _) in zip(texts, values, strict=True)
+            for text, (d, nll, teacher, entropy) in zip(texts, values, strict=True)
         ],
     }
 

@@ -13,13 +13,14 @@ from typing import Any
 
 from evokd.data.languages import split_direction
 from evokd.errors import InputError
-from evokd.evaluate.degeneration import measure_behaviour
+from evokd.evaluate.behaviour import measure_behaviour
 from evokd.evaluate.scores import metric_scorers
-from evokd.evaluate.significance import paired_bootstrap
+from evokd.evaluate.significance import SIGNIFICANT_BELOW, compare_runs, holm, statistics_of
 from evokd.recipe.metrics import AVERAGE, BLEU_VS_TEACHER, DEFAULT_METRICS, describe
 
 MINIMUM_GAP = 0.5
 """Points that the teacher must lead by before shares of its lead say anything."""
+CORRECTIONS = ("none", "holm")
 
 Row = dict[str, Any]
 Cell = tuple[str, str]
@@ -58,6 +59,9 @@ class TestSet:
     @property
     def cell(self) -> Cell:
         return self.name, self.direction
+
+    def __len__(self) -> int:
+        return len(self.references[0])
 
 
 def score_all(
@@ -105,43 +109,69 @@ def compare_all(
     test_sets: Sequence[TestSet],
     baseline: str,
     metrics: Sequence[str] = DEFAULT_METRICS,
+    *,
+    tokenizer: str | None = None,
+    correction: str = "none",
+    trials: int | None = None,
     **options: Any,
 ) -> list[Row]:
     """Test every system against the baseline of the same seed, cell by cell.
 
-    Rows: {system, baseline, seed, test_set, direction} and what `paired_bootstrap` gives, which
-    also takes the `options`. A system without a seed (the teacher) is compared with the baseline of
+    Rows: {system, baseline, seed, test_set, direction} and what `compare_runs` gives, which also
+    takes the `options`. A system without a seed (the teacher) is compared with the baseline of
     every seed; a baseline without a seed serves systems of all seeds.
 
+    Args:
+        correction: "holm" adds `p_corrected` to the rows, by which they are significant or not. A
+            family is what is tested against one baseline in one cell and metric.
+        trials: there are also rows in which all runs of a system are tested against all those of
+            the baseline, by a randomization of so many trials. Their seed is None, and `runs` has
+            how many they are of the system, and of the baseline.
+
     Raises:
-        InputError: as `score_all`, or a system has no baseline to be compared with.
+        InputError: as `score_all`, an unknown correction, or a system has no baseline to be
+            compared with.
     """
-    rows = []
+    if correction not in CORRECTIONS:
+        accepted = ", ".join(CORRECTIONS)
+        raise InputError(f"unknown correction {correction!r} of p-values; accepted: {accepted}")
+    rows: list[Row] = []
     for test_set, own in _by_cell(outputs, test_sets):
         target = split_direction(test_set.direction)[1]
-        for anchor, others in _matches(own, baseline, test_set):
-            lines = [output.hypotheses for output in (anchor, *others)]
-            given = (lines, test_set.references, target, metrics)
-            results = paired_bootstrap(*given, sources=test_set.sources, **options)
-            for output, own_results in zip(others, results, strict=True):
-                labels = _labels(output) | {"baseline": baseline}
-                if output.seed is None:
-                    labels["seed"] = anchor.seed
-                rows += [labels | result for result in own_results]
+        given = (test_set.references, tokenizer, test_set.sources)
+        scorers = metric_scorers(metrics, target, *given)
+        counted = {
+            (metric, output.system, output.seed): statistics_of(scorer, output.hypotheses)
+            for metric, scorer in scorers.items()
+            for output in own
+        }
+        for labels, runs, how in _families(own, baseline, test_set, trials):
+            for metric, scorer in scorers.items():
+                of_runs = [[counted[metric, one.system, one.seed] for one in of] for of in runs]
+                found = compare_runs(metric, scorer, of_runs, **(options | how))
+                if correction == "holm":
+                    corrected = holm([row["p_value"] for row in found])
+                    for row, p_value in zip(found, corrected, strict=True):
+                        row |= {"p_corrected": p_value, "significant": p_value < SIGNIFICANT_BELOW}
+                rows += [label | row for label, row in zip(labels, found, strict=True)]
     return rows
 
 
 def behaviour_all(outputs: Sequence[SystemOutput], test_sets: Sequence[TestSet]) -> list[Row]:
-    """Misbehaviour of every output: the fields of `degeneration.Behaviour`, labelled.
+    """Misbehaviour of every output: the fields of `behaviour.Behaviour`, labelled.
 
     Raises:
         InputError: as `score_all`.
     """
     rows = []
+    languages = {code for one in test_sets for code in split_direction(one.direction)}
     for test_set, own in _by_cell(outputs, test_sets):
+        target = split_direction(test_set.direction)[1]
+        text = test_set.references, test_set.sources
         for output in own:
-            references, sources = test_set.references, test_set.sources
-            behaviour = measure_behaviour(output.hypotheses, references, sources, output.cut_off)
+            behaviour = measure_behaviour(
+                output.hypotheses, *text, output.cut_off, target=target, others=languages
+            )
             rows.append(_labels(output) | asdict(behaviour))
     return rows
 
@@ -266,6 +296,29 @@ def _matches(
         ]
         if others:
             yield anchor, others
+
+
+def _families(
+    outputs: Sequence[SystemOutput], baseline: str, test_set: TestSet, trials: int | None
+) -> Iterator[tuple[list[Row], list[list[SystemOutput]], Row]]:
+    """What is tested together in a cell: labels of the rows, the runs of the baseline and of each
+    other system, and how they are tested, where that isn't as everything is."""
+    for anchor, others in _matches(outputs, baseline, test_set):
+        seeds = [anchor.seed if output.seed is None else output.seed for output in others]
+        labels = [
+            _labels(output) | {"seed": seed, "baseline": baseline}
+            for output, seed in zip(others, seeds, strict=True)
+        ]
+        yield labels, [[anchor], *([output] for output in others)], {}
+    if trials is not None:
+        names = dict.fromkeys([baseline, *(output.system for output in outputs)])
+        first, *rest = ([output for output in outputs if output.system == one] for one in names)
+        labels = [
+            _labels(own[0]) | {"seed": None, "baseline": baseline, "runs": [len(own), len(first)]}
+            for own in rest
+        ]
+        if rest:
+            yield labels, [first, *rest], {"test": "randomization", "n_samples": trials}
 
 
 def _seeds_by_key(scores: Iterable[Row]) -> dict[tuple[str, ...], BySeed]:

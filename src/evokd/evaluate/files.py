@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 from tabulate import tabulate
 
 from evokd.data.languages import split_direction
+from evokd.data.sources import read_source
 from evokd.data.textfiles import read_lines
 from evokd.errors import InputError
+from evokd.evaluate.behaviour import KINDS
 from evokd.evaluate.comparison import (
     SystemOutput,
     TestSet,
@@ -19,25 +22,33 @@ from evokd.evaluate.comparison import (
     compare_all,
     score_all,
 )
+from evokd.evaluate.judged import write_judged
 from evokd.evaluate.neural import judge
 from evokd.evaluate.scores import metric_scorers
 from evokd.evaluate.significance import DEFAULT_SAMPLES, DEFAULT_SEED, SIGNIFICANT_BELOW
+from evokd.recipe.corpus import CorpusSource
 from evokd.recipe.metrics import DEFAULT_METRICS, METRICS, WORTH
 from evokd.rundir.files import hash_file
 from evokd.rundir.versions import versions
 
+SHOWN = 5
+"""Lines of each kind of misbehaviour that the table names."""
+
 
 def score_files(
-    direction: str,
+    direction: str | Sequence[str],
     source_path: str | None,
     reference_paths: Sequence[str],
     hypothesis_paths: Sequence[str],
     metrics: Sequence[str] = DEFAULT_METRICS,
     baseline: str | None = None,
     *,
+    test_path: str | None = None,
+    out: Path | None = None,
     test: str = "bootstrap",
     n_samples: int | None = None,
     seed: int = DEFAULT_SEED,
+    correction: str = "none",
     tokenizer: str | None = None,
 ) -> dict[str, Any]:
     """Score translations in plain files, one segment per line.
@@ -45,6 +56,13 @@ def score_files(
     Systems are named as `system_names` says. With two systems or more, each is tested against
     `baseline` (a name or a path; default: the first file). Without a source, copies of it can't be
     counted.
+
+    Args:
+        direction: one, or several; then paths are folders with a file for each, whose name has the
+            direction in it (en-de.txt). A folder is accepted for one direction, too.
+        test_path: source and reference in one file, of any kind that a recipe's test sets have, in
+            the place of source and reference paths.
+        out: a folder to write results.json and sentences.jsonl into, as a run has them.
 
     Returns a dict of plain values: `scores`, `comparisons` and `behaviour` are rows as
     `comparison.score_all`, `compare_all` and `behaviour_all` give them (seed None, test set named
@@ -58,7 +76,9 @@ def score_files(
     """
     if not hypothesis_paths:
         raise InputError("no translations given; name at least one file of them")
-    metric_scorers(metrics, split_direction(direction)[1], tokenizer=tokenizer)  # can they be made?
+    directions = [direction] if isinstance(direction, str) else list(dict.fromkeys(direction))
+    for one in directions:  # can they be made?
+        metric_scorers(metrics, split_direction(one)[1], tokenizer=tokenizer)
     names = system_names(hypothesis_paths)
     spellings = dict(zip([*names, *hypothesis_paths], names * 2, strict=True))
     base = spellings.get(names[0] if baseline is None else baseline)
@@ -66,42 +86,105 @@ def score_files(
         raise InputError(
             f"baseline {baseline!r} isn't one of the systems; accepted: {', '.join(names)}"
         )
-    files = [
-        *([("source", source_path)] if source_path is not None else []),
-        *(("reference", path) for path in reference_paths),
-        *zip(names, hypothesis_paths, strict=True),
-    ]
-    texts = {path: read_lines(Path(path)) for _, path in files}
-    references = [texts[path] for path in reference_paths]
-    for path, lines in texts.items():
-        check_counts(lines, references, path, reference_paths)
-    sources = None if source_path is None else texts[source_path]
-    test_set = TestSet(Path(reference_paths[0]).name, direction, sources, references)
-    outputs = [
-        SystemOutput(name, None, test_set.name, direction, texts[path])
-        for name, path in zip(names, hypothesis_paths, strict=True)
-    ]
-    metrics, notes = judge(metrics, outputs, [test_set])
+    systems = dict(zip(names, hypothesis_paths, strict=True))
+    outputs: list[SystemOutput] = []
+    test_sets: list[TestSet] = []
+    files: list[dict[str, Any]] = []
+    for one in directions:
+        test_set, read = _test_set(one, source_path, reference_paths, test_path)
+        if any(known.cell == test_set.cell for known in test_sets):
+            raise InputError(f"direction {one} is given twice; name each once")
+        test_sets.append(test_set)
+        for name, given in systems.items():
+            path = file_of(given, one)
+            lines = read_lines(path)
+            check_counts(lines, test_set.references, str(path), read.get("reference", [test_path]))
+            outputs.append(SystemOutput(name, None, test_set.name, one, lines))
+            read[name] = [path]
+        files += [
+            {"role": role, "path": str(path), "lines": lines, "sha256": hash_file(Path(path))}
+            for role, paths in read.items()
+            for path in paths
+            for lines in [len(test_set.references[0])]
+        ]
+    metrics, notes = judge(metrics, outputs, test_sets)
+    n_samples = n_samples or DEFAULT_SAMPLES.get(test)
+    how: dict[str, Any] = {"test": test, "n_samples": n_samples, "seed": seed}
+    how["correction"] = correction
+    options = how | {"tokenizer": tokenizer}
+    several = len(outputs) > len(test_sets)
+    compare = compare_all(outputs, test_sets, base, metrics, **options) if several else []
     result: dict[str, Any] = {
-        "scores": score_all(outputs, [test_set], metrics, teacher=None, tokenizer=tokenizer),
-        "comparisons": [],
-        "behaviour": behaviour_all(outputs, [test_set]),
-        "significance": None,
+        "scores": score_all(outputs, test_sets, metrics, teacher=None, tokenizer=tokenizer),
+        "comparisons": compare,
+        "behaviour": behaviour_all(outputs, test_sets),
+        "significance": how | {"baseline": base} if several else None,
+        "files": files,
+        "notes": notes,
+        "versions": versions(),
     }
-    if len(outputs) > 1:
-        how = {"test": test, "n_samples": n_samples or DEFAULT_SAMPLES.get(test), "seed": seed}
-        options = how | {"tokenizer": tokenizer}
-        result["comparisons"] = compare_all(outputs, [test_set], base, metrics, **options)
-        result["significance"] = how | {"baseline": base}
-    result["files"] = [
-        {"role": role, "path": path, "lines": len(texts[path]), "sha256": hash_file(Path(path))}
-        for role, path in files
-    ]
-    return result | {"notes": notes, "versions": versions()}
+    if out is not None:
+        write_judged(out, result, outputs, test_sets, metrics, base)
+    return result
+
+
+def _test_set(
+    direction: str, source: str | None, references: Sequence[str], test: str | None
+) -> tuple[TestSet, dict[str, list[Any]]]:
+    """What is translated, and the files that it was read from, by their part."""
+    if test is not None:
+        path = file_of(test, direction)
+        pairs, _ = read_source(CorpusSource(path=str(path)), [direction], Path())
+        targets = [[pair.target for pair in pairs]]
+        name = path.name.partition(".")[0]
+        found = TestSet(name, direction, [pair.source for pair in pairs], targets)
+        check_counts(found.sources or [], targets, str(path))
+        return found, {"test": [path]}
+    paths = {"source": [source] if source is not None else [], "reference": list(references)}
+    read = {role: [file_of(one, direction) for one in given] for role, given in paths.items()}
+    texts = {role: [read_lines(path) for path in own] for role, own in read.items()}
+    spelled = [str(path) for path in read["reference"]]
+    for role, own in texts.items():
+        for path, lines in zip(read[role], own, strict=True):
+            check_counts(lines, texts["reference"], str(path), spelled)
+    if not spelled:
+        raise InputError("no reference given; type --ref FILE, or --test FILE with both sides")
+    sources = next(iter(texts["source"]), None)
+    given = Path(references[0])
+    return TestSet(given.name, direction, sources, texts["reference"]), read
+
+
+def file_of(given: str, direction: str) -> Path:
+    """The path itself, or the file in that folder whose name has the direction in it."""
+    folder = Path(given)
+    if not folder.is_dir():
+        return folder
+    found = sorted(path for path in folder.iterdir() if direction in path.name and path.is_file())
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise InputError(
+            f"{given} is a folder; one file in it has {direction} in its name is accepted, found: "
+            f"{names}"
+        )
+    return found[0]
 
 
 def as_table(result: dict[str, Any]) -> str:
     """The result of `score_files` for people: tables, and below them what makes them repeatable."""
+    directions = list(dict.fromkeys(row["direction"] for row in result["scores"]))
+    parts = []
+    for direction in directions:
+        own = {
+            key: [row for row in result[key] if row["direction"] == direction]
+            for key in ("scores", "comparisons", "behaviour")
+        }
+        if len(directions) > 1:
+            parts.append(f"{direction}, {own['behaviour'][0]['segments']} segments")
+        parts += _of_direction(result | own)
+    return "\n\n".join([*parts, *result["notes"], f"sacreBLEU {result['versions']['sacrebleu']}"])
+
+
+def _of_direction(result: dict[str, Any]) -> list[str]:
     systems = list(dict.fromkeys(row["system"] for row in result["scores"]))
     metrics = list(dict.fromkeys(row["metric"] for row in result["scores"]))
     scores = {(row["system"], row["metric"]): row for row in result["scores"]}
@@ -110,7 +193,7 @@ def as_table(result: dict[str, Any]) -> str:
     header = ["system"]
     for metric in metrics:
         header.append(labels[metric] + (" ↓" if METRICS[metric].lower_is_better else ""))
-        header += ["Δ", "p"] if compared else []
+        header += ["Δ", "95 %", "p"] if compared else []
     cells = {
         place: [f"{row['score']:.2f}", *(_difference(compared.get(place)) if compared else ())]
         for place, row in scores.items()
@@ -119,14 +202,20 @@ def as_table(result: dict[str, Any]) -> str:
     parts = [_tabulate(body, header)]
     if compared:
         how = result["significance"]
+        holm = ", p corrected by Holm" if how["correction"] == "holm" else ""
+        seen = [[r["detectable"] for r in compared.values() if r["metric"] == m] for m in metrics]
+        smallest = ", ".join(
+            f"{statistics.median(sizes):.2f} {labels[name]}"
+            for name, sizes in zip(metrics, seen, strict=True)
+        )
         parts.append(
-            f"Δ and p: against {how['baseline']}, paired {how['test']}, {how['n_samples']} samples,"
-            f" seed {how['seed']}; * p < {SIGNIFICANT_BELOW:g}."
-            f" {WORTH}"
+            f"Δ, its 95 % interval and p: against {how['baseline']}, paired {how['test']}, "
+            f"{how['n_samples']} samples, seed {how['seed']}{holm}; * p < {SIGNIFICANT_BELOW:g}.\n"
+            f"With {result['comparisons'][0]['segments']:,} lines, fewer than 80 % of such tests "
+            f"would see a difference below {smallest}. {WORTH}"
         )
     signatures = [f"{labels[name]}|{scores[systems[0], name]['signature']}" for name in metrics]
-    parts.append("\n".join([*signatures, f"sacreBLEU {result['versions']['sacrebleu']}"]))
-    return "\n\n".join([*parts, *result["notes"], _behaviour_table(result["behaviour"])])
+    return [*parts, "\n".join(signatures), _behaviour_table(result["behaviour"])]
 
 
 def system_names(paths: Sequence[str]) -> list[str]:
@@ -155,23 +244,29 @@ def system_names(paths: Sequence[str]) -> list[str]:
 
 def _difference(row: dict[str, Any] | None) -> list[str]:
     if row is None:
-        return ["", ""]
+        return ["", "", ""]
     mark = "*" if row["significant"] else " "
-    return [f"{row['delta']:+.2f}", f"{row['p_value']:.4f}{mark}"]
+    low, high = row["delta_interval"]
+    p_value = row.get("p_corrected", row["p_value"])
+    return [f"{row['delta']:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{p_value:.4f}{mark}"]
 
 
 def _behaviour_table(rows: Sequence[dict[str, Any]]) -> str:
-    counts = ["segments", "empty", "copied", "over_long", "cut_off", "repeated"]
-    known = [kind for kind in counts if any(row[kind] is not None for row in rows)]
+    names = {kind: kind.replace("_", "-") for kind in KINDS}
+    looked_for = [kind for kind in KINDS if any(row[kind] is not None for row in rows)]
+    known = [kind for kind in looked_for if any(row[kind] for row in rows)]
     body, where = [], []
     for row in rows:
         ratio = "" if row["length_ratio"] is None else f"{row['length_ratio']:.3f}"
-        body.append([row["system"], *(str(row[kind]) for kind in known), ratio])
-        for kind, numbers in row["examples"].items():
-            lines = ", ".join(map(str, numbers)) + (" …" if row[kind] > len(numbers) else "")
-            where.append(f"{row['system']}, {kind.replace('_', '-')}: line {lines}")
-    table = _tabulate(body, ["system", *(kind.replace("_", "-") for kind in known), "length ratio"])
-    return "\n\n".join([table, "\n".join(where)] if where else [table])
+        counts = (str(row[kind]) for kind in ("segments", *known))
+        body.append([row["system"], *counts, ratio])
+        for kind, numbers in row["lines"].items():
+            lines = ", ".join(map(str, numbers[:SHOWN])) + " …" * (len(numbers) > SHOWN)
+            where.append(f"{row['system']}, {names[kind]}: line {lines}")
+    heading = ["system", "segments", *(names[kind] for kind in known), "length ratio"]
+    if none := [names[kind] for kind in looked_for if kind not in known]:
+        where.append(f"none: {', '.join(none)}")
+    return "\n\n".join([_tabulate(body, heading), *(["\n".join(where)] if where else [])])
 
 
 def _tabulate(body: list[list[str]], header: list[str]) -> str:

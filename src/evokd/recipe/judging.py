@@ -61,9 +61,28 @@ class ScoringSettings(Section):
     baseline: str | None = None
     """System that all others are compared with; default: forward_kd, else sft, else the first."""
     bootstrap_samples: int = Field(default=1000, ge=10)
+    """Of the paired bootstrap; the randomization has ten times as many trials."""
+    test: Literal["bootstrap", "randomization"] = "bootstrap"
+    """What decides † and ‡: the bootstrap of each seed, or the randomization of all pooled."""
+    correction: Literal["none", "holm"] = "none"
+    """Of the p-values of all systems in a column of the table."""
+
+    def identity(self) -> dict[str, Any]:
+        """What of it makes other results: without later keys, where they have their defaults."""
+        fields = type(self).model_fields
+        later = [k for k in ("test", "correction") if getattr(self, k) == fields[k].default]
+        return self.model_dump(mode="json", exclude=set(later))
 
 
 class ReportSettings(Section):
     title: str | None = None
     examples: int = Field(default=20, ge=0)
     """Test sentences that the page shows side by side."""
+    license: str | None = None
+    """Of the students, for their cards, by the hub's name: apache-2.0. Mind the teacher's and the
+    text's."""
+
+    def identity(self) -> dict[str, Any]:
+        """What of it makes other results. A license is named where there is one, so that what was
+        made before it could be stays what it is."""
+        return self.model_dump(mode="json", exclude={"license"} if self.license is None else None)

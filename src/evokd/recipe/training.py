@@ -52,6 +52,9 @@ class TrainingSettings(Section):
     """Steps between checkpoints to resume from; default: each tenth of the training. Where the best
     checkpoint is kept, each validation writes one instead."""
     log_every: int = Field(default=10, ge=1)
+    report_to: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
+    """Where each training's curves go beside metrics.jsonl; tensorboard/ in its folder, or the
+    service that the environment names (WANDB_PROJECT, MLFLOW_TRACKING_URI, …)."""
     select: Literal["auto", "best", "last"] = "auto"
     """Which checkpoint is kept; auto: the best on validation for sft, the last for distillation."""
 

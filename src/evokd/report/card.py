@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +16,13 @@ from evokd.report.formatting import arrow
 from evokd.report.results import Record, Results
 from evokd.report.run_files import read_mapping
 from evokd.report.tables import format_cell, legend, markdown_table
+from evokd.rundir.files import read_json, write_text
+from evokd.rundir.integrity import CARD
 from evokd.rundir.versions import versions
 
+SEAL_BEGINS = "<!-- evokd "
+SEAL = SEAL_BEGINS + "{} -->\n"
+"""Ends a card of `write_cards`, with the hash of what stands above."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 LIMITS = """\
 ## Limits
@@ -45,16 +51,17 @@ def model_card(
         results: of the run that it is a student of, under `system` and `seed`.
     """
     name = repo_id.split("/")[-1]
-    own = folder / "README.md"
-    usage = own.read_text(encoding="utf-8") if own.is_file() else f"# {name}\n"
-    fetched = f"```sh\nhf download {repo_id} --local-dir {name}\nevokd translate"
-    usage = usage.replace("```sh\nevokd translate", fetched, 1).replace("FOLDER", name)
+    usage = _usage(folder / CARD) or f"# {name}\n"
+    if HUB_ID.fullmatch(repo_id):
+        fetched = f"```sh\nhf download {repo_id} --local-dir {name}\nevokd translate"
+        usage = usage.replace("```sh\nevokd translate", fetched, 1).replace("FOLDER", name)
     compared = read_mapping(folder / "parity.json").get("texts") or []
     if is_export(folder):
         scores = list(_scores_of_export(compared))
     else:
         scores = list(_scores(results, system, seed)) if results else []
     recipe = (results.tree.get("recipe") or {}) if results else {}
+    license_id = license_id or (recipe.get("report") or {}).get("license")
     data = ModelCardData(
         language=_languages(directions),
         license=license_id,
@@ -72,8 +79,80 @@ def model_card(
         parts.append(_parity(compared))
     if results is not None:
         parts += _tables(results, system, is_export(folder))
+        parts += _behaviour(results, system, seed)
         parts += [_training(results, recipe, system), LIMITS]
     return "\n".join(parts)
+
+
+def write_cards(results: Results) -> None:
+    """The card of each student that these results are of, with its scores, in its folder. One that
+    was edited stays as it is."""
+    for system, runs in results.runs.items():
+        for run in runs:
+            folder = results.files.standing(f"students/{system}.seed{run['seed']}")
+            if folder is None or not (folder / "model/directions.json").is_file():
+                continue
+            path = folder / "model" / CARD
+            if path.is_file() and not is_own_card(path) and not _is_as_saved(path):
+                continue
+            directions = read_json(folder / "model/directions.json")
+            name = f"{results.tree.get('name') or 'student'}-{system}"
+            given = (results, system, run["seed"])
+            card = model_card(folder / "model", name, directions, "transformers", None, *given)
+            card += SEAL.format(_hash(card))
+            if not path.is_file() or path.read_text(encoding="utf-8") != card:
+                write_text(path, card)
+
+
+def is_own_card(path: Path) -> bool:
+    """Whether `write_cards` wrote it, and nobody else has since."""
+    if path.name != CARD or not path.is_file():
+        return False
+    card = path.read_text(encoding="utf-8", errors="replace")
+    text = card.rpartition(SEAL_BEGINS)[0]
+    return card == text + SEAL.format(_hash(text))
+
+
+def _is_as_saved(path: Path) -> bool:
+    """The card that a model is saved with."""
+    card = path.read_text(encoding="utf-8", errors="replace")
+    return card.startswith("# Translator ") and "; saved by evokd." in card
+
+
+def _usage(path: Path) -> str:
+    """What a card says of how the model is used: all that a model is saved with, and of a card with
+    scores what comes before these."""
+    if not path.is_file():
+        return ""
+    text = path.read_text(encoding="utf-8")
+    if text.startswith("---\n"):
+        text = text.split("\n---\n", 1)[-1].lstrip("\n")
+    return text.split("\n## ")[0].rstrip("\n") + "\n"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _behaviour(results: Results, system: str, seed: int | None) -> Iterator[str]:
+    """How many lines of its output misbehave, by test set and direction."""
+    rows = {}
+    for (test_set, direction, name), records in results.behaviour.items():
+        for record in records:
+            if name == system and record["seed"] == seed:
+                counts = {key: count for key, count in record.items() if _is_count(key, count)}
+                rows[f"{test_set} {arrow(direction)}"] = counts
+    kinds = list(dict.fromkeys(kind for counts in rows.values() for kind in counts))
+    if rows:
+        table = markdown_table(
+            ["lines", *(kind.replace("_", " ") for kind in kinds)],
+            [[place, *(str(one.get(kind, "–")) for kind in kinds)] for place, one in rows.items()],
+        )
+        yield f"## Behaviour\n\nOf the lines that it wrote, how many are:\n\n{table}\n"
+
+
+def _is_count(key: str, value: Any) -> bool:
+    return type(value) is int and key != "seed"
 
 
 def _scores(results: Results, system: str, seed: int | None) -> Iterator[Record]:
@@ -140,6 +219,7 @@ def _training(results: Results, recipe: Mapping[str, Any], system: str) -> str:
     facts = {
         "method": f"{system} ({results.objective(system)})",
         **{name: _told(model) for name, model in models.items() if model},
+        "text": ", ".join(_texts(recipe)) or None,
         "pairs after cleaning": cleaning.get("kept"),
         "steps": run.get("train_steps"),
         "by": f"evokd {versions().get('evokd', '')}",
@@ -167,6 +247,12 @@ def _datasets(recipe: Mapping[str, Any]) -> list[str]:
     paths = [str(one.get("path")) for one in (recipe.get("corpus") or {}).get("train") or []]
     found = [re.match(r"hub:([\w.-]+/[\w.-]+)", path) for path in paths]
     return list(dict.fromkeys(one[1] for one in found if one))
+
+
+def _texts(recipe: Mapping[str, Any]) -> list[str]:
+    """The training text by its names; of a path its last part."""
+    paths = [str(one.get("path")) for one in (recipe.get("corpus") or {}).get("train") or []]
+    return list(dict.fromkeys(p if ":" in p else Path(p).name for p in paths))
 
 
 def _languages(directions: Sequence[str]) -> list[str]:

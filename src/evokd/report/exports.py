@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evokd.report.formatting import DASH, decimal, percent, signed, whole
+from evokd.report.frontier import log_ticks
 from evokd.report.results import WORSE, Record, Results
-from evokd.report.svg import FAINT, HEIGHT, draw_svg, legend_height, make_palette, tidy
+from evokd.report.svg import FAINT, HEIGHT, draw_svg, legend_height, make_palette, series, tidy
 from evokd.report.tables import Grid
 
 if TYPE_CHECKING:
@@ -73,36 +73,32 @@ def shipping_figures(exports: Sequence[Exported], guides: Mapping[str, float]) -
 def _figure(
     name: str, shown: Sequence[Exported], guides: Mapping[str, float], key: str, label: str
 ) -> str:
-    series = list(dict.fromkeys(one.series for one in shown))
-    palette = make_palette(series)
+    every = list(dict.fromkeys(one.series for one in shown))
+    palette = make_palette(every)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for bleu in guides.values():
             axes.axhline(bleu, color=FAINT, linewidth=1, linestyle=(0, (1, 2)))
-        for each in series:
+        for each in every:
             own = [one for one in shown if one.series == each]
             points = sorted((o.record[key], o.record["bleu_export"], o.label) for o in own)
             x, y, names = zip(*points, strict=True)
-            axes.plot(x, y, "o-", color=palette[each], label=each, markersize=4, linewidth=1.2)
+            style: dict[str, Any] = {"color": palette[each], "gid": series(each)}
+            axes.plot(x, y, "o-", label=each, markersize=4, linewidth=1.2, **style)
             for place in zip(names, x, y, strict=True):
                 _named(axes, *place)
-        _log_ticks(axes, sorted(one.record[key] for one in shown))
+        log_ticks(axes, (one.record[key] for one in shown), _tick)
         axes.set_xlabel(label)
         axes.set_ylabel("BLEU of the export")
-        tidy(axes, len(series))
+        tidy(axes, len(every))
 
     label_of_all = f"BLEU of exports against {label}"
-    return draw_svg(name, label_of_all, draw, HEIGHT + legend_height(series))
+    return draw_svg(name, label_of_all, draw, HEIGHT + legend_height(every))
 
 
-def _log_ticks(axes: Axes, values: Sequence[float]) -> None:
-    """A logarithmic axis whose ticks are the values themselves, as far as they are apart."""
-    apart = [values[0]]
-    apart += [value for last, value in itertools.pairwise(values) if value > 1.3 * last]
-    axes.set_xscale("log")
-    axes.set_xticks(apart, [f"{value:.2g}" if value < 10 else whole(value) for value in apart])
-    axes.minorticks_off()
+def _tick(value: float) -> str:
+    return f"{value:.2g}" if value < 10 else whole(value)
 
 
 def _named(axes: Axes, name: str, x: float, y: float) -> None:

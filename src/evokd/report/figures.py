@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from markupsafe import Markup
 
 from evokd.recipe.metrics import AVERAGE, BLEU_VS_TEACHER, describe
+from evokd.report.breakdown import breakdown_figures
 from evokd.report.exports import of_study, shipping_figures
 from evokd.report.formatting import arrow
+from evokd.report.frontier import frontier_figures
 from evokd.report.results import Record, Results
 from evokd.report.svg import (
     DASHES,
@@ -21,6 +23,7 @@ from evokd.report.svg import (
     draw_svg,
     legend_height,
     make_palette,
+    series,
     tidy,
 )
 from evokd.report.sweeps import sweep_figures
@@ -56,7 +59,7 @@ def report_figures(results: Results) -> list[dict[str, str]]:
     bleu_of = {name: bleu for name, bleu in known.items() if bleu is not None}
     shipped = shipping_figures(of_study(results), bleu_of)
     figures += [(svg, title, f"A dot for each export. {lines}") for title, svg in shipped.items()]
-    figures += sweep_figures(results)
+    figures += [*frontier_figures(results), *sweep_figures(results), *breakdown_figures(results)]
     shown, palette = results.with_curves, make_palette(results.systems)
     few = "" if len(shown) == len(results.students) else f" Shown: {', '.join(shown)}."
     curves = {name: runs for name, runs in results.curves.items() if name in shown}
@@ -145,7 +148,7 @@ def difficulty_histogram(
             if name != "start":
                 dashes = DASHES.get(name, "solid")
                 style = {"color": palette[name], "linestyle": dashes, "linewidth": 1.6}
-            axes.stairs(values, edges, label=name, **style)
+            axes.stairs(values, edges, label=name, gid=series(name), **style)
         edges = next(iter(filled.values()))[0]
         within = sorted(gamma for gamma in gammas if gamma <= edges[-2])
         for gamma in within:
@@ -280,10 +283,11 @@ def _draw_line(axes: Axes, line: _Line, scale: float) -> None:
     # seeds may have been logged at different steps: compare them where all of them are known
     grid = np.array(min((steps for steps, _ in line.series), key=lambda steps: steps[-1]))
     seeds = [scale * np.interp(grid, steps, _smoothed(values)) for steps, values in line.series]
+    named = {"color": line.style["color"], "gid": series(line.label)}
     if len(seeds) > 1:
         low, high = np.min(seeds, axis=0), np.max(seeds, axis=0)
-        axes.fill_between(grid, low, high, color=line.style["color"], alpha=0.14, linewidth=0)
-    axes.plot(grid, np.mean(seeds, axis=0), label=line.label, **line.style)
+        axes.fill_between(grid, low, high, alpha=0.14, linewidth=0, **named)
+    axes.plot(grid, np.mean(seeds, axis=0), label=line.label, **line.style | named)
 
 
 def _smoothed(values: Sequence[float]) -> Any:

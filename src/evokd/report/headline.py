@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from itertools import product
 
+from evokd.recipe.metrics import AVERAGE, describe
 from evokd.recipe.objectives import ObjectiveSettings
-from evokd.report.formatting import p_value, points, signed
+from evokd.report.formatting import arrow, p_value, points, signed
 from evokd.report.results import Results, is_significant
 
+SHOWN = 4
+"""Systems that the headline of a comparison names."""
 PUBLISHED = ObjectiveSettings().model_dump(include={"lam", "beta", "gamma", "gate", "difficulty"})
 """Self-evolution as in its paper."""
 
@@ -23,6 +26,8 @@ def headline(results: Results) -> list[str]:
     if not results.columns:
         return ["Nothing has been scored yet."]
     focus = results.focus
+    if results.tree.get("side_by_side") and len(results.systems) > 1:
+        return [_side_by_side(results)]
     if focus is None or results.bleu(focus) is None:
         return [_without_distillation(results)]
     test_set = next(iter(results.columns))
@@ -31,6 +36,22 @@ def headline(results: Results) -> list[str]:
     if len(results.seeds) > 1:
         lines.append(f"Scores are means over {len(results.seeds)} seeds.")
     return [*lines, *_published(results, focus), *_noise(results, focus), *_speed(results)]
+
+
+def _side_by_side(results: Results) -> str:
+    """Of systems that no single study made: the order, on the first test set and metric."""
+    test_set, columns = next(iter(results.columns.items()))
+    metric = columns[0][0]
+    column = next(one for one in reversed(columns) if one[0] == metric)
+    cells = {name: results.cell(name, test_set, column) for name in results.systems}
+    known = {name: cell.mean for name, cell in cells.items() if cell.mean is not None}
+    spec = describe(metric)
+    ranked = sorted(known, key=lambda name: known[name], reverse=not spec.lower_is_better)
+    others = ", ".join(f"{name} {cells[name].printed}" for name in ranked[1:SHOWN])
+    more = f" and {len(ranked) - SHOWN} more" if len(ranked) > SHOWN else ""
+    where = f"{test_set}, {'mean over directions' if column[1] == AVERAGE else arrow(column[1])}"
+    best = f"{ranked[0]} {cells[ranked[0]].printed} {spec.label}"
+    return f"{where}: {best}, {others}{more}."
 
 
 def _without_distillation(results: Results) -> str:
@@ -77,7 +98,7 @@ def _lead(results: Results, focus: str, test_set: str) -> str:
     tests = [
         test
         for direction in results.directions
-        for test in results.comparisons.get((focus, test_set, "bleu", direction), [])
+        for test in results.tests.get((focus, test_set, "bleu", direction), [])
     ]
     if not tests:
         return f", {lead} (not tested for significance)"

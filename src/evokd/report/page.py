@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from evokd.evaluate.sentences import SENTENCES
 from evokd.recipe.metrics import describe
 from evokd.report import analysis, sections
+from evokd.report.card import write_cards
 from evokd.report.exports import exports_grid, of_study
 from evokd.report.figures import report_figures
 from evokd.report.formatting import arrow
@@ -19,6 +20,7 @@ from evokd.report.headline import headline
 from evokd.report.latex import as_latex
 from evokd.report.map import point_of
 from evokd.report.results import Results
+from evokd.report.sentences import link, packed
 from evokd.report.svg import make_palette
 from evokd.report.tables import (
     as_markdown,
@@ -47,6 +49,7 @@ def build_report(run_dir: Path) -> Path:
     write_text(run_dir / "table.md", "\n".join(table for table in tables if table))
     write_text(run_dir / "table.tex", as_latex(results))
     write_page(results, run_dir / "report.html")
+    write_cards(results)
     seal_pages(run_dir, ["results.json", SENTENCES, "table.md", "table.tex", "report.html"])
     return run_dir / "report.html"
 
@@ -75,6 +78,9 @@ def write_page(results: Results, out: Path) -> None:
             training_notes=sections.training_notes(results),
             figures=report_figures(results),
             tokens=hard_tokens(results),
+            families=sections.families(results),
+            sentences=packed(results),
+            see=link,
             behaviour=sections.behaviour(results),
             analysis=analysis.analysis_table(results),
             speed=sections.speed(results),

@@ -41,8 +41,8 @@ class TableCell:
     """One number of the table: mean over seeds, in points.
 
     std: standard deviation over seeds, None for a single one. interval: half the width of the
-    bootstrap's 95 % interval. mark: † or ‡ if it differs from the baseline with p < 0.05 in every
-    seed, else empty. best: no student is better in this column (as printed, so ties share it).
+    bootstrap's 95 % interval. mark: † or ‡ if it differs from the baseline with p < 0.05, in every
+    seed or of all pooled. best: no student is better in this column (as printed; ties share it).
     """
 
     mean: float | None = None
@@ -114,6 +114,10 @@ class Results:
         # place → its records, one a seed
         self.scores = grouped("scores", *PLACE)
         self.comparisons = grouped("comparisons", *PLACE)
+        self.pooled = grouped("pooled", *PLACE)  # of all seeds together
+        self.significance: Record = tree.get("significance") or {}
+        decide = self.pooled if self.significance.get("test") == "randomization" else {}
+        self.tests = decide or self.comparisons  # on marks
         self._summary = grouped("summary", *PLACE)
         self._gaps = grouped("gap_closed", *PLACE)
 
@@ -297,9 +301,8 @@ class Results:
     def cell(self, system: str | None, test_set: str, column: Column) -> TableCell:
         """One score over seeds, and what the comparisons with the baseline say about it."""
         place = (system, test_set, *column)
-        tests = self.comparisons.get(place, [])
-        intervals = [test["interval"] for test in tests if test.get("interval") is not None]
-        interval, mark = next(iter(intervals), None), _mark(column[0], tests)
+        intervals = [test.get("interval") for test in self.comparisons.get(place, [])]
+        interval, mark = next(iter(intervals), None), _mark(column[0], self.tests.get(place, []))
         for record in self._summary.get(place, []):
             return TableCell(record["mean"], record.get("std"), interval, mark)
         scores = [record["score"] for record in self.scores.get(place, [])]

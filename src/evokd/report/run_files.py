@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evokd.rundir.files import read_json
+from evokd.evaluate.sentences import SENTENCES
+from evokd.rundir.files import read_json, read_json_lines
 from evokd.rundir.integrity import MANIFEST
 from evokd.rundir.stage import KEPT
 
@@ -54,6 +58,22 @@ class RunFiles:
         folders = [self._of(place) for place in places if name.fullmatch(place)]
         contents = [read(folder / file) for folder in folders if folder]
         return [content for content in contents if content]
+
+    @cached_property
+    def sentences(self) -> list[Mapping[str, Any]]:
+        """The lines of sentences.jsonl, a test set and direction each (`evaluate/sentences.py`)."""
+        return read_json_lines(self.folder / SENTENCES) if self.folder else []
+
+    def training_text(self, most: int) -> Iterator[Mapping[str, Any]]:
+        """The first pairs of the training text; none where it is gone."""
+        if (folder := self._of("corpus")) and (path := folder / "train.jsonl").is_file():
+            with path.open(encoding="utf-8") as lines:
+                yield from map(json.loads, islice(lines, most))
+
+    def standing(self, place: str) -> Path | None:
+        """A stage's folder, where it still is what these results are of."""
+        stands = self.folder is not None and place in self.stages and self._stands(place)
+        return self.folder / place if self.folder and stands else None
 
     def noted_exports(self, student: str) -> list[Mapping[str, Any]]:
         """What `evokd export` noted of a student that these results are of."""

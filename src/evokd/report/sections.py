@@ -9,16 +9,15 @@ from typing import Any
 
 from markupsafe import Markup
 
+from evokd.data.hypotheses import WORD
+from evokd.evaluate.behaviour import KINDS
 from evokd.recipe.methods import MethodSettings
 from evokd.recipe.objectives import GAMMA_RULES, OBJECTIVES, ObjectiveSettings
 from evokd.report.formatting import DASH, arrow, count, decimal, duration, percent, whole
 from evokd.report.results import Record, Results, mean_of
+from evokd.report.sentences import link
 from evokd.report.tables import Grid
 
-MISBEHAVIOUR = {
-    **{"empty": "empty", "copied": "copied", "over_long": "over-long"},
-    **{"cut_off": "cut off", "repeated": "looping"},
-}
 SYMBOLS = {
     name: field.title for name, field in ObjectiveSettings.model_fields.items() if field.title
 }
@@ -44,6 +43,7 @@ REPAIRED = Markup(
     '<span dir="auto">{}</span> → <span dir="auto">{}</span> <span class="note">{}</span>'
 )
 SHOWN = 160  # characters of an example
+SEEN = Markup('<span data-see="{}">{}</span>')
 EXAMPLE = Markup(
     '<span dir="auto">{}</span> ⟷ <span dir="auto">{}</span> <span class="note">{}</span>'
 )
@@ -66,9 +66,9 @@ def training_notes(results: Results) -> dict[str, str]:
 def differing_words(text: str, reference: str) -> list[tuple[str, bool]]:
     """A line in runs of words (spaces kept) and whether they differ from the reference.
 
-    Lines without spaces (Chinese, Japanese, …) are compared character by character.
+    Scripts without spaces (Chinese, Japanese, …) are compared character by character.
     """
-    pattern = r"\S+\s*" if " " in reference.strip() else r"\S\s*"
+    pattern = rf"(?:{WORD.pattern})\s*"
     words, expected = re.findall(pattern, text), re.findall(pattern, reference)
     matcher = difflib.SequenceMatcher(
         a=[word.strip() for word in expected], b=[word.strip() for word in words], autojunk=False
@@ -116,21 +116,49 @@ def _arithmetic(runs: list[Record]) -> str:
 
 
 def behaviour(results: Results) -> Grid:
-    """By test set and direction: how often outputs misbehave; seeds are added up."""
+    """By test set and direction: how often outputs misbehave; seeds are added up. A count leads to
+    its sentences."""
+    rows = [row for records in results.behaviour.values() for row in records]
+    kinds = [kind for kind in KINDS if any(row.get(kind) is not None for row in rows)]
 
     def total(records: list[Record], key: str) -> str:
         known = [record[key] for record in records if record.get(key) is not None]
-        return whole(sum(known)) if known else DASH
+        if not any(known) or key not in kinds:
+            return whole(sum(known)) if known else DASH
+        where = (records[0][label] for label in ("test_set", "direction", "system"))
+        return SEEN.format(link(*where, kind=key, sort="line"), whole(sum(known)))
 
     groups: dict[str, list[list[str]]] = {}
+    directions = {}
     for test_set, direction in dict.fromkeys(place[:2] for place in results.behaviour):
-        rows = groups[f"{test_set} · {arrow(direction)}"] = []
+        title = f"{test_set} · {arrow(direction)}"
+        own, directions[title] = groups.setdefault(title, []), direction
         for name in results.systems:
             if records := results.behaviour.get((test_set, direction, name)):
-                counts = [total(records, key) for key in (*MISBEHAVIOUR, "segments")]
+                counts = [total(records, key) for key in (*kinds, "segments")]
                 length_ratio = mean_of(record.get("length_ratio") for record in records)
-                rows.append([name, *counts, decimal(length_ratio, 2)])
-    return Grid(["system", *MISBEHAVIOUR.values(), "of", "length"], groups)
+                own.append([name, *counts, decimal(length_ratio, 2)])
+    names = [kind.replace("_", " ") for kind in kinds]
+    return Grid(["system", *names, "of", "length"], groups, directions=directions)
+
+
+def families(results: Results) -> dict[str, str]:
+    """System → what kind of training it is, as the tables can be filtered by."""
+    return {name: _family(results, name) for name in results.runs}
+
+
+def _family(results: Results, name: str) -> str:
+    objective, settings = results.objective(name), results.settings(name)
+    if name == "teacher" or objective == "pruned":
+        return "teacher" if name == "teacher" else "pruned"
+    if settings.get("on_policy"):
+        return "on-policy"
+    if settings.get("text", "reference") != "reference":
+        return "teacher’s text"
+    spec = OBJECTIVES.get(objective)
+    if spec is None or not spec.needs_teacher:
+        return "no teacher" if spec else "other"
+    return "gated" if {"gate", "top_percent"} & {*spec.settings} else "every token"
 
 
 def speed(results: Results) -> Grid:

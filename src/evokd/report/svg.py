@@ -88,7 +88,8 @@ def draw_svg(name: str, label: str, draw: Callable[[Figure], None], height: floa
         "text.parse_math": False,
     }
     with mpl.rc_context(style):
-        figure = Figure(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(wspace=0.08))
+        layout = ConstrainedLayoutEngine(wspace=0.08, hspace=0.06)
+        figure = Figure(figsize=(WIDTH, height), layout=layout)
         FigureCanvasSVG(figure)
         figure.patch.set_alpha(0)
         draw(figure)
@@ -106,6 +107,19 @@ def legend_height(labels: Iterable[str]) -> float:
     """Inches that a legend takes beyond what a figure of usual height has for it."""
     rows = -(-len(labels := list(labels)) // _columns(labels))
     return LEGEND_ROW * max(0, rows - 2)
+
+
+def legend_below(figure: Figure) -> None:
+    """One legend for all axes of a figure, of what the first ones show."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=_columns(labels), frameon=False
+    )
+
+
+def series(label: str) -> str:
+    """Identifier of all that is drawn of one system, which the page's script can hide and show."""
+    return f"series:{label}"
 
 
 def _columns(labels: Sequence[str]) -> int:
@@ -137,6 +151,7 @@ def tidy(axes: Axes, legend_entries: int) -> None:
 def _inlined(svg: str, name: str, label: str) -> str:
     """Fit for an HTML page: no XML head, identifiers of its own, as wide as its place."""
     svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'\bid="series:', 'data-series="', svg)
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", svg)
     svg = re.sub(r'\s(width|height)="[^"]*pt"', "", svg, count=2)

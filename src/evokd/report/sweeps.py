@@ -17,6 +17,7 @@ from evokd.report.svg import (
     draw_svg,
     legend_height,
     make_palette,
+    series,
     tidy,
 )
 
@@ -101,7 +102,9 @@ def sweep_curve(results: Results, sweep: Sweep, test_set: str, name: str) -> str
             means = [cells[name].mean or 0.0 for _, name in known]
             spreads = [cells[name].std or cells[name].interval or 0.0 for _, name in known]
             style: dict[str, Any] = {"color": colour, "linewidth": 1.6, "capsize": 2, "fmt": "o-"}
-            axes.errorbar([x for x, _ in known], means, spreads, label=label, **style)
+            drawn = axes.errorbar([x for x, _ in known], means, spreads, label=label, **style)
+            for part in drawn.get_children():
+                part.set_gid(series(label))
             for (x, name), mean in zip(known, means, strict=True):
                 text = significance(results, name, test_set) + (" best" if name == best else "")
                 over: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}

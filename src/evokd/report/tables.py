@@ -7,13 +7,15 @@ A cell without a number is a dash. Rows come teacher first, then the student tha
 from __future__ import annotations
 
 import difflib
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import product
 
 from tabulate import tabulate
 
 from evokd.recipe.metrics import BLEU_VS_TEACHER, WORTH, describe
-from evokd.report.formatting import DASH
+from evokd.report.formatting import DASH, decimal
 from evokd.report.results import BETTER, WORSE, Column, Results, Table, TableCell, TableRow
 
 GAP = ("bleu", "gap closed")
@@ -25,12 +27,13 @@ MARKS = {BETTER: "better", WORSE: "worse"}
 class Grid:
     """A table of texts: rows in groups that may have titles; the first cell says what a row is of.
 
-    legend: what the columns mean, a line each.
+    legend: what the columns mean, a line each. directions: title of a group → what it is of.
     """
 
     headings: Sequence[str]
     groups: Mapping[str, Sequence[Sequence[str]]]
     legend: Sequence[str] = ()
+    directions: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return any(self.groups.values())
@@ -60,8 +63,14 @@ def legend(results: Results, table: Table) -> list[str]:
     lines = []
     if results.comparisons:
         words = [f"{mark} {word} than {baseline}" for mark, word in MARKS.items() if mark in marks]
-        test = f"(paired test, p < 0.05{f', in each of {seeds} seeds' if seeds > 1 else ''})"
-        lines.append(f"{'; '.join(words) or f'no system differs from {baseline}'} {test}")
+        pooled = results.tests is results.pooled
+        test = f"({'randomization' if pooled else 'paired test'}, p < 0.05"
+        if seeds > 1:
+            test += f", {seeds} seeds pooled" if pooled else f", in each of {seeds} seeds"
+        if results.significance.get("correction") == "holm":
+            test += ", corrected by Holm for all systems of a column"
+        lines.append(f"{'; '.join(words) or f'no system differs from {baseline}'} {test})")
+        lines += _power(results, table)
     if table.has_gap:
         student, where = results.plain_student, results.overall(table.test_set)
         lines.append(f"gap closed: (system − {student}) / (teacher − {student}), in {where} BLEU")
@@ -70,6 +79,34 @@ def legend(results: Results, table: Table) -> list[str]:
     if seeds > 1:
         lines.append(f"mean ± standard deviation over {seeds} seeds")
     return lines
+
+
+def _power(results: Results, table: Table) -> list[str]:
+    """The smallest differences that the tests see, of the student in the middle of them."""
+    said, segments = [], set()
+    rules = {f"{len(results.seeds)} seeds pooled": results.pooled}
+    rules = {"one seed": results.comparisons} | (rules if len(results.seeds) > 1 else {})
+    for seeds, tests in rules.items():
+        seen = []
+        for metric in table.metrics:
+            found = [
+                row
+                for place in product(results.students, [table.test_set], [metric])
+                for direction in dict.fromkeys(direction for _, direction in table.columns)
+                for row in tests.get((*place, direction), [])
+                if "detectable" in row
+            ]
+            if found:
+                middle = statistics.median(row["detectable"] for row in found)
+                seen.append(f"{decimal(middle, 2)} {describe(metric).label}")
+                segments |= {row["segments"] for row in found}
+        if seen:
+            said.append(f"{' or '.join(seen)} ({seeds})")
+    if not said:
+        return []
+    sizes = " to ".join(f"{size:,}" for size in sorted({min(segments), max(segments)}))
+    unseen = f"with {sizes} sentences, a difference below {', '.join(said)} can't be seen here"
+    return [f"{unseen}: fewer than 80 % of such tests would give p < 0.05"]
 
 
 def format_cell(cell: TableCell) -> str:
@@ -113,14 +150,15 @@ def as_markdown(results: Results) -> str:
     """All test sets as Markdown tables; the best student of each column is bold."""
     blocks = []
     for table in results.tables:
-        headings = ["system", *map(_heading, [*table.columns, GAP])]
+        columns = _columns(table)
+        headings = ["system", *map(_heading, columns)]
         rows = []
         for row in table.rows:
             cells = [
                 f"**{format_cell(cell)}**" if cell.best else format_cell(cell)
                 for cell in row.cells.values()
             ]
-            rows.append([row.system, *cells, format_gap(row)])
+            rows.append([row.system, *cells, *([format_gap(row)] if GAP in columns else [])])
         notes = legend(results, table)
         notes += [f"`{signature}`" for signature in signatures(results, table.test_set)]
         lines = [f"### {table.test_set}", "", markdown_table(headings, rows), ""]
@@ -185,6 +223,12 @@ def _heading(column: Column) -> str:
     return "gap closed" if column == GAP else f"{describe(column[0]).label} {column[1]}"
 
 
+def _columns(table: Table) -> list[Column]:
+    """With the gap, where there is one, or a reason that it isn't given."""
+    known = any(row.gap is not None or row.gap_reason for row in table.rows)
+    return [*table.columns, GAP] if known else table.columns
+
+
 def _parts(table: Table) -> list[list[Column]]:
     """Columns in as few tables as fit the terminal: all, else by metric, else by direction."""
 
@@ -192,7 +236,7 @@ def _parts(table: Table) -> list[list[Column]]:
         lines = _plain_grid(table.rows, columns).splitlines()
         return max(map(len, lines)) <= TERMINAL_WIDTH
 
-    every = [*table.columns, GAP]
+    every = _columns(table)
     if fits(every):
         return [every]
     parts: list[list[Column]] = []

@@ -12,6 +12,8 @@ from evokd.rundir.files import hash_file, read_sealed, write_sealed
 MANIFEST = "manifest.json"
 STARTED = "started.json"
 CHECKPOINTS = "checkpoints"
+CARD = "README.md"
+"""Of a model: written anew with its scores, and anyone may edit it."""
 CHECKED = "checked.json"
 LARGE = 1 << 24
 """Bytes from which a file is hashed again only where its size or time changed."""
@@ -34,11 +36,11 @@ def take_stock(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def files_in(folder: Path) -> Iterator[Path]:
-    """Files of a stage, but for its manifest and what is there while it is at work."""
+    """Files of a stage, but for its manifest, cards, and what is there while it is at work."""
     for path in sorted(folder.rglob("*")):
         inner = path.relative_to(folder)
         at_work = inner.parts[0] in (MANIFEST, STARTED, CHECKPOINTS) or is_draft(inner)
-        if path.is_file() and not at_work:
+        if path.is_file() and not at_work and path.name != CARD:
             yield path
 
 
@@ -60,6 +62,8 @@ def damage(folder: Path, stock: Stock, root: Path, thorough: bool = False) -> di
     wrong = {}
     for name, was in stock.items():
         path = folder / name
+        if path.name == CARD:
+            continue
         if not path.is_file():
             wrong[name] = "is missing"
         elif path.stat().st_size != was["bytes"]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from evokd.rundir.claims import CLAIMS
 from evokd.rundir.files import hash_file, read_sealed, write_sealed
 from evokd.rundir.integrity import (
+    CARD,
     CHECKED,
     CHECKPOINTS,
     MANIFEST,
@@ -66,7 +67,7 @@ def _problems(root: Path) -> Iterator[str]:
             known.add(path)
             yield from _of_record(root, path, known)
     for path in paths:
-        unknown = path not in known and path.name not in (LOCK, STARTED, CHECKED)
+        unknown = path not in known and path.name not in (LOCK, STARTED, CHECKED, CARD)
         at_work = is_draft(path.relative_to(root)) or open_folders & {*path.parents}
         if unknown and not at_work and CHECKPOINTS not in path.parts:
             yield f"{path.relative_to(root)} is foreign: nothing here wrote it"

@@ -62,6 +62,8 @@ def check_packages(recipe: Recipe) -> None:
             needs[f"{name}.lora.quantize"] = model.adapters.quantize != "none"
     for place, (training, _) in recipe.trainings().items():
         needs[f"training of {place}: {training.optimizer}"] = "8bit" in training.optimizer
+        for service in set(training.report_to) - {"tensorboard"}:
+            require(service, service, f"training of {place}: report_to: {service}")
     for need, holds in needs.items():
         if holds:
             require("bitsandbytes", "quantization", need)

@@ -9,13 +9,14 @@ from evokd.data.textfiles import path_in
 from evokd.errors import InputError
 from evokd.recipe.models import LoraSettings, ModelSettings
 from evokd.recipe.training import TrainingSettings
+from evokd.report.card import is_own_card
 from evokd.rundir.integrity import hash_of
 from evokd.rundir.stage import manifest_in
 from evokd.study.context import Study
 
 NEUTRAL = {
     *("log_every", "save_every", "micro_batch_size", "chunk_tokens", "compile", "packing"),
-    "sharding",
+    *("sharding", "report_to"),
 }
 """Training settings that don't change what is learned."""
 NOT_IDENTITY = {
@@ -69,7 +70,8 @@ def model_identity(study: Study, settings: ModelSettings, key: str) -> dict[str,
     path = path_in(Path(), settings.model)
     if settings.model != "fresh" and path.exists():
         check_folder(settings.model)
-        files = [one for one in sorted(path.rglob("*")) if one.is_file()] or [path]
+        every = [one for one in sorted(path.rglob("*")) if one.is_file()] or [path]
+        files = [one for one in every if not is_own_card(one)]
         hashes = {one.relative_to(path).as_posix(): hash_of(one, study.folder) for one in files}
         return identity | {"files": hashes}
     for place in ("teacher", "start", "tokenizer"):

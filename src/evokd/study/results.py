@@ -19,6 +19,7 @@ from evokd.evaluate.comparison import (
     score_all,
     summarise,
 )
+from evokd.evaluate.judged import few_segments
 from evokd.evaluate.sentences import SENTENCES, write_sentences
 from evokd.recipe.code import code_hashes
 from evokd.recipe.metrics import BUILT_IN
@@ -41,8 +42,6 @@ from evokd.study.places import System
 from evokd.study.quantization import words_of
 from evokd.study.teacher_translations import summary
 
-FEW_SEGMENTS = 100
-"""Test sets with fewer get a caution."""
 PLACES = ("corpus", "tokenizer", "teacher", "start", "gate")
 """Of stages that each study has."""
 RESULTS = "results"
@@ -91,8 +90,10 @@ def make_results(
     baseline, samples = recipe.baseline(), recipe.scoring.bootstrap_samples
     log("scoring …")
     scores = score_all(outputs, tests, metrics)
-    log(f"comparing with {baseline}: paired bootstrap, {samples} samples …")
-    comparisons = compare_all(outputs, tests, baseline, metrics, n_samples=samples)
+    how: dict[str, Any] = {"n_samples": samples, "trials": 10 * samples}
+    how["correction"] = recipe.scoring.correction
+    log(f"comparing with {baseline}: {samples} resamples, {how['trials']} exchanges …")
+    compared = compare_all(outputs, tests, baseline, metrics, **how)
     behaviour = behaviour_all(outputs, tests)
     write_sentences(study.folder, outputs, tests, metrics, behaviour)
     facts = {system.label: system.facts() for system in systems}
@@ -110,7 +111,9 @@ def make_results(
         "start": dict(init_facts),
         "systems": _systems(recipe, facts),
         "scores": scores,
-        "comparisons": comparisons,
+        "comparisons": [row for row in compared if "runs" not in row],
+        "pooled": [row for row in compared if "runs" in row],
+        "significance": {"test": recipe.scoring.test, **how},
         "summary": summarise(scores),
         "validation": validation_scores(study, systems),
         "behaviour": behaviour,
@@ -176,8 +179,8 @@ def results_made_of(
         ({"code": code} if code else {})
         | {
             "name": recipe.name,
-            "scoring": recipe.scoring.model_dump(mode="json"),
-            "report": recipe.report.model_dump(mode="json"),
+            "scoring": recipe.scoring.identity(),
+            "report": recipe.report.identity(),
             "analysis": recipe.analysis.model_dump(mode="json"),
             "decoding": recipe.decoding.identity(),
             "corpus": corpus.fingerprint,
@@ -253,11 +256,7 @@ def _notes(
     if "teacher_quantized" in start:
         notes.append(f"The {words_of(start['teacher_quantized'])}.")
     for (name, direction), pairs in corpus.tests.items():
-        if len(pairs) < FEW_SEGMENTS:
-            notes.append(
-                f"{name} {direction} has only {len(pairs)} segments: differences between systems "
-                "say little, whatever their p-values."
-            )
+        notes += few_segments(name, direction, len(pairs))
     damped = {m.name for m in recipe.methods if m.damps_all_hard}
     hard: dict[str, dict[str, float]] = {}
     for label, own in facts.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -104,7 +105,9 @@ def train(
     last = processes.by_first(lambda: last_checkpoint(job.folder / "checkpoints"))
     memory = PeakMemory(job.device)
     mark = CheckpointMark({} if last is None else read_json(last / COMPLETE), memory)
-    callbacks = [MetricsFile(metrics), mark, Bar(job.label), tensorboard(job.folder)]
+    callbacks = [MetricsFile(metrics), mark, Bar(job.label)]
+    if "tensorboard" in job.settings.report_to:
+        callbacks.append(tensorboard(job.folder))
     if job.method.damps_all_hard:
         callbacks.append(HardWarning(log))
     if job.masks is not None:
@@ -138,8 +141,11 @@ def train(
         state = TrainerState.load_from_json(str(last / STATE))
         load_weights(student, last.with_name(f"checkpoint-{_kept_step(state, keeps_best)}"))
     else:
-        with memory:
-            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        try:
+            with memory:
+                trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        finally:
+            _end_reports(job.settings)
         state = trainer.state
     if not all_finite(student):
         raise InputError(
@@ -152,6 +158,15 @@ def train(
         "kept_step": _kept_step(state, keeps_best),
     }
     return processes.by_first(lambda: facts | summary(metrics))
+
+
+def _end_reports(settings: TrainingSettings) -> None:
+    """So that the next training of this process has a run of its own; mlflow's callback ends its
+    own."""
+    if "wandb" in settings.report_to:
+        import wandb
+
+        wandb.finish()
 
 
 def finish(folder: Path) -> None:
@@ -229,9 +244,18 @@ def arguments(
         load_best_model_at_end=keeps_best,  # by eval_loss
         ddp_find_unused_parameters=False,
         log_level_replica="passive",
-        report_to="none",
+        report_to=services(settings),
+        run_name=job.label,
         disable_tqdm=True,
     )
+
+
+def services(settings: TrainingSettings) -> list[str]:
+    """Of `report_to`, what isn't a file of ours: transformers' own callbacks serve it, a run for
+    each training."""
+    for name in ("WANDB_PROJECT", "MLFLOW_EXPERIMENT_NAME"):
+        os.environ.setdefault(name, "evokd")
+    return [name for name in settings.report_to if name != "tensorboard"]
 
 
 def in_bfloat16(settings: TrainingSettings, device: torch.device) -> bool:
