@@ -1,7 +1,7 @@
 """Writes src/evokd/evaluate/neural_requirements.txt, the packages that neural metrics run on.
 
-    # torchmetrics 0.10 needs pkg_resources, which setuptools has up to 80
-    printf 'unbabel-comet==2.2.7\nsetuptools<81\n' > in.txt
+    # torchmetrics 0.10 needs pkg_resources, and later sentencepiece a later protobuf
+    printf 'unbabel-comet==2.2.7\nsetuptools<81\nsentencepiece<0.2.1\n' > in.txt
     uv pip compile --universal --python-version 3.10 --format pylock.toml in.txt -o pylock.toml
     python tools/pin_metrics.py pylock.toml > src/evokd/evaluate/neural_requirements.txt
 
