@@ -71,6 +71,16 @@ def test_what_runs_share_stands_once_and_what_differs_is_named_after_its_run(run
     assert "one/self_evolution" in out
 
 
+def test_pooled_seeds_and_holm(runs):
+    code, out, err = evokd(
+        *("compare", runs / "one", runs / "two", "--baseline", "sft"),
+        *("--significance", "randomization", "--correction", "holm"),
+    )
+    assert code == 0, err
+    assert "randomization" in out
+    assert "Holm" in out
+
+
 def test_a_systems_output_takes_part(runs, tmp_path):
     perfect = tmp_path / "perfect.en-de.txt"
     perfect.write_text("\n".join(references_of(runs / "one", "en-de")) + "\n", encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from evokd.cli.parser import flag, verb
+from evokd.cli.parser import TESTS, flag, verb
 from evokd.progress import say
 from evokd.recipe.metrics import METRICS
 
@@ -20,6 +20,7 @@ from evokd.recipe.metrics import METRICS
         f"default: those that all runs have; of {', '.join(METRICS)}",
         nargs="+",
     ),
+    *TESTS,
 )
 def compare(args: argparse.Namespace) -> int:
     """Finished runs and other systems' outputs on the same test sets, in one table and page."""
@@ -29,7 +30,8 @@ def compare(args: argparse.Namespace) -> int:
     from evokd.report.results import Results
     from evokd.report.tables import as_text
 
-    found = side_by_side(args.runs, args.baseline, args.metrics)
+    how = (args.significance, args.correction)
+    found = side_by_side(args.runs, args.baseline, args.metrics, *how)
     judged = (found.outputs, found.test_sets, found.metrics, found.baseline)
     print(as_text(Results(judged_tree(found.found, *judged))))
     for note in found.found["notes"]:

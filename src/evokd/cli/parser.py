@@ -71,6 +71,15 @@ MODEL_HELP = "hub id, folder, .gguf or 'fresh'"
 PROMPT_HELP = f"{', '.join(PROMPTS)} or a file"
 SEVERAL: dict[str, Any] = {"nargs": "+", "action": "extend"}
 REPEATED: dict[str, Any] = {"required": True, "action": "append"}
+TESTS = (
+    flag(
+        "--significance TEST",
+        "of differences; default: bootstrap",
+        choices=["bootstrap", "randomization"],
+        default="bootstrap",
+    ),
+    flag("--correction", "of p; default: none", choices=["none", "holm"], default="none"),
+)
 DEVICE = flag("--device", "auto, cpu, cuda, cuda:1, mps; default: auto", default="auto")
 DTYPE = flag(
     "--dtype",

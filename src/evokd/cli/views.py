@@ -9,7 +9,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from evokd.cli.console import at_terminal, said_yes
-from evokd.cli.parser import flag, verb
+from evokd.cli.parser import TESTS, flag, verb
 from evokd.errors import InputError
 from evokd.progress import say
 from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
@@ -37,13 +37,7 @@ from evokd.recipe.shipped import described, shipped_recipe, shipped_recipes
         default=DEFAULT_METRICS,
     ),
     flag("--baseline HYP", "default: the first system"),
-    flag(
-        "--significance TEST",
-        "of differences; default: bootstrap",
-        choices=["bootstrap", "randomization"],
-        default="bootstrap",
-    ),
-    flag("--correction", "of p; default: none", choices=["none", "holm"], default="none"),
+    *TESTS,
     flag("-o --output DIR", "write the page, the tables and the numbers there", type=Path),
     flag("--format", "default: table", choices=["json", "table"], default="table"),
 )

@@ -21,6 +21,7 @@ from evokd.evaluate.comparison import (
 from evokd.evaluate.files import file_of, system_names
 from evokd.evaluate.neural import judge
 from evokd.evaluate.sentences import SENTENCES, as_outputs, read_sentences
+from evokd.evaluate.significance import DEFAULT_SAMPLES
 from evokd.recipe.metrics import BLEU_VS_TEACHER
 from evokd.rundir.files import SEAL, read_json
 from evokd.rundir.versions import versions
@@ -54,7 +55,8 @@ def side_by_side(
     paths: Sequence[str],
     baseline: str | None = None,
     metrics: Sequence[str] | None = None,
-    **options: Any,
+    test: str = "bootstrap",
+    correction: str = "none",
 ) -> SideBySide:
     """Judge the systems of several runs together.
 
@@ -66,7 +68,8 @@ def side_by_side(
             with a direction of these in its name, or a folder of such files.
         baseline: default: that of the first run.
         metrics: default: those that all runs have.
-        options: of `compare_all`.
+        test: what decides † and ‡: the bootstrap of each seed, or the randomization of all pooled.
+        correction: of p-values, as of `compare_all`.
 
     Raises:
         InputError: a run isn't finished; test sets of one name hold different text; an output has
@@ -101,10 +104,15 @@ def side_by_side(
     seeds = {one.seed for one in found if one.system == base}
     paired = [one for one in found if one.seed in seeds or None in (one.seed, *seeds)]
     teacher = "teacher" if any(one.system == "teacher" for one in found) else None
+    samples = DEFAULT_SAMPLES["bootstrap"]
+    how: dict[str, Any] = {"n_samples": samples, "trials": 10 * samples, "correction": correction}
+    compared = compare_all(paired, test_sets, base, metrics, **how)
     judged: dict[str, Any] = {
         "title": " · ".join(run.label for run in runs),
         "scores": score_all(found, test_sets, metrics, teacher=teacher),
-        "comparisons": compare_all(paired, test_sets, base, metrics, **options),
+        "comparisons": [row for row in compared if "runs" not in row],
+        "pooled": [row for row in compared if "runs" in row],
+        "significance": {"test": test, **how},
         "behaviour": behaviour_all(found, test_sets),
         "versions": versions(),
         "notes": [*missing, *_notes(runs, test_sets), *_unpaired(found, paired, base)],
