@@ -14,8 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / "evokd-tests")
 
 LONGEST = (
-    *("test_processes", "test_jobs", "test_study", "test_sharding", "test_faults"),
-    *("test_plan_memory", "test_examples", "test_engines", "test_readme", "test_families"),
+    *("test_processes", "test_jobs", "test_sharding", "test_study", "test_plan_memory"),
+    *("test_faults", "test_export_onnx", "test_sifting", "test_engines", "test_trainer"),
+    *("test_examples", "test_run_folder"),
 )
 """Modules that go first, so that no process is left with one of them in the end."""
 

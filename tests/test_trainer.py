@@ -339,6 +339,7 @@ def test_1_process_equals_2(tmp_path, monkeypatch):
     script = tmp_path / "work.py"
     script.write_text(
         textwrap.dedent(f"""
+        import gc
         import sys
         sys.path.insert(0, {str(HERE)!r})
         import torch
@@ -349,6 +350,7 @@ def test_1_process_equals_2(tmp_path, monkeypatch):
         from evokd.recipe.methods import OnPolicySettings
         from test_trainer import copy_task, trained
         torch.set_num_threads(1)
+        gc.freeze()  # what was imported: each training collects garbage
 
         def backwards(model, prompts, caps, temperature, seeds):
             return [[seed % 40, *prompt[::-1], 1][:cap]
