@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from evokd.models.fresh import train_tokenizer
+from evokd.study.identity import check_folder
 from small_study import evokd, recipe, sentences, write_moses, write_recipe
 from tiny import tiny_llama
 
@@ -62,6 +63,18 @@ def test_a_study_in_order_is_fine_and_leaves_nothing(home, tmp_path):
     assert re.search(r"cleaning: of a sample of 9000 training pairs 3000 read, 0 dropped", err)
     assert f"teacher: {home / 'one'}: llama, 1 layers, 16 wide, " in err
     assert sorted(file.name for file in tmp_path.iterdir()) == ["r.yaml"]
+
+
+@pytest.mark.parametrize("name", ["fresh", "cut"])
+def test_a_folder_of_that_name_is_not_what_is_meant(tmp_path, monkeypatch, name):
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    check_folder(name)
+    tree = recipe()
+    if name == "cut":
+        tree["student"] = {"model": "cut", "cut": {"layers": 1}}
+    code, _, err = evokd("run", write_recipe(tmp_path / "r.yaml", tree), "--check")
+    assert code == 0, err
 
 
 @pytest.mark.parametrize(
