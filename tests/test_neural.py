@@ -23,7 +23,7 @@ from evokd.recipe.metrics import DEFAULT_METRICS, METRICS
 from evokd.rundir.verify import verify
 from evokd.study.cleanup import unused
 from evokd.study.run import dry_run, run
-from small_study import evokd, recipe
+from small_study import evokd, recipe, without_figures
 
 SOURCES = ["a dog", "two cats sat", "three", "no\u2028line"]
 REFERENCES = ["ein Hund", "zwei Katzen saßen", "drei", "kein Umbruch"]
@@ -228,7 +228,8 @@ def test_a_study_is_finished_without_it_and_takes_it_up(environment, tmp_path, m
 
     def results(*metrics):
         said.clear()
-        run(of(*metrics), folder, said.append)
+        with without_figures():
+            run(of(*metrics), folder, said.append)
         found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         page = (folder / "report.html").read_text(encoding="utf-8")
         return found, {row["metric"] for row in found["scores"]} - {"bleu_vs_teacher"}, page

@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from evokd.evaluate.sentences import SENTENCES
-from evokd.recipe.metrics import describe
+from evokd.recipe.metrics import WORTH, describe
 from evokd.report import analysis, sections
 from evokd.report.card import write_cards
 from evokd.report.exports import exports_grid, of_study
@@ -75,6 +75,7 @@ def write_page(results: Results, out: Path) -> None:
             versions=tree.get("versions") or {},
             headline=[_unbroken(line) for line in headline(results)],
             palette=make_palette(["start", *results.systems]),
+            worth=WORTH,
             training_notes=sections.training_notes(results),
             figures=report_figures(results),
             tokens=hard_tokens(results),
