@@ -201,12 +201,19 @@ def _is_repeated(line: str, source: str, references: Sequence[str]) -> bool:
 
 
 def _has_other_numbers(line: str, source: str, references: Sequence[str]) -> bool:
+    if not _differ_in_numbers(line, source, references):
+        return False
+    # 12:39 are two numbers and 12.39 is one: so neither is told from the other
     line, source, *others = (_CLOCK.sub(r"\1.\2", text) for text in (line, source, *references))
+    return _differ_in_numbers(line, source, others)
+
+
+def _differ_in_numbers(line: str, source: str, references: Sequence[str]) -> bool:
     missing = Counter(missing_numbers(source, line))
     if not missing:
         return False
     new = numbers(line) - numbers(source)
-    for reference in others:
+    for reference in references:
         missing -= Counter(missing_numbers(source, reference))
         new -= numbers(reference)
     # the 90s may be the 1990s, 9 pm be 21, and 15,000 is 1.5 times 万
