@@ -27,7 +27,7 @@ from evokd.recipe.shipped import described, shipped_recipe, shipped_recipes
         type=lambda text: text.split(","),
         required=True,
     ),
-    flag("--src FILE", "what was translated, to count copies of it"),
+    flag("--src FILE", "what was translated, to find what was left as it was or lost"),
     flag("--ref FILE", "references; repeat it for more than one", action="append", default=[]),
     flag("--test FILE", "both in one file, of any kind that a recipe reads"),
     flag(

@@ -149,7 +149,8 @@ def _caption(results: Results, sweep: Sweep, test_set: str) -> str:
     if marks:
         said = ", ".join(f"{mark} {words[mark]}" for mark in sorted(marks))
         parts.append(
-            f"{said} than {results.baseline} with p < 0.05 in every direction and every seed."
+            f"{said} than {results.baseline} with p < 0.05 in every direction and "
+            f"{'all seeds pooled' if results.tests is results.pooled else 'every seed'}."
         )
     elif results.comparisons:
         parts.append(f"None differs from {results.baseline} in every direction and seed.")
