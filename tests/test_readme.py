@@ -226,12 +226,17 @@ def test_the_commands_run(folder, monkeypatch):
             make_missing(folder, command.stdin or "in.txt", args.direction.split("-")[0])
             stdin = (folder / (command.stdin or "in.txt")).read_bytes()
         if verb == "score":
-            source, target = args.direction.split("-")
+            source, target = args.direction[0].split("-")
             for name, language in [
                 *([(args.src, source)] if args.src else []),
                 *((name, target) for name in (*args.ref, *args.hyp)),
             ]:
                 make_missing(folder, name, language)
+        if verb == "compare":  # with another run on the same test set, and another system's output
+            mine, *others, output = args.runs
+            for other in others:
+                shutil.copytree(mine, other)
+            make_missing(folder, output, "de")
         with without_figures():
             code, out, err = evokd(*argv, *small, stdin=stdin)
         assert code == 0, f"evokd {command}\n{err}"
