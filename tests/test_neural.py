@@ -33,7 +33,7 @@ STAND_IN = """#!{python}
 import json, os, sys
 with open({calls!r}, "a") as calls:
     rows = [json.loads(line) for line in sys.stdin]
-    calls.write(json.dumps([sys.argv[2:], os.environ.get("HF_HUB_OFFLINE"), rows]) + "\\n")
+    calls.write(json.dumps([sys.argv[3:], os.environ.get("HF_HUB_OFFLINE"), rows]) + "\\n")
 print(json.dumps({{"facts": "Python3|Fake1|fp32"}}), flush=True)
 stop = {stop}
 for number, row in enumerate(rows):
@@ -160,6 +160,13 @@ def test_an_environment_that_was_changed_is_refused(environment, tmp_path):
     note = tmp_path / "metrics/comet/installed.json"
     note.write_text(note.read_text().replace('Fake1|fp32"', 'Fake0|fp32"'))
     with pytest.raises(Unavailable, match=r"installed as .*Fake0.* is .*Fake1.*install comet"):
+        judged("comet", [Segment("a", "b", "c")])
+
+
+def test_an_environment_that_cant_be_started_is_said(environment, tmp_path):
+    environment()
+    (tmp_path / "python").chmod(0o600)
+    with pytest.raises(Unavailable, match=r"comet failed: .*Permission denied"):
         judged("comet", [Segment("a", "b", "c")])
 
 

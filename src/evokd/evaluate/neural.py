@@ -10,6 +10,7 @@ import json
 import math
 import os
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -79,6 +80,12 @@ def signature_of(metric: str) -> str | None:
     """Of a neural metric that can be computed here."""
     note = installed(metric)
     return None if note is None else note["signature"]
+
+
+def runner(python: str, kind: str, *arguments: str) -> list[str]:
+    """The command that runs a model; what PYTHONPATH has isn't for an environment of its own."""
+    isolated = [] if python == sys.executable else ["-I"]
+    return [python, *isolated, str(RUNNER), kind, *arguments]
 
 
 def missing_metrics(metrics: Iterable[str]) -> list[str]:
@@ -154,9 +161,12 @@ def judged(metric: str, segments: Sequence[Segment]) -> list[float]:
         before = kept.read()
         known.scores.update((one, before[one.key]) for one in segments if one.key in before)
         missing = [one for one in dict.fromkeys(segments) if one not in known.scores]
-        for segment, score in _ask(metric, note, missing):
-            kept.add(segment, score)
-            known.scores[segment] = score
+        try:
+            for segment, score in _ask(metric, note, missing):
+                kept.add(segment, score)
+                known.scores[segment] = score
+        except OSError as error:
+            raise Unavailable(f"{metric} failed: {error}") from None
     return [known.scores[one] for one in segments]
 
 
@@ -168,7 +178,7 @@ class Kept:
         self.signature = signature
 
     def read(self) -> dict[str, float]:
-        return {row["of"]: row["score"] for row in read_json_lines(self.path) if "of" in row}
+        return {row["of"]: row["score"] for row in read_json_lines(self.path) if len(row) == 2}
 
     def add(self, segment: Segment, score: float) -> None:
         """Each line begins with its newline: one that was torn by a kill ends before the next."""
@@ -194,12 +204,8 @@ def _ask(
     fields = ["mt", *(FIELDS[need] for need in METRICS[metric].needs)]
     rows = (json.dumps({name: getattr(one, name) for name in fields}) for one in ordered)
     log = data_folder(metric) / "log.txt"
-    command = [note["python"], str(RUNNER), note["kind"], note["model"]]
-    with (
-        TemporaryDirectory() as folder,
-        closing(bar_of(metric, len(ordered), "segment")) as bar,
-        log.open("w", encoding="utf-8") as said,
-    ):
+    command = runner(note["python"], note["kind"], note["model"])
+    with TemporaryDirectory() as folder, log.open("w", encoding="utf-8") as said:
         asked = Path(folder) / "segments.jsonl"
         write_lines(asked, rows)
         with (
@@ -222,13 +228,14 @@ def _ask(
                         f"{metric} was installed as {note['facts']} and is {facts} now; `evokd "
                         f"metrics install {metric}` takes it over"
                     )
-                for segment, answer in zip(ordered, answers, strict=False):
-                    score = float(json.loads(answer)["score"])
-                    if not math.isfinite(score):
-                        raise Unavailable(f"{metric} gives {score} for {segment.mt!r}")
-                    yield segment, score
-                    bar.update(1)
-                    answered += 1
+                with closing(bar_of(metric, len(ordered), "segment")) as bar:  # it is loaded
+                    for segment, answer in zip(ordered, answers, strict=False):
+                        score = float(json.loads(answer)["score"])
+                        if not math.isfinite(score):
+                            raise Unavailable(f"{metric} gives {score} for {segment.mt!r}")
+                        yield segment, score
+                        bar.update(1)
+                        answered += 1
             except ValueError as error:
                 raise Unavailable(f"{metric} gives what isn't a score: {error}") from None
             finally:

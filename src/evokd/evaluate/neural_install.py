@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evokd.errors import InputError
-from evokd.evaluate.neural import FIELDS, RUNNER, data_folder
+from evokd.evaluate.neural import FIELDS, RUNNER, data_folder, runner
 from evokd.recipe.metrics import METRICS
 from evokd.rundir.files import fingerprint, hash_file, write_json
 
@@ -107,7 +107,7 @@ def _model(
     if model is None:
         name = spec.marian if kind == "marian" else spec.model
         say(f"{metric}: {name} …")
-        done = _output([python, str(RUNNER), "fetch", kind, str(name)])
+        done = _output(runner(python, "fetch", kind, str(name)))
         if done.returncode:
             raise InputError(
                 f"{metric}: {name} can't be fetched: {_last(done.stderr)}; models that ask for it "
@@ -132,7 +132,7 @@ def _facts(metric: str, python: str, kind: str, place: Path) -> str:
     """What judges, if it does."""
     fields = ["mt", *(FIELDS[need] for need in METRICS[metric].needs)]
     segment = json.dumps(dict.fromkeys(fields, "2 + 2 = 4"))
-    done = _output([python, str(RUNNER), kind, str(place)], segment + "\n")
+    done = _output(runner(python, kind, str(place)), segment + "\n")
     rows = [json.loads(line) for line in done.stdout.split("\n") if line]
     if len(rows) != 2:
         raise InputError(f"{metric} doesn't work with {place}: {_last(done.stderr)}")
