@@ -196,11 +196,15 @@ def test_several_directions_are_read_from_folders_and_laid_out_as_a_run(folder, 
 
     (folder / "good/old.en-de.de").write_text("x\n")
     assert main(asked) == 2
-    assert "found: en-de.de, old.en-de.de" in capsys.readouterr().err
+    assert "several files with en-de in their names: en-de.de, old" in capsys.readouterr().err
     (folder / "good/old.en-de.de").unlink()
     (folder / "good/de-en.en").unlink()
     assert main(asked) == 2
-    assert "has de-en in its name is accepted, found: none" in capsys.readouterr().err
+    assert "good has no file with de-en in its name" in capsys.readouterr().err
+    assert main(["score", "-l", "en-de,de-en", "--test", "tests", "good/en-de.de"]) == 2
+    assert "is one file, and 2 directions are named" in capsys.readouterr().err
+    assert main(["score", "-l", "en-de", "--test", "tests", "--ref", "ref.de", "good"]) == 2
+    assert "found --test beside --src or --ref" in capsys.readouterr().err
 
 
 def test_the_page_of_a_comparison_begins_with_the_order(folder):

@@ -14,7 +14,13 @@ from evokd.recipe.metrics import METRICS
 
 @verb(
     "evokd metrics install comet",
-    flag("do", "default: a list of all metrics", nargs="?", choices=["install"]),
+    flag(
+        "do install",
+        "default: a list of all metrics",
+        nargs="?",
+        choices=["install"],
+        metavar="install",
+    ),
     flag("metric METRIC", "neural metrics to install", nargs="*"),
     flag("--model PATH", "a model on disk; default: the metric's own, from the hub"),
 )

@@ -19,7 +19,7 @@ from evokd.recipe.shipped import described, shipped_recipe, shipped_recipes
 
 @verb(
     "evokd score -l en-de --src test.en --ref test.de a.txt b.txt -o compared",
-    flag("hyp HYP", "a system's output, one segment a line", nargs="+"),
+    flag("hyp HYP", "a system's output, one segment a line, or a folder of them", nargs="+"),
     flag(
         "-l --direction en-de",
         "of the text: from en to de; en-de,de-en: HYP and the others are folders, with a file for "
@@ -57,6 +57,8 @@ def score(args: argparse.Namespace) -> int:
         correction=args.correction,
         out=args.output,
     )
+    for note in scores["notes"]:
+        say(note)
     is_json = args.format == "json"
     print(json.dumps(scores, ensure_ascii=False, indent=1) if is_json else as_table(scores))
     if args.output is not None:
@@ -110,10 +112,15 @@ def status(args: argparse.Namespace) -> int:
 @verb("evokd verify runs/demo", flag("run DIR", "the folder of a run", type=Path))
 def verify(args: argparse.Namespace) -> int:
     """Each flipped, torn, missing or foreign file of a run; 1 where there is one."""
+    from evokd.rundir.lock import is_locked
     from evokd.rundir.verify import verify as problems_of
 
     if not args.run.is_dir():
         raise InputError(f"{args.run} not found; give the folder of a run")
+    if not any(args.run.rglob("*.json")):
+        raise InputError(f"{args.run} holds no run; give the folder of one")
+    if is_locked(args.run):
+        say(f"a run is at work in {args.run}: what it is writing may be named as well")
     problems = problems_of(args.run)
     print("\n".join(problems) or f"{args.run}: whole")
     return 1 if problems else 0

@@ -59,7 +59,7 @@ class Behaviour:
     untranslated: a part of it is: 3 words in a row of the source that are in no reference, of which
         two are neither capitalised nor numbers; or letters of an alphabet of the source that no
         reference has. None without sources.
-    off_target: probably in another language of the study, or English (py3langid). None where it
+    off_target: probably in another language: of the study, or one of fifteen usual ones (py3langid). None where it
         doesn't know the target language.
     over_long: more than 2 × the longest reference + 5 words.
     over_short: 2 × its words + 5 are fewer than those of the shortest reference.
@@ -163,13 +163,18 @@ def _is_untranslated(line: str, source: str, references: Sequence[str]) -> bool:
     )
 
 
+USUAL = ("en", "de", "fr", "es", "it", "pt", "pl", "cs", "ru", "uk", "zh", "ja", "ko", "ar", "hi")
+"""Languages that an output may be in whatever was asked for, so that a count doesn't depend on the
+other directions that are scored."""
+
+
 def _off_target(
     segments: Sequence[tuple[str, Sequence[str]]], target: str, others: Collection[str]
 ) -> list[int]:
     """Line numbers. Languages that are mixed up with the target's are left out of the others."""
     own = language(target).code
     kin = {own, *(code for group in MIXED_UP if own in group.split() for code in group.split())}
-    rivals = sorted({language(code).code for code in (*others, "en")} - kin)
+    rivals = sorted({language(code).code for code in (*others, *USUAL)} - kin)
 
     def of(texts: Sequence[str]) -> list[bool]:
         found = Languages(texts)

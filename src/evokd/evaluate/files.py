@@ -26,6 +26,7 @@ from evokd.evaluate.judged import write_judged
 from evokd.evaluate.neural import judge
 from evokd.evaluate.scores import metric_scorers
 from evokd.evaluate.significance import DEFAULT_SAMPLES, DEFAULT_SEED, SIGNIFICANT_BELOW
+from evokd.progress import say
 from evokd.recipe.corpus import CorpusSource
 from evokd.recipe.metrics import DEFAULT_METRICS, METRICS, WORTH
 from evokd.rundir.files import hash_file
@@ -87,6 +88,17 @@ def score_files(
             f"baseline {baseline!r} isn't one of the systems; accepted: {', '.join(names)}"
         )
     systems = dict(zip(names, hypothesis_paths, strict=True))
+    if test_path is not None and (source_path is not None or reference_paths):
+        raise InputError(
+            "found --test beside --src or --ref; --test has both sides, leave them out"
+        )
+    paths = [*hypothesis_paths, *reference_paths, source_path, test_path]
+    alone = [path for path in paths if path is not None and not Path(path).is_dir()]
+    if len(directions) > 1 and alone:
+        raise InputError(
+            f"{alone[0]} is one file, and {len(directions)} directions are named; a folder with a "
+            "file for each is accepted"
+        )
     outputs: list[SystemOutput] = []
     test_sets: list[TestSet] = []
     files: list[dict[str, Any]] = []
@@ -95,6 +107,8 @@ def score_files(
         if any(known.cell == test_set.cell for known in test_sets):
             raise InputError(f"direction {one} is given twice; name each once")
         test_sets.append(test_set)
+        if len(directions) > 1:
+            say(f"{one}: {len(test_set)} segments, {len(systems)} systems")
         for name, given in systems.items():
             path = file_of(given, one)
             lines = read_lines(path)
@@ -161,11 +175,13 @@ def file_of(given: str, direction: str) -> Path:
         return folder
     found = sorted(path for path in folder.iterdir() if direction in path.name and path.is_file())
     if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise InputError(
-            f"{given} is a folder; one file in it has {direction} in its name is accepted, found: "
-            f"{names}"
+        names = ", ".join(path.name for path in found)
+        which = (
+            f"several files with {direction} in their names: {names}"
+            if found
+            else (f"no file with {direction} in its name")
         )
+        raise InputError(f"{given} has {which}; one is accepted")
     return found[0]
 
 
@@ -181,7 +197,7 @@ def as_table(result: dict[str, Any]) -> str:
         if len(directions) > 1:
             parts.append(f"{direction}, {own['behaviour'][0]['segments']} segments")
         parts += _of_direction(result | own)
-    return "\n\n".join([*parts, *result["notes"], f"sacreBLEU {result['versions']['sacrebleu']}"])
+    return "\n\n".join([*parts, f"sacreBLEU {result['versions']['sacrebleu']}"])
 
 
 def _of_direction(result: dict[str, Any]) -> list[str]:

@@ -141,6 +141,8 @@ def judge(
             can.append(name)
         except Unavailable as why:
             lines.append(str(why))
+    if not can:
+        lines.append(f"Scored by {' and '.join(DEFAULT_METRICS)} in their place.")
     return can or list(DEFAULT_METRICS), lines
 
 

@@ -88,6 +88,7 @@ def side_by_side(
         )
     runs = [_read(path, name) for path, name in zip(folders, system_names(folders), strict=True)]
     test_sets = _shared(runs)
+    runs = [_named_as(test_sets, run) for run in runs]
     others = [path for path in paths if path not in folders]
     if others:
         runs += _plain(others, test_sets)
@@ -102,11 +103,21 @@ def side_by_side(
     base = _baseline(baseline, runs[0], names, found)
     metrics, missing = judge(metrics or _metrics(runs), found, test_sets)
     seeds = {one.seed for one in found if one.system == base}
-    paired = [one for one in found if one.seed in seeds or None in (one.seed, *seeds)]
+    tested = {one.cell for one in found if one.system == base}
+    paired = [
+        one
+        for one in found
+        if one.cell in tested and (one.seed in seeds or None in (one.seed, *seeds))
+    ]
     teacher = "teacher" if any(one.system == "teacher" for one in found) else None
     samples = DEFAULT_SAMPLES["bootstrap"]
     how: dict[str, Any] = {"n_samples": samples, "trials": 10 * samples, "correction": correction}
     compared = compare_all(paired, test_sets, base, metrics, **how)
+    if not compared:
+        raise InputError(
+            f"{base} shares no test set with another system here; runs are compared on the same "
+            "text"
+        )
     judged: dict[str, Any] = {
         "title": " · ".join(run.label for run in runs),
         "scores": score_all(found, test_sets, metrics, teacher=teacher),
@@ -159,18 +170,40 @@ def _plain(paths: Sequence[str], test_sets: Sequence[TestSet]) -> list[_Run]:
 
 
 def _shared(runs: Sequence[_Run]) -> list[TestSet]:
-    """The test sets of all runs, each once."""
+    """The test sets of all runs, each once, whatever they are called there."""
     known: dict[tuple[str, str], tuple[TestSet, str]] = {}
     for run in runs:
         for test_set in run.test_sets:
+            if _same_among([one for one, _ in known.values()], test_set):
+                continue
             first, whose = known.setdefault(test_set.cell, (test_set, run.label))
-            if (first.sources, first.references) != (test_set.sources, test_set.references):
+            if first is not test_set:
                 raise InputError(
                     f"{test_set.name} {test_set.direction} isn't the same text in {whose} and in "
                     f"{run.label}: {_first_difference(first, test_set)}; runs are compared on the "
                     "same test sets"
                 )
     return [test_set for test_set, _ in known.values()]
+
+
+def _same_among(test_sets: Sequence[TestSet], wanted: TestSet) -> TestSet | None:
+    """The one with the same text; a source that isn't known can't differ."""
+    for one in test_sets:
+        unknown = one.sources is None or wanted.sources is None
+        same = unknown or list(one.sources or []) == list(wanted.sources or [])
+        if same and one.direction == wanted.direction and one.references == wanted.references:
+            return one
+    return None
+
+
+def _named_as(test_sets: Sequence[TestSet], run: _Run) -> _Run:
+    """With the names that its test sets have beside the other runs'."""
+    names = {}
+    for own in run.test_sets:
+        shared = _same_among(test_sets, own)
+        names[own.cell] = shared.name if shared else own.name
+    renamed = [replace(one, test_set=names.get(one.cell, one.test_set)) for one in run.outputs]
+    return replace(run, outputs=renamed)
 
 
 def _first_difference(one: TestSet, other: TestSet) -> str:
@@ -250,6 +283,11 @@ def _unpaired(
     outputs: Sequence[SystemOutput], paired: Sequence[SystemOutput], baseline: str
 ) -> list[str]:
     """Seeds that the baseline hasn't: scored, and not compared."""
+    cells = {one.cell for one in paired}
     left = [one for one in outputs if one not in paired]
-    names = dict.fromkeys(f"{one.system}, seed {one.seed}" for one in left)
-    return [f"{name}: {baseline} has no such seed to be compared with." for name in names]
+    names = dict.fromkeys(f"{o.system}, seed {o.seed}" for o in left if o.cell in cells)
+    places = dict.fromkeys(" ".join(one.cell) for one in left if one.cell not in cells)
+    return [
+        *(f"{name}: {baseline} has no such seed to be compared with." for name in names),
+        *(f"{place}: {baseline} has no output there to be compared with." for place in places),
+    ]

@@ -26,6 +26,9 @@ const UNSPACED =
   String.raw`\uf900-\ufaff\u{20000}-\u{3ffff}`;
 const WORDS = new RegExp(`(?:[${UNSPACED}]|[^\\s${UNSPACED}]+)\\s*`, "gu");
 
+/** A repetition of what ends in one: its time doubles with each character, and nothing stops it. */
+const ENDLESS = /[*+}]\??[^()]{0,3}\)\??(?:[*+]|\{\d+,)/u;
+
 async function unpacked(script) {
   const packed = atob(script.textContent.trim());
   const bytes = new Uint8Array(packed.length);
@@ -72,7 +75,7 @@ function settle(state, { metrics, outputs, baseline, focus }) {
   const a = first(
     (one) => named(state.a)(one) && one.behaviour[state.kind], // the seed that has some
     named(state.a),
-    named(focus),
+    (one) => named(focus)(one) && one.system !== baseline,
     (one) => one.system !== baseline,
   );
   const other = (test) => (one) => one !== a && test(one);
@@ -101,7 +104,9 @@ function viewed(state, block) {
 /** Numbers of the sentences that are asked for, in order; a SyntaxError of the expression. */
 function found({ block, a, b, lower, score, gain, faults, ...state }) {
   const literal = state.find.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-  const wanted = new RegExp(state.regex ? state.find : literal, "iu");
+  if (state.regex && ENDLESS.test(state.find)) throw new SyntaxError("a repeated group that repeats could take forever");
+  const cases = state.regex && /[A-Z]/.test(state.find) ? "u" : "iu";
+  const wanted = new RegExp(state.regex ? state.find : literal, cases);
   const texts = {
     any: ([source, references, lines]) => [source ?? "", ...references, ...lines],
     source: ([source]) => [source ?? ""],
@@ -204,6 +209,8 @@ function browser(place, scripts) {
       shown = found(view);
     } catch (error) {
       status.textContent = `This isn’t a regular expression: ${error.message}`;
+      list.replaceChildren();
+      pages.replaceChildren();
       return;
     }
     const page = Math.max(0, Math.min(+state.page, Math.ceil(shown.length / PAGE) - 1));
@@ -261,7 +268,7 @@ function browser(place, scripts) {
         { class: "search" },
         field("Search", make("input", search), "field wide"),
         pick("in", "where", Object.entries(WHERE)),
-        make("label", { class: "check" }, make("input", regex), "regular expression"),
+        make("label", { class: "check" }, make("input", regex), "regular expression (a capital letter in it: with case)"),
       ),
     );
     all("select, input, button", controls)[focused]?.focus();

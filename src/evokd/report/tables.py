@@ -42,7 +42,7 @@ class Grid:
 def signatures(results: Results, test_set: str) -> list[str]:
     """What makes the scores reproducible: "BLEU en-de: nrefs:1|case:mixed|…", each once."""
     directions: dict[tuple[str, str], dict[str, None]] = {}
-    for groups, suffix in ((results.scores, ""), (results.comparisons, " p values")):
+    for groups, suffix in ((results.scores, ""), (results.tests, " p values")):
         for (_, scored_on, metric, direction), records in groups.items():
             if scored_on == test_set and metric != BLEU_VS_TEACHER:
                 for record in records:
@@ -66,7 +66,9 @@ def legend(results: Results, table: Table) -> list[str]:
         pooled = results.tests is results.pooled
         test = f"({'randomization' if pooled else 'paired test'}, p < 0.05"
         if seeds > 1:
-            test += f", {seeds} seeds pooled" if pooled else f", in each of {seeds} seeds"
+            tested = {row["seed"] for rows in results.comparisons.values() for row in rows}
+            each = f", in each of {len(tested)} seeds" if len(tested) > 1 else ""
+            test += f", {seeds} seeds pooled" if pooled else each
         if results.significance.get("correction") == "holm":
             test += ", corrected by Holm for all systems of a column"
         lines.append(f"{'; '.join(words) or f'no system differs from {baseline}'} {test})")
@@ -82,30 +84,36 @@ def legend(results: Results, table: Table) -> list[str]:
 
 
 def _power(results: Results, table: Table) -> list[str]:
-    """The smallest differences that the tests see, of the student in the middle of them."""
+    """The smallest differences that the tests see, of the student in the middle of them; of several
+    directions from the least to the largest."""
     said, segments = [], set()
     rules = {f"{len(results.seeds)} seeds pooled": results.pooled}
     rules = {"one seed": results.comparisons} | (rules if len(results.seeds) > 1 else {})
     for seeds, tests in rules.items():
         seen = []
         for metric in table.metrics:
-            found = [
-                row
-                for place in product(results.students, [table.test_set], [metric])
-                for direction in dict.fromkeys(direction for _, direction in table.columns)
-                for row in tests.get((*place, direction), [])
-                if "detectable" in row
-            ]
-            if found:
-                middle = statistics.median(row["detectable"] for row in found)
-                seen.append(f"{decimal(middle, 2)} {describe(metric).label}")
-                segments |= {row["segments"] for row in found}
+            middles = []
+            for direction in dict.fromkeys(direction for _, direction in table.columns):
+                found = [
+                    row
+                    for place in product(results.students, [table.test_set], [metric])
+                    for row in tests.get((*place, direction), [])
+                    if row.get("detectable")  # equal outputs tell nothing
+                ]
+                if found:
+                    middles.append(statistics.median(row["detectable"] for row in found))
+                    segments |= {row["segments"] for row in found}
+            if middles:
+                span = dict.fromkeys(decimal(size, 2) for size in (min(middles), max(middles)))
+                seen.append(f"{' to '.join(span)} {describe(metric).label}")
         if seen:
             said.append(f"{' or '.join(seen)} ({seeds})")
     if not said:
         return []
     sizes = " to ".join(f"{size:,}" for size in sorted({min(segments), max(segments)}))
-    unseen = f"with {sizes} sentences, a difference below {', '.join(said)} can't be seen here"
+    unseen = (
+        f"with {sizes} sentences, a difference below {', '.join(said)} isn't reliably seen here"
+    )
     return [f"{unseen}: fewer than 80 % of such tests would give p < 0.05"]
 
 
