@@ -59,8 +59,8 @@ class Behaviour:
     untranslated: a part of it is: 3 words in a row of the source that are in no reference, of which
         two are neither capitalised nor numbers; or letters of an alphabet of the source that no
         reference has. None without sources.
-    off_target: probably in another language: of the study, or one of fifteen usual ones (py3langid). None where it
-        doesn't know the target language.
+    off_target: probably in another language, of the study or of USUAL (py3langid). None where it
+        doesn't know the target's.
     over_long: more than 2 × the longest reference + 5 words.
     over_short: 2 × its words + 5 are fewer than those of the shortest reference.
     cut_off: the decoder stopped at its cap of tokens. None where that isn't known.
