@@ -29,7 +29,7 @@ from evokd.recipe.shipped import described, shipped_recipe, shipped_recipes
     ),
     flag("--src FILE", "what was translated, to find what was left as it was or lost"),
     flag("--ref FILE", "references; repeat it for more than one", action="append", default=[]),
-    flag("--test FILE", "both in one file, of any kind that a recipe reads"),
+    flag("--test FILE", "both in one file, of any kind that a recipe reads; a folder of them"),
     flag(
         "-m --metrics METRIC",
         f"default: {', '.join(DEFAULT_METRICS)}; of {', '.join(METRICS)}",

@@ -20,7 +20,7 @@ from evokd.rundir.lock import is_locked
 
 DEPTH = 3
 """So far below the folder is looked for runs."""
-HEADINGS = ("run", "what", "directions", "students", "state", "when", "best student")
+HEADINGS = ("run", "what", "directions", "students", "state", "when", "best student, BLEU")
 MARKS = ("recipe.yaml", "results.json")
 """A run has one of these."""
 
