@@ -222,22 +222,30 @@ def test_two_who_want_the_same_make_it_once(smaller, tmp_path):
     assert [(run / name).read_bytes() for name in names] == [whole[name] for name in names]
 
 
-def children() -> set[int]:
-    """Processes that this one has started."""
+def workers() -> list[int]:
+    """Of this process, by number; one that has ended has no command any more."""
     tasks = Path("/proc/self/task").glob("*/children")
-    return {int(pid) for task in tasks for pid in task.read_text().split()}
+    pids = sorted({int(pid) for task in tasks for pid in task.read_text().split()})
+    return [pid for pid in pids if b"-m\0evokd\0run" in command_of(pid)]
+
+
+def command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def test_jobs_of_one_machine_and_workers_that_are_killed(smaller, tmp_path):
     """At random moments."""
     path, reference = smaller
     run, chance = without(reference, tmp_path / "run", *LATE[1:2], *LATE[3:]), random.Random(5)
-    over, killed, others = threading.Event(), [], children()
+    over, killed = threading.Event(), []
 
     def kill() -> None:
         while not over.wait(chance.uniform(1, 4)) and len(killed) < 3:
-            if workers := sorted(children() - others):
-                killed.append(chance.choice(workers))
+            if at_work := workers():
+                killed.append(chance.choice(at_work))
                 os.kill(killed[-1], signal.SIGKILL)
 
     threading.Thread(target=kill, daemon=True).start()
