@@ -1,3 +1,4 @@
+import gc
 import json
 import sys
 import threading
@@ -351,6 +352,7 @@ class AnonymousPeak:
     of mapped files, which the kernel takes back when it wants to, don't count."""
 
     def __enter__(self):
+        gc.collect()  # or what was left before goes away meanwhile
         self.before, self.peak, self.going = self.now(), 0.0, True
         self.thread = threading.Thread(target=self.watch)
         self.thread.start()
